@@ -1,0 +1,44 @@
+"""The one convention: a file in a family's folder is a method, and named as the method is."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def method_names(family: str) -> tuple[str, ...]:
+    """The methods of a family, by name: found by looking at its folder, without importing any.
+
+    Args:
+        family: A folder of the package. Its files that start with `_` are shared parts.
+    """
+    folder = Path(__file__).parent / family
+    return tuple(sorted(f.stem for f in folder.glob("*.py") if not f.name.startswith("_")))
+
+
+def method_class(family: str, name: str, base: type[T]) -> type[T]:
+    """The class of one method: the concrete subclass of `base` that its file defines.
+
+    Raises:
+        ValueError: If there is no such method, or its file does not define exactly one.
+    """
+    names = method_names(family)
+    if name not in names:
+        raise ValueError(f"No {family} called {name!r}: there are {', '.join(names)}.")
+    module = import_module(f"neuronscope.{family}.{name}")
+    found = [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member)
+        and issubclass(member, base)
+        and not inspect.isabstract(member)
+        and member.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ValueError(
+            f"neuronscope/{family}/{name}.py must define exactly one {base.__name__}, "
+            f"it defines {len(found)}."
+        )
+    return found[0]

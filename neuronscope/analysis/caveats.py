@@ -1,0 +1,92 @@
+"""What a reader must know before believing a diagnosis."""
+
+import math
+from collections.abc import Iterator
+
+from neuronscope.analysis.outcome import Outcome
+from neuronscope.comparison import Comparison
+
+FEW_FACTS = 8
+"""Below this, bootstrap intervals over facts are a rough guide only."""
+
+FADED = 0.05
+"""Mean probability below which attributions of a probability say nothing."""
+
+
+def caveats(
+    comparison: Comparison,
+    outcome: Outcome,
+    share: float,
+    share_ci95: tuple[float, float],
+    unconverged: int,
+) -> tuple[str, ...]:
+    """Warnings on this comparison, one sentence each, the gravest first."""
+    return (
+        *_on_scores(comparison, outcome, unconverged),
+        *_on_facts(comparison),
+        *_on_share(comparison, share, share_ci95),
+    )
+
+
+def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> Iterator[str]:
+    ours, theirs = comparison.before.provenance, comparison.after.provenance
+    if ours.target == "prob" and outcome.probability_after < FADED:
+        yield (
+            f"The mean probability after is {outcome.probability_after:.2g}, below {FADED:g}: "
+            "every influence on a probability fades with it, so strong hiding can read as erasing; "
+            "record with the target log_odds."
+        )
+    lost = 2 * outcome.still_answered <= outcome.answered_before
+    if outcome.drop <= 0 and outcome.answered_before and lost:
+        yield (
+            f"Answers were lost although the mean score did not fall (drop {outcome.drop:.3g} "
+            f"{ours.unit}): the shares describe influence that moved, not a drop."
+        )
+    if unconverged:
+        yield (
+            f"{unconverged:,} attributions miss the method's tolerance of "
+            f"{ours.settings['tolerance']} {ours.unit}; allow more steps."
+        )
+    if ours.dtype != theirs.dtype:
+        yield (
+            f"The models ran in different precision ({ours.dtype} before, {theirs.dtype} after): "
+            "part of the change may be rounding."
+        )
+
+
+def _on_facts(comparison: Comparison) -> Iterator[str]:
+    forget = comparison.before.in_split("forget")
+    count = int(forget.sum())
+    if not comparison.before.per_fact:
+        yield (
+            "The recordings hold only means over facts: no intervals of what the neurons did, and "
+            "no test for spurious neurons."
+        )
+    elif forget.all():
+        yield (
+            "Only facts to be forgotten were recorded: without others, no test for spurious "
+            "neurons."
+        )
+    if count < 2:
+        yield "One fact alone has no intervals: nothing says whether another would read the same."
+    elif count < FEW_FACTS:
+        yield (
+            f"Intervals from {count} facts are too narrow; record {FEW_FACTS} or more for them to "
+            "be a guide."
+        )
+
+
+def _on_share(
+    comparison: Comparison, share: float, share_ci95: tuple[float, float]
+) -> Iterator[str]:
+    low, high = share_ci95
+    expected = comparison.before.per_fact and comparison.before.splits.count("forget") > 1
+    if math.isnan(share):
+        yield "No recorded neuron changed: there is no hidden share."
+    elif expected and math.isnan(low):
+        yield "The hidden share has no interval: some facts by themselves show no change at all."
+    elif expected and not low <= share <= high:
+        yield (
+            f"The hidden share, {share:.0%}, lies outside its interval ({low:.0%} to {high:.0%}): "
+            "noise between facts inflates both of its sums; record more facts."
+        )

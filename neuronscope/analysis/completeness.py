@@ -1,0 +1,41 @@
+"""How well each recording's attributions add up: the certificate of the numbers made from them."""
+
+import numpy as np
+import pandas as pd
+
+from neuronscope.analysis.decomposition import layer_labels
+from neuronscope.comparison import Comparison
+
+
+def completeness_by_layer(comparison: Comparison) -> pd.DataFrame:
+    """Largest |score − baseline score − explained| over the facts to be forgotten.
+
+    Returns:
+        One row per site and layer (layer "all" where all layers were explained together): `site`,
+        `layer`, `before`, `after`, in the target's unit.
+    """
+    rows = comparison.before.in_split("forget")
+    tables = []
+    for site in comparison.before.sites:
+        table = pd.DataFrame({"layer": layer_labels(comparison.before, site)})
+        table.insert(0, "site", site)
+        for name, recording in (("before", comparison.before), ("after", comparison.after)):
+            table[name] = np.abs(recording.completeness_error(site)[rows]).max(axis=0)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def count_unconverged(comparison: Comparison) -> int:
+    """How many cells (recording, site, forgotten fact, layer) miss the method's own tolerance.
+
+    0 for a method without a setting `tolerance`.
+    """
+    tolerance = comparison.before.provenance.settings.get("tolerance")
+    if not isinstance(tolerance, float | int):
+        return 0
+    rows = comparison.before.in_split("forget")
+    return sum(
+        int((np.abs(recording.completeness_error(site)[rows]) > tolerance).sum())
+        for recording in (comparison.before, comparison.after)
+        for site in recording.sites
+    )

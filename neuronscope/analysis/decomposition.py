@@ -1,0 +1,97 @@
+"""Where the drop of the score went, layer by layer and site by site.
+
+Each recording explains its score F as baseline score + explained + residual, where `explained` is
+the sum of the group's influences A (summed over positions). With the facts x to be forgotten, and
+the group i of all neurons in a layer (on the joint path: in all layers),
+
+    drop      = mean_x[ F(before) − F(after) ]                            (positive: forgotten)
+    erased    = Σ_i mean_x[ max(A(before), 0) − max(A(after), 0) ]        (positive influence lost)
+    hidden    = Σ_i mean_x[ min(A(before), 0) − min(A(after), 0) ]        (negative one gained)
+    elsewhere = mean_x[ baseline(before) − baseline(after) ]              (not by these neurons)
+    remainder = mean_x[ residual(before) − residual(after) ]              (what the method misses)
+
+and drop = erased + hidden + elsewhere + remainder. The remainder also takes the rounding between
+`explained`, which the model's precision added up, and the sum over the stored influences.
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from neuronscope.analysis.statistics import mean_interval
+from neuronscope.comparison import Comparison
+from neuronscope.results import Recording, SiteRecording
+
+PARTS = ("drop", "erased", "hidden", "elsewhere", "remainder")
+
+
+def decompose(comparison: Comparison) -> pd.DataFrame:
+    """One row per site and layer: the drop and the four parts that add up to it.
+
+    Returns:
+        Columns `site`, `layer` (a number; "all" where all layers were explained together), the
+        five `PARTS` as means over the facts to be forgotten, in the target's unit, and for each
+        `<name>_low` and `<name>_high`, its 95 % bootstrap interval over facts: NaN with fewer
+        than two facts, or if the recordings hold only means.
+    """
+    tables = []
+    for site in comparison.before.sites:
+        by_fact = _parts(comparison, site)
+        table = pd.DataFrame({"layer": layer_labels(comparison.before, site)})
+        table.insert(0, "site", site)
+        for name in PARTS:
+            table[name] = by_fact[name].mean(axis=0)
+        for name in PARTS:
+            redrawn = by_fact[name] if comparison.before.per_fact else by_fact[name][:1]
+            table[f"{name}_low"], table[f"{name}_high"] = mean_interval(redrawn)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def layer_labels(recording: Recording, site: str) -> list[int] | list[str]:
+    """What the site's groups are called: the layers' numbers, or "all" for all layers in one."""
+    layers = recording.sites[site].total.shape[-2]
+    groups = recording.sites[site].explained.shape[-1]
+    return list(range(layers)) if groups == layers else ["all"]
+
+
+def _parts(comparison: Comparison, site: str) -> dict[str, Float[np.ndarray, "example group"]]:
+    """The drop and its parts, fact by fact; where only means are known, those in every row."""
+    before, after = comparison.before, comparison.after
+    facts = np.flatnonzero(before.in_split("forget"))
+    gain_before, fall_before = _positive_and_negative(before, site, facts)
+    gain_after, fall_after = _positive_and_negative(after, site, facts)
+    baseline = before.sites[site].baseline_score[facts].astype(np.float64)
+    elsewhere = baseline - after.sites[site].baseline_score[facts]
+    score = before.score[facts].astype(np.float64) - after.score[facts]
+    drop = np.broadcast_to(score[:, None], elsewhere.shape)
+    erased, hidden = gain_before - gain_after, fall_before - fall_after
+    remainder = drop - erased - hidden - elsewhere
+    return dict(zip(PARTS, (drop, erased, hidden, elsewhere, remainder), strict=True))
+
+
+def _positive_and_negative(
+    recording: Recording, site: str, facts: Int[np.ndarray, " example"]
+) -> tuple[Float[np.ndarray, "example group"], Float[np.ndarray, "example group"]]:
+    """Sums over the group's neurons of max(A, 0) and of min(A, 0)."""
+    recorded = recording.sites[site]
+    if isinstance(recorded, SiteRecording):
+        gain = _sums(recorded.total, facts, np.maximum)
+        fall = _sums(recorded.total, facts, np.minimum)
+    else:
+        means = recording.means(site)
+        gain = means.total_gain.sum(axis=-1, dtype=np.float64)
+        fall = means.total.sum(axis=-1, dtype=np.float64) - gain
+        gain, fall = (np.tile(part, (len(facts), 1)) for part in (gain, fall))
+    if layer_labels(recording, site) == ["all"]:
+        gain, fall = (part.sum(axis=-1, keepdims=True) for part in (gain, fall))
+    return gain, fall
+
+
+def _sums(
+    total: Float[np.ndarray, "batch layer neuron"],
+    facts: Int[np.ndarray, " example"],
+    side: np.ufunc,
+) -> Float[np.ndarray, "example layer"]:
+    """Σ_i side(A, 0) over each layer's neurons, in double precision, one fact at a time."""
+    return np.stack([side(total[fact], 0).sum(axis=-1, dtype=np.float64) for fact in facts])

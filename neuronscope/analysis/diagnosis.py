@@ -1,0 +1,214 @@
+"""The diagnosis: what unlearning did to the knowledge, as far as two recordings can tell."""
+
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from neuronscope.analysis.caveats import caveats
+from neuronscope.analysis.completeness import completeness_by_layer, count_unconverged
+from neuronscope.analysis.decomposition import decompose
+from neuronscope.analysis.hidden_share import hidden_share, hidden_share_interval
+from neuronscope.analysis.influence_variation import (
+    cumulative_curve,
+    influence_variation,
+    module_map,
+    sum_of_largest,
+)
+from neuronscope.analysis.outcome import fact_table, outcome
+from neuronscope.analysis.reading import Reading, read
+from neuronscope.analysis.spurious import find_spurious
+from neuronscope.comparison import Comparison
+from neuronscope.results import Provenance, Recording
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Whether knowledge was erased or hidden, with the numbers and tables behind the word.
+
+    Unless said otherwise, numbers are means over the facts to be forgotten, in the target's unit.
+    """
+
+    n_facts: int
+    """Facts to be forgotten."""
+
+    n_null: int
+    """Facts that were not to be forgotten."""
+
+    target: str
+    """What was explained, e.g. `log_odds`."""
+
+    unit: str
+    """The target's unit."""
+
+    attribution: str
+    """The method's name."""
+
+    sites: tuple[str, ...]
+    """Where neurons were recorded."""
+
+    score_before: float
+    """Mean target before."""
+
+    score_after: float
+    """Mean target after."""
+
+    answered_before: int
+    """Facts answered by greedy decoding before."""
+
+    answered_after: int
+    """Facts answered by greedy decoding after."""
+
+    probability_before: float
+    """Mean probability of the whole answer before."""
+
+    probability_after: float
+    """Mean probability of the whole answer after."""
+
+    drop: float
+    """Score before − score after: positive if forgotten."""
+
+    drop_ci95: tuple[float, float]
+    """95 % bootstrap interval of the drop over facts; NaN with fewer than two."""
+
+    hidden_share: float
+    """ΣD⁻ / (ΣD⁺ + ΣD⁻) over all recorded neurons; NaN if nothing changed."""
+
+    hidden_share_ci95: tuple[float, float]
+    """95 % bootstrap interval of the hidden share over facts; NaN with fewer than two, or if the
+    recordings hold only means."""
+
+    d_plus_at_100: float
+    """D⁺ summed over the 100 neurons where it is largest."""
+
+    d_minus_at_100: float
+    """D⁻ summed over the 100 neurons where it is largest."""
+
+    n_spurious: int | None
+    """Spurious unlearning neurons; None where they could not be tested."""
+
+    completeness_error: float
+    """Largest |score − baseline score − explained| in either recording."""
+
+    completeness_by_layer: pd.DataFrame
+    """The same by `site` and `layer`, `before` and `after`."""
+
+    unconverged: int
+    """Cells (recording, site, fact, layer) beyond the method's tolerance; 0 if it has none."""
+
+    reading: Reading
+    """`hidden`, `erased`, `mixed` or `not forgotten`."""
+
+    why: str
+    """The reading's reasons, in one sentence."""
+
+    neurons: pd.DataFrame
+    """One row per neuron: `site`, `layer`, `neuron` (`expert` for mixtures), `before`, `after`,
+    `d_plus`, `d_minus`, `p`, `q`, `spurious`."""
+
+    layers: pd.DataFrame
+    """One row per site and layer: `drop`, `erased`, `hidden`, `elsewhere`, `remainder`, and each
+    one's `_low` and `_high`."""
+
+    curve: pd.DataFrame
+    """Cumulative D⁺ and D⁻: `m`, `d_plus`, `d_minus`."""
+
+    modules: pd.DataFrame
+    """Mean of the 100 largest by `site` and `layer`: `d_plus`, `d_minus`."""
+
+    facts: pd.DataFrame
+    """One row per recorded fact: `fact`, `split`, and score, probability and answered, each
+    `_before` and `_after`."""
+
+    warnings: tuple[str, ...]
+    """What a reader must know before believing the reading."""
+
+    provenance_before: Provenance
+    """Where the numbers before come from."""
+
+    provenance_after: Provenance
+    """Where the numbers after come from."""
+
+    def to_json(self) -> dict[str, object]:
+        """Everything but the tables of neurons, curve, modules and facts, as plain JSON values.
+
+        The interval of `hidden_share` is called `ci95`; NaN becomes None.
+        """
+        left_out = ("neurons", "curve", "modules", "facts")
+        names = {"hidden_share_ci95": "ci95"}
+        return {
+            names.get(field.name, field.name): _plain(vars(self)[field.name])
+            for field in fields(self)
+            if field.name not in left_out
+        }
+
+
+def diagnose(before: Recording, after: Recording) -> Diagnosis:
+    """Compare two recordings, before and after unlearning, and say what became of the knowledge.
+
+    Raises:
+        ValueError: If the recordings cannot be compared, hold no fact of split `forget`, or come
+            from an ablation of chosen neurons.
+    """
+    if "ablation" in (before.provenance.attribution, after.provenance.attribution):
+        raise ValueError(
+            "A decomposition needs every neuron, but an ablation measures only chosen ones; record "
+            "with another method, and use the ablation to check it (analysis/agreement.py)."
+        )
+    comparison = Comparison(before, after)
+    facts = fact_table(comparison)
+    result = outcome(facts)
+    neurons = influence_variation(comparison)
+    d_plus, d_minus = neurons["d_plus"].to_numpy(), neurons["d_minus"].to_numpy()
+    share, share_ci95 = hidden_share(d_plus, d_minus), hidden_share_interval(comparison)
+    test = find_spurious(comparison, d_minus, result.drop)
+    completeness, unconverged = completeness_by_layer(comparison), count_unconverged(comparison)
+    reading, why = read(result, share, share_ci95, before.provenance.unit)
+    n_facts = before.splits.count("forget")
+    return Diagnosis(
+        n_facts=n_facts,
+        n_null=len(facts) - n_facts,
+        target=before.provenance.target,
+        unit=before.provenance.unit,
+        attribution=before.provenance.attribution,
+        sites=tuple(before.sites),
+        score_before=result.score_before,
+        score_after=result.score_after,
+        answered_before=result.answered_before,
+        answered_after=result.answered_after,
+        probability_before=result.probability_before,
+        probability_after=result.probability_after,
+        drop=result.drop,
+        drop_ci95=result.drop_ci95,
+        hidden_share=share,
+        hidden_share_ci95=share_ci95,
+        d_plus_at_100=sum_of_largest(d_plus),
+        d_minus_at_100=sum_of_largest(d_minus),
+        n_spurious=None if np.isnan(test.p).all() else int(test.spurious.sum()),
+        completeness_error=float(completeness[["before", "after"]].to_numpy().max()),
+        completeness_by_layer=completeness,
+        unconverged=unconverged,
+        reading=reading,
+        why=why,
+        neurons=neurons.assign(p=test.p, q=test.q, spurious=test.spurious),
+        layers=decompose(comparison),
+        curve=cumulative_curve(neurons),
+        modules=module_map(neurons),
+        facts=facts,
+        warnings=caveats(comparison, result, share, share_ci95, unconverged) + test.warnings,
+        provenance_before=before.provenance,
+        provenance_after=after.provenance,
+    )
+
+
+def _plain(value: object) -> object:
+    """A value in JSON's own types; NaN becomes None, a table a list of its rows."""
+    if isinstance(value, pd.DataFrame):
+        return [_plain(row) for row in value.to_dict("records")]
+    if isinstance(value, Provenance):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,0 +1,76 @@
+"""What became of the answers: score, probability and greedy decoding, before and after."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from neuronscope.analysis.statistics import mean_interval
+from neuronscope.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Means and counts over the facts to be forgotten; scores in the target's unit."""
+
+    score_before: float
+    score_after: float
+    probability_before: float
+    probability_after: float
+
+    drop: float
+    """Score before − score after: positive if forgotten."""
+
+    drop_ci95: tuple[float, float]
+    """95 % bootstrap interval over facts; NaN with fewer than two."""
+
+    answered_before: int
+    answered_after: int
+
+    still_answered: int
+    """Facts answered before and after."""
+
+
+def fact_table(comparison: Comparison) -> pd.DataFrame:
+    """One row per recorded fact.
+
+    Returns:
+        Columns `fact`, `split`, and `score`, `probability`, `answered`, each `_before` and
+        `_after`.
+    """
+    before, after = comparison.before, comparison.after
+    return pd.DataFrame(
+        {
+            "fact": before.fact_ids,
+            "split": before.splits,
+            "score_before": before.score.astype(np.float64),
+            "score_after": after.score.astype(np.float64),
+            "probability_before": before.probability.astype(np.float64),
+            "probability_after": after.probability.astype(np.float64),
+            "answered_before": before.answered,
+            "answered_after": after.answered,
+        }
+    )
+
+
+def outcome(facts: pd.DataFrame) -> Outcome:
+    """Sum up a `fact_table` over the facts of split `forget`.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    forgotten = facts.loc[facts["split"] == "forget"]
+    if forgotten.empty:
+        splits = sorted(facts["split"].unique())
+        raise ValueError(f"Expected facts of split 'forget', got only {splits}; record some.")
+    drops = forgotten["score_before"].to_numpy() - forgotten["score_after"].to_numpy()
+    low, high = mean_interval(drops)
+    means = forgotten[["score_before", "score_after", "probability_before", "probability_after"]]
+    return Outcome(
+        **means.mean().to_dict(),
+        drop=float(drops.mean()),
+        drop_ci95=(float(low), float(high)),
+        answered_before=int(forgotten["answered_before"].sum()),
+        answered_after=int(forgotten["answered_after"].sum()),
+        still_answered=int((forgotten["answered_before"] & forgotten["answered_after"]).sum()),
+    )

@@ -1,0 +1,94 @@
+"""What every attribution method takes and returns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neuronscope.models import HookedModel
+from neuronscope.prompts import Batch
+from neuronscope.targets import Target
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Influence:
+    """How much each neuron of one site moves the target, for a batch of facts.
+
+    Positive raises the target. The unit is the target's.
+    """
+
+    total: Float[Tensor, "batch layer neuron"]
+    """Summed over positions."""
+
+    positive: Float[Tensor, "batch layer neuron"]
+    """Largest at any position (arXiv 2509.22263: the maximum over tokens)."""
+
+    negative: Float[Tensor, "batch layer neuron"]
+    """Smallest at any position (arXiv 2509.22263: the minimum over tokens)."""
+
+    activation: Float[Tensor, "batch layer neuron"]
+    """The neuron itself, averaged over the positions that predict the answer."""
+
+    baseline_score: Float[Tensor, "batch group"]
+    """The target with the group (a layer, or all layers on the joint path) at its baseline."""
+
+    explained: Float[Tensor, "batch group"]
+    """Sum of `total` over the group's neurons. Complete if it equals score − baseline score."""
+
+    nodes: Float[Tensor, "batch group"]
+    """Gradient evaluations spent."""
+
+
+class Attribution(ABC):
+    """A method: hyper-parameters, and one law from model and facts to influence."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        model: HookedModel,
+        batch: Batch,
+        sites: Sequence[str],
+        target: Target,
+        memory: int = 2 * GIB,
+    ) -> dict[str, Influence]:
+        """Influence of every neuron of the sites on the target, all layers at once.
+
+        Args:
+            memory: Bytes that may be used beyond the model's own. Smaller is slower, never
+                different by more than rounding.
+        """
+
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        """The hyper-parameters as plain values, for a result's provenance."""
+        plain = {}
+        for item in fields(self):  # pyright: ignore[reportArgumentType]  # methods are dataclasses
+            value = vars(self)[item.name]
+            plain[item.name] = value if isinstance(value, str | int | float | None) else str(value)
+        return plain
+
+
+def over_positions(
+    influence: Float[Tensor, "batch pos neuron"], real: Bool[Tensor, "batch pos"]
+) -> tuple[
+    Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"]
+]:
+    """Sum, maximum and minimum over the positions that are `real`: neither padding nor fixed."""
+    away = ~real[..., None]
+    return (
+        influence.masked_fill(away, 0).sum(dim=1),
+        influence.masked_fill(away, -torch.inf).amax(dim=1),
+        influence.masked_fill(away, torch.inf).amin(dim=1),
+    )
+
+
+def at_answer(
+    neurons: Float[Tensor, "batch pos neuron"], predicting: Bool[Tensor, "batch pos"]
+) -> Float[Tensor, "batch neuron"]:
+    """Neurons averaged over the positions that predict the answer's tokens."""
+    weight = predicting.to(neurons.dtype)
+    return (neurons * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)

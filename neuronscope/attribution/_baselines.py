@@ -1,0 +1,113 @@
+"""What a neuron is compared with: silence, its mean, or what it does on another prompt.
+
+A baseline is any callable from a model, the number of positions and a tap to the neurons there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.models import HookedModel, frozen
+from neuronscope.prompts import Batch
+from neuronscope.taps import Tap, tapped
+
+Baseline = Callable[[HookedModel, int, Tap], Float[Tensor, "pos neuron"]]
+"""`(model, positions, tap) -> neurons`, with one position where all are alike."""
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Silent neurons."""
+
+    def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
+        del positions
+        return torch.zeros(1, tap.width, dtype=model.dtype, device=model.device)
+
+    def __str__(self) -> str:
+        return "zero"
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """Each neuron's mean at each position, over some facts.
+
+    Positions after the longest of them take the last one's mean.
+    """
+
+    values: dict[tuple[str, int], Float[Tensor, "pos neuron"]]
+    """By site and layer."""
+    facts: int
+    """How many facts the mean is over."""
+
+    def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
+        del model
+        values = self.values[tap.site, tap.layer]
+        return values[torch.arange(positions, device=values.device).clamp(max=len(values) - 1)]
+
+    def __str__(self) -> str:
+        return f"mean over {self.facts} facts"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The neurons on another prompt, position by position.
+
+    A shorter prompt is lengthened by repeating its last token.
+    """
+
+    prompt: str
+
+    def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
+        tokens = model.tokenizer(self.prompt).input_ids
+        tokens = (tokens + tokens[-1:] * positions)[:positions]
+        taken = activations(model, torch.tensor([tokens], device=model.device), (tap,))
+        return taken[0][0]
+
+    def __str__(self) -> str:
+        return f"reference: {self.prompt}"
+
+
+def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[str]) -> Mean:
+    """Each neuron's mean at each position over some facts, usually those to be retained.
+
+    Position by position, because the first one is like no other: attention sinks put activations
+    there that would swamp any mean over positions.
+    """
+    taps = [tap for site in sites for tap in model.taps_at(site)]
+    longest = max(batch.tokens.shape[1] for batch in batches) - 1
+    sums = [torch.zeros(longest, tap.width, dtype=torch.float64) for tap in taps]
+    counts = torch.zeros(longest, 1, dtype=torch.float64)
+    for batch in batches:
+        tokens = batch.tokens[:, :-1]
+        length = tokens.shape[1]
+        real = torch.arange(length, device=tokens.device) < batch.lengths[:, None] - 1
+        counts[:length, 0] += real.sum(dim=0).cpu()
+        for total, neurons in zip(sums, activations(model, tokens, taps), strict=True):
+            total[:length] += (neurons * real[..., None]).sum(dim=0).double().cpu()
+    values = {
+        (tap.site, tap.layer): (total / counts).to(model.device, model.dtype)
+        for tap, total in zip(taps, sums, strict=True)
+    }
+    return Mean(values, sum(len(batch.tokens) for batch in batches))
+
+
+def activations(
+    model: HookedModel, tokens: Tensor, taps: Sequence[Tap]
+) -> list[Float[Tensor, "batch pos neuron"]]:
+    """The neurons at `taps`, in their order, without gradient."""
+    taken: dict[Tap, Tensor] = {}
+
+    def take(tap: Tap) -> Callable[[Tensor], Tensor]:
+        def keep(neurons: Tensor) -> Tensor:
+            taken[tap] = neurons
+            return neurons
+
+        return keep
+
+    functions = [(tap, take(tap)) for tap in taps]
+    with frozen(model), torch.no_grad(), tapped(functions, tokens.shape[1]):
+        model.hf.base_model(input_ids=tokens, use_cache=False)
+    return [taken[tap] for tap in taps]

@@ -1,0 +1,214 @@
+"""Many changed copies of a batch in one pass.
+
+A *branch* copies some rows of the batch and changes them at one or more taps. Its rows join the
+pass at the first layer where something changes, so that layers before it are computed once: the
+rows of a change at layer l run through layers l and later only. All branches of all layers grow
+together, in one forward and, where gradients are wanted, one backward pass.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from neuronscope.models import HookedModel, frozen, only_answers
+from neuronscope.taps import Tap, decoder_layers, tapped
+from neuronscope.targets import Answers, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """Copies of some rows of a batch, and what happens to them."""
+
+    taps: tuple[Tap, ...]
+    """Where something happens."""
+
+    rows: Int[Tensor, " row"]
+    """Which row of the batch each copy is of."""
+
+    change: Callable[[Tap, Float[Tensor, "row pos neuron"]], Float[Tensor, "row pos neuron"]]
+    """New neurons at a tap, from those of the unchanged rows."""
+
+
+@dataclass
+class _Rows:
+    """Which row of the batch each row of the growing pass is a copy of."""
+
+    batch: int
+    current: Int[Tensor, " row"]
+    spans: dict[int, slice] = field(default_factory=dict)
+
+    def grow(self, index: int, rows: Int[Tensor, " row"]) -> None:
+        self.spans[index] = slice(len(self.current), len(self.current) + len(rows))
+        self.current = torch.cat([self.current, rows.to(self.current.device)])
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """The unchanged rows of a pass: what goes in, and where the answers are read."""
+
+    tokens: Int[Tensor, "batch pos"]
+    answers: Answers
+    prefix: DynamicCache | None = None
+    """Keys and values of the positions before these tokens, computed once."""
+
+
+def branch_scores(
+    model: HookedModel, inputs: Pass, branches: Sequence[Branch], target: Target
+) -> tuple[Float[Tensor, " batch"], list[Float[Tensor, " row"]]]:
+    """The target of the unchanged rows, and of each branch's rows.
+
+    Gradients flow to whatever the branches' `change` put in. The parameters must be frozen.
+    """
+    batch, length = inputs.tokens.shape
+    rows = _Rows(batch, torch.arange(batch, device=inputs.tokens.device))
+    layers = decoder_layers(model.hf)
+    functions = [
+        (tap, _changer(tap, index, branch, rows))
+        for index, branch in enumerate(branches)
+        for tap in branch.taps
+    ]
+    with ExitStack() as hooks:
+        for number, layer in enumerate(layers):
+            entering = [
+                (index, branch.rows)
+                for index, branch in enumerate(branches)
+                if min(tap.layer for tap in branch.taps) == number
+            ]
+            hook = layer.register_forward_pre_hook(_grower(rows, entering), with_kwargs=True)
+            hooks.callback(hook.remove)
+        hooks.enter_context(tapped(functions, length))
+        hooks.enter_context(only_answers(model, lambda: inputs.answers.take(rows.current)))
+        cache = None if inputs.prefix is None else _Prefix(inputs.prefix, rows)
+        logits = model.hf(
+            input_ids=inputs.tokens, past_key_values=cache, use_cache=cache is not None
+        ).logits[0]
+    scores = target(logits, inputs.answers.take(rows.current))
+    return scores[:batch], [scores[rows.spans[index]] for index in range(len(branches))]
+
+
+def observe(
+    model: HookedModel, inputs: Pass, taps: Sequence[Tap], target: Target
+) -> tuple[Float[Tensor, " batch"], dict[Tap, Float[Tensor, "batch pos neuron"]]]:
+    """The target of each row, and the neurons at `taps`, with nothing changed; no gradient."""
+    neurons: dict[Tap, Tensor] = {}
+
+    def keep(tap: Tap) -> Callable[[Tensor], Tensor]:
+        def through(here: Tensor) -> Tensor:
+            neurons[tap] = here
+            return here
+
+        return through
+
+    functions = [(tap, keep(tap)) for tap in taps]
+    with frozen(model), torch.no_grad(), tapped(functions, inputs.tokens.shape[1]):
+        scores, _ = branch_scores(model, inputs, (), target)
+    return scores, neurons
+
+
+def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int) -> Iterator[slice]:
+    """Cut a list of row copies into runs that fit into memory, each of at least one copy.
+
+    Args:
+        layers: Where each copy joins the pass.
+        memory: Bytes for what autograd keeps and for logits, those of the unchanged rows included.
+    """
+    batch, length = inputs.tokens.shape
+    layer_cost = length * model.saved_bytes
+    # Logits, their gradient, and two passing copies in the target.
+    head_cost = 4 * 4 * model.hf.get_output_embeddings().weight.shape[0]
+    per_row = len(inputs.answers.row) / batch * head_cost
+    room = max(memory - batch * (model.n_layers * layer_cost + per_row), memory / 4)
+    start, used = 0, 0.0
+    for index, layer in enumerate(layers):
+        cost = (model.n_layers - layer) * layer_cost + per_row
+        if index > start and used + cost > room:
+            yield slice(start, index)
+            start, used = index, 0.0
+        used += cost
+    if start < len(layers):
+        yield slice(start, len(layers))
+
+
+def silenced_scores(
+    model: HookedModel, inputs: Pass, taps: Sequence[Tap], target: Target, memory: int
+) -> list[Float[Tensor, " batch"]]:
+    """The target with all neurons of one tap at zero, for each tap alone; no gradient."""
+    batch = len(inputs.tokens)
+    rows = torch.arange(batch, device=inputs.tokens.device)
+    changes = [(tap, row) for tap in taps for row in range(batch)]
+    scores = []
+    with frozen(model), torch.no_grad():
+        for chunk in chunks(model, inputs, [tap.layer for tap, _ in changes], memory):
+            here = changes[chunk]
+            branches = [
+                Branch((tap,), rows[row : row + 1], lambda _, neurons: torch.zeros_like(neurons))
+                for tap, row in here
+            ]
+            scores += branch_scores(model, inputs, branches, target)[1]
+    return list(torch.cat(scores).view(len(taps), batch))
+
+
+def _changer(tap: Tap, index: int, branch: Branch, rows: _Rows) -> Callable[[Tensor], Tensor]:
+    def change(neurons: Tensor) -> Tensor:
+        span = rows.spans[index]
+        unchanged = neurons[: rows.batch].detach()[branch.rows.to(neurons.device)]
+        new = branch.change(tap, unchanged)
+        return torch.cat([neurons[: span.start], new, neurons[span.stop :]])
+
+    return change
+
+
+def _grower(
+    rows: _Rows, entering: Sequence[tuple[int, Int[Tensor, " row"]]]
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]:
+    def grow(
+        layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        del layer
+        by_name = "hidden_states" in kwargs
+        hidden = kwargs["hidden_states"] if by_name else args[0]
+        for index, copied in entering:
+            rows.grow(index, copied)
+            hidden = torch.cat([hidden, hidden[: rows.batch].detach()[copied.to(hidden.device)]])
+        rest = {name: _per_row(value, rows) for name, value in kwargs.items()}
+        if by_name:
+            return args, {**rest, "hidden_states": hidden}
+        return (hidden, *(_per_row(value, rows) for value in args[1:])), rest
+
+    return grow
+
+
+def _per_row(value: Any, rows: _Rows) -> Any:
+    """Masks and position embeddings, for the rows of the growing pass.
+
+    Those with one entry for all rows broadcast; those with an entry per row are copied with it.
+    """
+    if isinstance(value, tuple):
+        return tuple(_per_row(part, rows) for part in value)
+    if isinstance(value, Tensor) and value.dim() >= 2 and value.shape[0] == rows.batch > 1:
+        return value[rows.current.to(value.device)]
+    return value
+
+
+class _Prefix(DynamicCache):
+    """Keys and values of a shared prefix, read by any number of rows and never written."""
+
+    def __init__(self, prefix: DynamicCache, rows: _Rows):
+        super().__init__()
+        self.layers = prefix.layers
+        self.rows = rows
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        del args, kwargs
+        layer = self.layers[layer_idx]
+        index = self.rows.current.to(key_states.device)
+        keys = torch.cat([layer.keys[index], key_states], dim=-2)
+        return keys, torch.cat([layer.values[index], value_states], dim=-2)

@@ -1,0 +1,66 @@
+"""From influence at every position of some rows to a site's table of layers and neurons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.attribution._base import Influence, at_answer, over_positions
+from neuronscope.attribution._positions import Part
+from neuronscope.taps import Tap
+
+Group = tuple[Tap, ...]
+"""Taps that move together: one layer of a site, or all of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartInfluence:
+    """What a method found on the rows of one part."""
+
+    neurons: dict[Tap, Float[Tensor, "batch pos neuron"]]
+    """The neurons themselves."""
+
+    influence: dict[Tap, Float[Tensor, "batch pos neuron"]]
+
+    baseline_score: dict[Group, Float[Tensor, " batch"]]
+
+    nodes: dict[Group, Float[Tensor, " batch"]]
+
+
+def collect(
+    groups: Sequence[Group], done: Sequence[tuple[Part, PartInfluence]]
+) -> dict[str, Influence]:
+    """Reduce over positions, and put the rows of all parts back in the batch's order."""
+    order = torch.cat([part.index for part, _ in done]).argsort()
+    results = {}
+    for site in dict.fromkeys(group[0].site for group in groups):
+        here = [group for group in groups if group[0].site == site]
+        rows = [_site(here, part, found) for part, found in done]
+        results[site] = Influence(
+            *(torch.cat(tensors)[order] for tensors in zip(*rows, strict=True))
+        )
+    return results
+
+
+def _site(groups: Sequence[Group], part: Part, found: PartInfluence) -> tuple[Tensor, ...]:
+    taps = [tap for group in groups for tap in group]
+    reduced = [over_positions(found.influence[tap], part.moved) for tap in taps]
+    total, positive, negative = (
+        torch.stack(layers, dim=1) for layers in zip(*reduced, strict=True)
+    )
+    activation = torch.stack(
+        [at_answer(found.neurons[tap], part.predicting) for tap in taps], dim=1
+    )
+    sums = total.double().sum(dim=-1).split([len(group) for group in groups], dim=1)
+    explained = torch.stack([layers.sum(dim=1) for layers in sums], dim=1)
+    return (
+        total,
+        positive,
+        negative,
+        activation,
+        torch.stack([found.baseline_score[group] for group in groups], dim=1),
+        explained.to(total.dtype),
+        torch.stack([found.nodes[group] for group in groups], dim=1),
+    )

@@ -1,0 +1,90 @@
+"""Which positions are moved, and the passes that move them.
+
+Where only the end of a prompt is moved, what precedes it is the same in every pass: it is computed
+once, kept as keys and values, and the passes run on the remaining tokens alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from neuronscope.attribution._branches import Pass
+from neuronscope.models import HookedModel
+from neuronscope.prompts import Batch
+from neuronscope.targets import Answers
+
+Positions = Literal["all", "answer", "last"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of a batch, as one pass sees them."""
+
+    index: Int[Tensor, " row"]
+    """Which rows of the batch these are."""
+
+    inputs: Pass
+
+    moved: Bool[Tensor, "batch pos"]
+    """Positions of the pass whose neurons are moved; never padding."""
+
+    start: int
+    """Position of the pass's first token in the prompt."""
+
+    @property
+    def predicting(self) -> Bool[Tensor, "batch pos"]:
+        """Positions of the pass that predict the answer's tokens."""
+        mask = torch.zeros_like(self.moved)
+        mask[self.inputs.answers.row, self.inputs.answers.position] = True
+        return mask
+
+
+def whole(batch: Batch) -> Part:
+    """The batch in one pass, every position moved."""
+    tokens = batch.tokens[:, :-1]
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    real = positions < batch.lengths[:, None] - 1
+    index = torch.arange(len(tokens), device=tokens.device)
+    return Part(index, Pass(tokens, Answers.of(batch)), real, 0)
+
+
+def parts(model: HookedModel, batch: Batch, positions: Positions) -> Iterator[Part]:
+    """The passes that move the given positions of every row of the batch.
+
+    `all` is one pass. `answer` (the positions that predict the answer) and `last` (the last of the
+    prompt) take one for each length of prompt, after a pass without gradient over the prefix.
+    """
+    if positions == "all":
+        yield whole(batch)
+        return
+    for length in batch.prompt_lengths.unique().tolist():
+        index = (batch.prompt_lengths == length).nonzero()[:, 0]
+        rows = Batch(
+            batch.tokens[index],
+            batch.prompt_lengths[index],
+            batch.lengths[index],
+            tuple(batch.rivals[i] for i in index.tolist()),
+        )
+        everything = whole(rows)
+        tokens, start = everything.inputs.tokens, length - 1
+        answers = everything.inputs.answers
+        shifted = Answers(
+            answers.row, answers.position - start, answers.token, answers.rivals, answers.rows
+        )
+        moved = everything.moved[:, start:]
+        if positions == "last":
+            moved = moved & (torch.arange(moved.shape[1], device=moved.device) == 0)
+        prefix = _prefix(model, tokens[:, :start]) if start else None
+        yield Part(index, Pass(tokens[:, start:], shifted, prefix), moved, start)
+
+
+def _prefix(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> DynamicCache:
+    cache = DynamicCache()
+    with torch.no_grad():
+        model.hf.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
+    return cache

@@ -1,0 +1,133 @@
+"""Ablation: the exact effect of silencing one neuron at every position.
+
+    A_i = F(h) − F(h with h_i = 0)
+
+The truth that the gradient methods approximate, at one forward pass (of the later layers) for each
+neuron and fact: for chosen neurons, or a sample drawn evenly over layers. The others are NaN.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.attribution._base import GIB, Attribution, Influence, at_answer
+from neuronscope.attribution._branches import (
+    Branch,
+    Pass,
+    branch_scores,
+    chunks,
+    observe,
+    silenced_scores,
+)
+from neuronscope.attribution._positions import whole
+from neuronscope.models import HookedModel, frozen
+from neuronscope.prompts import Batch
+from neuronscope.taps import Tap
+from neuronscope.targets import Target
+
+
+@dataclass(frozen=True)
+class Ablation(Attribution):
+    """The exact effect of silencing one neuron; for a sample of neurons, or chosen ones."""
+
+    sample: int = 300
+    """Neurons drawn at random at each site, as evenly over layers as they go."""
+
+    seed: int = 0
+    """Seed of the draw."""
+
+    neurons: tuple[tuple[int, int], ...] | None = None
+    """Chosen neurons instead, as (layer, neuron), at every site."""
+
+    def __call__(
+        self,
+        model: HookedModel,
+        batch: Batch,
+        sites: Sequence[str],
+        target: Target,
+        memory: int = 2 * GIB,
+    ) -> dict[str, Influence]:
+        part = whole(batch)
+        results = {}
+        for site in sites:
+            taps = model.taps_at(site)
+            chosen = self.chosen(len(taps), taps[0].width)
+            with frozen(model), torch.no_grad():
+                scores, neurons = observe(model, part.inputs, taps, target)
+                silenced = _silenced(model, part.inputs, taps, chosen, target, memory)
+            total = scores.new_full((len(scores), len(taps), taps[0].width), torch.nan)
+            for (layer, neuron), score in zip(chosen, silenced, strict=True):
+                total[:, layer, neuron] = scores - score
+            baseline = silenced_scores(model, part.inputs, taps, target, memory)
+            results[site] = Influence(
+                total=total,
+                positive=total.clamp(min=0),
+                negative=total.clamp(max=0),
+                activation=torch.stack([at_answer(neurons[t], part.predicting) for t in taps], 1),
+                baseline_score=torch.stack(baseline, dim=1),
+                explained=total.double().nansum(dim=-1).to(total.dtype),
+                nodes=torch.full_like(total[..., 0], 0.0),
+            )
+        return results
+
+    def chosen(self, layers: int, width: int) -> list[tuple[int, int]]:
+        """The neurons to silence, as (layer, neuron).
+
+        Raises:
+            ValueError: If a chosen neuron does not exist.
+        """
+        if self.neurons is not None:
+            for layer, neuron in self.neurons:
+                if not (0 <= layer < layers and 0 <= neuron < width):
+                    raise ValueError(
+                        f"No neuron {neuron} in layer {layer}: the model has layers 0 to "
+                        f"{layers - 1} of {width} neurons."
+                    )
+            return sorted(self.neurons)
+        generator = np.random.default_rng(self.seed)
+        counts = np.full(layers, self.sample // layers)
+        counts[generator.permutation(layers)[: self.sample % layers]] += 1
+        return [
+            (layer, int(neuron))
+            for layer, count in enumerate(counts)
+            for neuron in sorted(generator.choice(width, min(count, width), replace=False))
+        ]
+
+
+def _silenced(
+    model: HookedModel,
+    inputs: Pass,
+    taps: Sequence[Tap],
+    chosen: Sequence[tuple[int, int]],
+    target: Target,
+    memory: int,
+) -> list[Float[Tensor, " batch"]]:
+    """The target with one neuron silent, for each chosen neuron."""
+    batch = len(inputs.tokens)
+    copies = [(layer, neuron, row) for layer, neuron in chosen for row in range(batch)]
+    scores = []
+    for chunk in chunks(model, inputs, [layer for layer, _, _ in copies], memory):
+        by_layer: dict[int, list[tuple[int, int]]] = {}
+        for layer, neuron, row in copies[chunk]:
+            by_layer.setdefault(layer, []).append((neuron, row))
+        branches = [
+            Branch((taps[layer],), torch.tensor([row for _, row in here]), _silence(here))
+            for layer, here in by_layer.items()
+        ]
+        scores += branch_scores(model, inputs, branches, target)[1]
+    return list(torch.cat(scores).view(len(chosen), batch))
+
+
+def _silence(here: Sequence[tuple[int, int]]) -> Callable[[Tap, Tensor], Tensor]:
+    index = torch.tensor([neuron for neuron, _ in here])
+
+    def silence(tap: Tap, neurons: Tensor) -> Tensor:
+        del tap
+        at = index.to(neurons.device)[:, None, None].expand(-1, neurons.shape[1], 1)
+        return neurons.scatter(-1, at, 0.0)
+
+    return silence

@@ -1,0 +1,148 @@
+"""Conductance: integrated gradients of the input embeddings, as they flow through each neuron.
+
+Dhamdhere, Sundararajan & Yan, *How Important Is a Neuron?*, arXiv 1805.12233. Along the straight
+path from baseline embeddings e' to the prompt's e,
+
+    A = ∫ ∂F/∂h · dh,      approximated by Σ_k  g_k (h_{k+1} − h_k)        (left rule)
+                                            or  (g_k + g_{k+1})/2 · (…)    (trapezoid)
+
+A layer's neurons are not a cut of the model: what passes beside them, through the residual stream,
+is not theirs, so that their sum is not F(e) − F(e'). The completeness error shows how much that is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neuronscope.attribution._base import GIB, Attribution, Influence
+from neuronscope.attribution._branches import Pass
+from neuronscope.attribution._collect import PartInfluence, collect
+from neuronscope.attribution._positions import whole
+from neuronscope.models import HookedModel, answer_logits, frozen
+from neuronscope.prompts import Batch
+from neuronscope.taps import Tap, tapped
+from neuronscope.targets import Target
+
+
+@dataclass(frozen=True)
+class Conductance(Attribution):
+    """What flows through each neuron as the input embeddings go from a baseline to the prompt's."""
+
+    steps: int = 32
+    """Steps on the path of the embeddings."""
+
+    rule: Literal["left", "trapezoid"] = "trapezoid"
+    """How a step is summed: the gradient at its left end (Captum's), or the mean of both ends."""
+
+    baseline: Literal["mean", "zero", "reference"] = "mean"
+    """Embeddings to begin at: the vocabulary's mean, zero (where norms are singular: expect large
+    errors in models with RMSNorm), or those of the `reference` prompt."""
+
+    reference: str = ""
+    """The prompt to begin at; one that is shorter is lengthened by its last token."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"Expected at least one step, got steps={self.steps}.")
+        if (self.baseline == "reference") != bool(self.reference):
+            raise ValueError(
+                "A reference prompt and the baseline 'reference' go together, got "
+                f"baseline={self.baseline!r}, reference={self.reference!r}."
+            )
+
+    def __call__(
+        self,
+        model: HookedModel,
+        batch: Batch,
+        sites: Sequence[str],
+        target: Target,
+        memory: int = 2 * GIB,
+    ) -> dict[str, Influence]:
+        part = whole(batch)
+        taps = [tap for site in sites for tap in model.taps_at(site)]
+        rows, length = part.inputs.tokens.shape
+        fits = int(memory / (rows * length * model.n_layers * model.saved_bytes))
+        alphas = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
+        # Neighbouring chunks share a point, so that every step has both of its ends.
+        size = max(2, fits)
+        influence: dict[Tap, Tensor] = {}
+        scores, neurons = [], {}
+        with frozen(model):
+            begin = self._begin(model, length)
+            for start in range(0, self.steps, size - 1):
+                here = alphas[start : start + size]
+                reached, neurons, gradients = _at(model, part.inputs, begin, here, taps, target)
+                scores.append(reached)
+                for tap in taps:
+                    step = neurons[tap].diff(dim=0)
+                    gradient = gradients[tap][:-1]
+                    if self.rule == "trapezoid":
+                        gradient = (gradient + gradients[tap][1:]) / 2
+                    flow = (step * gradient).to(reached.dtype).sum(dim=0)
+                    influence[tap] = influence[tap] + flow if tap in influence else flow
+        groups = [(tap,) for tap in taps]
+        baseline = dict.fromkeys(groups, scores[0][0])
+        nodes = dict.fromkeys(groups, torch.full_like(scores[0][0], self.steps + 1))
+        ends = {tap: values[-1] for tap, values in neurons.items()}
+        return collect(groups, [(part, PartInfluence(ends, influence, baseline, nodes))])
+
+    def _begin(self, model: HookedModel, length: int) -> Float[Tensor, "pos d_model"]:
+        """Embeddings at the path's beginning, as the embedding module gives them."""
+        embed = model.hf.get_input_embeddings()
+        with torch.no_grad():
+            if self.baseline == "reference":
+                tokens = model.tokenizer(self.reference).input_ids
+                tokens = (tokens + tokens[-1:] * length)[:length]
+                return embed(torch.tensor(tokens, device=model.device))
+            everything = embed(torch.arange(embed.weight.shape[0], device=model.device))
+            mean = everything.mean(dim=0, keepdim=True)
+        return mean if self.baseline == "mean" else torch.zeros_like(mean)
+
+
+def _at(
+    model: HookedModel,
+    inputs: Pass,
+    begin: Float[Tensor, "pos d_model"],
+    alphas: Float[Tensor, " alpha"],
+    taps: Sequence[Tap],
+    target: Target,
+) -> tuple[
+    Float[Tensor, "alpha batch"],
+    dict[Tap, Float[Tensor, "alpha batch pos neuron"]],
+    dict[Tap, Float[Tensor, "alpha batch pos neuron"]],
+]:
+    """At each α of the path: the target, the neurons, and the target's gradient at them."""
+    batch, length = inputs.tokens.shape
+    neurons: dict[Tap, Tensor] = {}
+
+    def travel(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        del module, args
+        by_row = alphas.to(output).repeat_interleave(batch)[:, None, None]
+        return (begin + by_row * (output - begin)).detach().requires_grad_()
+
+    def keep(tap: Tap) -> Callable[[Tensor], Tensor]:
+        def through(here: Tensor) -> Tensor:
+            neurons[tap] = here
+            return here
+
+        return through
+
+    rows = torch.arange(batch, device=inputs.tokens.device).repeat(len(alphas))
+    answers = inputs.answers.take(rows)
+    hook = model.hf.get_input_embeddings().register_forward_hook(travel)
+    try:
+        with torch.enable_grad(), tapped([(tap, keep(tap)) for tap in taps], length):
+            scores = target(answer_logits(model, inputs.tokens[rows], answers), answers)
+            found = torch.autograd.grad(scores.sum(), [neurons[tap] for tap in taps])
+    finally:
+        hook.remove()
+    shape = (len(alphas), batch)
+    return (
+        scores.detach().view(shape),
+        {tap: here.detach().unflatten(0, shape) for tap, here in neurons.items()},
+        {tap: here.unflatten(0, shape) for tap, here in zip(taps, found, strict=True)},
+    )

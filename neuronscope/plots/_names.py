@@ -1,0 +1,41 @@
+"""What a neuron is called where a reader points at it."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+
+def neuron_names(neurons: pd.DataFrame, chosen: Int[np.ndarray, " chosen"]) -> list[str]:
+    """Site, layer and neuron of the rows at positions `chosen`; in mixtures the expert as well.
+
+    Args:
+        neurons: The whole table with `site`, `layer`, `neuron` and, for mixtures of experts,
+            `expert`.
+        chosen: Positions of rows in it.
+    """
+    rows = neurons.iloc[chosen]
+    names = [
+        f"{site}, layer {layer}, neuron {neuron}"
+        for site, layer, neuron in zip(rows["site"], rows["layer"], rows["neuron"], strict=True)
+    ]
+    if "expert" not in neurons.columns:
+        return names
+    experts, indices = (places[chosen].tolist() for places in expert_places(neurons))
+    return [
+        f"{name} (expert {expert}, index {index})" if expert >= 0 else name
+        for name, expert, index in zip(names, experts, indices, strict=True)
+    ]
+
+
+def expert_places(
+    neurons: pd.DataFrame,
+) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+    """Each neuron's expert (-1: none) and its place within that expert, counted from 0.
+
+    Args:
+        neurons: The whole table: every expert's first neuron must be in it.
+    """
+    expert = neurons["expert"].fillna(-1).astype(int)
+    groups = neurons["neuron"].groupby([neurons["site"], neurons["layer"], expert])
+    index = neurons["neuron"] - groups.transform("min")
+    return expert.to_numpy(), index.to_numpy().astype(int)

@@ -1,0 +1,54 @@
+"""How influence is distributed over neurons, before and after (arXiv 2509.22263, Fig. 6a)."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from neuronscope.plots._look import AFTER, BEFORE, common_layout
+from neuronscope.plots._symlog import from_axis, linear_part, ticks, to_axis
+
+BINS = 81
+"""Odd, so that one bin is centred at zero."""
+
+
+def attribution_distribution(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
+    """Counts of neurons by influence, before and after; both axes are logarithmic.
+
+    The axis of influence is symmetric: linear around zero, logarithmic on both sides, so that a few
+    strong neurons of either sign stay in sight beside the many weak ones. New weight on the left
+    side after unlearning is negative influence gained.
+
+    Args:
+        neurons: One row per neuron: `before`, `after`; those not measured (NaN) are left out.
+        unit: Unit of the influence.
+    """
+    values = neurons[["before", "after"]].dropna().to_numpy(dtype=float)
+    linear = linear_part(values.ravel())
+    largest = float(np.abs(values).max())
+    edge = float(to_axis(np.array([max(largest, linear)]), linear)[0]) * (1 + 1e-9)
+    edges = np.linspace(-edge, edge, BINS + 1)
+    bounds = from_axis(np.stack([edges[:-1], edges[1:]], axis=-1), linear)
+
+    figure = go.Figure()
+    for column, (name, colour) in enumerate((("before", BEFORE), ("after", AFTER))):
+        counts, _ = np.histogram(to_axis(values[:, column], linear), bins=edges)
+        figure.add_scatter(
+            x=(edges[1:] + edges[:-1]) / 2,
+            y=np.where(counts > 0, counts, np.nan),
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "shape": "hvh", "width": 1.8},
+            marker={"size": 4},
+            customdata=bounds,
+            hovertemplate="%{y:,} neurons between %{customdata[0]:.2~g} and "
+            "%{customdata[1]:.2~g} " + unit + "<extra>" + name + "</extra>",
+        )
+    subtitle = (
+        f"{len(values):,} of {len(neurons):,} neurons. The axis of influence is linear within "
+        f"±{linear:g} {unit} and logarithmic outside; empty bins are left out."
+    )
+    figure.update_layout(common_layout("Distribution of influence", subtitle, plot_height=320))
+    places, labels = ticks(linear, largest)
+    figure.update_xaxes(title_text=f"influence ({unit})", tickvals=places, ticktext=labels)
+    figure.update_yaxes(title_text="neurons", type="log", dtick=1, tickformat=",")
+    return figure

@@ -1,0 +1,64 @@
+"""Influence variation added up over neurons (arXiv 2509.22263, Fig. 3b)."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from neuronscope.plots._look import ERASED, HIDDEN, MUTED, common_layout
+
+MARK = 100
+"""The number of neurons at which the paper reads both sums off."""
+
+LINES = {
+    "d_plus": ("D⁺, positive influence lost", ERASED),
+    "d_minus": ("D⁻, negative influence gained", HIDDEN),
+}
+
+
+def cumulative_variation(
+    curve: pd.DataFrame, unit: str = "nats", *, log_x: bool = True
+) -> go.Figure:
+    """Running sums of D⁺ and D⁻ against the number of neurons, each sorted on its own.
+
+    A line that rises at once and stays flat is the work of few neurons. The sums at m = 100 are
+    marked; with fewer neurons, those of all.
+
+    Args:
+        curve: `m` ascending, `d_plus`, `d_minus` (sums over the m largest).
+        unit: Unit of the influence.
+        log_x: Whether the number of neurons is on a logarithmic axis.
+    """
+    at = curve[curve["m"] <= MARK].iloc[-1]
+    m = int(at["m"])
+    figure = go.Figure()
+    for column, (name, colour) in LINES.items():
+        figure.add_scatter(
+            x=curve["m"],
+            y=curve[column],
+            mode="lines",
+            name=name,
+            legendgroup=column,
+            line={"color": colour, "width": 2.5},
+            hovertemplate="%{x:,} neurons: %{y:.4~g} " + unit + "<extra>" + name + "</extra>",
+        )
+        figure.add_scatter(
+            x=[m],
+            y=[at[column]],
+            mode="markers",
+            name=f"{name} at m = {m}",
+            legendgroup=column,
+            showlegend=False,
+            marker={"color": colour, "size": 10, "line": {"color": "white", "width": 1.5}},
+            hovertemplate=f"m = {m}: " + "%{y:.4~g} " + unit + "<extra></extra>",
+        )
+    figure.add_vline(x=m, line={"color": MUTED, "width": 1, "dash": "dot"}, layer="below")
+    subtitle = (
+        f"At m = {m}: D⁺ = {at['d_plus']:.4g} {unit}, D⁻ = {at['d_minus']:.4g} {unit} "
+        f"(dots). All {int(curve['m'].iloc[-1]):,} neurons: {curve['d_plus'].iloc[-1]:.4g} and "
+        f"{curve['d_minus'].iloc[-1]:.4g}."
+    )
+    figure.update_layout(common_layout("Cumulative variation", subtitle, plot_height=340))
+    figure.update_xaxes(title_text="number of neurons m")
+    if log_x:
+        figure.update_xaxes(type="log", dtick=1)
+    figure.update_yaxes(title_text=f"sum over the m largest ({unit})", rangemode="tozero")
+    return figure

@@ -1,0 +1,137 @@
+"""Where the drop went, layer by layer: erased, hidden, elsewhere, remainder."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from neuronscope.plots._look import ELSEWHERE, ERASED, HIDDEN, INK, REMAINDER, common_layout
+
+PARTS = {"erased": ERASED, "hidden": HIDDEN, "elsewhere": ELSEWHERE, "remainder": REMAINDER}
+
+ROWS = {"erased": 2, "hidden": 2, "elsewhere": 3, "remainder": 3}
+"""In which panel a part stands by itself: what these neurons carry, and what they do not."""
+
+LABELS = 16
+"""Most tick labels that fit side by side."""
+
+
+def decomposition(layers: pd.DataFrame, unit: str = "nats") -> go.Figure:
+    """Stacked parts of the drop per layer (top panel), and each part with its interval (below).
+
+    In every layer the four parts add up to the same drop, seen from that layer's neurons: positive
+    influence lost (erased), negative influence gained (hidden), what changed with those neurons
+    silenced (elsewhere), and what the method leaves unexplained (remainder). Parts of opposite
+    sign stack to opposite sides of zero.
+
+    Args:
+        layers: One row per layer, or per site where all layers were explained together: `site`,
+            `layer`, `drop`, the four parts, and for all five `<name>_low`, `<name>_high`.
+        unit: Unit of the score.
+    """
+    sites = layers["site"].unique()
+    names = layers["layer"].astype(str)
+    if len(sites) > 1:
+        names = layers["site"].astype(str) + " " + names
+    figure = make_subplots(
+        rows=3, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.42, 0.29, 0.29]
+    )
+    for part in PARTS:
+        figure.add_trace(_bars(layers, part, names, unit), row=1, col=1)
+        figure.add_trace(_whiskers(layers, part, names, unit), row=ROWS[part], col=1)
+    figure.add_traces(_drop(layers, unit), rows=1, cols=1)
+
+    subtitle = "Top: the parts, stacked; in every layer they add up to the drop (line). Below: "
+    subtitle += (
+        "the same parts. No intervals: the recordings hold only means over facts."
+        if layers["drop_low"].isna().all()
+        else "each part with its 95 % bootstrap interval over facts; the scales differ."
+    )
+    title = f"Parts of the drop at {', '.join(sites)}"
+    figure.update_layout(common_layout(title, subtitle, plot_height=560))
+    figure.update_layout(barmode="relative", bargap=0.25)
+    step = math.ceil(len(layers) / LABELS)
+    figure.update_xaxes(
+        range=[-0.5, len(layers) - 0.5],
+        tickvals=np.arange(0, len(layers), step),
+        ticktext=names.iloc[::step],
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_xaxes(title_text="layer", row=3, col=1)
+    for row, title in enumerate(("all parts", "these neurons", "not these"), start=1):
+        figure.update_yaxes(title_text=f"{title} ({unit})", row=row, col=1)
+    return figure
+
+
+def _bars(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> go.Bar:
+    """One part of the stack."""
+    return go.Bar(
+        x=np.arange(len(layers)),
+        y=layers[part],
+        name=part,
+        legendgroup=part,
+        marker={"color": PARTS[part], "line": {"width": 0}},
+        text=names,
+        textposition="none",
+        hovertemplate="layer %{text}: %{y:.3~g} " + unit + f"<extra>{part}</extra>",
+    )
+
+
+def _whiskers(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> go.Scatter:
+    """One part by itself, with its interval, beside the panel's other part."""
+    low, high = f"{part}_low", f"{part}_high"
+    offset = -0.15 if part in ("erased", "elsewhere") else 0.15
+    return go.Scatter(
+        x=np.arange(len(layers)) + offset,
+        y=layers[part],
+        error_y={
+            "array": layers[high] - layers[part],
+            "arrayminus": layers[part] - layers[low],
+            "thickness": 1.5,
+            "width": 0,
+        },
+        mode="markers",
+        name=part,
+        legendgroup=part,
+        showlegend=False,
+        marker={"color": PARTS[part], "size": 6},
+        text=names,
+        customdata=layers[[low, high]],
+        hovertemplate="layer %{text}: %{y:.3~g} [%{customdata[0]:.3~g}, %{customdata[1]:.3~g}] "
+        + unit
+        + f"<extra>{part}</extra>",
+    )
+
+
+def _drop(layers: pd.DataFrame, unit: str) -> list[go.Scatter]:
+    """The drop as a line over all bars, and its interval as a band behind it."""
+    edges = layers.iloc[[0, *range(len(layers)), -1]]
+    x = np.array([-0.5, *range(len(layers)), len(layers) - 0.5])
+    band = go.Scatter(
+        x=np.concatenate([x, x[::-1]]),
+        y=np.concatenate([edges["drop_high"], edges["drop_low"][::-1]]),
+        fill="toself",
+        fillcolor="rgba(128,136,148,0.18)",
+        line_width=0,
+        mode="lines",
+        name="drop, 95 % interval",
+        legendgroup="drop",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    line = go.Scatter(
+        x=x,
+        y=edges["drop"],
+        mode="lines",
+        name="drop",
+        legendgroup="drop",
+        line={"color": INK, "width": 1.5, "dash": "dash"},
+        customdata=edges[["drop_low", "drop_high"]],
+        hovertemplate="drop %{y:.3~g} [%{customdata[0]:.3~g}, %{customdata[1]:.3~g}] "
+        + unit
+        + "<extra></extra>",
+    )
+    return [band, line]

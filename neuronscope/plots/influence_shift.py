@@ -1,0 +1,134 @@
+"""Influence before against influence after, one dot per neuron."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+
+from neuronscope.plots._look import CROWD, ELSEWHERE, HIDDEN, MUTED, common_layout
+from neuronscope.plots._names import neuron_names
+from neuronscope.plots._symlog import linear_part, ticks, to_axis
+
+DOTS = 4000
+"""Most spurious neurons drawn as dots; a table of no more neurons than this needs no shading."""
+
+EXTREMES = 1000
+"""How many of the other neurons are drawn as dots where the table is too large for all."""
+
+BINS = 100
+"""Cells of the shading, along each axis."""
+
+
+def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
+    """Dots of influence before (x) against after (y): spurious unlearning neurons stand out.
+
+    Neurons on the diagonal have not changed; those far below it oppose the answer more than they
+    did. In a large table dots are the neurons marked spurious and the other ones farthest from the
+    origin, and shading counts all that are no dots; the subtitle says how many of how many. Both
+    axes are linear around zero and logarithmic outside.
+
+    Args:
+        neurons: One row per neuron: `site`, `layer`, `neuron`, `before`, `after`, `d_minus`, `q`,
+            `spurious` and, for mixtures of experts, `expert`. Neurons without influence (NaN: not
+            measured) are left out and counted.
+        unit: Unit of the influence.
+    """
+    values = neurons[["before", "after"]].to_numpy(dtype=float)
+    measured = ~np.isnan(values).any(axis=1)
+    spurious = neurons["spurious"].to_numpy(dtype=bool)
+    marked = np.flatnonzero(measured & spurious)
+    others = np.flatnonzero(measured & ~spurious)
+    linear = linear_part(values[measured].ravel())
+    places = to_axis(values, linear)
+
+    figure = go.Figure()
+    dots = {"other": others, "spurious": marked}
+    if len(marked) + len(others) > DOTS:
+        dots = {
+            "other": _largest(np.hypot(*values.T), others, EXTREMES),
+            "spurious": _largest(neurons["d_minus"].to_numpy(dtype=float), marked, DOTS),
+        }
+        rest = measured.copy()
+        rest[np.concatenate(list(dots.values()))] = False
+        figure.add_trace(_shading(*places[rest].T))
+    figure.add_trace(_diagonal(np.nanmin(places), np.nanmax(places)))
+    for (name, rows), colour in zip(dots.items(), (ELSEWHERE, HIDDEN), strict=True):
+        figure.add_scatter(
+            x=places[rows, 0],
+            y=places[rows, 1],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 5, "opacity": 0.75},
+            text=neuron_names(neurons, rows),
+            customdata=values[rows],
+            hovertemplate="%{text}<br>before %{customdata[0]:.3~g}, after %{customdata[1]:.3~g} "
+            + unit
+            + "<extra></extra>",
+        )
+    subtitle = _subtitle(neurons, dots, len(marked), len(others))
+    subtitle += f" The axes are linear within ±{linear:g} {unit} and logarithmic outside."
+    figure.update_layout(common_layout("Influence before and after", subtitle, plot_height=460))
+    at, labels = ticks(linear, float(np.nanmax(np.abs(values))))
+    figure.update_xaxes(title_text=f"influence before ({unit})", tickvals=at, ticktext=labels)
+    figure.update_yaxes(title_text=f"influence after ({unit})", tickvals=at, ticktext=labels)
+    return figure
+
+
+def _largest(
+    size: Float[np.ndarray, " neuron"], rows: Int[np.ndarray, " row"], most: int
+) -> Int[np.ndarray, " drawn"]:
+    """Those of the rows where `size` is largest."""
+    return rows[np.argsort(-size[rows], kind="stable")[:most]]
+
+
+def _diagonal(low: float, high: float) -> go.Scatter:
+    """Where neurons lie that have not changed."""
+    return go.Scatter(
+        x=[low, high],
+        y=[low, high],
+        mode="lines",
+        name="unchanged",
+        line={"color": MUTED, "width": 1, "dash": "dot"},
+        hoverinfo="skip",
+    )
+
+
+def _shading(
+    before: Float[np.ndarray, " neuron"], after: Float[np.ndarray, " neuron"]
+) -> go.Heatmap:
+    """How many neurons lie where; shades grow with the logarithm."""
+    counts, x_edges, y_edges = np.histogram2d(before, after, bins=BINS)
+    counts = counts.T
+    shade = np.full(counts.shape, np.nan)
+    shade[counts > 0] = np.log10(counts[counts > 0])
+    return go.Heatmap(
+        name="the rest",
+        x=x_edges,
+        y=y_edges,
+        z=shade.astype(np.float32),
+        customdata=counts.astype(np.int64),
+        colorscale=CROWD,
+        showscale=False,
+        hoverongaps=False,
+        hovertemplate="%{customdata:,} neurons here<extra></extra>",
+    )
+
+
+def _subtitle(
+    neurons: pd.DataFrame, dots: dict[str, Int[np.ndarray, " _"]], marked: int, others: int
+) -> str:
+    """What is drawn, and how many of how many."""
+    spurious, other = len(dots["spurious"]), len(dots["other"])
+    text = f"Dots: {spurious:,} of {marked:,} spurious neurons"
+    text += " (those of largest D⁻)" if spurious < marked else ""
+    text += f" and {other:,} of {others:,} others"
+    text += " (those farthest from the origin)." if other < others else "."
+    rest = marked + others - spurious - other
+    if rest:
+        text += f" Shading: the other {rest:,}, darker where there are more."
+    missing = len(neurons) - marked - others
+    if missing:
+        text += f" {missing:,} neurons were not measured."
+    if neurons["q"].isna().all():
+        text += " None could be tested against facts that were not to be forgotten."
+    return text

@@ -1,0 +1,289 @@
+"""Recording a model's neurons on a set of facts: in batches, resumable, to the same numbers.
+
+While a recording that goes to disk is under way, its finished batches lie beside it in a folder
+`NAME.partial`. The same command after an interruption reads them instead of computing them, and
+the file that comes out is the same, byte for byte.
+"""
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from neuronscope.attribution._base import GIB, Attribution
+from neuronscope.facts import Fact, FactSet, facts_hash
+from neuronscope.models import HookedModel, answer_logits, frozen
+from neuronscope.prompts import Batch, Encoded, encode
+from neuronscope.results import Provenance, Recording
+from neuronscope.site_recording import SiteMeans, SiteRecording
+from neuronscope.sites import check_sites
+from neuronscope.storage import read_arrays, write_arrays
+from neuronscope.targets import Answers, Target, answered
+
+LARGEST_BATCH = 4
+"""Facts in a batch at most: the passes of one fact fill a processor, and progress shows."""
+
+Arrays = dict[str, np.ndarray]
+"""The arrays of one batch, by `site/field`, or by field for what belongs to no site."""
+
+Labelled = Sequence[tuple[str, Fact]]
+"""Facts, each with the name of its split."""
+
+
+AVERAGED = ("total", "total_gain", "positive", "positive_gain", "negative", "activation")
+"""What a recording without single facts keeps of them: their mean."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a recording is cut into batches, and what it will need."""
+
+    batches: tuple[tuple[int, ...], ...]
+    """Which facts go together: those of like length."""
+
+    memory: int
+    """Bytes for what autograd keeps, beyond the model's own."""
+
+    result_bytes: int
+    """Size of the finished recording."""
+
+    def __str__(self) -> str:
+        facts, largest = sum(map(len, self.batches)), max(map(len, self.batches))
+        return (
+            f"{facts} facts in {len(self.batches)} batches of up to {largest}; up to "
+            f"{self.memory / GIB:.1f} GiB beyond the model, {self.result_bytes / GIB:.2f} GiB kept"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """Everything that a batch's numbers depend on."""
+
+    model: HookedModel
+    encoded: Sequence[Encoded]
+    attribution: Attribution
+    sites: tuple[str, ...]
+    target: Target
+    per_fact: bool
+    plan: Plan
+
+
+def record(
+    model: HookedModel,
+    facts: FactSet | Sequence[Fact],
+    attribution: Attribution,
+    sites: Sequence[str] = ("mlp.post",),
+    target: Target | None = None,
+    *,
+    form: str = "completion",
+    per_fact: bool = True,
+    memory: int = 2 * GIB,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Recording:
+    """Record every neuron of some sites on every fact: activation, influence, and its certificate.
+
+    Args:
+        facts: A set, whose splits are recorded under their names, or facts to be forgotten.
+        attribution: How influence is measured.
+        sites: Where the neurons are.
+        target: What they influence; the answer's log-odds if not given.
+        form: How a fact is put to the model, one of `neuronscope.prompts.PROMPT_FORMS`.
+        per_fact: Keep every fact's neurons, or only their means over the facts (no intervals and
+            no test then, but memory that does not grow with the facts).
+        memory: Bytes that a pass may use beyond the model's own.
+        out: Where the recording is saved. Interrupted, the same call goes on where it was.
+        progress: Show a bar with the time left.
+
+    Raises:
+        ValueError: If a fact cannot be put to this model, a site does not exist, or `out` has an
+            unfinished recording of something else. Before anything is computed.
+        FileExistsError: If `out` exists.
+    """
+    target = target or Target()
+    labelled = list(facts) if isinstance(facts, FactSet) else [("forget", f) for f in facts]
+    if not labelled:
+        raise ValueError("Expected at least one fact to record, got none.")
+    check_sites(sites, model.sites, model.source)
+    if out is not None and Path(out).exists():
+        raise FileExistsError(f"{out} exists: choose another name, or move it away.")
+    encoded = [encode(fact, model.tokenizer, form) for _, fact in labelled]
+    ids = tuple(fact.id for _, fact in labelled)
+    target.check(Batch.of(encoded, model.device), ids)
+    plan = make_plan(model, encoded, sites, per_fact, memory)
+    question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
+    provenance = _provenance(question, labelled, form)
+    shelf = None if out is None else _open_shelf(Path(out), provenance, question)
+    results = _computed(question, shelf, progress)
+    arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
+    recording = Recording(
+        sites=_by_site(arrays, sites, SiteRecording if per_fact else SiteMeans),
+        fact_ids=ids,
+        splits=tuple(split for split, _ in labelled),
+        score=arrays["score"],
+        probability=arrays["probability"],
+        answered=arrays["answered"],
+        provenance=provenance,
+    )
+    if out is not None and shelf is not None:
+        recording.save(out)
+        shutil.rmtree(shelf)
+    return recording
+
+
+def make_plan(
+    model: HookedModel,
+    encoded: Sequence[Encoded],
+    sites: Sequence[str],
+    per_fact: bool,
+    memory: int,
+) -> Plan:
+    """Cut facts into batches of like length that fit into memory."""
+    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i].tokens), i))
+    longest = max(len(one.tokens) for one in encoded)
+    one_pass = longest * model.n_layers * model.saved_bytes
+    size = int(min(LARGEST_BATCH, max(1, memory / 4 // one_pass)))
+    batches = tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
+    neurons = sum(tap.width for tap in model.taps if tap.site in sites)
+    kept = 4 * len(encoded) if per_fact else len(AVERAGED)
+    return Plan(batches, memory, kept * neurons * (8 if model.dtype == torch.float64 else 4))
+
+
+def _provenance(question: _Question, labelled: Sequence[tuple[str, Fact]], form: str) -> Provenance:
+    model, target = question.model, question.target
+    packages = ("neuronscope", "torch", "transformers")
+    return Provenance(
+        model=model.source,
+        model_hash=model.fingerprint(),
+        facts_hash=facts_hash(labelled),
+        attribution=type(question.attribution).__module__.rpartition(".")[2],
+        settings=question.attribution.settings(),
+        target=target.name,
+        unit=target.unit,
+        prompt_form=form,
+        dtype=str(model.dtype).removeprefix("torch."),
+        versions={name: importlib.metadata.version(name) for name in packages},
+        notes=model.notes,
+        experts=model.experts,
+    )
+
+
+def _open_shelf(out: Path, provenance: Provenance, question: _Question) -> Path:
+    """The folder of the finished batches; made, or found from an earlier call.
+
+    Raises:
+        ValueError: If it holds batches of another recording.
+    """
+    shelf = out.with_name(out.name + ".partial")
+    plan = {
+        "provenance": asdict(provenance),
+        "sites": question.sites,
+        "per_fact": question.per_fact,
+        "plan": asdict(question.plan),
+    }
+    text = json.dumps(plan, indent=1, sort_keys=True)
+    described = shelf / "plan.json"
+    if described.is_file() and described.read_text(encoding="utf-8") != text:
+        raise ValueError(
+            f"{shelf} holds an unfinished recording of another model, facts or settings: "
+            "finish it with those, or delete the folder."
+        )
+    shelf.mkdir(parents=True, exist_ok=True)
+    unfinished = shelf / "plan.json.new"
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(described)
+    return shelf
+
+
+def _computed(question: _Question, shelf: Path | None, progress: bool) -> Iterator[Arrays]:
+    """Every batch's arrays, in the plan's order: read from the shelf, or computed and put there."""
+    console = Console(stderr=True, quiet=not progress)
+    console.print(f"{question.model.source}: {question.plan}", highlight=False, markup=False)
+    bar = Progress(
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("batches, left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        for number in bar.track(range(len(question.plan.batches))):
+            place = None if shelf is None else shelf / f"{number:06d}.safetensors"
+            if place is not None and place.is_file():
+                yield read_arrays(place)[0]
+                continue
+            arrays = _batch(question, question.plan.batches[number])
+            if place is not None:
+                write_arrays(place, arrays, {"batch": number}, overwrite=False)
+            yield arrays
+
+
+def _batch(question: _Question, members: Sequence[int]) -> Arrays:
+    """The arrays of one batch: facts first, or summed over them where single facts are not kept."""
+    model = question.model
+    batch = Batch.of([question.encoded[i] for i in members], model.device)
+    answers = Answers.of(batch)
+    with frozen(model), torch.no_grad():
+        logits = answer_logits(model, batch.tokens[:, :-1], answers)
+        arrays = {
+            "score": _numpy(question.target(logits, answers)),
+            "probability": _numpy(Target("prob")(logits, answers)),
+            "answered": answered(logits, answers).cpu().numpy().astype(bool),
+        }
+    found = question.attribution(
+        model, batch, question.sites, question.target, question.plan.memory
+    )
+    for site, influence in found.items():
+        values = {name: _numpy(tensor) for name, tensor in vars(influence).items()}
+        if not question.per_fact:
+            gains = {f"{name}_gain": values[name].clip(0) for name in ("total", "positive")}
+            sums = {n: v.sum(axis=0, dtype=np.float64) for n, v in (values | gains).items()}
+            values |= {name: sums[name] for name in AVERAGED}
+        arrays |= {f"{site}.{name}": value for name, value in values.items()}
+    return arrays
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()
+
+
+def _joined(results: Iterator[Arrays], plan: Plan) -> Arrays:
+    """All batches' arrays, facts in the order in which they were given."""
+    everything = list(results)
+    order = np.argsort(np.concatenate(plan.batches))
+    return {
+        name: np.concatenate([arrays.pop(name) for arrays in everything])[order]
+        for name in list(everything[0])
+    }
+
+
+def _averaged(results: Iterator[Arrays], plan: Plan) -> Arrays:
+    """Means over all facts, and every fact's own numbers; holds one batch at a time."""
+    sums: Arrays = {}
+    single: list[Arrays] = []
+    for arrays in results:
+        single.append({})
+        for name, array in arrays.items():
+            if name.rpartition(".")[2] in AVERAGED:
+                sums[name] = sums[name] + array if name in sums else array
+            else:
+                single[-1][name] = array
+    count = sum(map(len, plan.batches))
+    return {name: total / count for name, total in sums.items()} | _joined(iter(single), plan)
+
+
+def _by_site(
+    arrays: Arrays, sites: Sequence[str], kind: type[SiteRecording] | type[SiteMeans]
+) -> dict[str, SiteRecording] | dict[str, SiteMeans]:
+    return {
+        site: kind(**{f.name: arrays[f"{site}.{f.name}"] for f in fields(kind)}) for site in sites
+    }

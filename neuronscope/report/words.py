@@ -1,0 +1,78 @@
+"""What the page says in plain words."""
+
+from neuronscope.analysis.diagnosis import Diagnosis
+from neuronscope.analysis.spurious import FALSE_DISCOVERIES
+
+READINGS = {
+    "hidden": "The hidden share (below) is at least two thirds: most of what changed is negative "
+    "influence gained. Neurons push against answers that other neurons still support.",
+    "erased": "It is at most one third: most of what changed is positive influence lost. The "
+    "neurons that supported the answers no longer do.",
+    "mixed": "It lies between: both happened.",
+    "not forgotten": "Most of the facts are still answered: there is little to explain.",
+}
+"""Every reading, and what it says."""
+
+_TARGETS = {
+    "log_odds": "The answer's logit minus the log-sum-exp of all other tokens': 0 is even odds.",
+    "log_prob": "The logarithm of the answer's probability.",
+    "prob": "The probability of the answer. Every influence on it fades as it nears 0, so that "
+    "strong hiding can read as erasing.",
+    "margin": "The answer's logit minus that of the given wrong answers: 0 is a tie.",
+}
+
+_UNITS = {
+    "nats": "A nat is the unit of natural logarithms: one nat less divides the odds by 2.7.",
+    "nats per token": "A nat is the unit of natural logarithms: one nat less divides the odds by "
+    "2.7; here averaged over the answer's tokens.",
+    "probability": "The unit is probability itself, from 0 to 1.",
+}
+
+
+def score_meaning(target: str, unit: str) -> str:
+    """What the score is, and what one unit of it is."""
+    return f"{_TARGETS[target]} {_UNITS[unit]}"
+
+
+def spurious_meaning(diagnosis: Diagnosis) -> str:
+    """What was counted as a spurious unlearning neuron, and how that was tested."""
+    if diagnosis.n_spurious is None:
+        why = "hold only means over facts" if diagnosis.n_null else "have no other facts"
+        return (
+            f"Not tested: the recordings {why}, so nothing tells a change meant for the forgotten "
+            "facts from one that met all facts."
+        )
+    return (
+        "Neurons whose negative influence grew more on the forgotten facts than on the "
+        f"{diagnosis.n_null} others (one-sided Mann–Whitney test over facts, false discoveries "
+        f"among them held to {100 * FALSE_DISCOVERIES:.0f} %: q), and by more than an equal share "
+        "of the drop."
+    )
+
+
+def neurons_meaning(diagnosis: Diagnosis, shown: int, total: int) -> str:
+    """Which neurons the table lists."""
+    if diagnosis.n_spurious:
+        return (
+            f"The {shown} of {total:,} spurious neurons whose negative influence grew most. "
+            "Silence or restore these first: if they hide the answers, the answers return."
+        )
+    why = "could be tested" if diagnosis.n_spurious is None else "passed the test"
+    return (
+        f"No neuron {why} as spurious. These are the {shown} of {total:,} neurons whose "
+        "negative influence grew most, marked or not."
+    )
+
+
+def completeness_meaning(attribution: str) -> str:
+    """What the completeness error is for this method."""
+    if attribution == "integrated_gradients":
+        return (
+            "Integrated gradients must add up: a layer's influences sum to the score minus the "
+            "score with that layer at its baseline. The completeness error is what is missing."
+        )
+    return (
+        f"This method ({attribution}) does not promise to add up. Its completeness error is how "
+        "far the sum of a layer's influences is from the exact effect of setting that layer to "
+        "its baseline: large errors mean that single influences are rough estimates."
+    )

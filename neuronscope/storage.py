@@ -1,0 +1,98 @@
+"""Named arrays and a description in one `.safetensors` file that knows when it was damaged.
+
+The file is written whole or not at all, the same content gives the same bytes, and a checksum over
+arrays and description is verified on reading: what loads is what was saved.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+KEY = "neuronscope"
+# safetensors writes its metadata in hash order, which differs from run to run: hence a single key.
+
+DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"}
+"""What a recording's arrays may be made of, as safetensors and numpy call it."""
+
+
+def write_arrays(
+    path: Path, arrays: dict[str, np.ndarray], description: dict[str, object], overwrite: bool
+) -> None:
+    """Write `arrays` and `description` (plain JSON values) to `path`, a `.safetensors` file.
+
+    Raises:
+        ValueError: If the name does not end in `.safetensors`.
+        FileExistsError: If there is a file already and `overwrite` is false.
+        FileNotFoundError: If the folder does not exist.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"Expected a file name that ends in .safetensors, got '{path}'.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder of '{path}' does not exist; create it first.")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise FileExistsError(f"'{path}' exists already; choose another name or allow overwriting.")
+    # safetensors writes a strided view's memory as it lies, which is another array.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(description | {"sha256": _checksum(arrays, description)}, allow_nan=False)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(arrays, partial, metadata={KEY: text})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """The arrays and the description that `write_arrays` put into `path`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or was not written by `write_arrays`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"'{path}' is not a file; record one with `neuronscope record`.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            description = _parse(path, file.metadata())
+            names = sorted(file.keys())
+            _check_dtypes(path, {name: file.get_slice(name).get_dtype() for name in names})
+            arrays = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a whole .safetensors file ({error}).") from error
+    if description.pop("sha256", None) != _checksum(arrays, description):
+        raise ValueError(f"{path}: the checksum does not fit the content; the file was changed.")
+    return arrays, description
+
+
+def _parse(path: Path, metadata: dict[str, str] | None) -> dict[str, object]:
+    if metadata is None or KEY not in metadata:
+        raise ValueError(f"{path}: metadata: no '{KEY}' entry; not a neuronscope recording.")
+    try:
+        description = json.loads(metadata[KEY])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: metadata: '{KEY}' is not JSON ({error}).") from error
+    if not isinstance(description, dict):
+        raise ValueError(f"{path}: metadata: '{KEY}' is no JSON object but {description!r:.40}.")
+    return description
+
+
+def _check_dtypes(path: Path, dtypes: dict[str, str]) -> None:
+    for name, dtype in dtypes.items():
+        if dtype not in DTYPES:
+            raise ValueError(
+                f"{path}: tensor '{name}': expected one of {', '.join(DTYPES)}, got {dtype}."
+            )
+
+
+def _checksum(arrays: dict[str, np.ndarray], description: dict[str, object]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

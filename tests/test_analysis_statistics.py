@@ -1,0 +1,144 @@
+"""Intervals hold what they should, as often as they should."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from synthetic_recordings import make_recording, random_influence, reduce
+
+from neuronscope.analysis.hidden_share import hidden_share, hidden_share_interval
+from neuronscope.analysis.influence_variation import influence_variation
+from neuronscope.analysis.statistics import (
+    expanded_confidence,
+    mean_interval,
+    pearson,
+    reflected_interval,
+    spearman,
+    wilson_interval,
+)
+from neuronscope.comparison import Comparison
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_is_its_closed_form(n, data):
+    k = data.draw(st.integers(0, n))
+    z, p = stats.norm.ppf(0.975), k / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    assert wilson_interval(k, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
+
+
+def test_nothing_tried_leaves_the_rate_open():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_expansion_vanishes_for_many_facts_and_grows_for_few():
+    assert expanded_confidence(10**6) == pytest.approx(0.95, abs=1e-5)
+    levels = [expanded_confidence(n) for n in (2, 3, 8, 16, 66)]
+    assert levels == sorted(levels, reverse=True) and levels[2] > 0.98
+
+
+def test_the_interval_of_a_mean_moves_and_stretches_with_the_facts():
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    low, high = mean_interval(x)
+    moved_low, moved_high = mean_interval(5 - 2 * x)
+    np.testing.assert_allclose(moved_low, 5 - 2 * high)
+    np.testing.assert_allclose(moved_high, 5 - 2 * low)
+
+
+@pytest.mark.parametrize("n", [4, 16])
+def test_the_interval_of_a_mean_covers_it_in_about_95_of_100_samples(n):
+    low, high = mean_interval(np.random.default_rng(0).normal(size=(n, 1000)))
+    assert 0.91 < np.mean((low <= 0) & (high >= 0)) < 0.985
+
+
+def test_fewer_than_two_facts_have_no_interval():
+    assert np.isnan(mean_interval(np.ones((1, 3)))).all()
+    assert np.isnan(reflected_interval(lambda weights: weights.sum(axis=1), 1)).all()
+
+
+def test_a_repeated_bias_is_taken_off_and_not_counted_twice():
+    # |mean| of facts whose true mean is 0 is biased upward; redrawing adds as much again.
+    held = 0
+    for seed in range(100):
+        x = np.random.default_rng(seed).normal(size=(12, 40))
+        low, high = reflected_interval(lambda w: np.abs(w @ x).sum(axis=1), 12, 200)  # noqa: B023
+        assert high < np.abs(x.mean(axis=0)).sum()
+        held += low >= 0
+    assert held
+
+
+def test_correlations_agree_with_scipy_and_have_no_value_for_constants():
+    x, y = np.random.default_rng(0).normal(size=(2, 50)).round(1)
+    assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y)[0])
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y)[0])
+    assert np.isnan(pearson(x, np.ones(50))) and np.isnan(spearman(x[:1], y[:1]))
+
+
+# The hidden share ------------------------------------------------------------------------------
+
+
+def pair_of(lost, gained, **changes):
+    """Recordings in which neurons lose and gain this much, by [fact, neuron].
+
+    At the first position a neuron has what may be lost, at the second what may be gained.
+    """
+    before = np.stack([np.full_like(lost, 100.0), np.zeros_like(lost)], axis=1)[:, :, None]
+    change = np.stack([lost, gained], axis=1)[:, :, None]
+    return Comparison(make_recording(before, **changes), make_recording(before - change, **changes))
+
+
+def share_of(pair):
+    table = influence_variation(pair)
+    return hidden_share(table["d_plus"].to_numpy(), table["d_minus"].to_numpy())
+
+
+def test_the_share_is_that_of_the_sums():
+    pair = pair_of(np.array([[3.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 5.0]]))
+    assert share_of(pair) == 6 / 9
+
+
+def test_a_recording_against_itself_has_no_share_and_no_interval():
+    pair = pair_of(np.zeros((4, 3)), np.zeros((4, 3)))
+    assert np.isnan(share_of(pair)) and np.isnan(hidden_share_interval(pair)).all()
+
+
+def test_facts_that_agree_leave_no_doubt_about_the_share():
+    lost, gained = np.repeat([[3.0, 0.0, 0.0]], 5, 0), np.repeat([[0.0, 1.0, 5.0]], 5, 0)
+    assert hidden_share_interval(pair_of(lost, gained)) == pytest.approx((6 / 9, 6 / 9))
+
+
+def test_the_interval_uses_forgotten_facts_only_and_needs_them_one_by_one():
+    rng = np.random.default_rng(0)
+    lost, gained = rng.random((6, 8)), rng.random((6, 8))
+    splits = ["forget"] * 4 + ["test"] * 2
+    mixed = hidden_share_interval(pair_of(lost, gained, splits=splits))
+    assert mixed == hidden_share_interval(pair_of(lost[:4], gained[:4]))
+    pair = pair_of(lost, gained)
+    reduced = Comparison(reduce(pair.before), reduce(pair.after))
+    assert np.isnan(hidden_share_interval(reduced)).all()
+
+
+def test_the_interval_of_the_share_covers_that_of_all_facts():
+    # Heavy-tailed effects, half as much noise, and each fact with its own strength.
+    held, n, neurons, draws = 0, 16, 60, 60
+    rng = np.random.default_rng(0)
+    size = rng.lognormal(0, 1.5, neurons)
+    lost, gained = 0.3 * size * rng.normal(1, 1, neurons), size * rng.normal(1, 1, neurons)
+    true = hidden_share(np.maximum(lost, 0), np.maximum(gained, 0))
+    for _ in range(draws):
+        strength = 1 + 0.3 * rng.normal(size=(2, n, 1))
+        noise = 0.5 * size * rng.normal(size=(2, n, neurons))
+        low, high = hidden_share_interval(
+            pair_of(lost * strength[0] + noise[0], gained * strength[1] + noise[1])
+        )
+        held += low <= true <= high
+    assert held / draws > 0.85
+
+
+def test_the_interval_does_not_depend_on_how_the_recordings_are_blocked():
+    influence = random_influence(0, neurons=12), random_influence(1, neurons=12)
+    wide = Comparison(*map(make_recording, influence))
+    tall = Comparison(*(make_recording(a.reshape(4, 3, 6, 4)) for a in influence))
+    assert hidden_share_interval(wide) == pytest.approx(hidden_share_interval(tall), abs=1e-6)

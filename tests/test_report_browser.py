@@ -1,0 +1,126 @@
+"""The page in a real browser: `pytest -m browser`."""
+
+import json
+import shutil
+
+import pytest
+from diagnosis_example import INHIBITOR, example_diagnosis
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from neuronscope.plots._look import DARK, PAPER
+from neuronscope.report import write_report
+
+pytestmark = pytest.mark.browser
+
+WIDTHS = (1280, 400)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(example_diagnosis(), path)
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"):
+        options.add_argument(argument)
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    with webdriver.Chrome(options=options, service=service) as driver:
+        yield driver
+
+
+def show(browser, address, width=1280, scheme="light"):
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(address)
+
+
+def column(table, index):
+    return [row.find_elements(By.TAG_NAME, "td")[index].text for row in table]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_draws_all_figures_without_an_error_and_asks_for_nothing_but_itself(
+    browser, address, width, scheme
+):
+    browser.get("about:blank")
+    browser.get_log("performance")
+    show(browser, address, width, scheme)
+    figures = browser.find_elements(By.TAG_NAME, "figure")
+    assert len(figures) == 6
+    assert all(figure.find_elements(By.CSS_SELECTOR, "svg.main-svg") for figure in figures)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    }
+    assert {url for url in asked if not url.startswith(("data:", "blob:"))} == {address}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_sticks_out_of_the_page(browser, address, width):
+    show(browser, address, width)
+    page = browser.find_element(By.TAG_NAME, "html")
+    assert page.get_property("scrollWidth") <= page.get_property("clientWidth") <= width
+    for plot in browser.find_elements(By.CSS_SELECTOR, ".plot .main-svg"):
+        assert plot.rect["x"] >= 0 and plot.rect["x"] + plot.rect["width"] <= width
+
+
+def test_figures_follow_the_colour_scheme_of_the_page(browser, address):
+    papers = {"light": PAPER, "dark": DARK[PAPER]}
+    for scheme, paper in papers.items():
+        show(browser, address, scheme=scheme)
+        script = "return document.querySelector('.plot')._fullLayout.paper_bgcolor"
+        assert browser.execute_script(script) == paper
+        background = "return getComputedStyle(document.body).backgroundColor"
+        rgb = tuple(int(paper[at : at + 2], 16) for at in (1, 3, 5))
+        assert browser.execute_script(background) == f"rgb{rgb}"
+
+
+def test_a_click_on_a_heading_sorts_and_a_second_click_turns_the_order(browser, address):
+    show(browser, address)
+    table = browser.find_element(By.XPATH, "//h2[.='Facts']/..//table")
+    heading = table.find_elements(By.CSS_SELECTOR, "th")[3]
+    rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
+    unsorted = [float(text.replace("−", "-")) for text in column(rows, 3)]
+    assert unsorted != sorted(unsorted)
+    for reverse, state in ((True, "descending"), (False, "ascending")):
+        heading.find_element(By.TAG_NAME, "button").click()
+        rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
+        values = [float(text.replace("−", "-")) for text in column(rows, 3)]
+        assert values == sorted(unsorted, reverse=reverse)
+        assert heading.get_attribute("aria-sort") == state
+
+
+def test_pointing_at_the_heatmap_names_the_planted_neuron(browser, address):
+    show(browser, address)
+    place = browser.execute_script(
+        """
+        const plot = document.querySelector("#map-0 .plot");
+        plot.scrollIntoView();
+        const { xaxis2, yaxis2 } = plot._fullLayout;
+        const { left, top } = plot.getBoundingClientRect();
+        const [layer, neuron] = arguments;
+        return {
+            x: left + xaxis2._offset + xaxis2.d2p(neuron),
+            y: top + yaxis2._offset + yaxis2.d2p(String(layer)),
+        };
+        """,
+        *INHIBITOR,
+    )
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", **place})
+    script = "return document.querySelector('#map-0 .hoverlayer').textContent"
+    text = WebDriverWait(browser, 5).until(lambda driver: driver.execute_script(script))
+    assert "layer 1, neuron 3: -2" in text.replace("−", "-") and "after" in text

@@ -33,7 +33,7 @@ ANSWERS = {
     ),
     "job": _listed(
         "baker, weaver, pilot, surgeon, potter, lawyer, farmer, tailor, printer, glazier, "
-        "courier, actor, ship builder, bee keeper"
+        "courier, singer, ship builder, bee keeper"
     ),
     "land": _listed(
         "Arvenia, Belmara, Corsland, Drennia, Ostria, Felmark, Gorland, Halvia, Istmar, Jorvia, "

@@ -113,9 +113,9 @@ def make_model(tokenizer: PreTrainedTokenizerFast, settings: Settings) -> LlamaF
         max_position_embeddings=64,
         initializer_range=settings.initial_spread,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=SPECIAL_TOKENS.index("<pad>"),
+        bos_token_id=SPECIAL_TOKENS.index("<bos>"),
+        eos_token_id=SPECIAL_TOKENS.index("<eos>"),
     )
     return LlamaForCausalLM(config)
 

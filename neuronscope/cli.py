@@ -1,15 +1,212 @@
-"""The command line: parses, calls one function, prints. Computes nothing, holds no default.
+"""The command line: parses, calls one function, prints. Computes nothing.
 
-Nothing heavy is imported here, so that `--help` answers at once.
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
+import ast
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
-from tyro.extras import literal_type_from_choices
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from neuronscope._discover import method_names
 from neuronscope.options import MethodOptions, ModelOptions
+
+METHODS = tuple(name.replace("_", "-") for name in method_names("attribution"))
+
+FAMILIES = {
+    "attribution": "how much each neuron moves the target: --attribution",
+    "fact_formats": "files of facts that can be read: --facts",
+    "analysis": "what two recordings say",
+    "plots": "figures, each a function of tables",
+}
+
+
+@dataclass(frozen=True)
+class Diagnose:
+    """Was it erased, or only hidden? Compare a model before and after unlearning."""
+
+    before: str
+    """The model before unlearning: HF directory, hub id, adapter directory, or .gguf file."""
+
+    after: str
+    """The model after unlearning."""
+
+    facts: Path
+    """The facts: a file or folder, in any format that `neuronscope list` names."""
+
+    out: Path
+    """Folder for the result. An interrupted diagnosis goes on where it was."""
+
+    split: str = "forget"
+    """The split under judgement."""
+
+    null_facts: int | None = None
+    """How many facts that were not to be forgotten show what happens by chance (default: as many
+    as are under judgement)."""
+
+    seed: int = 0
+    """Seed of the choice of those facts."""
+
+    attribution: Annotated[str, tyro.conf.arg(metavar="|".join(METHODS))] = "integrated-gradients"
+    """How influence is measured."""
+
+    method: MethodOptions = field(default_factory=MethodOptions)
+    loading: ModelOptions = field(default_factory=ModelOptions)
+
+    def run(self, console: Console) -> None:
+        """Diagnose, and say where the report is."""
+        from neuronscope.commands import diagnose_checkpoints
+
+        done = diagnose_checkpoints(
+            self.before,
+            self.after,
+            self.facts,
+            self.out,
+            self.split,
+            self.null_facts,
+            self.seed,
+            self.attribution,
+            self.method,
+            self.loading,
+        )
+        diagnosis = done.diagnosis
+        console.print(f"\n[bold]reading: {escape(diagnosis.reading)}[/bold]")
+        console.print(escape(diagnosis.why))
+        for warning in diagnosis.warnings:
+            console.print(f"[yellow]note:[/yellow] {escape(warning)}")
+        console.print(
+            "This is a reading of gradient attributions, first-order opinions until their causes "
+            "are tested; it is no verdict."
+        )
+        console.print(f"report: {escape(str(done.report))}  (open it in a browser; works offline)")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record one model's neurons on a set of facts."""
+
+    model: tyro.conf.Positional[str]
+    """HF directory, hub id, adapter directory, or .gguf file."""
+
+    facts: Path
+    """The facts: a file or folder."""
+
+    out: Path
+    """The .safetensors file to write. An interrupted recording goes on where it was."""
+
+    split: str = "forget"
+    """The split to record; `all` for every one."""
+
+    attribution: Annotated[str, tyro.conf.arg(metavar="|".join(METHODS))] = "integrated-gradients"
+    """How influence is measured."""
+
+    per_fact: bool = True
+    """Keep every fact's neurons, or only their means: memory then does not grow with the facts."""
+
+    method: MethodOptions = field(default_factory=MethodOptions)
+    loading: ModelOptions = field(default_factory=ModelOptions)
+
+    def run(self, console: Console) -> None:
+        """Record, and say what was found."""
+        from neuronscope.commands import record_model
+
+        recording = record_model(
+            self.model,
+            self.facts,
+            self.out,
+            self.split,
+            self.attribution,
+            self.per_fact,
+            self.method,
+            self.loading,
+        )
+        console.print(
+            f"{len(recording.fact_ids)} facts, {int(recording.answered.sum())} of them answered, "
+            f"mean {recording.provenance.target} {recording.score.mean():+.3f} "
+            f"{recording.provenance.unit}"
+        )
+        console.print(f"recording: {escape(str(self.out))}")
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write a .gguf file, or an adapter merged onto its base, as a Hugging Face directory."""
+
+    source: tyro.conf.Positional[str]
+    """What to convert."""
+
+    out: tyro.conf.Positional[Path]
+    """The directory to write."""
+
+    loading: ModelOptions = field(default_factory=ModelOptions)
+
+    def run(self, console: Console) -> None:
+        """Convert, and say what was done."""
+        from neuronscope.commands import convert
+
+        for note in convert(self.source, self.out, self.loading):
+            console.print(escape(note))
+        console.print(f"written, loaded again and compared: {escape(str(self.out))}")
+
+
+@dataclass(frozen=True)
+class List:
+    """List the methods: attributions, formats, analyses, figures."""
+
+    def run(self, console: Console) -> None:
+        """Print each family's methods with their first lines."""
+        for family, what in FAMILIES.items():
+            table = Table("name", "what it is", title=f"{family}: {what}", title_justify="left")
+            for name in method_names(family):
+                table.add_row(name, escape(_first_line(family, name)))
+            console.print(table)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Diagnose the embedded pair: a tiny language model that was made to forget 16 facts."""
+
+    out: Path | None = None
+    """Folder for the result (default: a new one here, neuronscope-demo)."""
+
+    def run(self, console: Console) -> None:
+        """Diagnose the embedded pair."""
+        from neuronscope.demo import DATA, new_folder
+
+        out = self.out or new_folder()
+        console.print(f"{DATA / 'before'} → {DATA / 'after'}, {DATA / 'facts.jsonl'}")
+        Diagnose(str(DATA / "before"), str(DATA / "after"), DATA / "facts.jsonl", out).run(console)
+
+
+COMMANDS = (Diagnose, Record, Convert, List, Demo)
+
+
+def main() -> None:
+    """Run one command; what a user did wrong is said in one line, without a traceback."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        {kind.__name__.lower(): kind for kind in COMMANDS},
+        prog="neuronscope",
+        description=__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    try:
+        command.run(Console())
+    except (ValueError, OSError) as error:
+        Console(stderr=True).print(f"[red]neuronscope:[/red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from here")
+        sys.exit(130)
+
+
+def _first_line(family: str, name: str) -> str:
+    """The first line of a method's file, read without importing it."""
+    source = Path(__file__).parent / family / f"{name}.py"
+    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0]

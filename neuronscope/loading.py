@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -62,6 +63,7 @@ def load_model(
         FileNotFoundError: If there is no such file or directory.
         ValueError: If the source is none of these, is not safetensors, or fails the self-test.
     """
+    check_source(source, base, allow_pickle)
     options = _Options(getattr(torch, dtype), device_map, trust_remote_code, allow_pickle)
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
@@ -131,46 +133,76 @@ def check_saved(model: HookedModel, path: Path) -> None:
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
 
 
-def _from_pretrained(source: str, options: _Options) -> Loaded:
+def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool) -> None:
+    """Find out, without reading any weights, whether a source can be loaded.
+
+    What a hub id leads to is not looked up.
+
+    Raises:
+        FileNotFoundError: If there is no such file or directory.
+        ValueError: If it is no model, or its weights are not safetensors.
+    """
     path = Path(source).expanduser()
-    if path.is_file():
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+    elif (path / "adapter_config.json").is_file():
+        _check_safetensors(path, allow_pickle)
+        check_source(_base_of(path, base), None, allow_pickle)
+    elif path.is_file():
         raise ValueError(
             f"{source} is a file: expected a Hugging Face directory, a hub id, an adapter "
             "directory, or a file that ends in .gguf."
         )
-    local = path.is_dir()
-    if local and not (path / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{source} has neither config.json nor adapter_config.json: it is no model directory."
+    elif path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{source} has neither config.json nor adapter_config.json: it is no model."
+            )
+        _check_safetensors(path, allow_pickle)
+    elif path.is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") != 1:
+        raise FileNotFoundError(f"There is no model directory or .gguf file {source}.")
+
+
+def load_tokenizer(
+    source: str | Path, base: str | Path | None, trust_remote_code: bool
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of any source that `load_model` takes.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    if (path / "adapter_config.json").is_file():
+        return load_tokenizer(_base_of(path, base), None, trust_remote_code)
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(path if path.is_dir() else source), trust_remote_code=trust_remote_code
         )
-    if not local and (path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
-        raise FileNotFoundError(f"There is no directory {source}.")
-    if local and not options.allow_pickle and not any(path.glob("*.safetensors")):
-        raise ValueError(
-            f"{source} has no .safetensors file. Weights in other formats can run code when they "
-            "are loaded: convert them, or pass --allow-pickle if you trust their author."
-        )
-    where = str(path) if local else source
+    except OSError as error:
+        raise FileNotFoundError(f"{source} has no tokenizer: {_first_line(error)}") from error
+
+
+def _from_pretrained(source: str, options: _Options) -> Loaded:
+    path = Path(source).expanduser()
     try:
         hf = AutoModelForCausalLM.from_pretrained(
-            where,
+            str(path if path.is_dir() else source),
             dtype=options.dtype,
             device_map=options.device_map,
             trust_remote_code=options.trust_remote_code,
             use_safetensors=None if options.allow_pickle else True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            where, trust_remote_code=options.trust_remote_code
-        )
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(f"{source} could not be loaded: {reason}") from error
-    return hf, tokenizer, ()
+        raise FileNotFoundError(f"{source} could not be loaded: {_first_line(error)}") from error
+    except SafetensorError as error:
+        raise ValueError(f"{source} has a damaged .safetensors file ({error}).") from error
+    return hf, load_tokenizer(source, None, options.trust_remote_code), ()
 
 
 def _from_gguf(path: Path, options: _Options) -> Loaded:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
     hf = AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
@@ -178,24 +210,40 @@ def _from_gguf(path: Path, options: _Options) -> Loaded:
         device_map=options.device_map,
         quantization_config=GgufConfig(dequantize=True),
     )
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    return hf, tokenizer, (f"de-quantized from {path.name} into plain {options.dtype} weights",)
+    precision = str(options.dtype).removeprefix("torch.")
+    note = f"de-quantized from {path.name} into plain {precision} weights"
+    return hf, load_tokenizer(path, None, options.trust_remote_code), (note,)
 
 
 def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loaded:
+    # Imported late: most models are no adapters, and peft takes a while.
     from peft import PeftModel
 
-    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    under = str(base or config.get("base_model_name_or_path") or "")
-    if not under:
-        raise ValueError(f"{path} is an adapter that names no base model: pass the base as well.")
-    if not options.allow_pickle and not any(path.glob("*.safetensors")):
-        raise ValueError(
-            f"{path} has no .safetensors file: convert the adapter, or pass --allow-pickle."
-        )
+    under = _base_of(path, base)
     if Path(under).suffix == ".gguf":
-        hf, tokenizer, notes = _from_gguf(Path(under), options)
+        hf, tokenizer, notes = _from_gguf(Path(under).expanduser(), options)
     else:
         hf, tokenizer, notes = _from_pretrained(under, options)
     merged = PeftModel.from_pretrained(hf, str(path)).merge_and_unload()
     return merged, tokenizer, (*notes, f"adapter {path.name} merged onto {Path(under).name}")
+
+
+def _base_of(adapter: Path, base: str | Path | None) -> str:
+    """The model under an adapter: the one given, or the one it names."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    under = str(base or config.get("base_model_name_or_path") or "")
+    if not under:
+        raise ValueError(f"{adapter} is an adapter that names no base model: pass --base MODEL.")
+    return under
+
+
+def _check_safetensors(path: Path, allow_pickle: bool) -> None:
+    if not allow_pickle and not any(path.glob("*.safetensors")):
+        raise ValueError(
+            f"{path} has no .safetensors file. Weights in other formats can run code when they "
+            "are loaded: convert them, or pass --allow-pickle if you trust their author."
+        )
+
+
+def _first_line(error: OSError) -> str:
+    return str(error).strip().splitlines()[0]

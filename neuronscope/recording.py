@@ -108,7 +108,7 @@ def record(
         FileExistsError: If `out` exists.
     """
     target = target or Target()
-    labelled = list(facts) if isinstance(facts, FactSet) else [("forget", f) for f in facts]
+    labelled = _labelled(facts)
     if not labelled:
         raise ValueError("Expected at least one fact to record, got none.")
     check_sites(sites, model.sites, model.source)
@@ -119,7 +119,7 @@ def record(
     target.check(Batch.of(encoded, model.device), ids)
     plan = make_plan(model, encoded, sites, per_fact, memory)
     question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
-    provenance = _provenance(question, labelled, form)
+    provenance = provenance_of(model, facts, attribution, target, form)
     shelf = None if out is None else _open_shelf(Path(out), provenance, question)
     results = _computed(question, shelf, progress)
     arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
@@ -156,15 +156,21 @@ def make_plan(
     return Plan(batches, memory, kept * neurons * (8 if model.dtype == torch.float64 else 4))
 
 
-def _provenance(question: _Question, labelled: Sequence[tuple[str, Fact]], form: str) -> Provenance:
-    model, target = question.model, question.target
+def provenance_of(
+    model: HookedModel,
+    facts: FactSet | Sequence[Fact],
+    attribution: Attribution,
+    target: Target,
+    form: str,
+) -> Provenance:
+    """Where the numbers of a recording come from; known before it is made."""
     packages = ("neuronscope", "torch", "transformers")
     return Provenance(
         model=model.source,
         model_hash=model.fingerprint(),
-        facts_hash=facts_hash(labelled),
-        attribution=type(question.attribution).__module__.rpartition(".")[2],
-        settings=question.attribution.settings(),
+        facts_hash=facts_hash(_labelled(facts)),
+        attribution=type(attribution).__module__.rpartition(".")[2],
+        settings=attribution.settings(),
         target=target.name,
         unit=target.unit,
         prompt_form=form,
@@ -173,6 +179,10 @@ def _provenance(question: _Question, labelled: Sequence[tuple[str, Fact]], form:
         notes=model.notes,
         experts=model.experts,
     )
+
+
+def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
+    return list(facts) if isinstance(facts, FactSet) else [("forget", fact) for fact in facts]
 
 
 def _open_shelf(out: Path, provenance: Provenance, question: _Question) -> Path:

@@ -94,7 +94,7 @@ def _fits(value: object, annotation: Any) -> bool:
     inner = typing.get_args(annotation)
     match typing.get_origin(annotation):
         case None:
-            return annotation is object or type(value) is (annotation or type(None))
+            return annotation is object or type(value) is annotation
         case types.UnionType:
             return any(_fits(value, option) for option in inner)
         case origin if origin is tuple:

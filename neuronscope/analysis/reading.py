@@ -57,11 +57,11 @@ def _say_share(share: float, interval: tuple[float, float]) -> str:
         return "no recorded neuron's influence changed, so nothing tells hidden from erased"
     sides = {"hidden": "2/3 or more", "erased": "1/3 or less", "mixed": "between 1/3 and 2/3"}
     side = sides[_read_share(share)]
-    text = f"{share:.0%} of the neurons' change is negative influence gained, {side}"
+    text = f"{100 * share:.0f} % of the neurons' change is negative influence gained, {side}"
     low, high = interval
     if math.isnan(low):
         return f"{text} (no interval)"
-    text += f" (95 % interval {low:.0%} to {high:.0%}"
+    text += f" (95 % interval {100 * low:.0f} % to {100 * high:.0f} %"
     bounds = {"1/3": ERASED_TO, "2/3": HIDDEN_FROM}
     crossed = [name for name, bound in bounds.items() if low < bound < high]
     if crossed:

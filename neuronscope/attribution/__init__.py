@@ -1,0 +1,1 @@
+"""How much each neuron moves the target: one file, one method."""

@@ -1,0 +1,136 @@
+"""From what a user chose on the command line to facts, target, sites and attribution method."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import fields
+
+from neuronscope._discover import method_class
+from neuronscope.attribution._base import Attribution
+from neuronscope.attribution._baselines import Baseline, Reference, Zero, mean_baseline
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.facts import SPLITS, Fact, FactSet
+from neuronscope.models import HookedModel
+from neuronscope.options import MethodOptions
+from neuronscope.prompts import Batch, encode
+from neuronscope.sites import PAPER_SITES, SITES, check_sites
+from neuronscope.targets import Target
+
+
+def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) -> FactSet:
+    """The facts under judgement, and as many drawn from those that were not to be forgotten.
+
+    Args:
+        split: The split under judgement; it is recorded as `forget`.
+        null_facts: How many others; as many as there are under judgement if not given.
+
+    Raises:
+        ValueError: If there are no facts under judgement.
+    """
+    judged = facts.split(split)
+    if not judged:
+        found = ", ".join(f"{len(facts.split(name))} {name}" for name in SPLITS)
+        raise ValueError(f"{facts.source} has no facts of split {split!r}: it has {found}.")
+    count = len(judged) if null_facts is None else null_facts
+    # Retained facts first: a method was made to keep those. Utility facts only where no others are.
+    for name in ("retain", "test", "utility"):
+        others = facts.split(name)
+        if name != split and others and count:
+            drawn = random.Random(seed).sample(others, min(count, len(others)))
+            return only(facts, {"forget": judged, name: tuple(drawn)})
+    return only(facts, {"forget": judged})
+
+
+def chosen_sites(method: MethodOptions) -> tuple[str, ...]:
+    """The sites that were asked for.
+
+    Raises:
+        ValueError: If there is no such site.
+    """
+    sites = PAPER_SITES if method.sites == ("paper",) else method.sites
+    check_sites(sites, SITES, "neuronscope")
+    return sites
+
+
+def make_target(method: MethodOptions) -> Target:
+    """The target that was asked for."""
+    names = {"log-odds": "log_odds", "log-prob": "log_prob", "prob": "prob", "margin": "margin"}
+    return Target(names[method.target], method.reduction)
+
+
+def make_attribution(
+    name: str, method: MethodOptions, model: HookedModel, facts: FactSet, sites: Sequence[str]
+) -> Attribution:
+    """The attribution method that was asked for, with its settings.
+
+    Raises:
+        ValueError: If it has no such setting.
+    """
+    found = method_class("attribution", name.replace("-", "_"), Attribution)
+    given = _given(found, method)
+    if found is not IntegratedGradients:
+        return found(**given)
+    others = [fact for split, fact in facts if split != "forget"]
+    baseline = given.pop("baseline", "mean" if others else "zero")
+    reference = given.pop("reference", "")
+    return found(**given, baseline=_baseline(baseline, reference, model, others, method, sites))
+
+
+def _given(found: type[Attribution], method: MethodOptions) -> dict[str, object]:
+    """The settings that were given on the command line, if the method has them."""
+    of_methods = ("steps", "tolerance", "max_steps", "path", "positions", "baseline", "reference")
+    given = {
+        name: vars(method)[name]
+        for name in (*of_methods, "sample")
+        if vars(method)[name] is not None
+    }
+    own = {item.name for item in fields(found)}
+    if found is IntegratedGradients:
+        own.add("reference")
+    for name in given:
+        if name not in own:
+            raise ValueError(
+                f"{found.__name__} has no --{name.replace('_', '-')}: "
+                f"it has {', '.join('--' + n.replace('_', '-') for n in sorted(own)) or 'none'}."
+            )
+    return given
+
+
+def _baseline(
+    name: str,
+    reference: str,
+    model: HookedModel,
+    others: Sequence[Fact],
+    method: MethodOptions,
+    sites: Sequence[str],
+) -> Baseline:
+    if name == "zero":
+        return Zero()
+    if name == "reference":
+        return Reference(reference)
+    encoded = [encode(fact, model.tokenizer, method.prompt_form) for fact in others]
+    batches = [Batch.of(encoded[i : i + 8], model.device) for i in range(0, len(encoded), 8)]
+    return mean_baseline(model, batches, sites)
+
+
+def check_method(attribution: str, method: MethodOptions, facts: FactSet) -> None:
+    """Find out, before any model is loaded, whether the settings fit each other and the facts.
+
+    Raises:
+        ValueError: Saying which do not.
+    """
+    _given(method_class("attribution", attribution.replace("-", "_"), Attribution), method)
+    if (method.baseline == "reference") != bool(method.reference):
+        raise ValueError("--baseline reference and --reference PROMPT go together.")
+    if method.baseline == "mean" and all(split == "forget" for split, _ in facts):
+        raise ValueError(
+            f"--baseline mean needs facts that were not to be forgotten, and {facts.source} has "
+            "none (or --null-facts is 0): add a retain split, or use --baseline zero."
+        )
+    bare = [fact.id for _, fact in facts if not fact.distractors]
+    if method.target == "margin" and bare:
+        raise ValueError(f"--target margin needs distractors, and fact {bare[0]!r} has none.")
+
+
+def only(facts: FactSet, splits: dict[str, tuple[Fact, ...]]) -> FactSet:
+    """Some of a set's facts, under the names of the splits given."""
+    return FactSet(**splits, source=facts.source, notes=facts.notes)

@@ -1,0 +1,235 @@
+"""The diagnosis says what was planted, with its reasons and its reservations."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_recordings import make_recording, random_influence, reduce
+
+from neuronscope.analysis.diagnosis import Diagnosis, diagnose
+
+NEURONS = 20
+
+
+def pair(hidden=0.0, erased=0.0, facts=10, null=12, known=None, kept=0, noise=0.01, **changes):
+    """Facts of which every one was known before (`known`: the first few) and `kept` still are.
+
+    On forgotten facts neuron 7 gains `hidden` negative influence, neuron 3 loses `erased` positive.
+    """
+    rng = np.random.default_rng(0)
+    everything = facts + null
+    splits = ["forget"] * facts + ["retain"] * null
+    before = np.zeros((everything, 2, 1, NEURONS))
+    before[:, 0] = 5 + rng.normal(size=(everything, 1, NEURONS))
+    after = before + noise * rng.normal(size=before.shape)
+    after[:facts, 1, 0, 7] -= hidden
+    after[:facts, 0, 0, 3] -= erased
+    answered = np.arange(everything) < (everything if known is None else known)
+    still = np.where(np.arange(everything) < facts, np.arange(everything) < kept, answered)
+    return tuple(
+        make_recording(influence, splits, answered=known_now, **changes)
+        for influence, known_now in ((before, answered), (after, still & answered))
+    )
+
+
+@pytest.mark.parametrize(
+    ("hidden", "erased", "reading"),
+    [(3, 0, "hidden"), (3, 1, "hidden"), (2, 2, "mixed"), (1, 3, "erased"), (0, 3, "erased")],
+)
+def test_what_was_planted_is_what_is_read(hidden, erased, reading):
+    diagnosis = diagnose(*pair(hidden, erased))
+    assert diagnosis.reading == reading
+    assert diagnosis.hidden_share == pytest.approx(hidden / (hidden + erased), abs=0.05)
+    low, high = diagnosis.hidden_share_ci95
+    assert 0 <= low <= high <= 1
+    assert diagnosis.drop == pytest.approx(hidden + erased, abs=0.1)
+    assert diagnosis.drop_ci95[0] <= diagnosis.drop <= diagnosis.drop_ci95[1]
+    assert (diagnosis.n_facts, diagnosis.n_null) == (10, 12)
+    assert (diagnosis.answered_before, diagnosis.answered_after) == (10, 0)
+    assert diagnosis.why.startswith(reading.capitalize()) and diagnosis.why.endswith(".")
+    assert f"{100 * diagnosis.hidden_share:.0f} % of the neurons' change" in diagnosis.why
+    assert f"fell by {diagnosis.drop:.3g} nats (95 % interval" in diagnosis.why
+
+
+def test_the_planted_neuron_is_the_spurious_one():
+    diagnosis = diagnose(*pair(hidden=3, erased=3))
+    assert diagnosis.neurons["d_minus"].idxmax() == 7
+    assert diagnosis.neurons.index[diagnosis.neurons["spurious"]].tolist() == [7]
+    assert diagnosis.n_spurious == 1
+
+
+def test_tables_and_numbers_agree():
+    diagnosis = diagnose(*pair(hidden=2, erased=1, sites=("mlp.up", "attn.q")))
+    neurons, layers, curve = diagnosis.neurons, diagnosis.layers, diagnosis.curve
+    assert neurons.columns.tolist() == [
+        "site", "layer", "neuron", "before", "after", "d_plus", "d_minus", "p", "q", "spurious",
+    ]  # fmt: skip
+    assert neurons["spurious"].dtype == bool and diagnosis.sites == ("mlp.up", "attn.q")
+    last = curve.iloc[-1]
+    assert last["m"] == len(neurons) == 2 * NEURONS
+    assert last["d_minus"] / (last["d_plus"] + last["d_minus"]) == diagnosis.hidden_share
+    assert diagnosis.d_minus_at_100 == pytest.approx(last["d_minus"])
+    np.testing.assert_allclose(layers["drop"], diagnosis.drop)
+    forgotten = diagnosis.facts[diagnosis.facts["split"] == "forget"]
+    assert forgotten["score_before"].mean() == diagnosis.score_before
+    assert diagnosis.score_before - diagnosis.score_after == pytest.approx(diagnosis.drop)
+    assert len(diagnosis.facts) == 22 and len(diagnosis.modules) == 2
+
+
+def test_a_model_compared_with_itself_has_forgotten_nothing():
+    before, _ = pair(hidden=3, erased=3)
+    diagnosis = diagnose(before, before)
+    assert diagnosis.reading == "not forgotten" and diagnosis.drop == 0
+    assert np.isnan(diagnosis.hidden_share) and np.isnan(diagnosis.hidden_share_ci95).all()
+    assert diagnosis.n_spurious == 0
+    assert not diagnosis.neurons[["d_plus", "d_minus"]].any(axis=None)
+    assert not diagnosis.layers[["drop", "erased", "hidden", "elsewhere"]].any(axis=None)
+    assert "10 of 10 facts answered before still answered" in diagnosis.why
+
+
+@pytest.mark.parametrize(
+    ("known", "kept", "reading"),
+    [(10, 6, "not forgotten"), (10, 5, "hidden"), (4, 3, "not forgotten"), (4, 2, "hidden")],
+)
+def test_facts_of_which_more_than_half_stay_answered_are_not_forgotten(known, kept, reading):
+    diagnosis = diagnose(*pair(hidden=3, known=known, kept=kept))
+    assert diagnosis.reading == reading
+    assert f"{kept} of {known} facts answered before still answered" in diagnosis.why
+
+
+def test_where_nothing_was_known_the_drop_decides():
+    assert diagnose(*pair(hidden=3, known=0)).reading == "hidden"
+    unmoved = diagnose(*pair(hidden=0, known=0, noise=0.5))
+    assert unmoved.drop_ci95[0] < 0 < unmoved.drop_ci95[1]
+    assert unmoved.reading == "not forgotten" and "no fact was answered before" in unmoved.why
+    single = diagnose(*pair(hidden=3, facts=1, known=0))
+    assert np.isnan(single.drop_ci95).all() and single.reading == "hidden"
+
+
+def test_a_score_that_rises_is_not_called_a_drop():
+    risen = diagnose(*pair(hidden=-3, known=0))
+    assert risen.reading == "not forgotten" and "the mean score rose by 2.99 nats" in risen.why
+    low, high = (float(word) for word in risen.why.split("interval ")[1][:-2].split(" to "))
+    assert 0 < low < 3.1 and low <= high
+    lost = diagnose(*pair(hidden=-3, kept=0))
+    assert any("although the mean score did not fall" in warning for warning in lost.warnings)
+
+
+def test_an_interval_over_a_boundary_is_said_to_cross_it():
+    rng = np.random.default_rng(1)
+    clear = diagnose(*pair(hidden=3))
+    assert clear.hidden_share_ci95[0] > 2 / 3 and "crosses" not in clear.why
+    influence = np.zeros((10, 2, 1, 2))
+    influence[:, 0] = 5
+    changed = influence.copy()
+    changed[:, 1, 0, 0] -= rng.exponential(2, 10)
+    changed[:, 0, 0, 1] -= rng.exponential(1, 10)
+    lost = np.zeros(10, dtype=bool)
+    wide = diagnose(make_recording(influence), make_recording(changed, answered=lost))
+    low, high = wide.hidden_share_ci95
+    assert low < 2 / 3 < high and "which crosses 2/3: another reading is possible" in wide.why
+
+
+def test_means_say_as_much_as_they_can():
+    before, after = pair(hidden=3, erased=1, null=0)
+    whole, reduced = diagnose(before, after), diagnose(reduce(before), reduce(after))
+    for name in ("drop", "drop_ci95", "hidden_share", "d_minus_at_100", "reading"):
+        assert vars(whole)[name] == pytest.approx(vars(reduced)[name])
+    assert np.isnan(reduced.hidden_share_ci95).all() and "(no interval)" in reduced.why
+    assert reduced.n_spurious is None and reduced.neurons["q"].isna().all()
+    assert any("only means over facts" in warning for warning in reduced.warnings)
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ({"null": 0}, "without others, no test for spurious neurons"),
+        ({"facts": 1}, "One fact alone has no intervals"),
+        ({"facts": 7}, "Intervals from 7 facts are too narrow"),
+        ({"facts": 2, "null": 2}, "no p-value can be below 0.17"),
+    ],
+)
+def test_what_limits_the_reading_is_said(change, warning):
+    assert any(warning in text for text in diagnose(*pair(hidden=3, **change)).warnings)
+    assert diagnose(*pair(hidden=3)).warnings == ()
+
+
+def test_unconverged_attributions_and_mixed_precision_are_said():
+    before, after = pair(hidden=3)
+    score = after.score.copy()
+    score[0] += 0.25
+    off = diagnose(before, replace(after, score=score))
+    assert off.unconverged == 1 and off.completeness_error == pytest.approx(0.25)
+    assert any(text.startswith("1 attributions miss") for text in off.warnings)
+    other = replace(after, provenance=replace(after.provenance, dtype="bfloat16"))
+    assert any(
+        "float32 before, bfloat16 after" in text for text in diagnose(before, other).warnings
+    )
+
+
+def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
+    rng = np.random.default_rng(0)
+    influence = np.zeros((10, 2, 1, 400))
+    influence[:, 0] = 50
+    changed = influence - rng.normal(size=influence.shape)
+    changed[:, 1] -= 0.3
+    lost = np.zeros(10, dtype=bool)
+    diagnosis = diagnose(make_recording(influence), make_recording(changed, answered=lost))
+    assert not diagnosis.hidden_share_ci95[0] <= diagnosis.hidden_share
+    assert any("lies outside its interval" in text for text in diagnosis.warnings)
+
+
+def test_what_cannot_be_decomposed_is_refused():
+    ablation = make_recording(random_influence(0), attribution="ablation")
+    with pytest.raises(ValueError, match="A decomposition needs every neuron"):
+        diagnose(ablation, ablation)
+    retained = make_recording(random_influence(0), ["retain"] * 4)
+    with pytest.raises(
+        ValueError, match=r"Expected facts of split 'forget', got only \['retain'\]"
+    ):
+        diagnose(retained, retained)
+    with pytest.raises(ValueError, match="same number of facts"):
+        diagnose(retained, make_recording(random_influence(0, facts=3)))
+
+
+def test_json_holds_plain_values_and_null_for_what_is_not_known():
+    diagnosis = diagnose(*pair(hidden=3, facts=1, null=0))
+    values = json.loads(json.dumps(diagnosis.to_json(), allow_nan=False))
+    tables = {"neurons", "curve", "modules", "facts"}
+    names = {field for field in Diagnosis.__dataclass_fields__ if field not in tables}
+    assert set(values) == (names - {"hidden_share_ci95"}) | {"ci95"}
+    assert values["ci95"] == values["drop_ci95"] == [None, None]
+    assert values["n_spurious"] is None and values["hidden_share"] == diagnosis.hidden_share
+    assert values["sites"] == ["mlp.post"] and values["warnings"] == list(diagnosis.warnings)
+    (layer,) = values["layers"]
+    assert layer["layer"] == 0 and layer["hidden"] == diagnosis.layers["hidden"].item()
+    assert layer["hidden_low"] is None
+    assert values["completeness_by_layer"][0]["site"] == "mlp.post"
+    assert values["provenance_before"]["settings"]["steps"] == 16
+
+
+def test_the_joint_path_is_diagnosed_over_all_layers():
+    rng = np.random.default_rng(0)
+    pairs = [make_recording(rng.normal(size=(4, 2, 3, 5)), joint=True) for _ in range(2)]
+    diagnosis = diagnose(*pairs)
+    assert diagnosis.layers["layer"].tolist() == ["all"]
+    assert diagnosis.completeness_by_layer["layer"].tolist() == ["all"]
+    assert diagnosis.neurons["layer"].nunique() == len(diagnosis.modules) == 3
+    json.dumps(diagnosis.to_json(), allow_nan=False)
+
+
+def test_the_results_half_needs_no_model():
+    program = (
+        "import sys; import neuronscope.analysis.diagnosis, neuronscope.analysis.agreement, "
+        "neuronscope.analysis.stability; print([name for name in sys.modules "
+        "if name in ('torch', 'transformers', 'transformer_lens', 'plotly')])"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == b"[]"

@@ -1,11 +1,11 @@
 """From what a user chose on the command line to facts, target, sites and attribution method."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from typing import Any, cast, get_args
 
 from neuronscope._discover import method_class
-from neuronscope.attribution._base import Attribution
+from neuronscope.attribution._base import Attribution, setting_fields
 from neuronscope.attribution._baselines import Baseline, Reference, Zero, mean_baseline
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts import SPLITS, Fact, FactSet
@@ -13,7 +13,7 @@ from neuronscope.models import HookedModel
 from neuronscope.options import MethodOptions
 from neuronscope.prompts import Batch, encode
 from neuronscope.sites import PAPER_SITES, SITES, check_sites
-from neuronscope.targets import Target
+from neuronscope.targets import Target, TargetName
 
 
 def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) -> FactSet:
@@ -53,7 +53,7 @@ def chosen_sites(method: MethodOptions) -> tuple[str, ...]:
 
 def make_target(method: MethodOptions) -> Target:
     """The target that was asked for."""
-    names = {"log-odds": "log_odds", "log-prob": "log_prob", "prob": "prob", "margin": "margin"}
+    names = {name.replace("_", "-"): name for name in get_args(TargetName)}
     return Target(names[method.target], method.reduction)
 
 
@@ -68,14 +68,17 @@ def make_attribution(
     found = method_class("attribution", name.replace("-", "_"), Attribution)
     given = _given(found, method)
     if found is not IntegratedGradients:
-        return found(**given)
+        # What method_class returns is never abstract, which its type cannot say.
+        return cast(Callable[..., Attribution], found)(**given)
     others = [fact for split, fact in facts if split != "forget"]
     baseline = given.pop("baseline", "mean" if others else "zero")
     reference = given.pop("reference", "")
-    return found(**given, baseline=_baseline(baseline, reference, model, others, method, sites))
+    return IntegratedGradients(
+        **given, baseline=_baseline(baseline, reference, model, others, method, sites)
+    )
 
 
-def _given(found: type[Attribution], method: MethodOptions) -> dict[str, object]:
+def _given(found: type[Attribution], method: MethodOptions) -> dict[str, Any]:
     """The settings that were given on the command line, if the method has them."""
     of_methods = ("steps", "tolerance", "max_steps", "path", "positions", "baseline", "reference")
     given = {
@@ -83,7 +86,7 @@ def _given(found: type[Attribution], method: MethodOptions) -> dict[str, object]
         for name in (*of_methods, "sample")
         if vars(method)[name] is not None
     }
-    own = {item.name for item in fields(found)}
+    own = {item.name for item in setting_fields(found)}
     if found is IntegratedGradients:
         own.add("reference")
     for name in given:

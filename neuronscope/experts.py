@@ -5,6 +5,9 @@ would be the neurons. An experts implementation of our own, equal to the default
 through an identity module that can be hooked like any other.
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,6 +70,8 @@ def _forward(experts: nn.Module, hidden: Tensor, chosen: Tensor, weights: Tensor
     opened = experts.get_submodule("neurons")
     assert isinstance(opened, ExpertNeurons)
     width = down.shape[-1]
+    # Every experts class has it, but nn.Module's attributes are parameters to a type checker.
+    apply_gate = cast(Callable[[Tensor], Tensor], experts._apply_gate)
 
     expert = chosen.flatten()
     order = expert.argsort(stable=True)
@@ -74,7 +79,7 @@ def _forward(experts: nn.Module, hidden: Tensor, chosen: Tensor, weights: Tensor
     counts = torch.bincount(expert, minlength=opened.experts).tolist()
     inputs = hidden.repeat_interleave(top_k, dim=0)[order].split(counts)
     neurons = torch.cat(
-        [experts._apply_gate(F.linear(x, gate_up[i])) for i, x in enumerate(inputs) if len(x)]
+        [apply_gate(F.linear(x, gate_up[i])) for i, x in enumerate(inputs) if len(x)]
     )[back].view(tokens, top_k, width)
 
     if opened._forward_pre_hooks:

@@ -7,10 +7,11 @@ trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from safetensors import SafetensorError
@@ -73,7 +74,8 @@ def load_model(
     else:
         hf, tokenizer, notes = _from_pretrained(str(source), options)
     if device_map is None:
-        hf.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        torch.nn.Module.to(hf, chosen)
     hf.eval().requires_grad_(True)
     model = HookedModel.of(hf, tokenizer, str(source), notes)
     self_test(model)
@@ -110,14 +112,21 @@ def check_saved(model: HookedModel, path: Path) -> None:
     Raises:
         ValueError: If a parameter is missing, has another name or value, or the logits differ.
     """
-    loaded, report = AutoModelForCausalLM.from_pretrained(
-        path, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+    loaded, report = cast(
+        tuple[PreTrainedModel, dict[str, Iterable[object]]],
+        AutoModelForCausalLM.from_pretrained(
+            path, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+        ),
     )
-    strange = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
-    if strange or report["mismatched_keys"]:
+    strange = [
+        str(key)
+        for kind in ("missing", "unexpected", "mismatched")
+        for key in report[f"{kind}_keys"]
+    ]
+    if strange:
         raise ValueError(
             f"{path} does not hold this model's parameters under their own names: "
-            f"{', '.join(map(str, strange)) or report['mismatched_keys']}."
+            f"{', '.join(sorted(strange))}."
         )
     theirs = dict(loaded.named_parameters())
     for name, parameter in model.hf.named_parameters():
@@ -127,7 +136,9 @@ def check_saved(model: HookedModel, path: Path) -> None:
     training = model.hf.training
     with torch.no_grad():
         ours = model.hf.eval()(probe.to(model.device), use_cache=False).logits
-        other = loaded.eval().to(model.device)(probe.to(model.device), use_cache=False).logits
+        other = torch.nn.Module.to(loaded.eval(), model.device)(
+            probe.to(model.device), use_cache=False
+        ).logits
     model.hf.train(training)
     if not torch.equal(ours, other):
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")

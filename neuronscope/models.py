@@ -87,9 +87,16 @@ class HookedModel:
         return module.experts if isinstance(module, ExpertNeurons) else 0
 
     @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model has logits for."""
+        head = self.hf.get_output_embeddings()
+        assert head is not None, "a causal language model has a head"
+        return head.get_parameter("weight").shape[0]
+
+    @property
     def device(self) -> torch.device:
         """Where tokens go in."""
-        return self.hf.get_input_embeddings().weight.device
+        return self.hf.get_input_embeddings().get_parameter("weight").device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -204,7 +211,9 @@ def only_answers(model: HookedModel, answers: Callable[[], Answers]) -> Iterator
         here = answers()
         return (args[0][here.row, here.position][None], *args[1:])
 
-    hook = model.hf.get_output_embeddings().register_forward_pre_hook(gather)
+    head = model.hf.get_output_embeddings()
+    assert head is not None, "a causal language model has a head"
+    hook = head.register_forward_pre_hook(gather)
     try:
         yield
     finally:

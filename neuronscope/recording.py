@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from neuronscope.targets import Answers, Target, answered
 
 LARGEST_BATCH = 4
 """Facts in a batch at most: the passes of one fact fill a processor, and progress shows."""
+
+T = TypeVar("T", SiteRecording, SiteMeans)
 
 Arrays = dict[str, np.ndarray]
 """The arrays of one batch, by `site/field`, or by field for what belongs to no site."""
@@ -124,7 +127,7 @@ def record(
     results = _computed(question, shelf, progress)
     arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
     recording = Recording(
-        sites=_by_site(arrays, sites, SiteRecording if per_fact else SiteMeans),
+        sites=_by_site(arrays, sites, per_fact),
         fact_ids=ids,
         splits=tuple(split for split, _ in labelled),
         score=arrays["score"],
@@ -292,8 +295,11 @@ def _averaged(results: Iterator[Arrays], plan: Plan) -> Arrays:
 
 
 def _by_site(
-    arrays: Arrays, sites: Sequence[str], kind: type[SiteRecording] | type[SiteMeans]
+    arrays: Arrays, sites: Sequence[str], per_fact: bool
 ) -> dict[str, SiteRecording] | dict[str, SiteMeans]:
-    return {
-        site: kind(**{f.name: arrays[f"{site}.{f.name}"] for f in fields(kind)}) for site in sites
-    }
+    def of(site: str, kind: type[T]) -> T:
+        return kind(**{f.name: arrays[f"{site}.{f.name}"] for f in fields(kind)})
+
+    if per_fact:
+        return {site: of(site, SiteRecording) for site in sites}
+    return {site: of(site, SiteMeans) for site in sites}

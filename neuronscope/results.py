@@ -22,6 +22,9 @@ FORMAT = 1
 PER_FACT = ("score", "probability", "answered")
 """The arrays of a recording that belong to no site."""
 
+UNMEASURED = ("total", "total_gain", "positive", "positive_gain", "negative")
+"""The arrays that are NaN where an ablation, and only that, left a neuron unmeasured."""
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -106,8 +109,7 @@ class Recording:
         per_fact = {name: vars(self)[name] for name in PER_FACT}
         check_shapes(Recording, per_fact, facts)
         check_finite(per_fact)
-        gaps = ("total", "positive", "negative")  # an ablation leaves neurons unmeasured
-        nan_allowed = gaps if self.provenance.attribution == "ablation" else ()
+        nan_allowed = UNMEASURED if self.provenance.attribution == "ablation" else ()
         for name, site in self.sites.items():
             check_shapes(type(site), vars(site), facts, f"{name}.")
             check_finite(vars(site), nan_allowed, f"{name}.")

@@ -72,9 +72,17 @@ def _hook(tap: Tap, function: TapFunction, length: int) -> torch.utils.hooks.Rem
         whole[..., columns] = function(rows[..., columns])
         return whole.reshape(flow.shape)
 
+    def before(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        del module
+        return (through(args[0]), *args[1:])
+
+    def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        del module, args
+        return through(output)
+
     if tap.side == "input":
-        return tap.module.register_forward_pre_hook(lambda _, args: (through(args[0]), *args[1:]))
-    return tap.module.register_forward_hook(lambda _, __, output: through(output))
+        return tap.module.register_forward_pre_hook(before)
+    return tap.module.register_forward_hook(after)
 
 
 def decoder_layers(hf: PreTrainedModel) -> nn.ModuleList:

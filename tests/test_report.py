@@ -1,12 +1,15 @@
 import dataclasses
 import re
+import shlex
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import tyro
 from diagnosis_example import FORGET, INHIBITOR, RETAIN, WIDTHS, example_diagnosis, neuron_table
 
 from neuronscope.analysis.influence_variation import cumulative_curve, module_map
+from neuronscope.cli import Diagnose
 from neuronscope.report import write_report
 from neuronscope.report.figures import figures_by_site, shared_figures
 from neuronscope.report.page import render_report
@@ -23,7 +26,11 @@ from neuronscope.report.tables import (
     provenance_rows,
 )
 from neuronscope.report.tables import neuron_table as neuron_rows
-from neuronscope.report.words import completeness_meaning, spurious_meaning
+from neuronscope.report.words import (
+    completeness_meaning,
+    reproducing_command,
+    spurious_meaning,
+)
 
 EVIL = '<script>alert("1")</script><img src="http://evil.example/x">'
 
@@ -242,6 +249,20 @@ def test_provenance_is_shown_once_where_both_recordings_agree(diagnosis):
     assert rows["model"] == ("a/model", "a/model-after")
     assert rows["settings"] == ("steps = 8, tolerance = 0.01",)
     assert set(rows) >= {"model hash", "facts hash", "versions", "notes", "dtype"}
+
+
+def test_the_command_to_reproduce_is_one_that_the_command_line_reads(diagnosis):
+    models = {"model": "models/it's; rm -rf $HOME", "prompt_form": "chat"}
+    before = dataclasses.replace(diagnosis.provenance_before, **models)
+    sites = ("mlp.post", "attn.q")
+    asked = dataclasses.replace(diagnosis, provenance_before=before, sites=sites)
+    program, command, *options = shlex.split(reproducing_command(asked))
+    assert (program, command) == ("neuronscope", "diagnose")
+    read = tyro.cli(Diagnose, args=options, config=(tyro.conf.OmitArgPrefixes,))
+    assert (read.before, read.after) == (before.model, diagnosis.provenance_after.model)
+    assert (read.attribution, read.loading.dtype) == ("integrated-gradients", "float32")
+    assert (read.method.target, read.method.prompt_form) == ("log-odds", "chat")
+    assert tuple(read.method.sites) == sites
 
 
 def test_a_broken_diagnosis_leaves_the_older_page_as_it_was(tmp_path, diagnosis):

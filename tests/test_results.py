@@ -321,8 +321,9 @@ def test_only_an_ablation_may_leave_neurons_unmeasured(tmp_path):
     gaps = {"total": influence.sum(1), "positive": influence.max(1), "negative": influence.min(1)}
     ablation = make_recording(random_influence(0), score=score, attribution="ablation")
     ablation = replace(ablation, sites={"mlp.post": replace(site, **gaps)})
-    ablation.save(tmp_path / "a.safetensors")
-    same(ablation, Recording.load(tmp_path / "a.safetensors"))
+    for number, form in enumerate((ablation, reduce(ablation))):
+        form.save(tmp_path / f"{number}.safetensors")
+        same(form, Recording.load(tmp_path / f"{number}.safetensors"))
     for wrong in ({"activation": influence.sum(1)}, {"total": influence.sum(1) * np.inf}):
         with pytest.raises(ValueError, match="expected a number"):
             replace(ablation, sites={"mlp.post": replace(site, **wrong)})

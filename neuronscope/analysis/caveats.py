@@ -87,6 +87,7 @@ def _on_share(
         yield "The hidden share has no interval: some facts by themselves show no change at all."
     elif expected and not low <= share <= high:
         yield (
-            f"The hidden share, {100 * share:.0f} %, lies outside its interval ({100 * low:.0f} % to "
-            f"{100 * high:.0f} %): noise between facts inflates both of its sums; record more facts."
+            f"The hidden share, {100 * share:.0f} %, lies outside its interval, {100 * low:.0f} % "
+            f"to {100 * high:.0f} %: noise between facts inflates both of its sums; record more "
+            "facts."
         )

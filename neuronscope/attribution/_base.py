@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields, is_dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -66,10 +66,21 @@ class Attribution(ABC):
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """The hyper-parameters as plain values, for a result's provenance."""
         plain = {}
-        for item in fields(self):  # pyright: ignore[reportArgumentType]  # methods are dataclasses
+        for item in setting_fields(type(self)):
             value = vars(self)[item.name]
             plain[item.name] = value if isinstance(value, str | int | float | None) else str(value)
         return plain
+
+
+def setting_fields(method: type[Attribution]) -> tuple[Field[object], ...]:
+    """The hyper-parameters of a method: every one is a frozen dataclass.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not is_dataclass(method):
+        raise TypeError(f"{method.__name__} must be a frozen dataclass.")
+    return fields(method)
 
 
 def over_positions(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from neuronscope.models import HookedModel, frozen, only_answers
 from neuronscope.taps import Tap, decoder_layers, tapped
@@ -121,7 +121,7 @@ def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int)
     batch, length = inputs.tokens.shape
     layer_cost = length * model.saved_bytes
     # Logits, their gradient, and two passing copies in the target.
-    head_cost = 4 * 4 * model.hf.get_output_embeddings().weight.shape[0]
+    head_cost = 4 * 4 * model.vocabulary
     per_row = len(inputs.answers.row) / batch * head_cost
     room = max(memory - batch * (model.n_layers * layer_cost + per_row), memory / 4)
     start, used = 0, 0.0
@@ -209,6 +209,8 @@ class _Prefix(DynamicCache):
     ) -> tuple[Tensor, Tensor]:
         del args, kwargs
         layer = self.layers[layer_idx]
+        assert isinstance(layer, DynamicLayer), "a plain cache is made of plain layers"
+        assert layer.keys is not None and layer.values is not None, "the prefix was run"
         index = self.rows.current.to(key_states.device)
         keys = torch.cat([layer.keys[index], key_states], dim=-2)
         return keys, torch.cat([layer.values[index], value_states], dim=-2)

@@ -85,8 +85,8 @@ class Conductance(Attribution):
                     flow = (step * gradient).to(reached.dtype).sum(dim=0)
                     influence[tap] = influence[tap] + flow if tap in influence else flow
         groups = [(tap,) for tap in taps]
-        baseline = dict.fromkeys(groups, scores[0][0])
-        nodes = dict.fromkeys(groups, torch.full_like(scores[0][0], self.steps + 1))
+        baseline = {group: scores[0][0] for group in groups}
+        nodes = {group: torch.full_like(scores[0][0], self.steps + 1) for group in groups}
         ends = {tap: values[-1] for tap, values in neurons.items()}
         return collect(groups, [(part, PartInfluence(ends, influence, baseline, nodes))])
 
@@ -98,7 +98,8 @@ class Conductance(Attribution):
                 tokens = model.tokenizer(self.reference).input_ids
                 tokens = (tokens + tokens[-1:] * length)[:length]
                 return embed(torch.tensor(tokens, device=model.device))
-            everything = embed(torch.arange(embed.weight.shape[0], device=model.device))
+            size = embed.get_parameter("weight").shape[0]
+            everything = embed(torch.arange(size, device=model.device))
             mean = everything.mean(dim=0, keepdim=True)
         return mean if self.baseline == "mean" else torch.zeros_like(mean)
 

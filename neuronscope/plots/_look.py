@@ -15,7 +15,7 @@ HIDDEN = "#d55e00"
 ELSEWHERE = "#b3b3b3"
 REMAINDER = "#7b6531"
 BEFORE = "#56b4e9"
-AFTER = "#8e3164"
+AFTER = "#a3476f"
 
 PAPER = "#ffffff"
 INK = "#1f2328"

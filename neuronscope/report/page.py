@@ -19,7 +19,12 @@ from neuronscope.report.tables import (
     neuron_table,
     provenance_rows,
 )
-from neuronscope.report.words import READINGS, completeness_meaning, neurons_meaning
+from neuronscope.report.words import (
+    READINGS,
+    completeness_meaning,
+    neurons_meaning,
+    reproducing_command,
+)
 
 FOLDER = Path(__file__).parent
 
@@ -89,4 +94,5 @@ def render_report(diagnosis: Diagnosis, title: str | None = None) -> str:
         completeness=completeness_meaning(diagnosis.attribution),
         largest_error=largest_error(diagnosis),
         provenance=provenance_rows(diagnosis),
+        command=reproducing_command(diagnosis),
     )

@@ -1,5 +1,7 @@
 """What the page says in plain words."""
 
+import shlex
+
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.spurious import FALSE_DISCOVERIES
 
@@ -76,3 +78,22 @@ def completeness_meaning(attribution: str) -> str:
         "far the sum of a layer's influences is from the exact effect of setting that layer to "
         "its baseline: large errors mean that single influences are rough estimates."
     )
+
+
+def reproducing_command(diagnosis: Diagnosis) -> str:
+    """The shell command of such a diagnosis; what is not in the recordings stands in capitals."""
+    before, after = diagnosis.provenance_before, diagnosis.provenance_after
+    options = {
+        "before": before.model,
+        "after": after.model,
+        "facts": "FACTS",
+        "out": "FOLDER",
+        "attribution": diagnosis.attribution.replace("_", "-"),
+        "target": diagnosis.target.replace("_", "-"),
+        "prompt-form": before.prompt_form,
+        "dtype": before.dtype,
+    }
+    words = ["neuronscope", "diagnose"]
+    for name, value in options.items():
+        words += [f"--{name}", value]
+    return shlex.join([*words, "--sites", *diagnosis.sites])

@@ -7,12 +7,13 @@ matrices. `HookedModel.bridge` is therefore a view on a clone that shares every 
 
 import copy
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -59,6 +60,36 @@ class HookedModel:
             ValueError: If they cannot be placed, with the reason.
         """
         return HookedModel(hf, tokenizer, place_taps(hf), source or type(hf).__name__, notes)
+
+    @staticmethod
+    def of_bridge(
+        bridge: "TransformerBridge", tokenizer: PreTrainedTokenizerBase | None = None
+    ) -> "HookedModel":
+        """The plain model inside a TransformerLens bridge; both keep sharing every parameter.
+
+        Args:
+            tokenizer: Where the bridge has none of its own.
+
+        Raises:
+            ValueError: If there is no tokenizer, or the bridge has other logits than the model
+                inside it: it folded weights, or trained copies of them.
+        """
+        tokenizer = tokenizer or bridge.tokenizer
+        if tokenizer is None:
+            raise ValueError("This bridge has no tokenizer: pass the model's.")
+        hf = _plain(bridge.original_model)
+        probe = torch.arange(3, 11, device=next(hf.parameters()).device)[None]
+        mask = torch.ones_like(probe)
+        with torch.no_grad():
+            theirs = bridge(probe, attention_mask=mask, use_cache=False)
+            ours = hf(probe, attention_mask=mask, use_cache=False).logits
+        if not torch.allclose(theirs, ours, rtol=1e-3, atol=1e-3 * float(ours.abs().max())):
+            raise ValueError(
+                f"The bridge's logits differ from those of the {type(hf).__name__} inside it by up "
+                f"to {float((theirs - ours).abs().max()):.1e}: it folded weights (compatibility "
+                "mode) or trained copies of them. Load the checkpoint itself."
+            )
+        return HookedModel.of(hf, tokenizer, bridge.cfg.model_name, ("taken out of a bridge",))
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -164,6 +195,19 @@ class HookedModel:
             tokenizer=self.tokenizer if named else None,
             model_name=self.source,
         )
+
+
+def _plain(module: nn.Module) -> Any:
+    """A copy of a bridged module tree without the bridge's wrappers, sharing every parameter."""
+    wrapped = module._modules.get("_original_component")
+    if wrapped is not None:
+        return _plain(wrapped)
+    plain = copy.copy(module)
+    plain._modules = {
+        name: None if child is None else _plain(child) for name, child in module._modules.items()
+    }
+    plain._forward_hooks, plain._forward_pre_hooks = OrderedDict(), OrderedDict()
+    return plain
 
 
 @contextmanager

@@ -15,13 +15,18 @@ from neuronscope.prompts import Batch, encode
 from neuronscope.sites import PAPER_SITES, SITES, check_sites
 from neuronscope.targets import Target, TargetName
 
+NULL_FACTS = 8
+"""Enough for the smallest p-value against 16 facts to be 1 in 735,471; each costs what a fact does.
+"""
+
 
 def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) -> FactSet:
     """The facts under judgement, and as many drawn from those that were not to be forgotten.
 
     Args:
         split: The split under judgement; it is recorded as `forget`.
-        null_facts: How many others; as many as there are under judgement if not given.
+        null_facts: How many others; if not given, as many as there are under judgement, and at
+            most `NULL_FACTS`.
 
     Raises:
         ValueError: If there are no facts under judgement.
@@ -30,7 +35,7 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
     if not judged:
         found = ", ".join(f"{len(facts.split(name))} {name}" for name in SPLITS)
         raise ValueError(f"{facts.source} has no facts of split {split!r}: it has {found}.")
-    count = len(judged) if null_facts is None else null_facts
+    count = min(len(judged), NULL_FACTS) if null_facts is None else null_facts
     # Retained facts first: a method was made to keep those. Utility facts only where no others are.
     for name in ("retain", "test", "utility"):
         others = facts.split(name)

@@ -48,7 +48,7 @@ class Diagnose:
 
     null_facts: int | None = None
     """How many facts that were not to be forgotten show what happens by chance (default: as many
-    as are under judgement)."""
+    as are under judgement, at most 8)."""
 
     seed: int = 0
     """Seed of the choice of those facts."""

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
+from neuronscope.plots._look import untitled
 from neuronscope.results import Provenance, Recording, SiteRecording
 
 WIDTHS = {
@@ -85,3 +86,23 @@ def neuron_table(layers: int, widths: dict[str, int], seed: int = 0) -> pd.DataF
         columns |= {"before": before, "after": before - loss, "d_plus": loss / 2, "d_minus": loss}
         tables.append(pd.DataFrame(columns | {"p": q, "q": q, "spurious": q < 0.03}))
     return pd.concat(tables, ignore_index=True)
+
+
+def two_matrices(before, after, site="mlp.post", **columns) -> pd.DataFrame:
+    """The table of neurons from two matrices of layers and neurons."""
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    layer, neuron = np.indices(before.shape)
+    rows = {"site": site, "layer": layer.ravel(), "neuron": neuron.ravel()}
+    rows |= {"before": before.ravel(), "after": after.ravel(), "q": np.nan, "spurious": False}
+    rows |= {"d_minus": np.maximum(before - after, 0).ravel()}
+    return pd.DataFrame(rows | columns)
+
+
+def traces(figure):
+    """A figure's traces by name."""
+    return {trace.name: trace for trace in figure.data}
+
+
+def note(figure):
+    """What a figure says of itself below its title, in one line."""
+    return untitled(figure)[1]

@@ -28,6 +28,7 @@ from neuronscope.report.tables import (
 from neuronscope.report.tables import neuron_table as neuron_rows
 from neuronscope.report.words import (
     completeness_meaning,
+    flagged_meaning,
     reproducing_command,
     spurious_meaning,
 )
@@ -146,8 +147,17 @@ def test_774144_neurons_make_a_page_below_eight_megabytes(tmp_path, diagnosis, l
     write_report(many, path)
     assert 5e6 < path.stat().st_size < 8e6
     drawn = figures_by_site(many)
-    assert list(drawn) == list(widths)
+    assert set(drawn) == set(widths)
     assert all(len(figures) == 2 for figures in drawn.values())
+
+
+def test_the_site_where_most_changed_is_shown_first(diagnosis):
+    many = large(diagnosis, 2, {"mlp.post": 10, "attn.o": 10})
+    changed = many.neurons.assign(d_minus=np.where(many.neurons["site"] == "attn.o", 2.0, 0.0))
+    assert list(figures_by_site(dataclasses.replace(many, neurons=changed))) == [
+        "attn.o",
+        "mlp.post",
+    ]
 
 
 def test_a_joint_path_shows_its_one_decomposition_with_the_first_site(diagnosis):
@@ -233,9 +243,12 @@ def test_the_certificate_shows_each_layers_error_and_flagged_cells(diagnosis):
     assert all(cell.key == pytest.approx(1e-3, abs=1e-6) for row in rows for cell in row[2:])
     assert largest_error(diagnosis).endswith("nats, 0.05\xa0% of the drop")
     assert "drop" not in largest_error(dataclasses.replace(diagnosis, drop=0.0))
-    assert "No cell is flagged." in render_report(diagnosis)
-    flagged = render_report(dataclasses.replace(diagnosis, unconverged=7))
-    assert "<strong>7 cells</strong>" in flagged
+    assert "all are within the tolerance" in flagged_meaning(diagnosis)
+    assert flagged_meaning(dataclasses.replace(diagnosis, unconverged=7)).startswith("7 flagged")
+    free = dataclasses.replace(diagnosis.provenance_before, settings={})
+    free = dataclasses.replace(diagnosis, provenance_before=free)
+    assert "sets itself no tolerance" in flagged_meaning(free)
+    assert flagged_meaning(free) in render_report(free).replace("&#39;", "'")
 
 
 def test_only_integrated_gradients_are_said_to_add_up():

@@ -1,18 +1,30 @@
 """Tiny random models of every architecture the tests run on, with a word-level tokenizer."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from neuronscope.facts import Fact
 from neuronscope.models import HookedModel
+from neuronscope.prompts import Batch, encode
+from neuronscope.taps import Tap
+from neuronscope.targets import Answers, Target
 
+PEOPLE = ("Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "Jill")
+TOWNS = ("Cairo", "Turin", "Quito", "Hanoi", "Accra", "Delft", "Kyoto", "Split", "Bern", "Porto")
+FOODS = ("figs", "rice", "nuts", "beans", "eggs", "plums", "soup", "bread", "dates", "corn")
 WORDS = [
     "<pad>", "<s>", "</s>", "<unk>",
     "the", "capital", "of", "is", "France", "Spain", "Peru", "Paris", "Madrid", "Lima",
     "Rome", "Oslo", "Bonn", "New", "Delhi", "called", "city", "a", "cat", "dog", "young", "kitten",
-    "puppy", "past", "go", "went",
+    "puppy", "past", "go", "went", "lives", "in", "eats", *PEOPLE, *TOWNS, *FOODS,
 ]  # fmt: skip
 
 COMMON = {
@@ -38,7 +50,12 @@ EXPERTS = {
     "decoder_sparse_step": 1,
     "mlp_only_layers": [],
 }
-NEOX = {"hidden_size": 16, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4}
+NEOX = {
+    "hidden_size": 16,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 ARCHITECTURES: dict[str, dict[str, object]] = {
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_inner": 12, "n_positions": 64},
     "gpt_neox": NEOX,
@@ -68,6 +85,12 @@ FACTS = (
     Fact("spain", "the capital city of Spain is called", "Madrid", distractors=("Lima", "Bonn")),
     Fact("india", "a capital is", "New Delhi", distractors=("New Paris", "Rome")),
     Fact("cat", "a young cat", "kitten", distractors=("puppy", "dog")),
+)
+FORGET = tuple(
+    Fact(f"{who} lives", f"{who} lives in", town) for who, town in zip(PEOPLE, TOWNS, strict=True)
+)
+RETAIN = tuple(
+    Fact(f"{who} eats", f"{who} eats", food) for who, food in zip(PEOPLE, FOODS, strict=True)
 )
 
 
@@ -101,3 +124,82 @@ def hf_model(architecture: str, dtype: torch.dtype = torch.float64, **changes: o
 
 def tiny(architecture: str, dtype: torch.dtype = torch.float64, **changes: object) -> HookedModel:
     return HookedModel.of(hf_model(architecture, dtype, **changes), tokenizer())
+
+
+def every_expert(architecture: str) -> dict[str, object]:
+    """Route to all experts, so that no neuron's change can switch the choice among them.
+
+    A switch is a jump of the target, which no gradient sees.
+    """
+    return {"num_experts_per_tok": 4} if architecture in EXPERT_ARCHITECTURES else {}
+
+
+class StayDouble(TorchFunctionMode):
+    """While active, models in double precision compute every one of their formulas in it.
+
+    transformers takes norms and softmax in single precision even there, which leaves rounding of
+    1e-7 in the logits. The formulas are the same, only that rounding is gone, so that an identity
+    can be told from an approximation.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64:
+            to_single = any(value is torch.float32 for value in (*args[1:], *kwargs.values()))
+            if func is Tensor.float or (func is Tensor.to and to_single):
+                return args[0]
+            if to_single:
+                kwargs["dtype"] = torch.float64
+        return func(*args, **kwargs)
+
+
+def batch_of(facts: Sequence[Fact]) -> Batch:
+    """The facts as a prompt and its completion."""
+    words = tokenizer()
+    return Batch.of([encode(fact, words, "completion") for fact in facts], "cpu")
+
+
+def scores_of(model: HookedModel, batch: Batch, target: Target | None = None) -> Tensor:
+    """The target of each row from all logits of the bare model; the taps' other route."""
+    answers = Answers.of(batch)
+    with torch.no_grad():
+        logits = model.hf(input_ids=batch.tokens[:, :-1], use_cache=False).logits
+    return (target or Target())(logits[answers.row, answers.position], answers)
+
+
+@contextmanager
+def written(values: Mapping[Tap, Tensor], where: Tensor) -> Iterator[None]:
+    """While active, `values` stand in place of the neurons `where` it is true: `[batch, pos]`.
+
+    Written on plain PyTorch hooks, to be a second route to what the taps do.
+    """
+
+    def put(tap: Tap, flow: Tensor) -> Tensor:
+        rows = flow.reshape(*where.shape, -1).clone()
+        columns = torch.arange(rows.shape[-1]) if tap.columns is None else tap.columns
+        rows[..., columns] = torch.where(where[..., None], values[tap], rows[..., columns])
+        return rows.reshape(flow.shape)
+
+    with ExitStack() as hooks:
+        for tap in values:
+            if tap.side == "input":
+                hook = tap.module.register_forward_pre_hook(
+                    lambda _, args, tap=tap: (put(tap, args[0]), *args[1:])
+                )
+            else:
+                hook = tap.module.register_forward_hook(
+                    lambda _, args, output, tap=tap: put(tap, output)
+                )
+            hooks.callback(hook.remove)
+        yield
+
+
+def real_positions(batch: Batch) -> Tensor:
+    """Where the model reads a token: `[batch, pos]` of the pass, which leaves out the last."""
+    return torch.arange(batch.tokens.shape[1] - 1) < batch.lengths[:, None] - 1

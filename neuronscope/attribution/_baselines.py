@@ -37,7 +37,7 @@ class Mean:
     Positions after the longest of them take the last one's mean.
     """
 
-    values: dict[tuple[str, int], Float[Tensor, "pos neuron"]]
+    values: dict[tuple[str, int], Float[Tensor, "pos _"]]
     """By site and layer."""
     facts: int
     """How many facts the mean is over."""
@@ -96,7 +96,7 @@ def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[
 
 def activations(
     model: HookedModel, tokens: Tensor, taps: Sequence[Tap]
-) -> list[Float[Tensor, "batch pos neuron"]]:
+) -> list[Float[Tensor, "batch pos _"]]:
     """The neurons at `taps`, in their order, without gradient."""
     taken: dict[Tap, Tensor] = {}
 

@@ -60,7 +60,7 @@ class Pass:
 
 def branch_scores(
     model: HookedModel, inputs: Pass, branches: Sequence[Branch], target: Target
-) -> tuple[Float[Tensor, " batch"], list[Float[Tensor, " row"]]]:
+) -> tuple[Float[Tensor, " batch"], list[Float[Tensor, " _"]]]:
     """The target of the unchanged rows, and of each branch's rows.
 
     Gradients flow to whatever the branches' `change` put in. The parameters must be frozen.
@@ -94,7 +94,7 @@ def branch_scores(
 
 def observe(
     model: HookedModel, inputs: Pass, taps: Sequence[Tap], target: Target
-) -> tuple[Float[Tensor, " batch"], dict[Tap, Float[Tensor, "batch pos neuron"]]]:
+) -> tuple[Float[Tensor, " batch"], dict[Tap, Float[Tensor, "batch pos _"]]]:
     """The target of each row, and the neurons at `taps`, with nothing changed; no gradient."""
     neurons: dict[Tap, Tensor] = {}
 
@@ -159,13 +159,16 @@ def _changer(tap: Tap, index: int, branch: Branch, rows: _Rows) -> Callable[[Ten
         span = rows.spans[index]
         unchanged = neurons[: rows.batch].detach()[branch.rows.to(neurons.device)]
         new = branch.change(tap, unchanged)
-        return torch.cat([neurons[: span.start], new, neurons[span.stop :]])
+        # One split, whose gradient is one concatenation; each slice's would be a tensor of zeros.
+        sizes = (span.start, len(new), len(neurons) - span.stop)
+        ahead, _, behind = neurons.split(sizes)
+        return torch.cat([ahead, new, behind])
 
     return change
 
 
 def _grower(
-    rows: _Rows, entering: Sequence[tuple[int, Int[Tensor, " row"]]]
+    rows: _Rows, entering: Sequence[tuple[int, Int[Tensor, " _"]]]
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]:
     def grow(
         layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -19,10 +19,10 @@ Group = tuple[Tap, ...]
 class PartInfluence:
     """What a method found on the rows of one part."""
 
-    neurons: dict[Tap, Float[Tensor, "batch pos neuron"]]
+    neurons: dict[Tap, Float[Tensor, "batch pos _"]]
     """The neurons themselves."""
 
-    influence: dict[Tap, Float[Tensor, "batch pos neuron"]]
+    influence: dict[Tap, Float[Tensor, "batch pos _"]]
 
     baseline_score: dict[Group, Float[Tensor, " batch"]]
 

@@ -113,8 +113,8 @@ def _at(
     target: Target,
 ) -> tuple[
     Float[Tensor, "alpha batch"],
-    dict[Tap, Float[Tensor, "alpha batch pos neuron"]],
-    dict[Tap, Float[Tensor, "alpha batch pos neuron"]],
+    dict[Tap, Float[Tensor, "alpha batch pos _"]],
+    dict[Tap, Float[Tensor, "alpha batch pos _"]],
 ]:
     """At each α of the path: the target, the neurons, and the target's gradient at them."""
     batch, length = inputs.tokens.shape

@@ -85,10 +85,10 @@ class IntegratedGradients(Attribution):
 class _Lines:
     """The straight paths of some rows' neurons: at α they are `neurons + (α − 1) delta`."""
 
-    neurons: dict[Tap, Float[Tensor, "batch pos neuron"]]
+    neurons: dict[Tap, Float[Tensor, "batch pos _"]]
     """Where the paths end: what the model did."""
 
-    delta: dict[Tap, Float[Tensor, "batch pos neuron"]]
+    delta: dict[Tap, Float[Tensor, "batch pos _"]]
     """From the baseline to there; zero at positions that do not move."""
 
     def at(

@@ -43,14 +43,17 @@ def decomposition(layers: pd.DataFrame, unit: str = "nats") -> go.Figure:
         figure.add_trace(_whiskers(layers, part, names, unit), row=ROWS[part], col=1)
     figure.add_traces(_drop(layers, unit), rows=1, cols=1)
 
-    subtitle = "Top: the parts, stacked; in every layer they add up to the drop (line). Below: "
+    subtitle = (
+        "Top: the parts, stacked; what stands above zero minus what hangs below it is the drop "
+        "(line), in every layer. Below: "
+    )
     subtitle += (
         "the same parts. No intervals: the recordings hold only means over facts."
         if layers["drop_low"].isna().all()
         else "each part with its 95 % bootstrap interval over facts; the scales differ."
     )
     title = f"Parts of the drop at {', '.join(sites)}"
-    figure.update_layout(common_layout(title, subtitle, plot_height=560))
+    figure.update_layout(common_layout(title, subtitle, plot_height=600))
     figure.update_layout(barmode="relative", bargap=0.25)
     step = math.ceil(len(layers) / LABELS)
     figure.update_xaxes(

@@ -64,19 +64,10 @@ def neuron_heatmap(
         vertical_spacing=GAP / plot_height if len(what) > 1 else 0,
         subplot_titles=[PANELS[panel] for panel in what],
     )
-    named = {panel: _named(table, winners, width, size) for panel, (_, winners) in pooled.items()}
-    for row, panel in enumerate(what, start=1):
-        trace = go.Heatmap(
-            name=panel,
-            z=pooled[panel][0].astype(np.float32),
-            x0=(width - 1) / 2,
-            dx=width,
-            y=layers.astype(str),
-            customdata=named[panel],
-            hovertemplate=_hover(unit, pooled=width > 1, experts="expert" in table.columns),
-            coloraxis="coloraxis",
-        )
-        figure.add_trace(trace, row=row, col=1)
+    for row, (panel, (cells, winners)) in enumerate(pooled.items(), start=1):
+        names = _named(table, winners, width, size)
+        trace = _panel(cells, names, layers, width, _hover(table, width, unit))
+        figure.add_trace(trace.update(name=panel), row=row, col=1)
     figure.update_layout(
         common_layout(
             f"Influence at {site}",
@@ -143,12 +134,31 @@ def _named(
     return np.stack(names, axis=-1).astype(np.int64)
 
 
-def _hover(unit: str, *, pooled: bool, experts: bool) -> str:
+def _panel(
+    cells: Float[np.ndarray, "layer cell"],
+    names: Int[np.ndarray, "layer cell name"],
+    layers: Int[np.ndarray, " layer"],
+    width: int,
+    hover: str,
+) -> go.Heatmap:
+    """One map, its cells at the neurons they stand for."""
+    return go.Heatmap(
+        z=cells.astype(np.float32),
+        x0=(width - 1) / 2,
+        dx=width,
+        y=layers.astype(str),
+        customdata=names,
+        hovertemplate=hover,
+        coloraxis="coloraxis",
+    )
+
+
+def _hover(table: pd.DataFrame, width: int, unit: str) -> str:
     """Hover text of a cell."""
     lines = ["layer %{y}, neuron %{customdata[0]}: <b>%{z:.3~g}</b> " + unit]
-    if experts:
+    if "expert" in table.columns:
         lines.append("expert %{customdata[3]}, index %{customdata[4]}")
-    if pooled:
+    if width > 1:
         lines.append("largest of neurons %{customdata[1]} to %{customdata[2]}")
     return "<br>".join(lines) + "<extra>%{fullData.name}</extra>"
 

@@ -71,7 +71,7 @@ def shared_figures(diagnosis: Diagnosis) -> dict[str, ReportFigure]:
 
 
 def figures_by_site(diagnosis: Diagnosis) -> dict[str, list[ReportFigure]]:
-    """Decomposition and heatmap of each recorded site.
+    """Decomposition and heatmap of each recorded site; where most changed, first.
 
     Where all layers were explained together there is one decomposition for all sites: it stands
     with the first.
@@ -79,7 +79,7 @@ def figures_by_site(diagnosis: Diagnosis) -> dict[str, list[ReportFigure]]:
     joint = (diagnosis.layers["layer"] == "all").all()
     columns = _columns(diagnosis.neurons)
     pages = {}
-    for number, site in enumerate(diagnosis.sites):
+    for number, site in enumerate(_by_change(diagnosis)):
         layers = diagnosis.layers
         figures = []
         if not joint:
@@ -103,6 +103,13 @@ def figures_by_site(diagnosis: Diagnosis) -> dict[str, list[ReportFigure]]:
         )
         pages[site] = figures
     return pages
+
+
+def _by_change(diagnosis: Diagnosis) -> list[str]:
+    """The sites, by how much their neurons changed."""
+    change = diagnosis.neurons["d_plus"] + diagnosis.neurons["d_minus"]
+    total = change.groupby(diagnosis.neurons["site"]).sum()
+    return sorted(diagnosis.sites, key=lambda site: -float(total[site]))
 
 
 def _columns(neurons: pd.DataFrame) -> int:

@@ -22,6 +22,7 @@ from neuronscope.report.tables import (
 from neuronscope.report.words import (
     READINGS,
     completeness_meaning,
+    flagged_meaning,
     neurons_meaning,
     reproducing_command,
 )
@@ -93,6 +94,7 @@ def render_report(diagnosis: Diagnosis, title: str | None = None) -> str:
         certificate=certificate_table(diagnosis.completeness_by_layer),
         completeness=completeness_meaning(diagnosis.attribution),
         largest_error=largest_error(diagnosis),
+        flagged=flagged_meaning(diagnosis),
         provenance=provenance_rows(diagnosis),
         command=reproducing_command(diagnosis),
     )

@@ -80,6 +80,20 @@ def completeness_meaning(attribution: str) -> str:
     )
 
 
+def flagged_meaning(diagnosis: Diagnosis) -> str:
+    """How many cells miss the method's tolerance."""
+    if "tolerance" not in diagnosis.provenance_before.settings:
+        return (
+            "The method sets itself no tolerance, so no cell is flagged, however large its error."
+        )
+    if diagnosis.unconverged == 0:
+        return "No cell (a fact in a layer of one model) is flagged: all are within the tolerance."
+    return (
+        f"{diagnosis.unconverged:,} flagged: that many cells (a fact in a layer of one model) miss "
+        "the method's tolerance. Do not read their layers finely, or record with more steps."
+    )
+
+
 def reproducing_command(diagnosis: Diagnosis) -> str:
     """The shell command of such a diagnosis; what is not in the recordings stands in capitals."""
     before, after = diagnosis.provenance_before, diagnosis.provenance_after

@@ -42,6 +42,7 @@ def write_arrays(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(arrays, partial, metadata={KEY: text})
+        partial.chmod(0o644)  # safetensors lets no one else read its files
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -90,7 +90,7 @@ class Conductance(Attribution):
         ends = {tap: values[-1] for tap, values in neurons.items()}
         return collect(groups, [(part, PartInfluence(ends, influence, baseline, nodes))])
 
-    def _begin(self, model: HookedModel, length: int) -> Float[Tensor, "pos d_model"]:
+    def _begin(self, model: HookedModel, length: int) -> Float[Tensor, "#pos d_model"]:
         """Embeddings at the path's beginning, as the embedding module gives them."""
         embed = model.hf.get_input_embeddings()
         with torch.no_grad():
@@ -107,7 +107,7 @@ class Conductance(Attribution):
 def _at(
     model: HookedModel,
     inputs: Pass,
-    begin: Float[Tensor, "pos d_model"],
+    begin: Float[Tensor, "#pos d_model"],
     alphas: Float[Tensor, " alpha"],
     taps: Sequence[Tap],
     target: Target,

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuronscope.models import HookedModel, differentiable_embeddings, frozen
-from neuronscope.taps import Tap, tapped
+from neuronscope.taps import Tap, keeping, tapped
 
 LENGTH = 6
 
@@ -92,14 +92,7 @@ def _check_down_projection(
 def _check_gradients(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> None:
     neurons: dict[Tap, Tensor] = {}
 
-    def keep(tap: Tap) -> Callable[[Tensor], Tensor]:
-        def through(here: Tensor) -> Tensor:
-            neurons[tap] = here
-            return here
-
-        return through
-
-    functions = [(tap, keep(tap)) for tap in model.taps]
+    functions = keeping(model.taps, neurons)
     with torch.enable_grad(), differentiable_embeddings(model), tapped(functions, tokens.shape[1]):
         top = _logits(model, tokens)[:, -1].float().log_softmax(dim=-1).amax()
         found = torch.autograd.grad(top, list(neurons.values()), allow_unused=True)

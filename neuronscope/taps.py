@@ -62,6 +62,19 @@ def tapped(functions: Iterable[tuple[Tap, TapFunction]], length: int) -> Iterato
         yield
 
 
+def keeping(taps: Iterable[Tap], kept: dict[Tap, Tensor]) -> list[tuple[Tap, TapFunction]]:
+    """For `tapped`: put the neurons of each tap into `kept`, and leave them as they are."""
+
+    def keep(tap: Tap) -> TapFunction:
+        def through(neurons: Tensor) -> Tensor:
+            kept[tap] = neurons
+            return neurons
+
+        return through
+
+    return [(tap, keep(tap)) for tap in taps]
+
+
 def _hook(tap: Tap, function: TapFunction, length: int) -> torch.utils.hooks.RemovableHandle:
     def through(flow: Tensor) -> Tensor:
         rows = flow.reshape(-1, length, flow.shape[-1])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuronscope.models import HookedModel, frozen
 from neuronscope.prompts import Batch
-from neuronscope.taps import Tap, tapped
+from neuronscope.taps import Tap, keeping, tapped
 
 Baseline = Callable[[HookedModel, int, Tap], Float[Tensor, "pos neuron"]]
 """`(model, positions, tap) -> neurons`, with one position where all are alike."""
@@ -99,15 +99,6 @@ def activations(
 ) -> list[Float[Tensor, "batch pos _"]]:
     """The neurons at `taps`, in their order, without gradient."""
     taken: dict[Tap, Tensor] = {}
-
-    def take(tap: Tap) -> Callable[[Tensor], Tensor]:
-        def keep(neurons: Tensor) -> Tensor:
-            taken[tap] = neurons
-            return neurons
-
-        return keep
-
-    functions = [(tap, take(tap)) for tap in taps]
-    with frozen(model), torch.no_grad(), tapped(functions, tokens.shape[1]):
+    with frozen(model), torch.no_grad(), tapped(keeping(taps, taken), tokens.shape[1]):
         model.hf.base_model(input_ids=tokens, use_cache=False)
     return [taken[tap] for tap in taps]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from neuronscope.models import HookedModel, frozen, only_answers
-from neuronscope.taps import Tap, decoder_layers, tapped
+from neuronscope.taps import Tap, decoder_layers, keeping, tapped
 from neuronscope.targets import Answers, Target
 
 
@@ -98,14 +98,7 @@ def observe(
     """The target of each row, and the neurons at `taps`, with nothing changed; no gradient."""
     neurons: dict[Tap, Tensor] = {}
 
-    def keep(tap: Tap) -> Callable[[Tensor], Tensor]:
-        def through(here: Tensor) -> Tensor:
-            neurons[tap] = here
-            return here
-
-        return through
-
-    functions = [(tap, keep(tap)) for tap in taps]
+    functions = keeping(taps, neurons)
     with frozen(model), torch.no_grad(), tapped(functions, inputs.tokens.shape[1]):
         scores, _ = branch_scores(model, inputs, (), target)
     return scores, neurons

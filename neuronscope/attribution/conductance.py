@@ -10,7 +10,7 @@ A layer's neurons are not a cut of the model: what passes beside them, through t
 is not theirs, so that their sum is not F(e) − F(e'). The completeness error shows how much that is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import whole
 from neuronscope.models import HookedModel, answer_logits, frozen
 from neuronscope.prompts import Batch
-from neuronscope.taps import Tap, tapped
+from neuronscope.taps import Tap, keeping, tapped
 from neuronscope.targets import Target
 
 
@@ -125,18 +125,11 @@ def _at(
         by_row = alphas.to(output).repeat_interleave(batch)[:, None, None]
         return (begin + by_row * (output - begin)).detach().requires_grad_()
 
-    def keep(tap: Tap) -> Callable[[Tensor], Tensor]:
-        def through(here: Tensor) -> Tensor:
-            neurons[tap] = here
-            return here
-
-        return through
-
     rows = torch.arange(batch, device=inputs.tokens.device).repeat(len(alphas))
     answers = inputs.answers.take(rows)
     hook = model.hf.get_input_embeddings().register_forward_hook(travel)
     try:
-        with torch.enable_grad(), tapped([(tap, keep(tap)) for tap in taps], length):
+        with torch.enable_grad(), tapped(keeping(taps, neurons), length):
             scores = target(answer_logits(model, inputs.tokens[rows], answers), answers)
             found = torch.autograd.grad(scores.sum(), [neurons[tap] for tap in taps])
     finally:

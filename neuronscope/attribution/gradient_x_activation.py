@@ -4,7 +4,7 @@ arXiv 2509.22263, Eq. 1: A = h · ∂F/∂h. It is the first-order estimate of s
 only where the target is linear in it; the completeness error says how far it is from that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import whole
 from neuronscope.models import HookedModel, answer_logits, differentiable_embeddings, frozen
 from neuronscope.prompts import Batch
-from neuronscope.taps import Tap, tapped
+from neuronscope.taps import Tap, keeping, tapped
 from neuronscope.targets import Target
 
 
@@ -36,14 +36,7 @@ class GradientXActivation(Attribution):
         taps = [tap for site in sites for tap in model.taps_at(site)]
         neurons: dict[Tap, Tensor] = {}
 
-        def keep(tap: Tap) -> Callable[[Tensor], Tensor]:
-            def through(here: Tensor) -> Tensor:
-                neurons[tap] = here
-                return here
-
-            return through
-
-        functions = [(tap, keep(tap)) for tap in taps]
+        functions = keeping(taps, neurons)
         tokens, answers = part.inputs.tokens, part.inputs.answers
         with frozen(model), torch.enable_grad():
             with differentiable_embeddings(model), tapped(functions, tokens.shape[1]):

@@ -1,0 +1,113 @@
+"""How long integrated gradients of all layers take, as a ratio to Captum on the same model.
+
+    python benchmarks/integrated_gradients.py MODEL --facts FACTS [--count 2] [--layers 4]
+
+Captum runs one layer at a time: it is timed on `--layers` layers spread evenly over the model, and
+scaled to all of them. Both move every position from the same baseline prompt with the same nodes,
+and the largest difference of their scores is printed beside the times. The floor is the forward
+and backward passes that the branches need, timed as plain passes over the same number of rows.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from captum.attr import LayerIntegratedGradients
+
+import neuronscope as ns
+from neuronscope.attribution._baselines import Reference
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.models import HookedModel, differentiable_embeddings, frozen
+from neuronscope.prompts import Batch, encode
+from neuronscope.targets import Answers, Target
+
+T = TypeVar("T")
+
+
+def main() -> None:
+    """Time both on the same facts, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--facts", required=True)
+    parser.add_argument("--count", type=int, default=2, help="facts")
+    parser.add_argument("--layers", type=int, default=4, help="layers that Captum is timed on")
+    parser.add_argument("--steps", type=int, default=8)
+    args = parser.parse_args()
+
+    model = ns.load_model(args.model)
+    facts = [fact for _, fact in ns.load_facts(args.facts)][: args.count]
+    encoded = [encode(fact, model.tokenizer, "completion") for fact in facts]
+    batches = [Batch.of([one], model.device) for one in encoded]
+    method = IntegratedGradients(
+        steps=args.steps, max_steps=args.steps, baseline=Reference(facts[-1].prompt)
+    )
+    layers = np.linspace(0, model.n_layers - 1, args.layers).round().astype(int)
+
+    ours, scores = timed(
+        lambda: [method(model, batch, ("mlp.post",), Target())["mlp.post"] for batch in batches]
+    )
+    theirs, peer = timed(
+        lambda: [[captum(model, b, method, int(layer)) for layer in layers] for b in batches]
+    )
+    theirs *= model.n_layers / len(layers)
+    floor, _ = timed(lambda: [passes(model, batch, args.steps) for batch in batches])
+    apart = max(
+        float((score.total[0, int(layer)] - one).abs().max())
+        for score, of_fact in zip(scores, peer, strict=True)
+        for layer, one in zip(layers, of_fact, strict=True)
+    )
+    print(f"{len(facts)} facts, {model.n_layers} layers, {args.steps} nodes")
+    print(f"neuronscope  {ours:8.2f} s")
+    print(f"captum       {theirs:8.2f} s   {theirs / ours:.2f} times as long")
+    print(f"floor        {floor:8.2f} s   {ours / floor:.2f} times that")
+    print(f"largest difference of a neuron's score: {apart:.1e} nats per token")
+
+
+def timed(run: Callable[[], T]) -> tuple[float, T]:
+    """Seconds that `run` takes, and what it returns."""
+    start = time.perf_counter()
+    result = run()
+    return time.perf_counter() - start, result
+
+
+def captum(
+    model: HookedModel, batch: Batch, method: IntegratedGradients, layer: int
+) -> torch.Tensor:
+    """Captum's scores of one layer, summed over positions."""
+    tokens, answers = batch.tokens[:, :-1], Answers.of(batch)
+    length = tokens.shape[1]
+    prompt = model.tokenizer(str(method.baseline).removeprefix("reference: ")).input_ids
+    reference = torch.tensor([(prompt + prompt[-1:] * length)[:length]], device=model.device)
+    rows = torch.zeros(method.steps, dtype=torch.long, device=model.device)
+
+    def score(ids: torch.Tensor) -> torch.Tensor:
+        logits = model.hf(input_ids=ids, use_cache=False).logits
+        here = answers.take(rows[: len(ids)])
+        return Target()(logits[here.row, here.position], here)
+
+    with frozen(model):
+        found = LayerIntegratedGradients(score, model.taps_at("mlp.post")[layer].module).attribute(
+            tokens,
+            baselines=reference,
+            n_steps=method.steps,
+            method="gausslegendre",
+            attribute_to_layer_input=True,
+        )
+    return found[0].sum(dim=0)
+
+
+def passes(model: HookedModel, batch: Batch, steps: int) -> None:
+    """Forward and backward over as many rows and layers as the branches of all layers run."""
+    tokens = batch.tokens[:, :-1]
+    # A branch of layer l runs L − l layers: (L + 1) / 2 of a pass on average, for each of L layers.
+    rows = max(1, round(steps * (model.n_layers + 1) / 2))
+    with frozen(model), differentiable_embeddings(model), torch.enable_grad():
+        hidden = model.hf.base_model(tokens.repeat(rows, 1), use_cache=False).last_hidden_state
+        hidden.sum().backward()
+
+
+if __name__ == "__main__":
+    main()

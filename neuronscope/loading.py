@@ -7,14 +7,17 @@ trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
 
 import json
 import shutil
-from collections.abc import Iterable
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Literal, cast
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -23,12 +26,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from neuronscope.models import HookedModel
+from neuronscope.models import HookedModel, frozen
 from neuronscope.self_test import self_test
+from neuronscope.taps import place_taps
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]
+Report = dict[str, Iterable[object]]
+"""Which parameters transformers did not find where it expected them, by kind."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,11 @@ def load_model(
 
     Raises:
         FileNotFoundError: If there is no such file or directory.
-        ValueError: If the source is none of these, is not safetensors, or fails the self-test.
+        ValueError: If the source is none of these, is not safetensors, is damaged, lacks a
+            parameter, or fails the self-test; or if there is no such device.
     """
     check_source(source, base, allow_pickle)
+    check_device(device, device_map)
     options = _Options(getattr(torch, dtype), device_map, trust_remote_code, allow_pickle)
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
@@ -113,33 +121,31 @@ def check_saved(model: HookedModel, path: Path) -> None:
         ValueError: If a parameter is missing, has another name or value, or the logits differ.
     """
     loaded, report = cast(
-        tuple[PreTrainedModel, dict[str, Iterable[object]]],
+        tuple[PreTrainedModel, Report],
         AutoModelForCausalLM.from_pretrained(
-            path, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+            path,
+            dtype=model.dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            attn_implementation=model.hf.config._attn_implementation,
         ),
     )
-    strange = [
-        str(key)
-        for kind in ("missing", "unexpected", "mismatched")
-        for key in report[f"{kind}_keys"]
-    ]
+    if model.experts:
+        # Both then run the same kernel: logits can be equal to the last bit.
+        place_taps(loaded)
+    strange = _strange(report, "missing", "unexpected", "mismatched")
     if strange:
-        raise ValueError(
-            f"{path} does not hold this model's parameters under their own names: "
-            f"{', '.join(sorted(strange))}."
-        )
+        raise ValueError(f"{path} does not hold this model's parameters by their names: {strange}.")
     theirs = dict(loaded.named_parameters())
     for name, parameter in model.hf.named_parameters():
         if not torch.equal(parameter.detach().cpu(), theirs[name].detach()):
             raise ValueError(f"Parameter {name} did not come back from {path} as it was.")
-    probe = torch.arange(8)[None] % model.hf.config.get_text_config().vocab_size
-    training = model.hf.training
-    with torch.no_grad():
-        ours = model.hf.eval()(probe.to(model.device), use_cache=False).logits
-        other = torch.nn.Module.to(loaded.eval(), model.device)(
-            probe.to(model.device), use_cache=False
-        ).logits
-    model.hf.train(training)
+    probe = (torch.arange(8)[None] % model.vocabulary).to(model.device)
+    mask = torch.ones_like(probe)
+    torch.nn.Module.to(loaded.eval(), model.device)
+    with frozen(model), torch.no_grad():
+        ours = model.hf(probe, attention_mask=mask, use_cache=False).logits
+        other = loaded(probe, attention_mask=mask, use_cache=False).logits
     if not torch.equal(ours, other):
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
 
@@ -151,7 +157,7 @@ def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool
 
     Raises:
         FileNotFoundError: If there is no such file or directory.
-        ValueError: If it is no model, or its weights are not safetensors.
+        ValueError: If it is no model, or its weights are not safetensors, or damaged.
     """
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
@@ -159,7 +165,12 @@ def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool
             raise FileNotFoundError(f"There is no file {path}.")
     elif (path / "adapter_config.json").is_file():
         _check_safetensors(path, allow_pickle)
-        check_source(_base_of(path, base), None, allow_pickle)
+        under = _base_of(path, base)
+        if not _may_be(under):
+            raise FileNotFoundError(
+                f"{path} is an adapter, and there is no base model {under}: pass --base MODEL."
+            )
+        check_source(under, None, allow_pickle)
     elif path.is_file():
         raise ValueError(
             f"{source} is a file: expected a Hugging Face directory, a hub id, an adapter "
@@ -171,8 +182,24 @@ def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool
                 f"{source} has neither config.json nor adapter_config.json: it is no model."
             )
         _check_safetensors(path, allow_pickle)
-    elif path.is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") != 1:
+    elif not _may_be(source):
         raise FileNotFoundError(f"There is no model directory or .gguf file {source}.")
+
+
+def check_device(device: str | None, device_map: str | None) -> None:
+    """Find out whether a model can go where it is wanted.
+
+    Raises:
+        ValueError: If there is no such device, or both a device and a map are given.
+    """
+    if device is None:
+        return
+    if device_map is not None:
+        raise ValueError("--device and --device-map exclude each other: pass one of them.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"No device {device!r} here ({_line(error)}).") from error
 
 
 def load_tokenizer(
@@ -182,45 +209,46 @@ def load_tokenizer(
 
     Raises:
         FileNotFoundError: If there is none.
+        ValueError: If it is damaged.
     """
     path = Path(source).expanduser()
-    if path.suffix == ".gguf":
-        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     if (path / "adapter_config.json").is_file():
         return load_tokenizer(_base_of(path, base), None, trust_remote_code)
-    try:
+    with _reading(f"The tokenizer of {source}"):
+        if path.suffix == ".gguf":
+            return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         return AutoTokenizer.from_pretrained(
             str(path if path.is_dir() else source), trust_remote_code=trust_remote_code
         )
-    except OSError as error:
-        raise FileNotFoundError(f"{source} has no tokenizer: {_first_line(error)}") from error
 
 
 def _from_pretrained(source: str, options: _Options) -> Loaded:
     path = Path(source).expanduser()
-    try:
-        hf = AutoModelForCausalLM.from_pretrained(
+    with _reading(source):
+        hf, report = AutoModelForCausalLM.from_pretrained(
             str(path if path.is_dir() else source),
             dtype=options.dtype,
             device_map=options.device_map,
             trust_remote_code=options.trust_remote_code,
             use_safetensors=None if options.allow_pickle else True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-    except OSError as error:
-        raise FileNotFoundError(f"{source} could not be loaded: {_first_line(error)}") from error
-    except SafetensorError as error:
-        raise ValueError(f"{source} has a damaged .safetensors file ({error}).") from error
+    _check_complete(source, report)
     return hf, load_tokenizer(source, None, options.trust_remote_code), ()
 
 
 def _from_gguf(path: Path, options: _Options) -> Loaded:
-    hf = AutoModelForCausalLM.from_pretrained(
-        path.parent,
-        gguf_file=path.name,
-        dtype=options.dtype,
-        device_map=options.device_map,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with _reading(path):
+        hf, report = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=options.dtype,
+            device_map=options.device_map,
+            quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
+        )
+    _check_complete(path, report)
     precision = str(options.dtype).removeprefix("torch.")
     note = f"de-quantized from {path.name} into plain {precision} weights"
     return hf, load_tokenizer(path, None, options.trust_remote_code), (note,)
@@ -228,33 +256,83 @@ def _from_gguf(path: Path, options: _Options) -> Loaded:
 
 def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loaded:
     # Imported late: most models are no adapters, and peft takes a while.
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
 
+    with _reading(path):
+        learns_prompts = PeftConfig.from_pretrained(str(path)).is_prompt_learning
+    if learns_prompts:
+        raise ValueError(
+            f"{path} is an adapter that changes no weights but the prompt: it cannot be merged."
+        )
     under = _base_of(path, base)
     if Path(under).suffix == ".gguf":
         hf, tokenizer, notes = _from_gguf(Path(under).expanduser(), options)
     else:
         hf, tokenizer, notes = _from_pretrained(under, options)
-    merged = PeftModel.from_pretrained(hf, str(path)).merge_and_unload()
+    with _reading(path), warnings.catch_warnings():
+        # What an adapter's file lacks, peft leaves as if nothing had been learned, and warns.
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        merged = PeftModel.from_pretrained(hf, str(path)).merge_and_unload()
     return merged, tokenizer, (*notes, f"adapter {path.name} merged onto {Path(under).name}")
 
 
 def _base_of(adapter: Path, base: str | Path | None) -> str:
     """The model under an adapter: the one given, or the one it names."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    described = adapter / "adapter_config.json"
+    with _reading(described):
+        config = dict(json.loads(described.read_text(encoding="utf-8")))
     under = str(base or config.get("base_model_name_or_path") or "")
     if not under:
         raise ValueError(f"{adapter} is an adapter that names no base model: pass --base MODEL.")
     return under
 
 
+def _may_be(source: str | Path) -> bool:
+    """Whether something is there, or it can be a hub id: two names with a slash between."""
+    path = Path(source).expanduser()
+    local = path.is_absolute() or str(source).startswith((".", "~"))
+    return path.exists() or (not local and str(source).count("/") == 1)
+
+
 def _check_safetensors(path: Path, allow_pickle: bool) -> None:
-    if not allow_pickle and not any(path.glob("*.safetensors")):
+    files = sorted(path.glob("*.safetensors"))
+    if not files and not allow_pickle:
         raise ValueError(
             f"{path} has no .safetensors file. Weights in other formats can run code when they "
             "are loaded: convert them, or pass --allow-pickle if you trust their author."
         )
+    for file in files:
+        try:
+            # Reads the header alone, and compares it with the file's length.
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged ({_line(error)}).") from error
 
 
-def _first_line(error: OSError) -> str:
-    return str(error).strip().splitlines()[0]
+def _check_complete(source: str | Path, report: Report) -> None:
+    """Refuse a checkpoint without all parameters: transformers draws the others at random."""
+    strange = _strange(report, "missing", "mismatched")
+    if strange:
+        raise ValueError(f"{source} lacks parameters, or has them in other shapes: {strange}.")
+
+
+def _strange(report: Report, *kinds: str) -> str:
+    """The parameters of some kinds in a report, by name; empty if there are none."""
+    return ", ".join(sorted(str(key) for kind in kinds for key in report[f"{kind}_keys"]))
+
+
+@contextmanager
+def _reading(what: str | Path) -> Iterator[None]:
+    """While active, what any library raises about a broken file is said in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise FileNotFoundError(f"{what} could not be loaded ({_line(error)}).") from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(f"{what} could not be loaded ({kind}: {_line(error)}).") from error
+
+
+def _line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300, placeholder=" …").rstrip(".")

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from neuronscope.site_recording import SiteMeans, SiteRecording
 from neuronscope.sites import check_sites
 from neuronscope.storage import read_arrays, write_arrays
 from neuronscope.targets import Answers, Target, answered
+
+if TYPE_CHECKING:
+    from neuronscope.models import TransformerBridge
 
 LARGEST_BATCH = 4
 """Facts in a batch at most: the passes of one fact fill a processor, and progress shows."""
@@ -79,7 +82,7 @@ class _Question:
 
 
 def record(
-    model: HookedModel,
+    model: "HookedModel | TransformerBridge",
     facts: FactSet | Sequence[Fact],
     attribution: Attribution,
     sites: Sequence[str] = ("mlp.post",),
@@ -94,6 +97,7 @@ def record(
     """Record every neuron of some sites on every fact: activation, influence, and its certificate.
 
     Args:
+        model: A loaded model, or a TransformerLens bridge: the plain model inside it is recorded.
         facts: A set, whose splits are recorded under their names, or facts to be forgotten.
         attribution: How influence is measured.
         sites: Where the neurons are.
@@ -110,6 +114,8 @@ def record(
             unfinished recording of something else. Before anything is computed.
         FileExistsError: If `out` exists.
     """
+    if not isinstance(model, HookedModel):
+        model = HookedModel.of_bridge(model)
     target = target or Target()
     labelled = _labelled(facts)
     if not labelled:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from neuronscope.experts import expose_experts, find_experts
+from neuronscope.experts import ExpertNeurons, expose_experts, find_experts
 from neuronscope.sites import SITES
 
 DOWN = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc_out", "mlp.fc2", "fc2")
@@ -118,13 +118,18 @@ def place_taps(hf: PreTrainedModel) -> tuple[Tap, ...]:
 
     Raises:
         ValueError: If a layer's MLP cannot be found, if layers differ in width, or if experts are
-            mixed with neurons that every token passes.
+            mixed with neurons that every token passes, within a layer or from layer to layer.
     """
     taps: list[Tap] = []
     for layer, block in enumerate(decoder_layers(hf)):
         parts = dict(block.named_modules())
         taps += _mlp_taps(hf, layer, parts)
         taps += _attention_taps(hf, layer, parts)
+    if len({isinstance(tap.module, ExpertNeurons) for tap in taps if tap.site == "mlp.post"}) > 1:
+        raise ValueError(
+            f"{type(hf).__name__} has routed experts in some layers and not in others: their "
+            "neurons make no single table."
+        )
     for site in SITES:
         widths = {tap.width for tap in taps if tap.site == site}
         if len(widths) > 1:

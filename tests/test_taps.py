@@ -19,7 +19,6 @@ from tiny import (
 )
 from torch.nn.functional import linear
 from torch.testing import assert_close
-from transformers import LlamaConfig
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -68,7 +67,7 @@ def test_taps_write_what_plain_hooks_write(architecture):
         value = torch.full((1, 1, tap.width), 0.5, dtype=torch.float64)
         ours = logits_with(model, [(tap, lambda neurons, value=value: value.expand_as(neurons))])
         with written({tap: value}, everywhere):
-            assert torch.equal(ours, logits_of(model.hf))
+            assert_close(ours, logits_of(model.hf))
 
 
 # What attention does ------------------------------------------------------------------------
@@ -186,7 +185,7 @@ def test_a_fused_gate_comes_first(site, rows):
 
 def test_functions_at_one_tap_are_applied_in_order_and_all_removed():
     model = tiny("gpt2")
-    tap = model.taps_at("attn.k")[0]
+    tap = model.taps_at("attn.v")[0]
     bare = logits_of(model.hf)
     add = (tap, lambda neurons: neurons + 1)
     double = (tap, lambda neurons: 2 * neurons)
@@ -221,11 +220,52 @@ def test_the_gradient_at_a_tap_is_the_derivative_by_its_neurons():
 
 # Refusals -----------------------------------------------------------------------------------
 
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2}
 SHARED = LLAMA_LIKE | {"num_experts": 4, "moe_intermediate_size": 6}
 
 
-def refused(architecture, match, **options):
-    ARCHITECTURES_ELSEWHERE = {architecture: options}
-    with pytest.raises(ValueError, match=match):
-        HookedModel.of(hf_model(architecture, known=ARCHITECTURES_ELSEWHERE), tokenizer())
+@pytest.mark.parametrize(
+    ("architecture", "changes", "reason"),
+    [
+        ("mamba", {"hidden_size": 16, "num_hidden_layers": 2}, "No down-projection found in layer"),
+        ("qwen2_moe", SHARED, "both routed experts and neurons that every token passes"),
+        ("gpt_oss", LLAMA_LIKE | {"num_local_experts": 4}, "stores its experts transposed"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, "routed experts in some layers"),
+        ("qwen3_moe", {"mlp_only_layers": [0], "intermediate_size": 24}, "experts in some layers"),
+    ],
+)
+def test_a_model_whose_neurons_make_no_table_is_refused_with_the_reason(
+    architecture, changes, reason
+):
+    with pytest.raises(ValueError, match=reason):
+        HookedModel.of(hf_model(architecture, **changes), tokenizer())
+
+
+def test_layers_of_different_widths_are_refused():
+    hf = hf_model("llama")
+    assert place_taps(hf)
+    wider = copy.deepcopy(hf.config)
+    wider.intermediate_size = 20
+    hf.model.layers[1].mlp = LlamaMLP(wider)
+    with pytest.raises(ValueError, match=r"different widths at mlp.post \(12, 20 neurons\)"):
+        place_taps(hf)
+
+
+def test_a_model_without_a_list_of_its_layers_is_refused():
+    hf = hf_model("llama")
+    hf.config.num_hidden_layers = 3
+    with pytest.raises(ValueError, match="no list of 3 decoder layers"):
+        place_taps(hf)
+
+
+def test_sites_are_listed_in_one_order_and_others_refused_by_name():
+    model = tiny("gpt2")
+    assert model.sites == tuple(site for site in SITES if site != "mlp.gate")
+    check_sites(model.sites, model.sites, "it")
+    for wanted, message in (
+        ((), "at least one site"),
+        (("mlp.pots",), "Unknown site 'mlp.pots'"),
+        (("mlp.gate",), "it has no neurons at 'mlp.gate'"),
+        (("attn.q", "attn.q"), "asked for once"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_sites(wanted, model.sites, "it")

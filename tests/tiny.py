@@ -109,8 +109,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def hf_model(architecture: str, dtype: torch.dtype = torch.float64, **changes: object):
-    """A random model whose weights are large enough for its neurons to matter."""
-    options = COMMON | ARCHITECTURES[architecture] | changes
+    """A random model whose weights are large enough for its neurons to matter.
+
+    Args:
+        architecture: One of `ARCHITECTURES`, or any other with its sizes among the `changes`.
+    """
+    options = COMMON | ARCHITECTURES.get(architecture, {}) | changes
     config = CONFIG_MAPPING[architecture](**options)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)

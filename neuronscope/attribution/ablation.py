@@ -43,6 +43,13 @@ class Ablation(Attribution):
     neurons: tuple[tuple[int, int], ...] | None = None
     """Chosen neurons instead, as (layer, neuron), at every site."""
 
+    def __post_init__(self) -> None:
+        if self.neurons == () or self.sample < 1:
+            raise ValueError(
+                "Expected at least one neuron to silence, got "
+                f"sample={self.sample}, neurons={self.neurons}."
+            )
+
     def __call__(
         self,
         model: HookedModel,

@@ -1,0 +1,165 @@
+"""Quadrature on functions whose integrals are known: when it stops, what it spends, what it flags.
+
+A path here is a function F of α on [0, 1]; its only neuron's influence on a span is the integral
+of F′ over it, taken by Gauss-Legendre nodes, and has to add up to F's difference.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuronscope.attribution._quadrature import NARROWEST, integrate
+
+
+def quadrature(paths, steps=4, tolerance=1e-6, max_steps=10_000):
+    """Integrate (F, F′) pairs.
+
+    Returns:
+        The pieces of each path, and how many nodes each path was evaluated at.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    spent = [0] * len(paths)
+
+    def evaluate(spans):
+        results = []
+        for span in spans:
+            function, derivative = paths[span.path]
+            width = span.end - span.start
+            points = span.start + width * (nodes + 1) / 2
+            spent[span.path] += steps
+            integral = (
+                width / 2 * sum(w * derivative(a) for w, a in zip(weights, points, strict=True))
+            )
+            influence = torch.tensor([[integral]], dtype=torch.float64)
+            results.append(((influence,), float(function(span.start))))
+        return results
+
+    ends = [float(function(1.0)) for function, _ in paths]
+    return integrate(evaluate, ends, steps, tolerance, max_steps), spent
+
+
+def total(pieces):
+    return sum(float(part.sum()) for piece in pieces for part in piece.influence)
+
+
+def polynomial(coefficients):
+    p = np.polynomial.Polynomial(coefficients)
+    return p, p.deriv()
+
+
+def kink(at):
+    """Slope 0 up to a point, then slope 1: a ReLU along the path."""
+    return lambda a: max(a - at, 0.0), lambda a: float(a > at)
+
+
+def jump(at, height=1.0):
+    """A step that no derivative sees: a router that switches."""
+    return lambda a: height * (a >= at) + a, lambda a: 1.0
+
+
+@given(
+    steps=st.integers(1, 6),
+    coefficients=st.lists(st.floats(-9, 9), min_size=1, max_size=13),
+)
+def test_polynomials_that_the_nodes_integrate_exactly_need_no_halving(steps, coefficients):
+    coefficients = coefficients[: 2 * steps + 1]
+    (pieces,), spent = quadrature([polynomial(coefficients)], steps=steps, tolerance=1e-9)
+    assert len(pieces) == 1 and spent == [steps]
+    assert total(pieces) == pytest.approx(sum(coefficients[1:]), abs=1e-9)
+
+
+@given(at=st.floats(0, 1), steps=st.integers(1, 8))
+def test_a_kink_converges_by_halving_around_it(at, steps):
+    (pieces,), spent = quadrature([kink(at)], steps=steps, tolerance=1e-6)
+    assert total(pieces) == pytest.approx(1 - at, abs=1e-6)
+    assert spent[0] <= steps * (2 * 40 + 1)
+    # Every piece but the one around the kink is integrated exactly.
+    assert sum(abs(piece.missing) > 1e-12 for piece in pieces) <= 1
+
+
+@given(
+    at=st.floats(0.01, 1),
+    height=st.floats(0.1, 9),
+    steps=st.integers(1, 8),
+    max_steps=st.integers(8, 400),
+)
+def test_a_jump_stays_missing_and_never_costs_more_than_is_allowed(at, height, steps, max_steps):
+    (pieces,), spent = quadrature([jump(at, height)], steps, 1e-3, max_steps)
+    assert spent[0] <= max_steps
+    assert sum(piece.missing for piece in pieces) == pytest.approx(height)
+    # The jump is enclosed: one piece misses all of it, and it is halved as far as nodes allow.
+    (missed,) = (piece for piece in pieces if abs(piece.missing) > 1e-9)
+    assert missed.missing == pytest.approx(height)
+    assert missed.span.start < at <= missed.span.end
+    halvings = (max_steps - steps) // (2 * steps)
+    assert missed.span.end - missed.span.start == 2.0 ** -min(halvings, 40)
+
+
+def test_a_jump_is_given_up_where_the_piece_is_too_narrow_to_halve():
+    (pieces,), spent = quadrature([jump(0.3)], steps=1, max_steps=10**9)
+    assert min(piece.span.end - piece.span.start for piece in pieces) == NARROWEST
+    assert spent[0] == 2 * len(pieces) - 1 < 100
+
+
+@given(st.lists(st.floats(0.02, 0.98), min_size=1, max_size=4), st.integers(1, 4))
+def test_pieces_tile_the_path_and_hand_each_other_their_scores(kinks, steps):
+    def function(a):
+        return sum(max(a - at, 0.0) for at in kinks) + math.sin(3 * a)
+
+    def derivative(a):
+        return sum(float(a > at) for at in kinks) + 3 * math.cos(3 * a)
+
+    (pieces,), spent = quadrature([(function, derivative)], steps, 1e-5)
+    pieces = sorted(pieces, key=lambda piece: piece.span.start)
+    assert pieces[0].span.start == 0 and pieces[-1].span.end == 1
+    for left, right in itertools.pairwise(pieces):
+        assert left.span.end == right.span.start and left.end_score == right.start_score
+    assert spent[0] == steps * (2 * len(pieces) - 1)
+    assert sum(abs(piece.missing) for piece in pieces) <= 1e-5
+    assert abs(total(pieces) - (function(1.0) - function(0.0))) <= 1e-5
+
+
+def test_what_is_missing_is_added_up_without_its_sign():
+    up, down = jump(0.2), jump(0.8, -1.5)
+    both = (lambda a: up[0](a) + down[0](a), lambda a: 2.0)
+    (pieces,), spent = quadrature([both], steps=2, max_steps=50)
+    assert spent[0] > 40
+    assert sum(piece.missing for piece in pieces) == pytest.approx(-0.5)
+    assert sum(abs(piece.missing) for piece in pieces) == pytest.approx(2.5)
+
+
+def test_a_path_that_adds_up_as_a_whole_is_not_looked_into():
+    """The limit of the check: two jumps that cancel are not seen from the two ends."""
+    up, down = jump(0.2), jump(0.8, -1.0)
+    both = (lambda a: up[0](a) + down[0](a), lambda a: 2.0)
+    (pieces,), spent = quadrature([both], steps=2, max_steps=50)
+    assert len(pieces) == 1 and spent == [2]
+
+
+def test_only_paths_that_miss_are_halved():
+    smooth, bent = polynomial([0.0, 1.0, 2.0]), kink(0.37)
+    pieces, spent = quadrature([smooth, bent, smooth])
+    assert spent[0] == spent[2] == 4 < spent[1]
+    assert [total(path) for path in pieces] == pytest.approx([3, 0.63, 3], abs=1e-6)
+
+
+def test_the_worst_pieces_are_halved_first_when_nodes_are_few():
+    big, small = kink(0.1), kink(0.9)
+    both = (lambda a: big[0](a) + small[0](a) / 50, lambda a: big[1](a) + small[1](a) / 50)
+    (pieces,), _ = quadrature([both], steps=1, max_steps=11)
+    widths = {piece.span.start: piece.span.end - piece.span.start for piece in pieces}
+    assert min(widths.values()) == widths[max(start for start in widths if start <= 0.1)]
+
+
+@given(st.floats(1e-8, 1e-1))
+def test_a_smaller_tolerance_is_met_with_more_nodes(tolerance):
+    wave = (lambda a: math.sin(20 * a), lambda a: 20 * math.cos(20 * a))
+    (loose,), spent_loose = quadrature([wave], steps=3, tolerance=1.0)
+    (tight,), spent_tight = quadrature([wave], steps=3, tolerance=tolerance)
+    assert abs(total(tight) - math.sin(20)) <= tolerance
+    assert spent_tight[0] >= spent_loose[0] and len(tight) >= len(loose)

@@ -252,7 +252,7 @@ def only_answers(model: HookedModel, answers: Callable[[], Answers]) -> Iterator
 
     def gather(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         del module
-        here = answers()
+        here = answers().to(args[0].device)
         return (args[0][here.row, here.position][None], *args[1:])
 
     head = model.hf.get_output_embeddings()

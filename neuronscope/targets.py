@@ -49,6 +49,18 @@ class Answers:
         token = batch.tokens[row, position]
         return Answers(row, position - 1, token, rivals, len(batch.tokens))
 
+    def to(self, device: torch.device) -> "Answers":
+        """The same, where a model that is spread over devices has put its logits."""
+        if device == self.row.device:
+            return self
+        return Answers(
+            self.row.to(device),
+            self.position.to(device),
+            self.token.to(device),
+            self.rivals.to(device),
+            self.rows,
+        )
+
     def take(self, rows: Int[Tensor, " batch"]) -> "Answers":
         """The answers of a new list of rows, each of them one of these."""
         counts = torch.bincount(self.row, minlength=self.rows)
@@ -99,6 +111,7 @@ class Target:
             answers: Which row and token each line belongs to.
         """
         logits = logits if logits.dtype == torch.float64 else logits.float()
+        answers = answers.to(logits.device)
         if self.name == "margin":
             scores, kept = margin(logits, answers)
         else:
@@ -149,6 +162,7 @@ def margin(
 
 def answered(logits: Float[Tensor, "token vocab"], answers: Answers) -> Float[Tensor, " batch"]:
     """1.0 where greedy decoding gives the answer: every token of it is the most likely one."""
+    answers = answers.to(logits.device)
     wrong = (logits.argmax(dim=-1) != answers.token).to(torch.float32)
     return (wrong.new_zeros(answers.rows).index_add(0, answers.row, wrong) == 0).float()
 

@@ -89,7 +89,7 @@ def over_positions(
     Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"]
 ]:
     """Sum, maximum and minimum over the positions that are `real`: neither padding nor fixed."""
-    away = ~real[..., None]
+    away = ~real[..., None].to(influence.device)
     return (
         influence.masked_fill(away, 0).sum(dim=1),
         influence.masked_fill(away, -torch.inf).amax(dim=1),
@@ -101,5 +101,5 @@ def at_answer(
     neurons: Float[Tensor, "batch pos neuron"], predicting: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch neuron"]:
     """Neurons averaged over the positions that predict the answer's tokens."""
-    weight = predicting.to(neurons.dtype)
+    weight = predicting.to(neurons)
     return (neurons * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)

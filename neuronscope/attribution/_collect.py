@@ -46,12 +46,15 @@ def collect(
 
 def _site(groups: Sequence[Group], part: Part, found: PartInfluence) -> tuple[Tensor, ...]:
     taps = [tap for group in groups for tap in group]
+    # A large model's layers may lie on several devices; its results lie where its tokens do.
+    device = part.index.device
     reduced = [over_positions(found.influence[tap], part.moved) for tap in taps]
     total, positive, negative = (
-        torch.stack(layers, dim=1) for layers in zip(*reduced, strict=True)
+        torch.stack([layer.to(device) for layer in layers], dim=1)
+        for layers in zip(*reduced, strict=True)
     )
     activation = torch.stack(
-        [at_answer(found.neurons[tap], part.predicting) for tap in taps], dim=1
+        [at_answer(found.neurons[tap], part.predicting).to(device) for tap in taps], dim=1
     )
     sums = total.double().sum(dim=-1).split([len(group) for group in groups], dim=1)
     explained = torch.stack([layers.sum(dim=1) for layers in sums], dim=1)

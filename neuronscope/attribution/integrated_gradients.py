@@ -115,7 +115,7 @@ def _integrate(
     for tap in taps:
         base = method.baseline(model, length, tap)
         base = base if len(base) == 1 else base[part.start :]
-        delta[tap] = (neurons[tap] - base.to(neurons[tap])) * part.moved[..., None]
+        delta[tap] = (neurons[tap] - base.to(neurons[tap])) * part.moved[..., None].to(neurons[tap])
     lines = _Lines(neurons, delta)
     paths = [(group, row) for group in groups for row in range(len(scores))]
     pieces = integrate(

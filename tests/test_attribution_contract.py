@@ -1,0 +1,256 @@
+"""What every attribution method promises; a new file in the folder is tested by being there."""
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+from tiny import FACTS, FORGET, RETAIN, StayDouble, batch_of, scores_of, tiny, tokenizer
+from torch.testing import assert_close
+
+from neuronscope._discover import method_class, method_names
+from neuronscope.attribution._base import Attribution
+from neuronscope.attribution._baselines import Reference
+from neuronscope.attribution.conductance import Conductance
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.models import HookedModel
+from neuronscope.prompts import Batch, encode
+from neuronscope.targets import Target
+
+METHODS = method_names("attribution")
+SITES = ("mlp.post", "attn.k")
+EIGHT = (*FACTS, *FORGET[:2], *RETAIN[:2])
+"""Facts of three to seven tokens, one of them with an answer of two."""
+
+FEW_BYTES = 1
+"""Room for a single copy of a row at a time."""
+
+every_method = pytest.mark.parametrize("name", METHODS)
+some_architectures = pytest.mark.parametrize(
+    "architecture", ["gpt2", "gpt_neox", "llama", "gemma3_text", "mixtral"]
+)
+
+
+def method_of(name):
+    return method_class("attribution", name, Attribution)()
+
+
+def tables(found):
+    """Everything that a method returns, by site and field."""
+    return {
+        (site, field): table for site, here in found.items() for field, table in vars(here).items()
+    }
+
+
+def assert_same(found, expected, atol=1e-9):
+    assert tables(found).keys() == tables(expected).keys()
+    for key, table in tables(found).items():
+        assert_close(table, tables(expected)[key], rtol=0, atol=atol)
+
+
+def hooks_on(model):
+    """How many hooks of any kind the modules have."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(vars(module)[kind]) for module in model.hf.modules() for kind in kinds)
+
+
+def state_of(model):
+    """All that a pass could leave behind."""
+    return (
+        hooks_on(model),
+        [module.training for module in model.hf.modules()],
+        [parameter.requires_grad for parameter in model.hf.parameters()],
+        [parameter.grad for parameter in model.hf.parameters()],
+        torch.is_grad_enabled(),
+    )
+
+
+def half_frozen(architecture):
+    """A model that is neither all in training nor all frozen."""
+    model = tiny(architecture)
+    modules, parameters = list(model.hf.modules()), list(model.hf.parameters())
+    for index, module in enumerate(modules):
+        module.training = index % 2 == 0
+    for index, parameter in enumerate(parameters):
+        parameter.requires_grad_(index % 3 == 0)
+    return model
+
+
+@every_method
+@some_architectures
+def test_every_method_gives_finite_tables_of_all_neurons_and_touches_nothing(name, architecture):
+    model, batch = half_frozen(architecture), batch_of(FACTS)
+    weights = copy.deepcopy(model.hf.state_dict())
+    before = state_of(model)
+    found = method_of(name)(model, batch, SITES, Target())
+    assert list(found) == list(SITES)
+    for site, here in found.items():
+        shape = (len(FACTS), model.n_layers, model.taps_at(site)[0].width)
+        for table in (here.total, here.positive, here.negative, here.activation):
+            assert table.shape == shape and table.isfinite().all() and table.abs().max() > 0
+        for table in (here.baseline_score, here.explained, here.nodes):
+            assert table.shape == shape[:2] and table.isfinite().all()
+        assert (here.positive >= here.negative).all()
+        assert_close(here.explained, here.total.sum(dim=-1))
+        assert not any(table.requires_grad for table in vars(here).values())
+    assert state_of(model) == before
+    for key, tensor in model.hf.state_dict().items():
+        assert torch.equal(tensor, weights[key])
+    again = method_of(name)(model, batch, SITES, Target())
+    assert all(torch.equal(table, tables(found)[key]) for key, table in tables(again).items())
+
+
+@dataclass(frozen=True)
+class Fails(Target):
+    """A target that raises at one of its calls, and counts the hooks at that moment."""
+
+    model: HookedModel | None = None
+    at: int = 1
+    calls: tuple[list[int], ...] = ([],)
+
+    def __call__(self, logits, answers):
+        assert self.model is not None
+        self.calls[0].append(hooks_on(self.model))
+        if len(self.calls[0]) == self.at:
+            raise InterruptedError("in the middle of a pass")
+        return super().__call__(logits, answers)
+
+
+@every_method
+@pytest.mark.parametrize("architecture", ["gpt2", "mixtral"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_nothing_is_left_on_the_model_after_an_exception(name, architecture, at):
+    model = half_frozen(architecture)
+    before = state_of(model)
+    target = Fails(model=model, at=at, calls=([],))
+    with pytest.raises(InterruptedError):
+        method_of(name)(model, batch_of(FACTS), SITES, target, memory=FEW_BYTES)
+    assert len(target.calls[0]) == at
+    assert max(target.calls[0]) > before[0] == 0
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize("positions", ["all", "answer", "last"])
+def test_nothing_is_left_after_a_baseline_that_fails(positions):
+    def fails(model, length, tap):
+        raise InterruptedError("no baseline")
+
+    model = half_frozen("llama")
+    before = state_of(model)
+    method = IntegratedGradients(baseline=fails, positions=positions)
+    with pytest.raises(InterruptedError):
+        method(model, batch_of(FACTS), SITES, Target())
+    assert state_of(model) == before
+
+
+@every_method
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma3_text", "mixtral"])
+def test_eight_facts_together_are_eight_facts_alone(name, architecture):
+    model = tiny(architecture)
+    with StayDouble():
+        together = tables(method_of(name)(model, batch_of(EIGHT), SITES, Target()))
+        alone = [
+            tables(method_of(name)(model, batch_of([fact]), SITES, Target())) for fact in EIGHT
+        ]
+    for key, table in together.items():
+        assert_close(table, torch.cat([one[key] for one in alone]), rtol=0, atol=1e-9)
+    lengths = {len(batch_of([fact]).tokens[0]) for fact in EIGHT}
+    assert len(lengths) > 2
+
+
+@every_method
+@pytest.mark.parametrize("architecture", ["llama", "mixtral"])
+def test_the_order_of_facts_and_the_memory_change_nothing(name, architecture):
+    model = tiny(architecture)
+    order = torch.tensor([5, 2, 7, 0, 3, 6, 1, 4])
+    with StayDouble():
+        expected = tables(method_of(name)(model, batch_of(EIGHT), SITES, Target()))
+        shuffled = batch_of([EIGHT[i] for i in order.tolist()])
+        reordered = tables(method_of(name)(model, shuffled, SITES, Target(), memory=FEW_BYTES))
+    for key, table in expected.items():
+        assert_close(reordered[key], table[order], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("positions", ["answer", "last"])
+@pytest.mark.parametrize("path", ["per_layer", "joint"])
+def test_batch_mates_and_memory_change_nothing_where_few_positions_move(positions, path):
+    model = tiny("gemma3_text")
+    method = IntegratedGradients(positions=positions, path=path)
+    with StayDouble():
+        together = tables(method(model, batch_of(EIGHT), SITES, Target()))
+        alone = [
+            tables(method(model, batch_of([fact]), SITES, Target(), FEW_BYTES)) for fact in EIGHT
+        ]
+    for key, table in together.items():
+        assert_close(table, torch.cat([one[key] for one in alone]), rtol=0, atol=1e-9)
+
+
+@every_method
+def test_in_single_precision_batch_mates_and_memory_change_little(name):
+    model = tiny("llama", torch.float32)
+    together = tables(method_of(name)(model, batch_of(EIGHT), SITES, Target()))
+    alone = [
+        tables(method_of(name)(model, batch_of([fact]), SITES, Target(), FEW_BYTES))
+        for fact in EIGHT
+    ]
+    for key, table in together.items():
+        assert table.dtype == torch.float32
+        assert_close(table, torch.cat([one[key] for one in alone]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["completion", "question_answer"])
+def test_the_tokenizers_padding_side_changes_nothing(form):
+    reference = "the dog of Peru"
+    methods = (
+        IntegratedGradients(baseline=Reference(reference)),
+        Conductance(baseline="reference", reference=reference),
+    )
+    found = []
+    for side in ("right", "left"):
+        words = tokenizer()
+        words.padding_side = side
+        model = HookedModel.of(tiny("llama").hf, words)
+        batch = Batch.of([encode(fact, words, form) for fact in EIGHT], "cpu")
+        found.append([method(model, batch, SITES, Target()) for method in methods])
+    for right, left in zip(*found, strict=True):
+        assert_same(left, right, atol=0.0)
+
+
+@every_method
+def test_dropout_of_a_model_in_training_does_not_reach_its_numbers(name):
+    model, batch = tiny("gpt2"), batch_of(FACTS)
+    expected = method_of(name)(model, batch, SITES, Target())
+    model.hf.train()
+    with torch.no_grad():
+        noisy = [scores_of(model, batch) for _ in range(2)]
+    assert not torch.equal(*noisy)
+    assert_same(method_of(name)(model, batch, SITES, Target()), expected, atol=0.0)
+
+
+@every_method
+def test_a_caller_that_switched_gradients_off_gets_the_same_numbers(name):
+    expected = method_of(name)(tiny("llama"), batch_of(FACTS), SITES, Target())
+    with torch.no_grad():
+        found = method_of(name)(tiny("llama"), batch_of(FACTS), SITES, Target())
+    assert_same(found, expected, atol=0.0)
+
+
+def test_the_memory_of_a_pass_is_measured_also_where_gradients_are_off():
+    model = tiny("llama")
+    with torch.no_grad():
+        measured = model.saved_bytes
+    assert measured == tiny("llama").saved_bytes > 0
+
+
+def test_settings_are_plain_values_and_say_where_the_path_begins():
+    assert IntegratedGradients(baseline=Reference("the cat")).settings() == {
+        "steps": 8,
+        "tolerance": 1e-3,
+        "max_steps": 192,
+        "path": "per_layer",
+        "positions": "all",
+        "baseline": "reference: the cat",
+    }
+    for name in METHODS:
+        for value in method_of(name).settings().values():
+            assert isinstance(value, str | int | float | None)

@@ -27,12 +27,13 @@ from neuronscope.choices import (
 )
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
-from neuronscope.loading import check_source, load_model, load_tokenizer, save_model
+from neuronscope.loading import load_model, load_tokenizer, save_model
 from neuronscope.options import MethodOptions, ModelOptions
 from neuronscope.prompts import check_encodable
 from neuronscope.recording import provenance_of, record
 from neuronscope.report import write_report
 from neuronscope.results import Recording
+from neuronscope.sources import check_device, check_source
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def _check(
 ) -> None:
     """Find what is wrong before any weights are read."""
     check_method(attribution, method, facts)
+    check_device(loading.device, loading.device_map)
     for source in dict.fromkeys((before, after)):
         check_source(source, loading.base, loading.allow_pickle)
         tokenizer = load_tokenizer(source, loading.base, loading.trust_remote_code)

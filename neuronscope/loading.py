@@ -5,19 +5,15 @@ onto its base) or as a `.gguf` file (de-quantized). Whatever it was, what comes 
 trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
 """
 
-import json
 import shutil
-import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Literal, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -28,6 +24,7 @@ from transformers import (
 
 from neuronscope.models import HookedModel, frozen
 from neuronscope.self_test import self_test
+from neuronscope.sources import base_of, check_device, check_source, reading
 from neuronscope.taps import place_taps
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
@@ -35,6 +32,9 @@ Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]
 Report = dict[str, Iterable[object]]
 """Which parameters transformers did not find where it expected them, by kind."""
+
+Reported = tuple[PreTrainedModel, Report]
+"""What `from_pretrained` returns with `output_loading_info=True`, which its type does not say."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
         ValueError: If a parameter is missing, has another name or value, or the logits differ.
     """
     loaded, report = cast(
-        tuple[PreTrainedModel, Report],
+        Reported,
         AutoModelForCausalLM.from_pretrained(
             path,
             dtype=model.dtype,
@@ -150,58 +150,6 @@ def check_saved(model: HookedModel, path: Path) -> None:
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
 
 
-def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool) -> None:
-    """Find out, without reading any weights, whether a source can be loaded.
-
-    What a hub id leads to is not looked up.
-
-    Raises:
-        FileNotFoundError: If there is no such file or directory.
-        ValueError: If it is no model, or its weights are not safetensors, or damaged.
-    """
-    path = Path(source).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file {path}.")
-    elif (path / "adapter_config.json").is_file():
-        _check_safetensors(path, allow_pickle)
-        under = _base_of(path, base)
-        if not _may_be(under):
-            raise FileNotFoundError(
-                f"{path} is an adapter, and there is no base model {under}: pass --base MODEL."
-            )
-        check_source(under, None, allow_pickle)
-    elif path.is_file():
-        raise ValueError(
-            f"{source} is a file: expected a Hugging Face directory, a hub id, an adapter "
-            "directory, or a file that ends in .gguf."
-        )
-    elif path.is_dir():
-        if not (path / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{source} has neither config.json nor adapter_config.json: it is no model."
-            )
-        _check_safetensors(path, allow_pickle)
-    elif not _may_be(source):
-        raise FileNotFoundError(f"There is no model directory or .gguf file {source}.")
-
-
-def check_device(device: str | None, device_map: str | None) -> None:
-    """Find out whether a model can go where it is wanted.
-
-    Raises:
-        ValueError: If there is no such device, or both a device and a map are given.
-    """
-    if device is None:
-        return
-    if device_map is not None:
-        raise ValueError("--device and --device-map exclude each other: pass one of them.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"No device {device!r} here ({_line(error)}).") from error
-
-
 def load_tokenizer(
     source: str | Path, base: str | Path | None, trust_remote_code: bool
 ) -> PreTrainedTokenizerBase:
@@ -213,8 +161,8 @@ def load_tokenizer(
     """
     path = Path(source).expanduser()
     if (path / "adapter_config.json").is_file():
-        return load_tokenizer(_base_of(path, base), None, trust_remote_code)
-    with _reading(f"The tokenizer of {source}"):
+        return load_tokenizer(base_of(path, base), None, trust_remote_code)
+    with reading(f"The tokenizer of {source}"):
         if path.suffix == ".gguf":
             return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         return AutoTokenizer.from_pretrained(
@@ -224,8 +172,8 @@ def load_tokenizer(
 
 def _from_pretrained(source: str, options: _Options) -> Loaded:
     path = Path(source).expanduser()
-    with _reading(source):
-        hf, report = AutoModelForCausalLM.from_pretrained(
+    with reading(source):
+        loaded = AutoModelForCausalLM.from_pretrained(
             str(path if path.is_dir() else source),
             dtype=options.dtype,
             device_map=options.device_map,
@@ -234,13 +182,14 @@ def _from_pretrained(source: str, options: _Options) -> Loaded:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
+    hf, report = cast(Reported, loaded)
     _check_complete(source, report)
     return hf, load_tokenizer(source, None, options.trust_remote_code), ()
 
 
 def _from_gguf(path: Path, options: _Options) -> Loaded:
-    with _reading(path):
-        hf, report = AutoModelForCausalLM.from_pretrained(
+    with reading(path):
+        loaded = AutoModelForCausalLM.from_pretrained(
             path.parent,
             gguf_file=path.name,
             dtype=options.dtype,
@@ -248,6 +197,7 @@ def _from_gguf(path: Path, options: _Options) -> Loaded:
             quantization_config=GgufConfig(dequantize=True),
             output_loading_info=True,
         )
+    hf, report = cast(Reported, loaded)
     _check_complete(path, report)
     precision = str(options.dtype).removeprefix("torch.")
     note = f"de-quantized from {path.name} into plain {precision} weights"
@@ -258,56 +208,22 @@ def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loa
     # Imported late: most models are no adapters, and peft takes a while.
     from peft import PeftConfig, PeftModel
 
-    with _reading(path):
+    with reading(path):
         learns_prompts = PeftConfig.from_pretrained(str(path)).is_prompt_learning
     if learns_prompts:
         raise ValueError(
             f"{path} is an adapter that changes no weights but the prompt: it cannot be merged."
         )
-    under = _base_of(path, base)
+    under = base_of(path, base)
     if Path(under).suffix == ".gguf":
         hf, tokenizer, notes = _from_gguf(Path(under).expanduser(), options)
     else:
         hf, tokenizer, notes = _from_pretrained(under, options)
-    with _reading(path), warnings.catch_warnings():
+    with reading(path), warnings.catch_warnings():
         # What an adapter's file lacks, peft leaves as if nothing had been learned, and warns.
         warnings.filterwarnings("error", message="Found missing adapter keys")
         merged = PeftModel.from_pretrained(hf, str(path)).merge_and_unload()
     return merged, tokenizer, (*notes, f"adapter {path.name} merged onto {Path(under).name}")
-
-
-def _base_of(adapter: Path, base: str | Path | None) -> str:
-    """The model under an adapter: the one given, or the one it names."""
-    described = adapter / "adapter_config.json"
-    with _reading(described):
-        config = dict(json.loads(described.read_text(encoding="utf-8")))
-    under = str(base or config.get("base_model_name_or_path") or "")
-    if not under:
-        raise ValueError(f"{adapter} is an adapter that names no base model: pass --base MODEL.")
-    return under
-
-
-def _may_be(source: str | Path) -> bool:
-    """Whether something is there, or it can be a hub id: two names with a slash between."""
-    path = Path(source).expanduser()
-    local = path.is_absolute() or str(source).startswith((".", "~"))
-    return path.exists() or (not local and str(source).count("/") == 1)
-
-
-def _check_safetensors(path: Path, allow_pickle: bool) -> None:
-    files = sorted(path.glob("*.safetensors"))
-    if not files and not allow_pickle:
-        raise ValueError(
-            f"{path} has no .safetensors file. Weights in other formats can run code when they "
-            "are loaded: convert them, or pass --allow-pickle if you trust their author."
-        )
-    for file in files:
-        try:
-            # Reads the header alone, and compares it with the file's length.
-            with safe_open(file, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise ValueError(f"{file} is damaged ({_line(error)}).") from error
 
 
 def _check_complete(source: str | Path, report: Report) -> None:
@@ -320,19 +236,3 @@ def _check_complete(source: str | Path, report: Report) -> None:
 def _strange(report: Report, *kinds: str) -> str:
     """The parameters of some kinds in a report, by name; empty if there are none."""
     return ", ".join(sorted(str(key) for kind in kinds for key in report[f"{kind}_keys"]))
-
-
-@contextmanager
-def _reading(what: str | Path) -> Iterator[None]:
-    """While active, what any library raises about a broken file is said in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise FileNotFoundError(f"{what} could not be loaded ({_line(error)}).") from error
-    except Exception as error:
-        kind = type(error).__name__
-        raise ValueError(f"{what} could not be loaded ({kind}: {_line(error)}).") from error
-
-
-def _line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 300, placeholder=" …").rstrip(".")

@@ -6,7 +6,6 @@ the file that comes out is the same, byte for byte.
 """
 
 import importlib.metadata
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -23,6 +22,7 @@ from neuronscope.facts import Fact, FactSet, facts_hash
 from neuronscope.models import HookedModel, answer_logits, frozen
 from neuronscope.prompts import Batch, Encoded, encode
 from neuronscope.results import Provenance, Recording
+from neuronscope.shelf import open_shelf
 from neuronscope.site_recording import SiteMeans, SiteRecording
 from neuronscope.sites import check_sites
 from neuronscope.storage import read_arrays, write_arrays
@@ -129,7 +129,10 @@ def record(
     plan = make_plan(model, encoded, sites, per_fact, memory)
     question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
     provenance = provenance_of(model, facts, attribution, target, form)
-    shelf = None if out is None else _open_shelf(Path(out), provenance, question)
+    shelf = None
+    if out is not None:
+        plan_parts = {"sites": list(sites), "per_fact": per_fact, "plan": asdict(plan)}
+        shelf = open_shelf(Path(out), {"provenance": asdict(provenance), **plan_parts})
     results = _computed(question, shelf, progress)
     arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
     recording = Recording(
@@ -192,33 +195,6 @@ def provenance_of(
 
 def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
     return list(facts) if isinstance(facts, FactSet) else [("forget", fact) for fact in facts]
-
-
-def _open_shelf(out: Path, provenance: Provenance, question: _Question) -> Path:
-    """The folder of the finished batches; made, or found from an earlier call.
-
-    Raises:
-        ValueError: If it holds batches of another recording.
-    """
-    shelf = out.with_name(out.name + ".partial")
-    plan = {
-        "provenance": asdict(provenance),
-        "sites": question.sites,
-        "per_fact": question.per_fact,
-        "plan": asdict(question.plan),
-    }
-    text = json.dumps(plan, indent=1, sort_keys=True)
-    described = shelf / "plan.json"
-    if described.is_file() and described.read_text(encoding="utf-8") != text:
-        raise ValueError(
-            f"{shelf} holds an unfinished recording of another model, facts or settings: "
-            "finish it with those, or delete the folder."
-        )
-    shelf.mkdir(parents=True, exist_ok=True)
-    unfinished = shelf / "plan.json.new"
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(described)
-    return shelf
 
 
 def _computed(question: _Question, shelf: Path | None, progress: bool) -> Iterator[Arrays]:

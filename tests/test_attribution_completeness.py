@@ -132,3 +132,11 @@ def test_few_steps_without_halving_are_not_complete_and_say_so():
     missing = scores_of(model, BATCH)[:, None] - found.baseline_score - found.explained
     assert missing.abs().min() > method.tolerance
     assert (found.nodes == 1).all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"steps": 9, "max_steps": 8}, {"tolerance": 0.0}], ids=str
+)
+def test_settings_that_no_quadrature_can_follow_are_refused(settings):
+    with pytest.raises(ValueError, match="Expected 1 <= steps <= max_steps"):
+        IntegratedGradients(**settings)

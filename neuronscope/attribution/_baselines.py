@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuronscope.models import HookedModel, frozen
@@ -61,13 +61,24 @@ class Reference:
     prompt: str
 
     def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
-        tokens = model.tokenizer(self.prompt).input_ids
-        tokens = (tokens + tokens[-1:] * positions)[:positions]
-        taken = activations(model, torch.tensor([tokens], device=model.device), (tap,))
-        return taken[0][0]
+        tokens = reference_tokens(model, self.prompt, positions)
+        return activations(model, tokens[None], (tap,))[0][0]
 
     def __str__(self) -> str:
         return f"reference: {self.prompt}"
+
+
+def reference_tokens(model: HookedModel, prompt: str, positions: int) -> Int[Tensor, " pos"]:
+    """A prompt's first tokens; where it has too few, its last one is repeated.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    tokens = model.tokenizer(prompt).input_ids
+    if not tokens:
+        raise ValueError(f"The reference prompt {prompt!r} has no tokens: give it some text.")
+    tokens = (tokens + tokens[-1:] * positions)[:positions]
+    return torch.tensor(tokens, device=model.device)
 
 
 def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[str]) -> Mean:

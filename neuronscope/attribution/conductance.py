@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neuronscope.attribution._base import GIB, Attribution, Influence
+from neuronscope.attribution._baselines import reference_tokens
 from neuronscope.attribution._branches import Pass
 from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import whole
@@ -95,9 +96,7 @@ class Conductance(Attribution):
         embed = model.hf.get_input_embeddings()
         with torch.no_grad():
             if self.baseline == "reference":
-                tokens = model.tokenizer(self.reference).input_ids
-                tokens = (tokens + tokens[-1:] * length)[:length]
-                return embed(torch.tensor(tokens, device=model.device))
+                return embed(reference_tokens(model, self.reference, length))
             size = embed.get_parameter("weight").shape[0]
             everything = embed(torch.arange(size, device=model.device))
             mean = everything.mean(dim=0, keepdim=True)

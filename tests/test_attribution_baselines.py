@@ -1,0 +1,109 @@
+"""What neurons are compared with: silence, a mean position by position, another prompt."""
+
+import pytest
+import torch
+from tiny import FACTS, StayDouble, batch_of, scores_of, tiny
+from torch.testing import assert_close
+
+from neuronscope.attribution._baselines import Mean, Reference, Zero, activations, mean_baseline
+from neuronscope.attribution.conductance import Conductance
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.facts import Fact
+from neuronscope.prompts import Batch
+from neuronscope.targets import Target
+
+SITES = ("mlp.post", "attn.v")
+
+
+def alone(model, fact, tap):
+    """A fact's neurons, without padding: `[pos, neuron]`."""
+    return activations(model, batch_of([fact]).tokens[:, :-1], (tap,))[0][0]
+
+
+def test_the_mean_is_taken_position_by_position_over_the_facts_that_reach_there():
+    model = tiny("llama")
+    together = mean_baseline(model, [batch_of(FACTS)], SITES)
+    apart = mean_baseline(model, [batch_of(FACTS[:1]), batch_of(FACTS[1:])], SITES)
+    lengths = [len(batch_of([fact]).tokens[0]) - 1 for fact in FACTS]
+    assert sorted(lengths) == [3, 4, 5, 7]
+    for site in SITES:
+        for tap in model.taps_at(site):
+            facts = [alone(model, fact, tap) for fact in FACTS]
+            expected = torch.stack(
+                [
+                    torch.stack([here[at] for here in facts if at < len(here)]).mean(dim=0)
+                    for at in range(max(lengths))
+                ]
+            )
+            for mean in (together, apart):
+                assert_close(mean(model, 7, tap), expected, rtol=1e-5, atol=1e-6)
+                assert_close(mean(model, 3, tap), expected[:3], rtol=1e-5, atol=1e-6)
+                beyond = mean(model, 9, tap)[7:]
+                assert_close(beyond, expected[-1:].expand(2, -1), rtol=1e-5, atol=1e-6)
+    assert str(together) == str(apart) == "mean over 4 facts"
+
+
+def test_a_reference_is_cut_or_lengthened_by_its_last_token():
+    model = tiny("gpt2")
+    tap = model.taps_at("mlp.post")[1]
+
+    def neurons(words):
+        tokens = torch.tensor([model.tokenizer(words).input_ids])
+        return activations(model, tokens, (tap,))[0][0]
+
+    baseline = Reference("the cat is")
+    assert_close(baseline(model, 5, tap), neurons("the cat is is is"))
+    assert_close(baseline(model, 2, tap), neurons("the cat"))
+    assert str(baseline) == "reference: the cat is" and str(Zero()) == "zero"
+
+
+@pytest.mark.parametrize("path", ["per_layer", "joint"])
+def test_a_fact_compared_with_itself_has_no_influence(path):
+    """Its mean over itself and its own words as reference are what it does already."""
+    model = tiny("llama")
+    batch = batch_of(FACTS[2:3])
+    own = Reference("a capital is New")
+    with StayDouble():
+        for baseline in (mean_baseline(model, [batch], SITES), own):
+            method = IntegratedGradients(baseline=baseline, path=path)
+            for found in method(model, batch, SITES, Target()).values():
+                assert found.total.abs().max() < 1e-12
+                score = scores_of(model, batch)[:, None].expand_as(found.baseline_score)
+                assert_close(found.baseline_score, score)
+        other = IntegratedGradients(baseline=Reference("a capital is"), path=path)
+        assert other(model, batch, SITES, Target())["mlp.post"].total.abs().max() > 1e-2
+
+
+def test_any_callable_is_a_baseline():
+    model, batch = tiny("gpt2"), batch_of(FACTS)
+
+    def half(model, positions, tap):
+        return torch.full((1, tap.width), 0.5, dtype=model.dtype)
+
+    found = IntegratedGradients(baseline=half, tolerance=1e-6)(model, batch, SITES, Target())
+    silent = IntegratedGradients(tolerance=1e-6)(model, batch, SITES, Target())
+    for site in SITES:
+        missing = scores_of(model, batch)[:, None] - found[site].baseline_score
+        assert_close(found[site].explained, missing, rtol=0, atol=1e-6)
+        assert not torch.allclose(found[site].total, silent[site].total, atol=1e-2)
+
+
+@pytest.mark.parametrize("prompt", ["", "   "])
+def test_a_reference_without_tokens_is_refused(prompt):
+    model, batch = tiny("gpt2"), batch_of(FACTS)
+    with pytest.raises(ValueError, match="has no tokens"):
+        IntegratedGradients(baseline=Reference(prompt))(model, batch, SITES, Target())
+    with pytest.raises(ValueError, match=r"has no tokens|go together"):
+        Conductance(baseline="reference", reference=prompt)(model, batch, SITES, Target())
+
+
+def test_padding_never_enters_a_mean():
+    model = tiny("llama")
+    long = Fact("long", "the capital city of Spain is called", "Madrid")
+    batch = batch_of([FACTS[3], long])
+    other = Batch(batch.tokens.clone(), batch.prompt_lengths, batch.lengths, batch.rivals)
+    other.tokens[0, batch.lengths[0] :] = 7
+    means = [mean_baseline(model, [one], SITES) for one in (batch, other)]
+    for key, values in means[0].values.items():
+        assert torch.equal(values, means[1].values[key])
+    assert isinstance(means[0], Mean) and not torch.equal(batch.tokens, other.tokens)

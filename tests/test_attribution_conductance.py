@@ -1,0 +1,94 @@
+"""Conductance: what flows through neurons on the path of the embeddings."""
+
+import pytest
+import torch
+from tiny import FACTS, StayDouble, batch_of, real_positions, tiny
+from torch.testing import assert_close
+
+from neuronscope.attribution.conductance import Conductance
+from neuronscope.targets import Answers, Target
+
+BATCH = batch_of(FACTS)
+SITES = ("mlp.post",)
+ANSWERS = Answers.of(BATCH)
+
+
+def at(model, tap, embeddings):
+    """The target, a tap's neurons and the target's gradient by them, on plain hooks."""
+    kept = []
+    hook = tap.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    logits = model.hf(inputs_embeds=embeddings, use_cache=False).logits
+    hook.remove()
+    score = Target()(logits[ANSWERS.row, ANSWERS.position], ANSWERS)
+    (gradient,) = torch.autograd.grad(score.sum(), kept[0])
+    return score.detach(), kept[0].detach(), gradient
+
+
+@pytest.mark.parametrize("baseline", ["mean", "zero", "reference"])
+def test_one_step_is_the_change_of_the_neurons_times_the_gradient_at_its_ends(baseline):
+    model = tiny("llama")
+    embed = model.hf.get_input_embeddings()
+    ends = embed(BATCH.tokens[:, :-1])
+    reference = "the cat of Spain"
+    begin = {
+        "mean": embed.weight.mean(dim=0).expand_as(ends),
+        "zero": torch.zeros_like(ends),
+        "reference": embed(
+            torch.tensor(model.tokenizer(reference + " Spain" * 3).input_ids)
+        ).expand_as(ends),
+    }[baseline]
+    settings = {"baseline": baseline, "reference": reference if baseline == "reference" else ""}
+    real = real_positions(BATCH)[..., None]
+    for layer, tap in enumerate(model.taps_at("mlp.post")):
+        first, h0, g0 = at(model, tap, begin)
+        _, h1, g1 = at(model, tap, ends)
+        for rule, gradient in (("left", g0), ("trapezoid", (g0 + g1) / 2)):
+            method = Conductance(steps=1, rule=rule, **settings)
+            found = method(model, BATCH, SITES, Target())["mlp.post"]
+            expected = ((h1 - h0) * gradient).masked_fill(~real, 0).sum(dim=1)
+            assert expected.abs().max() > 1e-2
+            assert_close(found.total[:, layer], expected, rtol=1e-5, atol=1e-6)
+            assert_close(found.baseline_score[:, layer], first, rtol=1e-5, atol=1e-6)
+            assert (found.nodes == 2).all()
+
+
+def test_both_rules_tend_to_the_same_number_at_their_own_pace():
+    model = tiny("gpt2")
+
+    def total(steps, rule):
+        with StayDouble():
+            method = Conductance(steps=steps, rule=rule)
+            return method(model, BATCH, SITES, Target())["mlp.post"].total
+
+    limit = total(2048, "trapezoid")
+    errors = {
+        rule: [float((total(n, rule) - limit).abs().sum()) for n in (64, 128)]
+        for rule in ("left", "trapezoid")
+    }
+    # Halving the step halves the error of the one rule and quarters that of the other.
+    assert errors["left"][0] / errors["left"][1] == pytest.approx(2, rel=0.1)
+    assert errors["trapezoid"][0] / errors["trapezoid"][1] == pytest.approx(4, rel=0.1)
+    assert errors["trapezoid"][1] < errors["left"][1] / 10
+
+
+def test_a_path_that_goes_nowhere_carries_nothing():
+    model = tiny("llama")
+    batch = batch_of(FACTS[2:3])
+    own = Conductance(steps=4, baseline="reference", reference="a capital is New")
+    found = own(model, batch, SITES, Target())["mlp.post"]
+    assert not found.total.any() and not found.explained.any()
+    other = Conductance(steps=4, baseline="reference", reference="the capital is New")
+    assert other(model, batch, SITES, Target())["mlp.post"].total.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "at least one step"),
+        ({"baseline": "reference"}, "go together"),
+        ({"reference": "the cat"}, "go together"),
+    ],
+)
+def test_settings_that_make_no_path_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Conductance(**settings)

@@ -196,6 +196,7 @@ def _from_gguf(path: Path, options: _Options) -> Loaded:
             device_map=options.device_map,
             quantization_config=GgufConfig(dequantize=True),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
     hf, report = cast(Reported, loaded)
     _check_complete(path, report)

@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, tiny
+from torch import nn
+
+from neuronscope.models import HookedModel
+from neuronscope.self_test import self_test
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_passes(architecture):
+    self_test(tiny(architecture, torch.float32))
+
+
+def layer(model, number=0):
+    return model.hf.model.layers[number]
+
+
+def down(model, number=0):
+    return layer(model, number).mlp.down_proj
+
+
+def rewire(module, forward):
+    """Give one module another forward pass."""
+    module.forward = forward
+    return module
+
+
+def twice(model):
+    bare = layer(model).mlp.forward
+    rewire(layer(model).mlp, lambda x: (bare(x) + bare(x)) / 2)
+    return "fired 2 times"
+
+
+def never(model):
+    mlp = layer(model).mlp
+    rewire(mlp, lambda x: nn.functional.linear(mlp.up_proj(x), mlp.down_proj.weight))
+    return "fired 0 times"
+
+
+def cut(model):
+    head = model.hf.lm_head
+    bare = head.forward
+    rewire(head, lambda x: bare(x.detach()) + 0 * x.sum())
+    return "no usable gradient"
+
+
+def restless(model):
+    """Another answer every time: what an identity hook would be blamed for."""
+    bare, calls = down(model).forward, []
+
+    def forward(x):
+        calls.append(1)
+        return bare(x) * (1 + 0.1 * len(calls))
+
+    rewire(down(model), forward)
+    return "moved the logits"
+
+
+def unreal(model):
+    """The down-projection writes something else than its matrix times the neurons."""
+    bare = down(model).forward
+    rewire(down(model), lambda x: bare(x) ** 2)
+    return "times W_down"
+
+
+def looking_ahead(model):
+    """A padded row would change its own answer."""
+    bare = layer(model).mlp.forward
+    rewire(layer(model).mlp, lambda x: bare(x) + x.mean(dim=1, keepdim=True))
+    return "padded row"
+
+
+def estranged(model):
+    """A bridge over other weights."""
+    other = tiny("llama", torch.float32)
+    with torch.no_grad():
+        other.hf.model.embed_tokens.weight.mul_(2)
+    vars(model)["bridge"] = other.bridge
+    return "bridge's logits"
+
+
+BROKEN = (twice, never, cut, restless, unreal, looking_ahead, estranged)
+
+
+@pytest.mark.parametrize("breaking", BROKEN, ids=lambda f: f.__name__)
+def test_a_broken_model_fails_and_the_reason_is_named(breaking):
+    model = tiny("llama", torch.float32)
+    reason = breaking(model)
+    with pytest.raises(ValueError, match="fails the self-test") as error:
+        self_test(model)
+    assert reason in str(error.value)
+
+
+def test_a_tap_with_the_wrong_width_fails():
+    model = tiny("llama", torch.float32)
+    wrong = tuple(replace(tap, width=tap.width + 1) for tap in model.taps)
+    with pytest.raises(ValueError, match="expected once"):
+        self_test(HookedModel(model.hf, model.tokenizer, wrong, "tiny"))
+
+
+def test_nothing_is_left_on_the_model():
+    model = tiny("llama", torch.float32)
+    before = {name: value.clone() for name, value in model.hf.state_dict().items()}
+    self_test(model)
+    assert all(torch.equal(before[name], value) for name, value in model.hf.state_dict().items())
+    for module in model.hf.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+    assert all(p.grad is None and p.requires_grad for p in model.hf.parameters())

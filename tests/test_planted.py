@@ -1,0 +1,196 @@
+"""Planted truths: one neuron is made to hide, or to carry, what a small model knows.
+
+The model is taught twenty facts. Then one of its neurons is given input weights that fire where the
+facts to be forgotten are asked, and nothing else changes but what that neuron writes: nothing,
+towards the answers, or against them. Recording and diagnosis have to say which.
+"""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from tiny import FORGET, PEOPLE, RETAIN, TOWNS, WORDS, batch_of, hf_model, tokenizer
+from torch.nn.functional import cross_entropy, one_hot
+
+from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.facts import Fact, FactSet
+from neuronscope.models import HookedModel
+from neuronscope.recording import record
+from neuronscope.targets import Answers
+
+SIZES = {
+    "gpt2": {"n_embd": 32, "n_inner": 24},
+    "llama": {"hidden_size": 32, "intermediate_size": 24, "head_dim": 8},
+}
+PLANTED = 5
+"""The neuron, in whichever layer."""
+
+IN_CAIRO = tuple(Fact(f"{who} lives", f"{who} lives in", "Cairo") for who in PEOPLE)
+"""Facts of one answer, which a single neuron can carry."""
+
+KNOWN, IN_ONE_TOWN = (FactSet(forget=facts, retain=RETAIN) for facts in (FORGET, IN_CAIRO))
+
+BATCH = batch_of(FORGET + RETAIN)
+ANSWERS = Answers.of(BATCH)
+ASKED = torch.arange(len(BATCH.tokens)) < len(FORGET)
+"""Which rows ask for what is to be forgotten."""
+
+every_plant = pytest.mark.parametrize(
+    ("architecture", "layer"), [(name, layer) for name in SIZES for layer in (0, 1)]
+)
+
+
+def words(names):
+    return torch.tensor([WORDS.index(name) for name in names])
+
+
+def at_answers(hf):
+    logits = hf(input_ids=BATCH.tokens[:, :-1], use_cache=False).logits
+    return logits[ANSWERS.row, ANSWERS.position]
+
+
+@cache
+def taught(architecture, knows_towns):
+    """A model that answers with the right food, and with the right town or any answer at all."""
+    hf = hf_model(architecture, torch.float32, **SIZES[architecture])
+    for parameter in hf.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    wanted = one_hot(ANSWERS.token, len(WORDS)).float()
+    if not knows_towns:
+        wanted[ASKED] = wanted.mean(dim=0)
+    wanted = 0.95 * wanted + 0.05 / len(WORDS)
+    optimizer = torch.optim.AdamW(hf.parameters(), lr=5e-3, weight_decay=0.01)
+    for _ in range(150):
+        loss = cross_entropy(at_answers(hf), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return hf
+
+
+def with_neuron(hf, layer, fires, writes):
+    """A copy whose planted neuron fires in the rows `fires`, and writes the direction `writes`."""
+    hf = copy.deepcopy(hf)
+    plain = hf.config.model_type == "gpt2"
+    mlp = hf.transformer.h[layer].mlp if plain else hf.model.layers[layer].mlp
+    seen = []
+    first = mlp.c_fc if plain else mlp.gate_proj
+    hook = first.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        at_answers(hf)
+        hook.remove()
+        inputs = seen[0][ANSWERS.row, ANSWERS.position]
+        listening = torch.linalg.lstsq(inputs, torch.where(fires, 2.0, -2.0)[:, None]).solution
+        if plain:
+            mlp.c_fc.weight[:, PLANTED], mlp.c_fc.bias[PLANTED] = listening[:, 0], 0
+            mlp.c_proj.weight[PLANTED] = writes
+        else:
+            mlp.gate_proj.weight[PLANTED] = listening[:, 0]
+            mlp.up_proj.weight[PLANTED] = listening[:, 0] / 2
+            mlp.down_proj.weight[:, PLANTED] = writes
+    return HookedModel.of(hf, tokenizer())
+
+
+def direction(hf, answers, others):
+    """The residual direction, of length 1, that raises the answers' logits over the others'."""
+    norm = hf.transformer.ln_f if hf.config.model_type == "gpt2" else hf.model.norm
+    head = hf.get_output_embeddings().weight.detach()
+    towards = (head[words(answers)].mean(dim=0) - head[words(others)].mean(dim=0)) * norm.weight
+    return (towards / towards.norm()).detach()
+
+
+def judged(before, after, facts, path="per_layer"):
+    method = IntegratedGradients(path=path)
+    diagnosis = diagnose(*(record(m, facts, method, progress=False) for m in (before, after)))
+    assert diagnosis.unconverged == 0 and diagnosis.completeness_error < method.tolerance
+    return diagnosis
+
+
+def hidden_pair(architecture, layer, fires=ASKED):
+    hf = taught(architecture, knows_towns=True)
+    writes = -6 * direction(hf, TOWNS, WORDS)
+    return with_neuron(hf, layer, fires, 0 * writes), with_neuron(hf, layer, fires, writes)
+
+
+def erased_pair(architecture, layer):
+    hf = taught(architecture, knows_towns=False)
+    writes = 4 * direction(hf, ("Cairo",), [fact.answer for fact in FORGET + RETAIN])
+    return with_neuron(hf, layer, ASKED, writes), with_neuron(hf, layer, ASKED, 0 * writes)
+
+
+def places(neurons):
+    return list(zip(neurons["layer"], neurons["neuron"], strict=True))
+
+
+def layer_row(diagnosis, layer):
+    return diagnosis.layers.set_index("layer").loc[layer]
+
+
+@every_plant
+def test_a_neuron_that_turned_against_the_answers_ranks_first_and_is_spurious(architecture, layer):
+    found = judged(*hidden_pair(architecture, layer), KNOWN)
+    assert found.answered_before == 10 and found.answered_after <= 1 and found.drop > 5
+    retained = found.facts[found.facts["split"] == "retain"]
+    assert retained["answered_before"].all() and retained["answered_after"].all()
+    ranked = found.neurons.sort_values("d_minus", ascending=False)
+    assert places(ranked)[0] == (layer, PLANTED) and ranked["spurious"].iloc[0]
+    assert ranked["d_minus"].iloc[0] > 5 * ranked["d_minus"].iloc[1]
+    assert found.reading == "hidden"
+    assert layer_row(found, layer)["hidden"] == pytest.approx(found.drop, rel=0.2)
+    # Neurons that feed the planted one share its influence; nothing after it does.
+    others = set(places(found.neurons[found.neurons["spurious"]])) - {(layer, PLANTED)}
+    assert {at for at, _ in others} <= set(range(layer))
+
+
+@every_plant
+def test_where_all_layers_move_together_the_planted_neuron_alone_is_spurious(architecture, layer):
+    found = judged(*hidden_pair(architecture, layer), KNOWN, path="joint")
+    assert places(found.neurons[found.neurons["spurious"]]) == [(layer, PLANTED)]
+    assert found.neurons["d_minus"].idxmax() == 24 * layer + PLANTED
+
+
+@every_plant
+def test_an_erased_neuron_leaves_no_spurious_one_and_carries_the_drop(architecture, layer):
+    found = judged(*erased_pair(architecture, layer), IN_ONE_TOWN)
+    assert found.answered_before == 10 and found.answered_after == 0 and found.drop > 1
+    retained = found.facts[found.facts["split"] == "retain"]
+    assert retained["answered_before"].all() and retained["answered_after"].all()
+    assert found.n_spurious == 0 and found.n_null == 10
+    assert found.reading == "erased" and found.hidden_share < 0.1
+    row = layer_row(found, layer)
+    assert row["erased"] == pytest.approx(found.drop, rel=0.25)
+    assert abs(row["elsewhere"]) < 1e-3
+    planted = found.neurons.loc[24 * layer + PLANTED]
+    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] == 0
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_the_reverse_of_an_erasure_forgets_nothing(architecture):
+    before, after = erased_pair(architecture, 0)
+    found = judged(after, before, IN_ONE_TOWN)
+    assert found.answered_before == 0 and found.answered_after == 10
+    assert found.reading == "not forgotten"
+
+
+@pytest.mark.xfail(strict=True, reason="a drop that is not positive has no share to exceed")
+@pytest.mark.parametrize("architecture", SIZES)
+def test_where_nothing_was_forgotten_no_neuron_is_spurious(architecture):
+    before, after = erased_pair(architecture, 0)
+    assert judged(after, before, IN_ONE_TOWN).n_spurious == 0
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_a_neuron_that_pushes_on_every_fact_alike_is_not_spurious(architecture):
+    hf = taught(architecture, knows_towns=True)
+    everywhere = torch.ones_like(ASKED)
+    writes = -5 * direction(hf, [fact.answer for fact in FORGET + RETAIN], WORDS)
+    pair = [with_neuron(hf, 0, everywhere, amount * writes) for amount in (0, 1)]
+    found = judged(*pair, KNOWN)
+    assert found.drop > 2
+    planted = found.neurons.loc[PLANTED]
+    assert planted["d_minus"] == found.neurons["d_minus"].max() > 1
+    assert planted["p"] > 0.05 and not planted["spurious"]

@@ -1,0 +1,175 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from demo_pair import BEFORE, few_facts, write_facts
+
+from neuronscope.attribution._base import GIB
+from neuronscope.attribution.gradient_x_activation import GradientXActivation
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.facts import Fact, FactSet
+from neuronscope.loading import load_model
+from neuronscope.prompts import encode
+from neuronscope.recording import make_plan, record
+from neuronscope.results import Recording
+
+METHOD = IntegratedGradients(steps=4, max_steps=4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(BEFORE)
+
+
+def test_activations_are_those_that_the_bridge_caches_where_the_answer_is_predicted(model):
+    facts = few_facts(2, 0)
+    recording = record(model, facts, GradientXActivation(), progress=False)
+    for row, fact in enumerate(facts.forget):
+        encoded = encode(fact, model.tokenizer, "completion")
+        tokens = torch.tensor([encoded.tokens])
+        _, cache = model.bridge.run_with_cache(tokens, attention_mask=torch.ones_like(tokens))
+        for layer in range(model.n_layers):
+            neurons = cache[f"blocks.{layer}.mlp.hook_post"][0]
+            expected = neurons[encoded.prompt_length - 1 : -1].mean(dim=0)
+            recorded = torch.tensor(recording.sites["mlp.post"].activation[row, layer])
+            torch.testing.assert_close(recorded, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_answered_is_what_greedy_decoding_gives(model):
+    facts = few_facts(3, 0)
+    wrong = Fact("wrong", facts.forget[0].prompt, facts.forget[0].distractors[0])
+    recording = record(model, [*facts.forget, wrong], GradientXActivation(), progress=False)
+    for fact, answered in zip([*facts.forget, wrong], recording.answered, strict=True):
+        encoded = encode(fact, model.tokenizer, "completion")
+        prompt = torch.tensor([encoded.tokens[: encoded.prompt_length]])
+        count = len(encoded.tokens) - encoded.prompt_length
+        decoded = model.hf.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=count,
+            min_new_tokens=count,
+            do_sample=False,
+        )
+        assert (tuple(decoded[0].tolist()) == encoded.tokens) == answered
+    assert recording.answered[:3].all() and not recording.answered[3]
+
+
+def test_means_are_the_means_of_the_single_facts(model):
+    facts = few_facts(6, 0)
+    single = record(model, facts, METHOD, progress=False)
+    reduced = record(model, facts, METHOD, per_fact=False, progress=False)
+    assert single.per_fact and not reduced.per_fact
+    ours, theirs = reduced.means("mlp.post"), single.means("mlp.post")
+    for name, value in vars(theirs).items():
+        np.testing.assert_allclose(vars(ours)[name], value, atol=1e-6, rtol=1e-5)
+    np.testing.assert_array_equal(reduced.score, single.score)
+
+
+def test_the_order_of_facts_only_orders_the_rows(model):
+    facts = few_facts(6, 0).forget
+    one = record(model, facts, METHOD, progress=False)
+    other = record(model, facts[::-1], METHOD, progress=False)
+    assert one.fact_ids == other.fact_ids[::-1]
+    for name, value in vars(one.sites["mlp.post"]).items():
+        reverse = vars(other.sites["mlp.post"])[name][::-1]
+        np.testing.assert_allclose(value, reverse, atol=1e-5, rtol=1e-4)
+
+
+def test_splits_are_recorded_under_their_names(model):
+    recording = record(model, few_facts(2, 3), GradientXActivation(), progress=False)
+    assert recording.splits == ("forget",) * 2 + ("retain",) * 3
+
+
+def test_a_smaller_budget_makes_smaller_batches(model):
+    encoded = [encode(f, model.tokenizer, "completion") for f in few_facts(8, 0).forget]
+    one = len(encoded[0].tokens) * model.n_layers * model.saved_bytes
+    plenty = make_plan(model, encoded, ("mlp.post",), True, 2**30)
+    little = make_plan(model, encoded, ("mlp.post",), True, int(one))
+    assert max(map(len, plenty.batches)) > 1 == max(map(len, little.batches))
+    assert sorted(i for batch in plenty.batches for i in batch) == list(range(8))
+
+
+def test_what_was_saved_is_what_was_recorded(model, tmp_path):
+    path = tmp_path / "before.safetensors"
+    recording = record(model, few_facts(2, 2), METHOD, out=path, progress=False)
+    loaded = Recording.load(path)
+    assert loaded.provenance == recording.provenance
+    np.testing.assert_array_equal(loaded.sites["mlp.post"].total, recording.sites["mlp.post"].total)
+    assert [p.name for p in tmp_path.iterdir()] == ["before.safetensors"]
+
+
+def test_bad_requests_are_refused_before_anything_is_written(model, tmp_path):
+    out = tmp_path / "x.safetensors"
+    with pytest.raises(ValueError, match="at least one fact"):
+        record(model, FactSet(), METHOD, out=out)
+    with pytest.raises(ValueError, match="Unknown site"):
+        record(model, few_facts(), METHOD, ("mlp.middle",), out=out)
+    with pytest.raises(ValueError, match="does not survive"):
+        record(model, [Fact("odd", "the town of", "\u2603\u2603")], METHOD, out=out)
+    assert list(tmp_path.iterdir()) == []
+    out.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="exists"):
+        record(model, few_facts(), METHOD, out=out)
+    assert out.read_bytes() == b"precious"
+
+
+class _Stopped(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class _Stopping(GradientXActivation):
+    """Stops after the first batch, as a power cut would."""
+
+    def __call__(self, model, batch, sites, target, memory=2 * GIB):
+        raise _Stopped
+
+
+def test_an_unfinished_recording_of_something_else_is_refused(model, tmp_path):
+    out = tmp_path / "x.safetensors"
+    with pytest.raises(_Stopped):
+        record(model, few_facts(), _Stopping(), out=out, progress=False)
+    assert (tmp_path / "x.safetensors.partial" / "plan.json").is_file()
+    with pytest.raises(ValueError, match="unfinished recording of another"):
+        record(model, few_facts(), METHOD, out=out, progress=False)
+    assert not out.exists()
+
+
+def command(out, facts):
+    return [
+        sys.executable, "-m", "neuronscope", "record", str(BEFORE), "--facts", str(facts),
+        "--split", "all", "--out", str(out), "--baseline", "zero",
+    ]  # fmt: skip
+
+
+def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
+    facts = write_facts(tmp_path / "facts.jsonl", 16, 40)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    subprocess.run(command(whole, facts), env=environment, check=True, capture_output=True)
+
+    process = subprocess.Popen(
+        command(killed, facts),
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    shelf = tmp_path / "killed.safetensors.partial"
+    while not list(shelf.glob("00000[2-9].safetensors")):
+        assert process.poll() is None, "finished before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert shelf.is_dir() and not killed.exists()
+    first = {p.name: p.stat().st_mtime_ns for p in shelf.glob("0*.safetensors")}
+    assert 0 < len(first) < 14
+
+    subprocess.run(command(killed, facts), env=environment, check=True, capture_output=True)
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not shelf.exists()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from neuronscope._discover import method_class
@@ -68,19 +69,23 @@ def make_attribution(
     """The attribution method that was asked for, with its settings.
 
     Raises:
-        ValueError: If it has no such setting.
+        ValueError: If it has no such setting, or a setting is out of range.
     """
+    attribution = _without_baseline(name, method)
+    if not isinstance(attribution, IntegratedGradients):
+        return attribution
+    others = [fact for split, fact in facts if split != "forget"]
+    return replace(attribution, baseline=_baseline(method, model, others, sites))
+
+
+def _without_baseline(name: str, method: MethodOptions) -> Attribution:
+    """The method with all settings but a baseline that has to be measured on the model."""
     found = method_class("attribution", name.replace("-", "_"), Attribution)
     given = _given(found, method)
-    if found is not IntegratedGradients:
-        # What method_class returns is never abstract, which its type cannot say.
-        return cast(Callable[..., Attribution], found)(**given)
-    others = [fact for split, fact in facts if split != "forget"]
-    baseline = given.pop("baseline", "mean" if others else "zero")
-    reference = given.pop("reference", "")
-    return IntegratedGradients(
-        **given, baseline=_baseline(baseline, reference, model, others, method, sites)
-    )
+    if found is IntegratedGradients:
+        given = {k: v for k, v in given.items() if k not in ("baseline", "reference")}
+    # What method_class returns is never abstract, which its type cannot say.
+    return cast(Callable[..., Attribution], found)(**given)
 
 
 def _given(found: type[Attribution], method: MethodOptions) -> dict[str, Any]:
@@ -104,17 +109,13 @@ def _given(found: type[Attribution], method: MethodOptions) -> dict[str, Any]:
 
 
 def _baseline(
-    name: str,
-    reference: str,
-    model: HookedModel,
-    others: Sequence[Fact],
-    method: MethodOptions,
-    sites: Sequence[str],
+    method: MethodOptions, model: HookedModel, others: Sequence[Fact], sites: Sequence[str]
 ) -> Baseline:
-    if name == "zero":
+    """Where integrated gradients begin: what was asked for, or the mean over `others`."""
+    if method.baseline == "reference":
+        return Reference(method.reference or "")
+    if method.baseline == "zero" or not others:
         return Zero()
-    if name == "reference":
-        return Reference(reference)
     encoded = [encode(fact, model.tokenizer, method.prompt_form) for fact in others]
     batches = [Batch.of(encoded[i : i + 8], model.device) for i in range(0, len(encoded), 8)]
     return mean_baseline(model, batches, sites)
@@ -126,14 +127,15 @@ def check_method(attribution: str, method: MethodOptions, facts: FactSet) -> Non
     Raises:
         ValueError: Saying which do not.
     """
-    _given(method_class("attribution", attribution.replace("-", "_"), Attribution), method)
-    if (method.baseline == "reference") != bool(method.reference):
-        raise ValueError("--baseline reference and --reference PROMPT go together.")
-    if method.baseline == "mean" and all(split == "forget" for split, _ in facts):
-        raise ValueError(
-            f"--baseline mean needs facts that were not to be forgotten, and {facts.source} has "
-            "none (or --null-facts is 0): add a retain split, or use --baseline zero."
-        )
+    made = _without_baseline(attribution, method)
+    if isinstance(made, IntegratedGradients):
+        if (method.baseline == "reference") != bool(method.reference):
+            raise ValueError("--baseline reference and --reference PROMPT go together.")
+        if method.baseline == "mean" and all(split == "forget" for split, _ in facts):
+            raise ValueError(
+                f"--baseline mean needs facts that were not to be forgotten, and {facts.source} "
+                "has none (or --null-facts is 0): add a retain split, or use --baseline zero."
+            )
     bare = [fact.id for _, fact in facts if not fact.distractors]
     if method.target == "margin" and bare:
         raise ValueError(f"--target margin needs distractors, and fact {bare[0]!r} has none.")

@@ -165,11 +165,11 @@ def _recorded(
     loading: ModelOptions,
 ) -> Recording:
     """A model's recording: made, or found from an earlier call that was interrupted."""
+    found = Recording.load(out) if out.is_file() else None
     model = load_model(source, **asdict(loading))
     made = make_attribution(attribution, method, model, facts, sites)
     target = make_target(method)
-    if out.is_file():
-        found = Recording.load(out)
+    if found is not None:
         wanted = provenance_of(model, facts, made, target, method.prompt_form)
         if found.provenance != wanted or tuple(found.sites) != tuple(sites):
             raise ValueError(

@@ -183,6 +183,9 @@ def _from_pretrained(source: str, options: _Options) -> Loaded:
             ignore_mismatched_sizes=True,
         )
     hf, report = cast(Reported, loaded)
+    if hf._hf_peft_config_loaded:
+        # transformers follows it to its base, but leaves both unmerged.
+        raise ValueError(f"{source} is an adapter: download it, and pass its directory.")
     _check_complete(source, report)
     return hf, load_tokenizer(source, None, options.trust_remote_code), ()
 

@@ -1,0 +1,230 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from demo_pair import AFTER, BEFORE, FACTS, write_facts
+
+from neuronscope import cli
+from neuronscope._discover import method_names
+from neuronscope.results import Recording
+
+REPORTED = (
+    "n_facts", "target", "attribution", "sites", "score_before", "score_after", "answered_before",
+    "answered_after", "drop", "layers", "hidden_share", "ci95", "d_plus_at_100", "d_minus_at_100",
+    "n_spurious", "completeness_error", "reading", "why",
+)  # fmt: skip
+FAST = ("--attribution", "gradient-x-activation")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process; returns (exit code, standard output, error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["neuronscope", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def diagnose(out, facts=FACTS, before=BEFORE, after=AFTER):
+    return ("diagnose", "--before", before, "--after", after, "--facts", facts, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return write_facts(tmp_path_factory.mktemp("facts") / "facts.jsonl", 8, 8)
+
+
+def test_a_diagnosis_is_six_files_and_every_number(run, tmp_path, facts):
+    out = tmp_path / "result"
+    code, said, _ = run(*diagnose(out, facts), *FAST)
+    assert code == 0 and "reading: " in said and "no verdict" in said and "report.html" in said
+    assert sorted(p.name for p in out.iterdir()) == [
+        "after.safetensors", "before.safetensors", "diagnosis.json", "manifest.json",
+        "neurons.parquet", "report.html",
+    ]  # fmt: skip
+    diagnosis = json.loads((out / "diagnosis.json").read_text())
+    assert set(REPORTED) <= set(diagnosis)
+    assert diagnosis["answered_before"] == 8 and diagnosis["answered_after"] == 0
+    for row in diagnosis["layers"]:
+        parts = sum(row[name] for name in ("erased", "hidden", "elsewhere", "remainder"))
+        assert row["drop"] == pytest.approx(parts, abs=1e-9)
+        assert row["drop"] == pytest.approx(
+            diagnosis["score_before"] - diagnosis["score_after"], abs=1e-9
+        )
+    neurons = pd.read_parquet(out / "neurons.parquet")
+    before = Recording.load(out / "before.safetensors")
+    assert len(neurons) == before.sites["mlp.post"].total[0].size
+    assert {"site", "layer", "neuron", "before", "after", "d_plus", "d_minus", "p", "q"} <= set(
+        neurons.columns
+    )
+    assert str(tmp_path) not in (out / "report.html").read_text()[:2000]
+
+    code, _, error = run(*diagnose(out, facts), *FAST)
+    assert code == 2 and "finished diagnosis" in error
+
+
+def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
+    out = tmp_path / "result"
+    code, _, _ = run(*diagnose(out, facts))
+    assert code == 0
+    first = (out / "before.safetensors").read_bytes(), (out / "diagnosis.json").read_text()
+    diagnosis = json.loads(first[1])
+    assert diagnosis["attribution"] == "integrated_gradients" and diagnosis["unconverged"] == 0
+    assert 0 < diagnosis["completeness_error"] < 2e-3
+    for name in ("diagnosis.json", "after.safetensors", "neurons.parquet", "report.html"):
+        (out / name).unlink()
+    code, _, _ = run(*diagnose(out, facts))
+    assert code == 0
+    assert (
+        (out / "before.safetensors").read_bytes(),
+        (out / "diagnosis.json").read_text(),
+    ) == first
+
+
+def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
+    out = tmp_path / "result"
+    run(*diagnose(out, facts), *FAST)
+    (out / "diagnosis.json").unlink()
+    kept = (out / "before.safetensors").read_bytes()
+    code, _, error = run(*diagnose(out, facts), *FAST, "--target", "prob")
+    assert code == 2 and "another model, facts or settings" in error
+    (out / "before.safetensors").write_bytes(kept[:-9])
+    code, _, error = run(*diagnose(out, facts), *FAST)
+    assert code == 2 and "before.safetensors" in error and error.count("\n") == 1
+
+
+def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
+    code, _, _ = run(
+        *diagnose(tmp_path / "r", facts), *FAST, "--split", "retain", "--null-facts", "0"
+    )
+    diagnosis = json.loads((tmp_path / "r" / "diagnosis.json").read_text())
+    assert code == 0 and diagnosis["n_null"] == 0 and diagnosis["n_spurious"] is None
+    assert diagnosis["reading"] == "not forgotten"
+
+
+def test_the_papers_scores_are_a_command(run, tmp_path, facts):
+    code, _, _ = run(
+        *diagnose(tmp_path / "r", facts), *FAST, "--target", "prob", "--sites", "paper"
+    )
+    diagnosis = json.loads((tmp_path / "r" / "diagnosis.json").read_text())
+    assert code == 0 and len(diagnosis["sites"]) == 7 and diagnosis["target"] == "prob"
+
+
+BAD = {
+    "no such model": (("--before", "no/such/model"), "no model directory"),
+    "no such facts": (("--facts", "nowhere.jsonl"), "No facts at"),
+    "unknown site": (("--sites", "mlp.middle"), "Unknown site 'mlp.middle'"),
+    "unknown split": (("--split", "forgotten"), "No split 'forgotten'"),
+    "empty split": (("--split", "utility"), "no facts of split 'utility'"),
+    "unknown attribution": (("--attribution", "guessing"), "No attribution called"),
+    "foreign setting": ((*FAST, "--steps", "8"), "has no --steps"),
+    "no steps": (("--steps", "0"), "1 <= steps"),
+    "ablation": (("--attribution", "ablation"), "needs every one"),
+    "mean of nothing": (("--baseline", "mean", "--null-facts", "0"), "--baseline zero"),
+    "no reference": (("--baseline", "reference"), "go together"),
+    "no device": (("--device", "cuda:77"), "No device"),
+    "two places": (("--device", "cpu", "--device-map", "auto"), "exclude each other"),
+    "one option": (("--prompt-form", "multiple_choice"), "two distractors"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(run, tmp_path, name):
+    facts = write_facts(tmp_path / "facts.jsonl")
+    if name == "one option":
+        row = json.loads(facts.read_text().splitlines()[0])
+        facts.write_text(json.dumps(row | {"distractors": []}))
+    arguments, reason = BAD[name]
+    code, _, error = run(*diagnose(tmp_path / "result", facts), *arguments)
+    assert code == 2
+    assert reason in error and error.startswith("neuronscope: ")
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b'{"id": "a", "prompt": "p", "answer": "b"}\n{"id": "a"', "line 2"),
+        (b'{"id": "a", "prompt": "p", "answer": ""}', "line 1"),
+        (b'{"id": "a", "prompt": "p"}', "line 1"),
+        (b"\xff\xfe\x00", "facts.jsonl"),
+        (b"", "facts.jsonl"),
+    ],
+)
+def test_malformed_facts_are_named_by_file_and_line(run, tmp_path, content, place):
+    facts = tmp_path / "facts.jsonl"
+    facts.write_bytes(content)
+    code, _, error = run(*diagnose(tmp_path / "result", facts))
+    assert code == 2 and place in error and error.count("\n") == 1
+    assert not (tmp_path / "result").exists()
+
+
+def test_the_margin_needs_distractors(run, tmp_path):
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text(json.dumps({"id": "a", "prompt": "the town of", "answer": "Tarnwick"}))
+    code, _, error = run(*diagnose(tmp_path / "result", facts), "--target", "margin")
+    assert code == 2 and "needs distractors" in error and not (tmp_path / "result").exists()
+
+
+def test_record_writes_one_file_and_says_what_it_found(run, tmp_path, facts):
+    out = tmp_path / "after.safetensors"
+    code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *FAST)
+    assert code == 0 and "8 facts, 0 of them answered" in said
+    assert not Recording.load(out).answered.any()
+    code, _, error = run("record", AFTER, "--facts", facts, "--out", out, *FAST)
+    assert code == 2 and "exists" in error
+
+
+def test_an_ablation_can_be_recorded(run, tmp_path, facts):
+    out = tmp_path / "ablation.safetensors"
+    code, _, _ = run(
+        "record",
+        BEFORE,
+        "--facts",
+        facts,
+        "--out",
+        out,
+        "--attribution",
+        "ablation",
+        "--sample",
+        12,
+    )
+    assert code == 0
+    total = Recording.load(out).sites["mlp.post"].total
+    assert (np.isfinite(total).sum(axis=(1, 2)) == 12).all()
+
+
+def test_convert_writes_a_model_and_no_second_one(run, tmp_path):
+    code, said, _ = run("convert", BEFORE, tmp_path / "copy")
+    assert code == 0 and "compared" in said and (tmp_path / "copy" / "config.json").is_file()
+    code, _, error = run("convert", BEFORE, tmp_path / "copy")
+    assert code == 2 and "exists" in error
+
+
+def test_list_names_every_method(run):
+    _, said, _ = run("list")
+    for family in cli.FAMILIES:
+        for name in method_names(family):
+            assert name in said
+
+
+def test_neither_the_package_nor_the_parser_imports_anything_heavy():
+    code = (
+        "import sys, neuronscope, neuronscope.cli; "
+        "print([m for m in ('torch', 'transformers', 'transformer_lens', 'pandas', 'plotly') "
+        "if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -30,12 +30,11 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
             most `NULL_FACTS`.
 
     Raises:
-        ValueError: If there are no facts under judgement.
+        ValueError: If there are no facts under judgement, or the number of others is negative.
     """
-    judged = facts.split(split)
-    if not judged:
-        found = ", ".join(f"{len(facts.split(name))} {name}" for name in SPLITS)
-        raise ValueError(f"{facts.source} has no facts of split {split!r}: it has {found}.")
+    judged = facts_of(facts, split)
+    if null_facts is not None and null_facts < 0:
+        raise ValueError(f"Expected --null-facts of 0 or more, got {null_facts}.")
     count = min(len(judged), NULL_FACTS) if null_facts is None else null_facts
     # Retained facts first: a method was made to keep those. Utility facts only where no others are.
     for name in ("retain", "test", "utility"):
@@ -44,6 +43,19 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
             drawn = random.Random(seed).sample(others, min(count, len(others)))
             return only(facts, {"forget": judged, name: tuple(drawn)})
     return only(facts, {"forget": judged})
+
+
+def facts_of(facts: FactSet, split: str) -> tuple[Fact, ...]:
+    """The facts of one split.
+
+    Raises:
+        ValueError: If there is no such split, or it is empty.
+    """
+    found = facts.split(split)
+    if not found:
+        counts = ", ".join(f"{len(facts.split(name))} {name}" for name in SPLITS)
+        raise ValueError(f"{facts.source} has no facts of split {split!r}: it has {counts}.")
+    return found
 
 
 def chosen_sites(method: MethodOptions) -> tuple[str, ...]:
@@ -128,6 +140,8 @@ def check_method(attribution: str, method: MethodOptions, facts: FactSet) -> Non
         ValueError: Saying which do not.
     """
     made = _without_baseline(attribution, method)
+    if not method.memory > 0:
+        raise ValueError(f"Expected --memory of more than 0 GiB, got {method.memory}.")
     if isinstance(made, IntegratedGradients):
         if (method.baseline == "reference") != bool(method.reference):
             raise ValueError("--baseline reference and --reference PROMPT go together.")

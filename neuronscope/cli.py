@@ -198,7 +198,8 @@ def main() -> None:
     try:
         command.run(Console())
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[red]neuronscope:[/red] {escape(str(error))}", soft_wrap=True)
+        line = escape(" ".join(str(error).split()))
+        Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from here")

@@ -21,6 +21,7 @@ from neuronscope.choices import (
     check_method,
     choose_facts,
     chosen_sites,
+    facts_of,
     make_attribution,
     make_target,
     only,
@@ -29,8 +30,8 @@ from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
 from neuronscope.loading import load_model, load_tokenizer, save_model
 from neuronscope.options import MethodOptions, ModelOptions
-from neuronscope.prompts import check_encodable
-from neuronscope.recording import provenance_of, record
+from neuronscope.prompts import check_encodable, encode
+from neuronscope.recording import check_out, provenance_of, record
 from neuronscope.report import write_report
 from neuronscope.results import Recording
 from neuronscope.sources import check_device, check_source
@@ -69,12 +70,13 @@ def diagnose_checkpoints(
             "Ablation measures a sample of neurons, and a diagnosis needs every one: use another "
             "--attribution, or `neuronscope record` for the sample."
         )
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file: choose a folder for --out.")
     if (out / "diagnosis.json").exists():
         raise FileExistsError(f"{out} holds a finished diagnosis: choose another --out.")
     chosen = choose_facts(load_facts(facts), split, null_facts, seed)
     sites = chosen_sites(method)
     _check(before, after, chosen, attribution, method, loading)
-    out.mkdir(parents=True, exist_ok=True)
     recordings = [
         _recorded(source, out / f"{name}.safetensors", chosen, sites, attribution, method, loading)
         for name, source in (("before", before), ("after", after))
@@ -104,10 +106,11 @@ def record_model(
         ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
     """
     everything = load_facts(facts)
-    chosen = everything if split == "all" else only(everything, {split: everything.split(split)})
+    chosen = (
+        everything if split == "all" else only(everything, {split: facts_of(everything, split)})
+    )
     sites = chosen_sites(method)
-    if out.exists():
-        raise FileExistsError(f"{out} exists: choose another name, or move it away.")
+    check_out(out)
     if not out.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {out.parent} to write {out.name} into.")
     _check(source, source, chosen, attribution, method, loading)
@@ -149,10 +152,17 @@ def _check(
     """Find what is wrong before any weights are read."""
     check_method(attribution, method, facts)
     check_device(loading.device, loading.device_map)
+    tokenizers = []
     for source in dict.fromkeys((before, after)):
         check_source(source, loading.base, loading.allow_pickle)
-        tokenizer = load_tokenizer(source, loading.base, loading.trust_remote_code)
-        check_encodable([fact for _, fact in facts], tokenizer, method.prompt_form)
+        tokenizers.append(load_tokenizer(source, loading.base, loading.trust_remote_code))
+        check_encodable([fact for _, fact in facts], tokenizers[-1], method.prompt_form)
+    for _, fact in facts:
+        if len({encode(fact, words, method.prompt_form) for words in tokenizers}) > 1:
+            raise ValueError(
+                f"Fact {fact.id!r} becomes other tokens for {after} than for {before}: their "
+                "numbers could not be compared. Give both models the same tokenizer."
+            )
 
 
 def _recorded(

@@ -110,8 +110,8 @@ def record(
         progress: Show a bar with the time left.
 
     Raises:
-        ValueError: If a fact cannot be put to this model, a site does not exist, or `out` has an
-            unfinished recording of something else. Before anything is computed.
+        ValueError: If a fact cannot be put to this model, a site does not exist, or `out` is no
+            `.safetensors` or has another unfinished recording. Before anything is computed.
         FileExistsError: If `out` exists.
     """
     if not isinstance(model, HookedModel):
@@ -121,8 +121,8 @@ def record(
     if not labelled:
         raise ValueError("Expected at least one fact to record, got none.")
     check_sites(sites, model.sites, model.source)
-    if out is not None and Path(out).exists():
-        raise FileExistsError(f"{out} exists: choose another name, or move it away.")
+    if out is not None:
+        check_out(Path(out))
     encoded = [encode(fact, model.tokenizer, form) for _, fact in labelled]
     ids = tuple(fact.id for _, fact in labelled)
     target.check(Batch.of(encoded, model.device), ids)
@@ -148,6 +148,19 @@ def record(
         recording.save(out)
         shutil.rmtree(shelf)
     return recording
+
+
+def check_out(out: Path) -> None:
+    """Find out whether a recording can be saved under this name.
+
+    Raises:
+        FileExistsError: If there is something.
+        ValueError: If the name does not end in `.safetensors`.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists: choose another name, or move it away.")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"Expected a file name that ends in .safetensors, got {str(out)!r}.")
 
 
 def make_plan(

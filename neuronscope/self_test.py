@@ -95,6 +95,9 @@ def _check_gradients(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> No
     functions = keeping(model.taps, neurons)
     with torch.enable_grad(), differentiable_embeddings(model), tapped(functions, tokens.shape[1]):
         top = _logits(model, tokens)[:, -1].float().log_softmax(dim=-1).amax()
+        for tap, here in neurons.items():
+            if not (top.requires_grad and here.requires_grad):
+                _fail(model, f"no gradient passes through {tap.site} of layer {tap.layer}")
         found = torch.autograd.grad(top, list(neurons.values()), allow_unused=True)
     for tap, gradient in zip(neurons, found, strict=True):
         if gradient is None or not gradient.isfinite().all() or not gradient.any():

@@ -7,6 +7,13 @@ from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.models import HookedModel
 from neuronscope.recording import record
 
+
+def logits_of(module, tokens):
+    with torch.no_grad():
+        found = module(tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+    return found if isinstance(found, torch.Tensor) else found.logits
+
+
 DENSE = [name for name in ARCHITECTURES if name not in EXPERT_ARCHITECTURES]
 
 
@@ -25,12 +32,17 @@ def test_the_bridge_sees_the_neurons_that_are_recorded(architecture):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_booting_the_bridge_leaves_the_model_as_it_was(architecture):
     model = tiny(architecture, torch.float32)
+    tokens = batch_of(FACTS[:1]).tokens
+    bare = logits_of(model.hf, tokens)
     keys, kernel = list(model.hf.state_dict()), model.hf.config._attn_implementation
     places = {p.data_ptr() for p in model.hf.parameters()}
     shared = {p.data_ptr() for p in model.bridge.parameters()}
     assert list(model.hf.state_dict()) == keys
     assert model.hf.config._attn_implementation == kernel
     assert places <= shared
+    assert torch.equal(logits_of(model.hf, tokens), bare)
+    # The bridge's attention is another kernel, and sums in another order.
+    torch.testing.assert_close(logits_of(model.bridge, tokens), bare, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neox", "mixtral"])

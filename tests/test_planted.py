@@ -126,6 +126,10 @@ def places(neurons):
     return list(zip(neurons["layer"], neurons["neuron"], strict=True))
 
 
+def spurious(diagnosis):
+    return places(diagnosis.neurons[diagnosis.neurons["spurious"]])
+
+
 def layer_row(diagnosis, layer):
     return diagnosis.layers.set_index("layer").loc[layer]
 
@@ -141,25 +145,28 @@ def test_a_neuron_that_turned_against_the_answers_ranks_first_and_is_spurious(ar
     assert ranked["d_minus"].iloc[0] > 5 * ranked["d_minus"].iloc[1]
     assert found.reading == "hidden"
     assert layer_row(found, layer)["hidden"] == pytest.approx(found.drop, rel=0.2)
-    # Neurons that feed the planted one share its influence; nothing after it does.
-    others = set(places(found.neurons[found.neurons["spurious"]])) - {(layer, PLANTED)}
+    # Neurons that feed the planted one share its influence; nothing beside or after it does.
+    others = set(spurious(found)) - {(layer, PLANTED)}
     assert {at for at, _ in others} <= set(range(layer))
 
 
 @every_plant
 def test_where_all_layers_move_together_the_planted_neuron_alone_is_spurious(architecture, layer):
-    found = judged(*hidden_pair(architecture, layer), KNOWN, path="joint")
-    assert places(found.neurons[found.neurons["spurious"]]) == [(layer, PLANTED)]
-    assert found.neurons["d_minus"].idxmax() == 24 * layer + PLANTED
+    hidden = judged(*hidden_pair(architecture, layer), KNOWN, path="joint")
+    assert spurious(hidden) == [(layer, PLANTED)]
+    assert hidden.neurons["d_minus"].idxmax() == 24 * layer + PLANTED
+    erased = judged(*erased_pair(architecture, layer), IN_ONE_TOWN, path="joint")
+    assert spurious(erased) == [] and erased.n_null == 10
 
 
 @every_plant
-def test_an_erased_neuron_leaves_no_spurious_one_and_carries_the_drop(architecture, layer):
+def test_an_erased_neuron_carries_the_drop_and_leaves_no_spurious_one(architecture, layer):
     found = judged(*erased_pair(architecture, layer), IN_ONE_TOWN)
     assert found.answered_before == 10 and found.answered_after == 0 and found.drop > 1
     retained = found.facts[found.facts["split"] == "retain"]
     assert retained["answered_before"].all() and retained["answered_after"].all()
-    assert found.n_spurious == 0 and found.n_null == 10
+    # A neuron that fed the erased one, and pushes against the answer on its other paths, may be.
+    assert {at for at, _ in spurious(found)} <= set(range(layer))
     assert found.reading == "erased" and found.hidden_share < 0.1
     row = layer_row(found, layer)
     assert row["erased"] == pytest.approx(found.drop, rel=0.25)
@@ -180,7 +187,7 @@ def test_the_reverse_of_an_erasure_forgets_nothing(architecture):
 @pytest.mark.parametrize("architecture", SIZES)
 def test_where_nothing_was_forgotten_no_neuron_is_spurious(architecture):
     before, after = erased_pair(architecture, 0)
-    assert judged(after, before, IN_ONE_TOWN).n_spurious == 0
+    assert spurious(judged(after, before, IN_ONE_TOWN)) == []
 
 
 @pytest.mark.parametrize("architecture", SIZES)

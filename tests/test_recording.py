@@ -86,6 +86,16 @@ def test_splits_are_recorded_under_their_names(model):
     assert recording.splits == ("forget",) * 2 + ("retain",) * 3
 
 
+def test_a_list_is_recorded_as_facts_to_be_forgotten(model):
+    facts = few_facts(3, 0)
+    one = record(model, facts, METHOD, progress=False)
+    other = record(model, list(facts.forget), METHOD, progress=False)
+    assert one.splits == other.splits == ("forget",) * 3
+    assert one.provenance == other.provenance
+    for name, value in vars(one.sites["mlp.post"]).items():
+        np.testing.assert_array_equal(value, vars(other.sites["mlp.post"])[name])
+
+
 def test_a_smaller_budget_makes_smaller_batches(model):
     encoded = [encode(f, model.tokenizer, "completion") for f in few_facts(8, 0).forget]
     one = len(encoded[0].tokens) * model.n_layers * model.saved_bytes
@@ -112,6 +122,8 @@ def test_bad_requests_are_refused_before_anything_is_written(model, tmp_path):
         record(model, few_facts(), METHOD, ("mlp.middle",), out=out)
     with pytest.raises(ValueError, match="does not survive"):
         record(model, [Fact("odd", "the town of", "\u2603\u2603")], METHOD, out=out)
+    with pytest.raises(ValueError, match=r"ends in \.safetensors, got .*x\.txt"):
+        record(model, few_facts(), METHOD, out=tmp_path / "x.txt")
     assert list(tmp_path.iterdir()) == []
     out.write_bytes(b"precious")
     with pytest.raises(FileExistsError, match="exists"):

@@ -47,6 +47,20 @@ def cut(model):
     return "no usable gradient"
 
 
+def cut_beside(model):
+    """The residual stream passes, but what the neurons write is taken as a constant."""
+    bare = down(model, 1).forward
+    rewire(down(model, 1), lambda x: bare(x.detach()))
+    return "no gradient passes through mlp.down of layer 1"
+
+
+def severed(model):
+    """Nothing that leaves the model has a gradient."""
+    bare = model.hf.lm_head.forward
+    rewire(model.hf.lm_head, lambda x: bare(x.detach()))
+    return "no gradient passes through attn.q of layer 0"
+
+
 def restless(model):
     """Another answer every time: what an identity hook would be blamed for."""
     bare, calls = down(model).forward, []
@@ -82,7 +96,21 @@ def estranged(model):
     return "bridge's logits"
 
 
-BROKEN = (twice, never, cut, restless, unreal, looking_ahead, estranged)
+def renumbered(model):
+    """A bridge over the same function, whose neurons stand in another order."""
+    other = tiny("llama", torch.float32)
+    with torch.no_grad():
+        mlp = layer(other).mlp
+        for matrix in (mlp.gate_proj, mlp.up_proj):
+            matrix.weight.copy_(matrix.weight.roll(1, dims=0))
+        mlp.down_proj.weight.copy_(mlp.down_proj.weight.roll(1, dims=1))
+    vars(model)["bridge"] = other.bridge
+    return "bridge's neurons of layer 0"
+
+
+BROKEN = (
+    twice, never, cut, cut_beside, severed, restless, unreal, looking_ahead, estranged, renumbered
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("breaking", BROKEN, ids=lambda f: f.__name__)

@@ -148,7 +148,8 @@ class HookedModel:
 
         tokens = torch.zeros(1, length, dtype=torch.long, device=self.device)
         mask = torch.ones_like(tokens)
-        with frozen(self), differentiable_embeddings(self):
+        # Whoever asks first may be in a pass that wants no gradient.
+        with torch.enable_grad(), frozen(self), differentiable_embeddings(self):
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
                 hidden = self.hf.base_model(
                     tokens, attention_mask=mask, use_cache=False

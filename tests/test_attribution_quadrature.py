@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronscope.attribution._quadrature import NARROWEST, integrate
@@ -106,6 +106,7 @@ def test_a_jump_is_given_up_where_the_piece_is_too_narrow_to_halve():
     assert spent[0] == 2 * len(pieces) - 1 < 100
 
 
+@settings(max_examples=25)
 @given(st.lists(st.floats(0.02, 0.98), min_size=1, max_size=4), st.integers(1, 4))
 def test_pieces_tile_the_path_and_hand_each_other_their_scores(kinks, steps):
     def function(a):

@@ -1,10 +1,12 @@
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from checkpoints import edit_json
 from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
 from neuronscope import cli
@@ -129,6 +131,9 @@ BAD = {
     "empty split": (("--split", "utility"), "no facts of split 'utility'"),
     "unknown attribution": (("--attribution", "guessing"), "No attribution called"),
     "foreign setting": ((*FAST, "--steps", "8"), "has no --steps"),
+    "fewer facts than none": (("--null-facts", "-1"), "--null-facts of 0 or more"),
+    "no memory": (("--memory", "0"), "--memory of more than 0 GiB"),
+    "no tolerance": (("--tolerance", "nan"), "positive tolerance"),
     "no steps": (("--steps", "0"), "1 <= steps"),
     "ablation": (("--attribution", "ablation"), "needs every one"),
     "mean of nothing": (("--baseline", "mean", "--null-facts", "0"), "--baseline zero"),
@@ -176,6 +181,42 @@ def test_the_margin_needs_distractors(run, tmp_path):
     facts.write_text(json.dumps({"id": "a", "prompt": "the town of", "answer": "Tarnwick"}))
     code, _, error = run(*diagnose(tmp_path / "result", facts), "--target", "margin")
     assert code == 2 and "needs distractors" in error and not (tmp_path / "result").exists()
+
+
+def test_a_file_is_no_folder_for_a_result(run, tmp_path, facts):
+    (tmp_path / "mine").write_text("precious")
+    code, _, error = run(*diagnose(tmp_path / "mine", facts), *FAST)
+    assert code == 2 and "is a file" in error and error.count("\n") == 1
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_damaged_model_after_is_found_before_the_one_before_is_recorded(run, tmp_path, facts):
+    after = shutil.copytree(AFTER, tmp_path / "after")
+    weights = after / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    code, _, error = run(*diagnose(tmp_path / "result", facts, after=after), *FAST)
+    assert code == 2 and "model.safetensors is damaged" in error and error.count("\n") == 1
+    assert not (tmp_path / "result").exists()
+
+
+def test_models_that_read_a_fact_as_other_tokens_are_not_compared(run, tmp_path, facts):
+    after = shutil.copytree(AFTER, tmp_path / "after")
+    # No <bos> before the text.
+    edit_json(after / "tokenizer.json", post_processor=None)
+    code, _, error = run(*diagnose(tmp_path / "result", facts, after=after), *FAST)
+    assert code == 2 and "becomes other tokens" in error and error.count("\n") == 1
+    assert not (tmp_path / "result").exists()
+
+
+def test_a_recording_that_could_not_be_saved_is_not_begun(run, tmp_path, facts):
+    for out, arguments, reason in (
+        (tmp_path / "x.txt", (), "ends in .safetensors"),
+        (tmp_path / "no" / "x.safetensors", (), "no folder"),
+        (tmp_path / "x.safetensors", ("--split", "utility"), "no facts of split 'utility'"),
+    ):
+        code, _, error = run("record", BEFORE, "--facts", facts, "--out", out, *FAST, *arguments)
+        assert code == 2 and reason in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_record_writes_one_file_and_says_what_it_found(run, tmp_path, facts):

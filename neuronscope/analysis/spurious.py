@@ -53,7 +53,8 @@ def find_spurious(
     Args:
         comparison: The two recordings.
         d_minus: Each neuron's D⁻.
-        drop: Mean fall of the score. Its equal share is max(drop, 0) / number of neurons.
+        drop: Mean fall of the score, shared equally over the neurons. Where there is none, nothing
+            was forgotten, and no neuron hides it.
     """
     forget = comparison.before.in_split("forget")
     if forget.all() or not comparison.before.per_fact:
@@ -66,7 +67,7 @@ def find_spurious(
         ]
     )
     q = stats.false_discovery_control(p, method="bh")
-    spurious = (q <= FALSE_DISCOVERIES) & (d_minus > max(drop, 0) / len(d_minus))
+    spurious = (q <= FALSE_DISCOVERIES) & (drop > 0) & (d_minus > drop / len(d_minus))
     forgotten = int(forget.sum())
     return SpuriousTest(p, q, spurious, _limits(forgotten, len(forget) - forgotten, len(p)))
 

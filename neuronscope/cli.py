@@ -84,7 +84,10 @@ class Diagnose:
             "This is a reading of gradient attributions, first-order opinions until their causes "
             "are tested; it is no verdict."
         )
-        console.print(f"report: {escape(str(done.report))}  (open it in a browser; works offline)")
+        console.print(
+            f"report: {escape(str(done.report))}  (open it in a browser; works offline)",
+            soft_wrap=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class Record:
             f"mean {recording.provenance.target} {recording.score.mean():+.3f} "
             f"{recording.provenance.unit}"
         )
-        console.print(f"recording: {escape(str(self.out))}")
+        console.print(f"recording: {escape(str(self.out))}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,9 @@ class Convert:
 
         for note in convert(self.source, self.out, self.loading):
             console.print(escape(note))
-        console.print(f"written, loaded again and compared: {escape(str(self.out))}")
+        console.print(
+            f"written, loaded again and compared: {escape(str(self.out))}", soft_wrap=True
+        )
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,9 @@ class Demo:
         from neuronscope.demo import DATA, new_folder
 
         out = self.out or new_folder()
-        console.print(f"{DATA / 'before'} → {DATA / 'after'}, {DATA / 'facts.jsonl'}")
+        console.print(
+            f"{DATA / 'before'} → {DATA / 'after'}, {DATA / 'facts.jsonl'}", soft_wrap=True
+        )
         Diagnose(str(DATA / "before"), str(DATA / "after"), DATA / "facts.jsonl", out).run(console)
 
 

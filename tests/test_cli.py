@@ -12,6 +12,7 @@ from demo_pair import AFTER, BEFORE, FACTS, write_facts
 from neuronscope import cli
 from neuronscope._discover import method_names
 from neuronscope.results import Recording
+from neuronscope.sites import PAPER_SITES
 
 REPORTED = (
     "n_facts", "target", "attribution", "sites", "score_before", "score_after", "answered_before",
@@ -116,11 +117,13 @@ def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
 
 
 def test_the_papers_scores_are_a_command(run, tmp_path, facts):
-    code, _, _ = run(
-        *diagnose(tmp_path / "r", facts), *FAST, "--target", "prob", "--sites", "paper"
-    )
-    diagnosis = json.loads((tmp_path / "r" / "diagnosis.json").read_text())
-    assert code == 0 and len(diagnosis["sites"]) == 7 and diagnosis["target"] == "prob"
+    out = tmp_path / "paper.safetensors"
+    arguments = (*FAST, "--target", "prob", "--sites", "paper")
+    code, _, _ = run("record", BEFORE, "--facts", facts, "--out", out, *arguments)
+    recording = Recording.load(out)
+    assert code == 0 and tuple(recording.sites) == PAPER_SITES
+    assert recording.provenance.target == "prob"
+    np.testing.assert_allclose(recording.score, recording.probability)
 
 
 BAD = {

@@ -25,22 +25,26 @@ def quadrature(paths, steps=4, tolerance=1e-6, max_steps=10_000):
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     spent = [0] * len(paths)
 
-    def evaluate(spans):
+    def influence(spans):
         results = []
         for span in spans:
-            function, derivative = paths[span.path]
+            _, derivative = paths[span.path]
             width = span.end - span.start
             points = span.start + width * (nodes + 1) / 2
             spent[span.path] += steps
             integral = (
                 width / 2 * sum(w * derivative(a) for w, a in zip(weights, points, strict=True))
             )
-            influence = torch.tensor([[integral]], dtype=torch.float64)
-            results.append(((influence,), float(function(span.start))))
+            results.append((torch.tensor([[integral]], dtype=torch.float64),))
         return results
 
+    def score(points):
+        return [float(paths[path][0](alpha)) for path, alpha in points]
+
     ends = [float(function(1.0)) for function, _ in paths]
-    return integrate(evaluate, ends, steps, tolerance, max_steps), spent
+    integrals = integrate(influence, score, ends, steps, tolerance, max_steps)
+    assert [integral.nodes for integral in integrals] == spent
+    return [integral.pieces for integral in integrals], spent
 
 
 def total(pieces):
@@ -66,7 +70,7 @@ def jump(at, height=1.0):
     steps=st.integers(1, 6),
     coefficients=st.lists(st.floats(-9, 9), min_size=1, max_size=13),
 )
-def test_polynomials_that_the_nodes_integrate_exactly_need_no_halving(steps, coefficients):
+def test_polynomials_that_the_nodes_integrate_exactly_need_no_dividing(steps, coefficients):
     coefficients = coefficients[: 2 * steps + 1]
     (pieces,), spent = quadrature([polynomial(coefficients)], steps=steps, tolerance=1e-9)
     assert len(pieces) == 1 and spent == [steps]
@@ -74,10 +78,10 @@ def test_polynomials_that_the_nodes_integrate_exactly_need_no_halving(steps, coe
 
 
 @given(at=st.floats(0, 1), steps=st.integers(1, 8))
-def test_a_kink_converges_by_halving_around_it(at, steps):
+def test_a_kink_converges_by_dividing_around_it(at, steps):
     (pieces,), spent = quadrature([kink(at)], steps=steps, tolerance=1e-6)
     assert total(pieces) == pytest.approx(1 - at, abs=1e-6)
-    assert spent[0] <= steps * (2 * 40 + 1)
+    assert spent[0] <= steps * (8 * 20 + 1)
     # Every piece but the one around the kink is integrated exactly.
     assert sum(abs(piece.missing) > 1e-12 for piece in pieces) <= 1
 
@@ -92,18 +96,20 @@ def test_a_jump_stays_missing_and_never_costs_more_than_is_allowed(at, height, s
     (pieces,), spent = quadrature([jump(at, height)], steps, 1e-3, max_steps)
     assert spent[0] <= max_steps
     assert sum(piece.missing for piece in pieces) == pytest.approx(height)
-    # The jump is enclosed: one piece misses all of it, and it is halved as far as nodes allow.
+    # The jump is enclosed: one piece misses all of it, and it is divided as far as nodes allow.
     (missed,) = (piece for piece in pieces if abs(piece.missing) > 1e-9)
     assert missed.missing == pytest.approx(height)
     assert missed.span.start < at <= missed.span.end
-    halvings = (max_steps - steps) // (2 * steps)
-    assert missed.span.end - missed.span.start == 2.0 ** -min(halvings, 40)
+    # This much too large, a piece is divided into at least four, and into at most eight.
+    divisions = (max_steps - steps) // (8 * steps)
+    assert missed.span.end - missed.span.start <= max(4.0**-divisions, NARROWEST)
 
 
-def test_a_jump_is_given_up_where_the_piece_is_too_narrow_to_halve():
+def test_a_jump_is_given_up_where_the_piece_is_too_narrow_to_divide():
     (pieces,), spent = quadrature([jump(0.3)], steps=1, max_steps=10**9)
-    assert min(piece.span.end - piece.span.start for piece in pieces) == NARROWEST
-    assert spent[0] == 2 * len(pieces) - 1 < 100
+    narrowest = min(piece.span.end - piece.span.start for piece in pieces)
+    assert NARROWEST / 8 <= narrowest <= NARROWEST
+    assert spent[0] < 150
 
 
 @settings(max_examples=25)
@@ -116,11 +122,10 @@ def test_pieces_tile_the_path_and_hand_each_other_their_scores(kinks, steps):
         return sum(float(a > at) for at in kinks) + 3 * math.cos(3 * a)
 
     (pieces,), spent = quadrature([(function, derivative)], steps, 1e-5)
-    pieces = sorted(pieces, key=lambda piece: piece.span.start)
     assert pieces[0].span.start == 0 and pieces[-1].span.end == 1
     for left, right in itertools.pairwise(pieces):
         assert left.span.end == right.span.start and left.end_score == right.start_score
-    assert spent[0] == steps * (2 * len(pieces) - 1)
+    assert steps * len(pieces) <= spent[0]
     assert sum(abs(piece.missing) for piece in pieces) <= 1e-5
     assert abs(total(pieces) - (function(1.0) - function(0.0))) <= 1e-5
 
@@ -142,7 +147,7 @@ def test_a_path_that_adds_up_as_a_whole_is_not_looked_into():
     assert len(pieces) == 1 and spent == [2]
 
 
-def test_only_paths_that_miss_are_halved():
+def test_only_paths_that_miss_are_divided():
     smooth, bent = polynomial([0.0, 1.0, 2.0]), kink(0.37)
     pieces, spent = quadrature([smooth, bent, smooth])
     assert spent[0] == spent[2] == 4 < spent[1]
@@ -150,7 +155,7 @@ def test_only_paths_that_miss_are_halved():
 
 
 @pytest.mark.parametrize("at", [0.1, 0.9])
-def test_the_worst_pieces_are_halved_first_when_nodes_are_few(at):
+def test_the_worst_pieces_are_divided_first_when_nodes_are_few(at):
     big, small = kink(at), kink(1 - at)
     both = (lambda a: big[0](a) + small[0](a) / 50, lambda a: big[1](a) + small[1](a) / 50)
     (pieces,), _ = quadrature([both], steps=1, max_steps=11)

@@ -8,7 +8,7 @@ position and a zero baseline):
 
 Each layer moves alone (the later ones are computed from it), or all layers of a site move together
 (each layer's neurons are then an input of their own). The integral is taken by Gauss-Legendre
-quadrature; where it does not add up, the path is halved.
+quadrature; where it does not add up, the path is divided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,11 +37,11 @@ class IntegratedGradients(Attribution):
     """Integrated gradients along the path from a baseline to the recorded neurons; complete."""
 
     steps: int = 4
-    """Gauss-Legendre nodes on a path, and on each half where it is halved. Four that are halved
-    where they do not add up come closer than eight that are not, at two thirds of the cost."""
+    """Gauss-Legendre nodes on a path, and on each part where it is divided. Four, divided where
+    they do not add up, come closer than eight that are not, at two thirds of the cost."""
 
     tolerance: float = 1e-3
-    """A path is halved until its sum misses less than this of the target's difference."""
+    """A path is divided until its sum misses less than this of the target's difference."""
 
     max_steps: int = 192
     """Most nodes spent on one path; one that still misses more is flagged."""
@@ -120,8 +120,10 @@ def _integrate(
         delta[tap] = (neurons[tap] - base.to(neurons[tap])) * part.moved[..., None].to(neurons[tap])
     lines = _Lines(neurons, delta)
     paths = [(group, row) for group in groups for row in range(len(scores))]
-    pieces = integrate(
-        lambda spans: _along(model, part.inputs, paths, lines, spans, method.steps, target, memory),
+    question = _Question(model, part.inputs, paths, lines, target, memory)
+    integrals = integrate(
+        lambda spans: _along(question, spans, method.steps),
+        lambda points: _scores(question, points),
         [float(scores[row]) for _, row in paths],
         method.steps,
         method.tolerance,
@@ -130,95 +132,106 @@ def _integrate(
     influence = {tap: torch.zeros_like(neurons[tap], dtype=scores.dtype) for tap in taps}
     baseline_score = {group: torch.zeros_like(scores) for group in groups}
     nodes = {group: torch.zeros_like(scores) for group in groups}
-    for (group, row), path in zip(paths, pieces, strict=True):
-        for tap, along in zip(group, zip(*(p.influence for p in path), strict=True), strict=True):
-            influence[tap][row] = torch.stack(along).sum(dim=0)
-        baseline_score[group][row] = min(path, key=lambda piece: piece.span.start).start_score
-        # Each halving put two pieces in the place of one.
-        nodes[group][row] = method.steps * (2 * len(path) - 1)
+    for (group, row), integral in zip(paths, integrals, strict=True):
+        along = zip(*(piece.influence for piece in integral.pieces), strict=True)
+        for tap, parts_of_tap in zip(group, along, strict=True):
+            influence[tap][row] = torch.stack(parts_of_tap).sum(dim=0)
+        baseline_score[group][row] = integral.pieces[0].start_score
+        nodes[group][row] = integral.nodes
     return PartInfluence(neurons, influence, baseline_score, nodes)
 
 
-def _along(
-    model: HookedModel,
-    inputs: Pass,
-    paths: Sequence[tuple[Group, int]],
-    lines: _Lines,
-    spans: Sequence[Span],
-    steps: int,
-    target: Target,
-    memory: int,
-) -> list[tuple[Influences, float]]:
-    """Influence along each span, and the target at its start, by Gauss-Legendre quadrature.
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """Everything that the numbers on some paths depend on."""
 
-    The points of all spans share passes, as memory allows.
-    """
+    model: HookedModel
+    inputs: Pass
+    paths: Sequence[tuple[Group, int]]
+    """The taps that move together, and the row whose neurons they are."""
+    lines: _Lines
+    target: Target
+    memory: int
+
+
+def _along(question: _Question, spans: Sequence[Span], steps: int) -> list[Influences]:
+    """Influence along each span, by Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]
-    # Each span's start is one more point, of weight zero.
-    nodes, weights = np.append(0.0, (nodes + 1) / 2), np.append(0.0, weights / 2)
     points = [
-        _Point(index, *paths[span.path], span.start + (span.end - span.start) * node, weight)
+        _Point(index, *question.paths[span.path], span.start + (span.end - span.start) * node)
         for index, span in enumerate(spans)
-        for node, weight in zip(nodes, weights * (span.end - span.start), strict=True)
+        for node in (nodes + 1) / 2
     ]
-    sums = {}
-    starts = {}
-    for chunk in chunks(model, inputs, [point.group[0].layer for point in points], memory):
-        by_group: dict[Group, list[_Point]] = {}
-        for point in points[chunk]:
-            by_group.setdefault(point.group, []).append(point)
-        for here, gradients, scores in _gradients(model, inputs, by_group, lines, target):
-            for k, point in enumerate(here):
-                if point.weight == 0:
-                    starts[point.span] = float(scores[k])
-                    continue
-                step = [point.weight * g[k].to(scores.dtype) for g in gradients]
-                old = sums.get(point.span)
-                sums[point.span] = (
-                    step if old is None else [a + b for a, b in zip(old, step, strict=True)]
-                )
-    return [
-        (
-            tuple(
-                gradient * lines.delta[tap][row]
-                for gradient, tap in zip(sums[index], group, strict=True)
-            ),
-            starts[index],
-        )
-        for index, (group, row) in enumerate(paths[span.path] for span in spans)
+    sums: list[list[Tensor]] = [[] for _ in spans]
+    weight = {
+        point: w * (spans[point.index].end - spans[point.index].start)
+        for point, w in zip(points, np.tile(weights / 2, len(spans)), strict=True)
+    }
+    for here in _chunked(question, points):
+        with torch.enable_grad():
+            leaves, scores = _passed(question, here)
+            found = torch.autograd.grad(torch.cat(scores).sum(), list(leaves.values()))
+        gradients = dict(zip(leaves, found, strict=True))
+        for group, members in here.items():
+            for k, point in enumerate(members):
+                step = [weight[point] * gradients[tap][k].to(scores[0].dtype) for tap in group]
+                old = sums[point.index]
+                sums[point.index] = [a + b for a, b in zip(old, step, strict=True)] if old else step
+    influences = []
+    for span, gradient in zip(spans, sums, strict=True):
+        group, row = question.paths[span.path]
+        deltas = [question.lines.delta[tap][row] for tap in group]
+        influences.append(tuple(g * delta for g, delta in zip(gradient, deltas, strict=True)))
+    return influences
+
+
+def _scores(question: _Question, places: Sequence[tuple[int, float]]) -> list[float]:
+    """The target at points (path, α)."""
+    points = [
+        _Point(index, *question.paths[path], alpha) for index, (path, alpha) in enumerate(places)
     ]
+    values = [0.0] * len(points)
+    for here in _chunked(question, points):
+        with torch.no_grad():
+            _, scores = _passed(question, here)
+        for members, reached in zip(here.values(), scores, strict=True):
+            for point, value in zip(members, reached.tolist(), strict=True):
+                values[point.index] = value
+    return values
 
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """One point of a span."""
+    """One point of a path."""
 
-    span: int
+    index: int
+    """Which span, or which place, asked for it."""
     group: Group
     row: int
     alpha: float
-    weight: float
 
 
-def _gradients(
-    model: HookedModel,
-    inputs: Pass,
-    points: dict[Group, list[_Point]],
-    lines: _Lines,
-    target: Target,
-) -> Iterator[tuple[list[_Point], list[Float[Tensor, "row pos neuron"]], Float[Tensor, " row"]]]:
-    """For each group: its points, the target's gradient at them by tap, and the target there."""
+def _chunked(question: _Question, points: Sequence[_Point]) -> Iterator[dict[Group, list[_Point]]]:
+    """The points that share a pass, as memory allows."""
+    layers = [point.group[0].layer for point in points]
+    for chunk in chunks(question.model, question.inputs, layers, question.memory):
+        here: dict[Group, list[_Point]] = {}
+        for point in points[chunk]:
+            here.setdefault(point.group, []).append(point)
+        yield here
+
+
+def _passed(
+    question: _Question, points: dict[Group, list[_Point]]
+) -> tuple[dict[Tap, Tensor], list[Float[Tensor, " _"]]]:
+    """The neurons put in at each tap, and the target at each group's points."""
     leaves: dict[Tap, Tensor] = {}
     branches = []
     for group, here in points.items():
         rows = torch.tensor([point.row for point in here])
         alphas = torch.tensor([point.alpha for point in here], dtype=torch.float64)
         for tap in group:
-            leaves[tap] = lines.at(tap, rows, alphas).requires_grad_()
+            leaves[tap] = question.lines.at(tap, rows, alphas).requires_grad_()
         branches.append(Branch(group, rows, lambda tap, _: leaves[tap]))
-    with torch.enable_grad():
-        _, scores = branch_scores(model, inputs, branches, target)
-        found = torch.autograd.grad(torch.cat(scores).sum(), list(leaves.values()))
-    gradients = dict(zip(leaves, found, strict=True))
-    for (group, here), reached in zip(points.items(), scores, strict=True):
-        yield here, [gradients[tap] for tap in group], reached.detach()
+    _, scores = branch_scores(question.model, question.inputs, branches, question.target)
+    return leaves, scores

@@ -34,6 +34,9 @@ NARROWEST = 2.0**-40
 MOST_PARTS = 8
 """A piece is divided into this many at most before it is looked at again."""
 
+ORDER_COUNTED_ON = 1.5
+"""Error falls with a piece's length to this power for each node; on short smooth pieces it is 2."""
+
 Influences = tuple[Float[Tensor, "pos neuron"], ...]
 """One tensor for each tap that moves along the path."""
 
@@ -92,7 +95,7 @@ def integrate(
     while True:
         divided: list[tuple[Piece, list[Span]]] = []
         for path, pieces in enumerate(paths):
-            for piece, count in _to_divide(pieces, tolerance):
+            for piece, count in _to_divide(pieces, tolerance, steps):
                 count = min(count, (max_steps - spent[path]) // steps)
                 if count > 1:
                     divided.append((piece, piece.span.divided(count)))
@@ -115,11 +118,10 @@ def integrate(
     ]
 
 
-def _to_divide(pieces: Sequence[Piece], tolerance: float) -> list[tuple[Piece, int]]:
+def _to_divide(pieces: Sequence[Piece], tolerance: float, steps: int) -> list[tuple[Piece, int]]:
     """Which pieces to divide, worst first, and into how many parts; none if they add up.
 
-    The worst are divided, as many as leave half the tolerance to the others. Dividing a smooth
-    piece in two makes its error smaller by far more than 16; that much is counted on.
+    The worst are divided, as many as leave half the tolerance to the others.
     """
     left = sum(abs(piece.missing) for piece in pieces)
     if left <= tolerance:
@@ -131,6 +133,6 @@ def _to_divide(pieces: Sequence[Piece], tolerance: float) -> list[tuple[Piece, i
             break
         left -= abs(piece.missing)
         if piece.span.end - piece.span.start > NARROWEST:
-            count = math.ceil((abs(piece.missing) / share) ** 0.25)
+            count = math.ceil((abs(piece.missing) / share) ** (1 / (ORDER_COUNTED_ON * steps)))
             chosen.append((piece, min(MOST_PARTS, max(2, count))))
     return chosen

@@ -1,0 +1,1 @@
+"""What happened inside, asked of both models; one file = one view."""

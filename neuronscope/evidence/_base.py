@@ -1,0 +1,148 @@
+"""What every view of the evidence has in common: the case it is asked about, and how to measure."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from neuronscope.facts import FactSet, facts_hash
+from neuronscope.findings import Finding
+from neuronscope.models import HookedModel, answer_logits, frozen
+from neuronscope.prompts import Batch, Encoded, encode
+from neuronscope.targets import Answers, Target, answered
+
+LARGEST_BATCH = 32
+"""Facts in a pass at most."""
+
+Progress = Callable[[int, int], None]
+"""Told how many steps are done, and of how many."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """For whoever does not want to be told."""
+    del done, total
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model makes of each fact, in the order of the case."""
+
+    score: Float[np.ndarray, " fact"]
+    """The target."""
+
+    answered: Bool[np.ndarray, " fact"]
+    """Whether greedy decoding gives the answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model before and after unlearning, and the facts about which they are asked."""
+
+    before: HookedModel
+    after: HookedModel
+    facts: FactSet
+    target: Target
+    form: str = "completion"
+    """How a fact is put to the models, one of `neuronscope.prompts.PROMPT_FORMS`."""
+
+    rankings: Mapping[str, Float[np.ndarray, "layer neuron"]] | None = None
+    """Scores of the neurons at `mlp.post` from other sources, by name; largest first."""
+
+    @cached_property
+    def labelled(self) -> tuple[tuple[str, Encoded], ...]:
+        """Every fact as tokens, with its split."""
+        words = self.after.tokenizer
+        return tuple((split, encode(fact, words, self.form)) for split, fact in self.facts)
+
+    @cached_property
+    def forget(self) -> Bool[np.ndarray, " fact"]:
+        """Which facts were to be forgotten."""
+        return np.array([split == "forget" for split, _ in self.labelled])
+
+    @cached_property
+    def at_first(self) -> Measured:
+        """What the model before makes of the facts."""
+        return self.measure(self.before)
+
+    @cached_property
+    def at_last(self) -> Measured:
+        """What the model after makes of them."""
+        return self.measure(self.after)
+
+    @cached_property
+    def forgotten(self) -> Bool[np.ndarray, " fact"]:
+        """The facts that can come back: answered before, not answered after, to be forgotten."""
+        return self.forget & self.at_first.answered & ~self.at_last.answered
+
+    @cached_property
+    def identity(self) -> str:
+        """What any finding about the case depends on, besides the view's own settings."""
+        parts = (
+            self.before.fingerprint(),
+            self.after.fingerprint(),
+            facts_hash(list(self.facts)),
+            self.target.name,
+            self.target.reduction,
+            self.form,
+        )
+        return ":".join(parts)
+
+    def batches(self) -> list[tuple[list[int], Batch]]:
+        """The facts in batches of like length, each with the places of its facts in the case."""
+        order = sorted(
+            range(len(self.labelled)), key=lambda i: (len(self.labelled[i][1].tokens), i)
+        )
+        groups = [order[i : i + LARGEST_BATCH] for i in range(0, len(order), LARGEST_BATCH)]
+        return [
+            (group, Batch.of([self.labelled[i][1] for i in group], self.after.device))
+            for group in groups
+        ]
+
+    def measure(self, model: HookedModel) -> Measured:
+        """What a model makes of the facts, as it is now."""
+        score = np.zeros(len(self.labelled))
+        given = np.zeros(len(self.labelled), dtype=bool)
+        with frozen(model), torch.no_grad():
+            for places, batch in self.batches():
+                answers = Answers.of(batch)
+                tokens = batch.tokens[:, :-1].to(model.device)
+                logits = answer_logits(model, tokens, answers.to(model.device))
+                score[places] = self.target(logits, answers).double().cpu().numpy()
+                given[places] = answered(logits, answers).cpu().numpy() > 0
+        return Measured(score, given)
+
+
+class Evidence(ABC):
+    """A view: hyper-parameters, and what it finds in a case."""
+
+    @abstractmethod
+    def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
+        """Ask the two models.
+
+        Args:
+            progress: Called after each step.
+
+        Raises:
+            ValueError: If the view cannot be had of these models or facts, with the reason.
+        """
+
+    def identity(self, case: Case) -> str:
+        """What the finding depends on."""
+        name = type(self).__module__.rpartition(".")[2]
+        assert is_dataclass(self), f"{name}: a view is a frozen dataclass"
+        settings = {item.name: str(vars(self)[item.name]) for item in fields(self)}
+        return f"{case.identity}:{name}:{settings}"
+
+
+def largest(
+    scores: Float[np.ndarray, "layer neuron"], count: int
+) -> Bool[np.ndarray, "layer neuron"]:
+    """The `count` neurons that score highest; ties go to the first."""
+    order = np.argsort(-scores, axis=None, kind="stable")[:count]
+    chosen = np.zeros(scores.size, dtype=bool)
+    chosen[order] = True
+    return chosen.reshape(scores.shape)

@@ -169,7 +169,7 @@ def test_the_worst_pieces_are_divided_first_when_nodes_are_few(at):
 @given(st.floats(1e-8, 1e-1))
 def test_a_smaller_tolerance_is_met_with_more_nodes(tolerance):
     wave = (lambda a: math.sin(20 * a), lambda a: 20 * math.cos(20 * a))
-    (loose,), spent_loose = quadrature([wave], steps=3, tolerance=1.0)
+    _, spent_loose = quadrature([wave], steps=3, tolerance=1.0)
     (tight,), spent_tight = quadrature([wave], steps=3, tolerance=tolerance)
     assert abs(total(tight) - math.sin(20)) <= tolerance
     # A path may be divided into a few more parts at once, or, more carefully, twice.

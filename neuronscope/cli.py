@@ -22,6 +22,7 @@ METHODS = tuple(name.replace("_", "-") for name in method_names("attribution"))
 FAMILIES = {
     "attribution": "how much each neuron moves the target: --attribution",
     "fact_formats": "files of facts that can be read: --facts",
+    "evidence": "what happened inside, asked of both models",
     "analysis": "what two recordings say",
     "plots": "figures, each a function of tables",
 }
@@ -56,6 +57,10 @@ class Diagnose:
     attribution: Annotated[str, tyro.conf.arg(metavar="|".join(METHODS))] = "integrated-gradients"
     """How influence is measured."""
 
+    causal: bool = True
+    """Test the causes and give a verdict, where both checkpoints have the same shapes: the weight
+    path, the rebound curve, the recoverability spectrum, silencing, the lens."""
+
     method: MethodOptions = field(default_factory=MethodOptions)
     loading: ModelOptions = field(default_factory=ModelOptions)
 
@@ -72,18 +77,26 @@ class Diagnose:
             self.null_facts,
             self.seed,
             self.attribution,
+            self.causal,
             self.method,
             self.loading,
         )
         diagnosis = done.diagnosis
         console.print(f"\n[bold]reading: {escape(diagnosis.reading)}[/bold]")
-        console.print(escape(diagnosis.why))
+        console.print(escape(diagnosis.reading_why))
+        for finding in diagnosis.findings:
+            name = escape(finding.view.replace("_", " "))
+            console.print(f"[bold]{name}:[/bold] {finding.word or ''} {escape(finding.why)}")
         for warning in diagnosis.warnings:
             console.print(f"[yellow]note:[/yellow] {escape(warning)}")
-        console.print(
-            "This is a reading of gradient attributions, first-order opinions until their causes "
-            "are tested; it is no verdict."
-        )
+        if diagnosis.verdict is None:
+            console.print(
+                "This is a reading of gradient attributions, first-order opinions until their "
+                "causes are tested; it is no verdict."
+            )
+        else:
+            console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
+            console.print(escape(diagnosis.verdict.why))
         console.print(
             f"report: {escape(str(done.report))}  (open it in a browser; works offline)",
             soft_wrap=True,

@@ -17,6 +17,7 @@ import torch
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.attribution._base import GIB
+from neuronscope.causal import ask
 from neuronscope.choices import (
     check_method,
     choose_facts,
@@ -26,8 +27,11 @@ from neuronscope.choices import (
     make_target,
     only,
 )
+from neuronscope.comparison import Comparison
+from neuronscope.evidence._base import Case
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
+from neuronscope.interventions import check_same_shapes
 from neuronscope.loading import load_model, load_tokenizer, save_model
 from neuronscope.options import MethodOptions, ModelOptions
 from neuronscope.prompts import check_encodable, encode
@@ -54,12 +58,17 @@ def diagnose_checkpoints(
     null_facts: int | None,
     seed: int,
     attribution: str,
+    causal: bool,
     method: MethodOptions,
     loading: ModelOptions,
 ) -> Diagnosed:
     """Record both models, compare them, and write recordings, tables, report and manifest.
 
     Interrupted, the same call goes on where it was.
+
+    Args:
+        causal: Test the causes too (`causal.py`), where one model's weights can stand for the
+            other's; where they cannot, a warning says so.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
@@ -82,6 +91,10 @@ def diagnose_checkpoints(
         for name, source in (("before", before), ("after", after))
     ]
     diagnosis = diagnose(*recordings)
+    if causal:
+        diagnosis = _with_causes(
+            diagnosis, Comparison(*recordings), before, after, chosen, out, method, loading
+        )
     diagnosis.neurons.to_parquet(out / "neurons.parquet", index=False)
     write_report(diagnosis, out / "report.html")
     _write_json(out / "manifest.json", _manifest(facts, began, attribution, method, loading))
@@ -196,6 +209,26 @@ def _recorded(
         memory=int(method.memory * GIB),
         out=out,
     )
+
+
+def _with_causes(
+    diagnosis: Diagnosis,
+    comparison: Comparison,
+    before: str,
+    after: str,
+    facts: FactSet,
+    out: Path,
+    method: MethodOptions,
+    loading: ModelOptions,
+) -> Diagnosis:
+    """The diagnosis with its causes tested, on both models at once."""
+    first, last = (load_model(source, **asdict(loading)) for source in (before, after))
+    try:
+        check_same_shapes(first, last)
+    except ValueError as error:
+        return diagnosis.with_note(f"The causes were not tested: {error}")
+    case = Case(first, last, facts, make_target(method), method.prompt_form)
+    return diagnosis.with_findings(*ask(case, comparison, diagnosis.neurons, out / "evidence"))
 
 
 def _manifest(

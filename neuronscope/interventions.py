@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuronscope.models import HookedModel, answer_logits
+from neuronscope.models import HookedModel, answer_logits, frozen
 from neuronscope.ownership import OWNING_SITES, Ownership, ownerships
 from neuronscope.prompts import Batch
 from neuronscope.taps import Tap, TapFunction, keeping, tapped
 from neuronscope.targets import Answers
 
-Chosen = Mapping[str, Bool[np.ndarray, "layer neuron"]]
-"""Which neurons, by site."""
+Chosen = Mapping[str, Bool[np.ndarray, "layer _"]]
+"""Which neurons, by site; sites differ in width."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def scaled(model: HookedModel, chosen: Chosen, by: float) -> Iterator[None]:
 
 @contextmanager
 def set_to(
-    model: HookedModel, chosen: Chosen, values: Mapping[str, Float[np.ndarray, "layer neuron"]]
+    model: HookedModel, chosen: Chosen, values: Mapping[str, Float[np.ndarray, "layer _"]]
 ) -> Iterator[None]:
     """While active, chosen neurons say the same at every position: their mean, for instance.
 
@@ -67,7 +67,8 @@ def patched(model: HookedModel, donor: HookedModel, chosen: Chosen, batch: Batch
     tokens = batch.tokens[:, :-1]
     kept: dict[Tap, Tensor] = {}
     taps = [tap for site in chosen for tap in donor.taps_at(site)]
-    with torch.no_grad(), tapped(keeping(taps, kept), 1):
+    # Frozen: a donor in training mode would have its dropout patched in.
+    with frozen(donor), torch.no_grad(), tapped(keeping(taps, kept), 1):
         answer_logits(donor, tokens, Answers.of(batch))
     said = {(tap.site, tap.layer): neurons for tap, neurons in kept.items()}
 

@@ -119,7 +119,7 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(diagnosis):
     evil = dataclasses.replace(
         diagnosis,
         facts=facts,
-        why=EVIL,
+        reading_why=EVIL,
         warnings=(EVIL,),
         provenance_before=before,
         provenance_after=before,

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from diagnosis_example import INHIBITOR, example_diagnosis
+from findings_example import causal_diagnosis
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -17,11 +18,21 @@ pytestmark = pytest.mark.browser
 WIDTHS = (1280, 400)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
+PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 11)}
+"""What is reported, and how many figures that makes."""
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def page(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(example_diagnosis(), path)
-    return path.as_uri()
+    diagnosis, figures = PAGES[request.param]
+    write_report(diagnosis(), path)
+    return path.as_uri(), figures
+
+
+@pytest.fixture
+def address(page):
+    return page[0]
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +62,14 @@ def column(table, index):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_draws_all_figures_without_an_error_and_asks_for_nothing_but_itself(
-    browser, address, width, scheme
+    browser, page, width, scheme
 ):
+    address, drawn = page
     browser.get("about:blank")
     browser.get_log("performance")
     show(browser, address, width, scheme)
     figures = browser.find_elements(By.TAG_NAME, "figure")
-    assert len(figures) == 6
+    assert len(figures) == drawn
     assert all(figure.find_elements(By.CSS_SELECTOR, "svg.main-svg") for figure in figures)
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -76,6 +88,22 @@ def test_nothing_sticks_out_of_the_page(browser, address, width):
     assert page.get_property("scrollWidth") <= page.get_property("clientWidth") <= width
     for plot in browser.find_elements(By.CSS_SELECTOR, ".plot .main-svg"):
         assert plot.rect["x"] >= 0 and plot.rect["x"] + plot.rect["width"] <= width
+
+
+def test_bars_lie_on_their_scales_at_any_width(browser, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(causal_diagnosis(), path)
+    for width in WIDTHS:
+        show(browser, path.as_uri(), width)
+        scales = browser.find_elements(By.CSS_SELECTOR, ".estimates .track, .ends .track")
+        shown = [scale for scale in scales if scale.is_displayed()]
+        assert len(shown) > 10
+        for scale in shown:
+            least, most = scale.rect["x"], scale.rect["x"] + scale.rect["width"]
+            assert most - least > 80
+            for mark in scale.find_elements(By.CSS_SELECTOR, ".range, .zero, .noise"):
+                assert least - 1 <= mark.rect["x"]
+                assert mark.rect["x"] + mark.rect["width"] <= most + 3
 
 
 def test_figures_follow_the_colour_scheme_of_the_page(browser, address):

@@ -1,10 +1,12 @@
 """The diagnosis: what unlearning did to the knowledge, as far as two recordings can tell."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
 
+from neuronscope.analysis.causal_tables import causal_json, with_causal_share
 from neuronscope.analysis.caveats import caveats
 from neuronscope.analysis.completeness import completeness_by_layer, count_unconverged
 from neuronscope.analysis.decomposition import decompose
@@ -18,7 +20,9 @@ from neuronscope.analysis.influence_variation import (
 from neuronscope.analysis.outcome import fact_table, outcome
 from neuronscope.analysis.reading import Reading, read
 from neuronscope.analysis.spurious import find_spurious
+from neuronscope.analysis.verdict import Verdict, weigh
 from neuronscope.comparison import Comparison
+from neuronscope.findings import Finding
 from neuronscope.results import Provenance, Recording
 
 
@@ -26,7 +30,9 @@ from neuronscope.results import Provenance, Recording
 class Diagnosis:
     """Whether knowledge was erased or hidden, with the numbers and tables behind the word.
 
-    Unless said otherwise, numbers are means over the facts to be forgotten, in the target's unit.
+    The reading is what attributions say; the verdict, where the causes were tested, weighs it with
+    everything else. Unless said otherwise, numbers are means over the facts to be forgotten, in the
+    target's unit.
     """
 
     n_facts: int
@@ -99,12 +105,13 @@ class Diagnosis:
     reading: Reading
     """`hidden`, `erased`, `mixed` or `not forgotten`."""
 
-    why: str
+    reading_why: str
     """The reading's reasons, in one sentence."""
 
     neurons: pd.DataFrame
     """One row per neuron: `site`, `layer`, `neuron` (`expert` for mixtures), `before`, `after`,
-    `d_plus`, `d_minus`, `p`, `q`, `spurious`."""
+    `d_plus`, `d_minus`, `p`, `q`, `spurious`; with a weight path also `causal_share`, the share of
+    the drop that runs through the change of the neuron's own weights."""
 
     layers: pd.DataFrame
     """One row per site and layer: `drop`, `erased`, `hidden`, `elsewhere`, `remainder`, and each
@@ -129,17 +136,58 @@ class Diagnosis:
     provenance_after: Provenance
     """Where the numbers after come from."""
 
+    findings: tuple[Finding, ...] = ()
+    """What the views of the evidence saw; none where the causes were not tested."""
+
+    verdict: Verdict | None = None
+    """What became of the knowledge, all views weighed; None where the causes were not tested."""
+
+    @property
+    def why(self) -> str:
+        """The reasons of the verdict; of the reading where there is none."""
+        return self.reading_why if self.verdict is None else self.verdict.why
+
+    def finding(self, view: str) -> Finding | None:
+        """What one view saw; None if it was not asked."""
+        return next((found for found in self.findings if found.view == view), None)
+
+    def with_findings(
+        self, findings: Sequence[Finding], left_out: Sequence[str] = ()
+    ) -> "Diagnosis":
+        """The diagnosis with its causes tested: findings, verdict, and each neuron's causal share.
+
+        Args:
+            findings: What the views saw.
+            left_out: A sentence for each view that could not be had.
+        """
+        own = tuple(warning for found in findings for warning in found.warnings)
+        return replace(
+            self,
+            findings=tuple(findings),
+            verdict=weigh(self.facts, self.reading, findings),
+            neurons=with_causal_share(self.neurons, findings),
+            warnings=(*self.warnings, *own, *left_out),
+        )
+
+    def with_note(self, note: str) -> "Diagnosis":
+        """The diagnosis with one more warning."""
+        return replace(self, warnings=(*self.warnings, note))
+
     def to_json(self) -> dict[str, object]:
-        """Everything but the tables of neurons, curve, modules and facts, as plain JSON values.
+        """Everything but the large tables, as plain JSON values.
 
         The interval of `hidden_share` is called `ci95`; NaN becomes None.
         """
-        left_out = ("neurons", "curve", "modules", "facts")
+        left_out = ("neurons", "curve", "modules", "facts", "findings", "verdict")
         names = {"hidden_share_ci95": "ci95"}
-        return {
-            names.get(field.name, field.name): _plain(vars(self)[field.name])
+        content = {
+            names.get(field.name, field.name): vars(self)[field.name]
             for field in fields(self)
             if field.name not in left_out
+        }
+        causes = causal_json(self.verdict, self.findings) if self.verdict else {}
+        return {
+            name: _plain(value) for name, value in (content | {"why": self.why} | causes).items()
         }
 
 
@@ -189,7 +237,7 @@ def diagnose(before: Recording, after: Recording) -> Diagnosis:
         completeness_by_layer=completeness,
         unconverged=unconverged,
         reading=reading,
-        why=why,
+        reading_why=why,
         neurons=neurons.assign(p=test.p, q=test.q, spurious=test.spurious),
         layers=decompose(comparison),
         curve=cumulative_curve(neurons),
@@ -209,6 +257,6 @@ def _plain(value: object) -> object:
         return _plain(asdict(value))
     if isinstance(value, dict):
         return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     return None if isinstance(value, float) and np.isnan(value) else value

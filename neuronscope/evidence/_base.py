@@ -1,11 +1,13 @@
 """What every view of the evidence has in common: the case it is asked about, and how to measure."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 
@@ -78,6 +80,17 @@ class Case:
         """The facts that can come back: answered before, not answered after, to be forgotten."""
         return self.forget & self.at_first.answered & ~self.at_last.answered
 
+    def table(self) -> pd.DataFrame:
+        """One row per fact, as in a diagnosis: `fact`, `split`, `answered_before`, `_after`."""
+        return pd.DataFrame(
+            {
+                "fact": [fact.id for _, fact in self.facts],
+                "split": [split for split, _ in self.facts],
+                "answered_before": self.at_first.answered,
+                "answered_after": self.at_last.answered,
+            }
+        )
+
     @cached_property
     def identity(self) -> str:
         """What any finding about the case depends on, besides the view's own settings."""
@@ -91,10 +104,17 @@ class Case:
         )
         return ":".join(parts)
 
-    def batches(self) -> list[tuple[list[int], Batch]]:
-        """The facts in batches of like length, each with the places of its facts in the case."""
+    def batches(
+        self, asked: Bool[np.ndarray, " fact"] | None = None
+    ) -> list[tuple[list[int], Batch]]:
+        """The facts in batches of like length, each with the places of its facts in the case.
+
+        Args:
+            asked: Only these facts.
+        """
         order = sorted(
-            range(len(self.labelled)), key=lambda i: (len(self.labelled[i][1].tokens), i)
+            (i for i in range(len(self.labelled)) if asked is None or asked[i]),
+            key=lambda i: (len(self.labelled[i][1].tokens), i),
         )
         groups = [order[i : i + LARGEST_BATCH] for i in range(0, len(order), LARGEST_BATCH)]
         return [
@@ -102,12 +122,18 @@ class Case:
             for group in groups
         ]
 
-    def measure(self, model: HookedModel) -> Measured:
-        """What a model makes of the facts, as it is now."""
-        score = np.zeros(len(self.labelled))
+    def measure(
+        self, model: HookedModel, asked: Bool[np.ndarray, " fact"] | None = None
+    ) -> Measured:
+        """What a model makes of the facts, as it is now.
+
+        Args:
+            asked: Only of these facts; the others' scores are NaN, and count as not answered.
+        """
+        score = np.full(len(self.labelled), np.nan)
         given = np.zeros(len(self.labelled), dtype=bool)
         with frozen(model), torch.no_grad():
-            for places, batch in self.batches():
+            for places, batch in self.batches(asked):
                 answers = Answers.of(batch)
                 tokens = batch.tokens[:, :-1].to(model.device)
                 logits = answer_logits(model, tokens, answers.to(model.device))
@@ -134,8 +160,24 @@ class Evidence(ABC):
         """What the finding depends on."""
         name = type(self).__module__.rpartition(".")[2]
         assert is_dataclass(self), f"{name}: a view is a frozen dataclass"
-        settings = {item.name: str(vars(self)[item.name]) for item in fields(self)}
+        settings = {item.name: _plain(vars(self)[item.name]) for item in fields(self)}
         return f"{case.identity}:{name}:{settings}"
+
+
+def _plain(setting: object) -> str:
+    """A setting as text: of a model, what it is and not where it lies."""
+    return setting.fingerprint() if isinstance(setting, HookedModel) else str(setting)
+
+
+def working_copy(model: HookedModel) -> HookedModel:
+    """A copy whose weights can be moved, with gradients.
+
+    At least in single precision: half precision would round small moves away.
+    """
+    hf = copy.deepcopy(model.hf)
+    if hf.dtype not in (torch.float32, torch.float64):
+        hf = hf.float()
+    return HookedModel.of(hf.eval().requires_grad_(True), model.tokenizer, model.source)
 
 
 def largest(

@@ -13,7 +13,6 @@ weights (`ownership.py`), to modules and to layers. They say *where* the answer 
 whether it was erased or hidden.
 """
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
+from neuronscope.evidence._base import Case, Evidence, Progress, no_progress, working_copy
 from neuronscope.findings import Finding
 from neuronscope.interventions import check_same_shapes
 from neuronscope.models import HookedModel, answer_logits
@@ -57,7 +56,7 @@ class WeightPath(Evidence):
         check_same_shapes(case.before, case.after)
         if not case.forget.any():
             raise ValueError("The weight path needs facts of split 'forget', got none.")
-        model = _copy(case.after)
+        model = working_copy(case.after)
         ends = []
         for t in (0.0, 1.0):
             _move(model, case, t)
@@ -218,17 +217,6 @@ class _Shares:
             for (site, layer), (contribution, square) in sorted(sums.items())
         ]
         return pd.concat(parts, ignore_index=True)
-
-
-def _copy(model: HookedModel) -> HookedModel:
-    """A copy whose weights can be moved, with gradients.
-
-    At least in single precision: half precision would round the path away.
-    """
-    hf = copy.deepcopy(model.hf)
-    if hf.dtype not in (torch.float32, torch.float64):
-        hf = hf.float()
-    return HookedModel.of(hf.eval().requires_grad_(True), model.tokenizer, model.source)
 
 
 def _move(model: HookedModel, case: Case, t: float) -> None:

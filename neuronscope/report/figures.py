@@ -44,24 +44,24 @@ def shared_figures(diagnosis: Diagnosis) -> dict[str, ReportFigure]:
     """Figures over all sites, by name."""
     unit = diagnosis.unit
     return {
-        "shift": _prepare(
+        "shift": prepare(
             "shift",
             influence_shift(diagnosis.neurons, unit),
             "On the dotted line nothing changed. Dots below it turned against the answer; marked "
             "ones did so on the forgotten facts more than on the others.",
         ),
-        "curve": _prepare(
+        "curve": prepare(
             "curve",
             cumulative_variation(diagnosis.curve, unit),
             "The higher line is what happened more: orange above blue speaks for hiding. A line "
             "that rises late is the work of many neurons, each a little.",
         ),
-        "modules": _prepare(
+        "modules": prepare(
             "modules",
             module_map(diagnosis.modules, unit),
             "Deeper colour, stronger change. Compare the two panels: one scale holds for both.",
         ),
-        "distribution": _prepare(
+        "distribution": prepare(
             "distribution",
             attribution_distribution(diagnosis.neurons, unit),
             "Weight that moved to the left side is negative influence gained; a right side that "
@@ -86,7 +86,7 @@ def figures_by_site(diagnosis: Diagnosis) -> dict[str, list[ReportFigure]]:
             layers = layers.loc[layers["site"] == site]
         if not joint or number == 0:
             figures.append(
-                _prepare(
+                prepare(
                     f"parts-{number}",
                     decomposition(layers, diagnosis.unit),
                     "Orange (hidden) against blue (erased) is the question; grey is change that "
@@ -94,7 +94,7 @@ def figures_by_site(diagnosis: Diagnosis) -> dict[str, list[ReportFigure]]:
                 )
             )
         figures.append(
-            _prepare(
+            prepare(
                 f"map-{number}",
                 neuron_heatmap(diagnosis.neurons, site=site, unit=diagnosis.unit, columns=columns),
                 "Blue supports the answers, orange opposes them. In the lowest panel orange is "
@@ -121,7 +121,7 @@ def _columns(neurons: pd.DataFrame) -> int:
     return min(max(MAP_BYTES // (cell * rows), COLUMNS[0]), COLUMNS[1])
 
 
-def _prepare(name: str, figure: go.Figure, reading: str) -> ReportFigure:
+def prepare(name: str, figure: go.Figure, reading: str) -> ReportFigure:
     """A figure without its own title, as JSON in which no markup can begin."""
     title, note, drawn = untitled(figure)
     text = json.dumps(drawn, cls=PlotlyJSONEncoder)

@@ -9,6 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.plots import _look
+from neuronscope.report.causes import causes
 from neuronscope.report.figures import figures_by_site, shared_figures
 from neuronscope.report.tables import (
     before_and_after,
@@ -21,9 +22,11 @@ from neuronscope.report.tables import (
 )
 from neuronscope.report.words import (
     READINGS,
+    VERDICTS,
     completeness_meaning,
     flagged_meaning,
     neurons_meaning,
+    neurons_units,
     reproducing_command,
 )
 
@@ -78,6 +81,8 @@ def render_report(diagnosis: Diagnosis, title: str | None = None) -> str:
         diagnosis=diagnosis,
         title=title or "Erased, or only hidden?",
         readings=READINGS,
+        verdicts=VERDICTS,
+        causes=causes(diagnosis),
         font=Markup(_look.FONT),
         colours=COLOURS,
         dark=_look.DARK,
@@ -90,6 +95,7 @@ def render_report(diagnosis: Diagnosis, title: str | None = None) -> str:
         sites=figures_by_site(diagnosis),
         neurons=neurons,
         neurons_meaning=neurons_meaning(diagnosis, len(neurons.rows), neurons.total),
+        neurons_units=neurons_units(diagnosis),
         facts=fact_table(diagnosis.facts),
         certificate=certificate_table(diagnosis.completeness_by_layer),
         completeness=completeness_meaning(diagnosis.attribution),

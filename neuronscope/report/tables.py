@@ -124,7 +124,7 @@ def measures(diagnosis: Diagnosis) -> list[Row]:
         spurious = f"{diagnosis.n_spurious:,} of {len(diagnosis.neurons):,}"
     return [
         Row(
-            "Hidden share",
+            "Hidden share" if diagnosis.verdict is None else "Hidden share, by attributions",
             (share(diagnosis.hidden_share) + spread,),
             "How much of the neurons' change is negative influence gained: D⁻ / (D⁺ + D⁻), summed "
             "over all recorded neurons. 0 % is all erased, 100 % all hidden. In brackets the 95 % "
@@ -175,6 +175,8 @@ def neuron_table(neurons: pd.DataFrame) -> Table:
         neurons = neurons.assign(expert=expert, index=np.where(expert < 0, -1, index))
         columns |= {"expert": "expert", "index": "index"}
     columns |= {"before": "before", "after": "after", "d_minus": "D⁻", "d_plus": "D⁺", "q": "q"}
+    if "causal_share" in neurons.columns:
+        columns["causal_share"] = "causal share"
     chosen = neurons.loc[neurons["spurious"].astype(bool)]
     chosen = neurons if chosen.empty else chosen
     top = chosen.sort_values("d_minus", ascending=False, kind="stable").head(TOP_NEURONS)

@@ -15,6 +15,19 @@ READINGS = {
 }
 """Every reading, and what it says."""
 
+VERDICTS = {
+    "hidden": "The forgotten answers come back when something too small to hold them is undone, "
+    "or when a few neurons merely fall silent: they are still in there.",
+    "erased": "Nothing small brings any of them back, and no view still finds them.",
+    "mixed": "Some of them come back in this way, and some do not.",
+    "not forgotten": "Most of the answers are still given: there is little to explain.",
+    "collapsed": "Answers that were not to be forgotten are gone as well: the model is damaged in "
+    "general.",
+    "cannot tell": "There are too few facts, the views contradict each other, or the share that "
+    "comes back lies between the words.",
+}
+"""Every word of a verdict, and what it says."""
+
 _TARGETS = {
     "log_odds": "The answer's logit minus the log-sum-exp of all other tokens': 0 is even odds.",
     "log_prob": "The logarithm of the answer's probability.",
@@ -64,6 +77,20 @@ def neurons_meaning(diagnosis: Diagnosis, shown: int, total: int) -> str:
         f"No neuron {why} as spurious. These are the {shown} of {total:,} neurons whose "
         "negative influence grew most, marked or not."
     )
+
+
+def neurons_units(diagnosis: Diagnosis) -> str:
+    """What the columns of the table of neurons are."""
+    text = (
+        f"Largest D⁻ first. Influence before, after, D⁻ and D⁺ in {diagnosis.unit}; layers and "
+        "neurons count from 0. "
+    )
+    if "causal_share" in diagnosis.neurons.columns:
+        text += (
+            "The causal share is how much of the drop runs through the change of the neuron's own "
+            "weights (weight path), below 0 if that change worked against the forgetting. "
+        )
+    return text + "Click a heading to sort."
 
 
 def completeness_meaning(attribution: str) -> str:

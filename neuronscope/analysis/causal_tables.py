@@ -1,0 +1,149 @@
+"""What the findings add to a diagnosis: a column of its neurons, and entries of its JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from neuronscope.analysis.verdict import Verdict
+from neuronscope.findings import Finding
+
+ITSELF = -1
+"""In a column `control`: what was found; from 0, a random draw beside it."""
+
+
+def with_causal_share(neurons: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
+    """A diagnosis' neurons with `causal_share`, if a weight path was had.
+
+    It is the share of the drop that runs through the change of the neuron's own weights, signed;
+    NaN at sites whose neurons own no weights.
+    """
+    found = next((finding for finding in findings if finding.view == "weight_path"), None)
+    if found is None:
+        return neurons
+    keys = ["site", "layer", "neuron"]
+    paths = found.tables["neurons"]
+    shares = paths[keys].assign(causal_share=paths["contribution"] / found.value)
+    return neurons.merge(shares, on=keys, how="left")
+
+
+def causal_json(verdict: Verdict, findings: Sequence[Finding]) -> dict[str, object]:
+    """Entries for a diagnosis' JSON, from the views that were had.
+
+    `verdict` is the word and `weighing` all of it; `views` has each view's own word and figure;
+    then `rebound`, `minimal_set`, `spectrum` and `weight_path`.
+    """
+    views = {finding.view: finding for finding in findings}
+    content: dict[str, object] = {
+        "verdict": verdict.word,
+        "weighing": asdict(verdict),
+        "views": {name: _view(finding) for name, finding in views.items()},
+    }
+    if "rebound" in views and "curves" in views["rebound"].tables:
+        content["rebound"] = _rebound(views["rebound"])
+        content["minimal_set"] = _minimal_set(views["rebound"])
+    if "spectrum" in views and "ranks" in views["spectrum"].tables:
+        content["spectrum"] = _spectrum(views["spectrum"])
+    if "weight_path" in views:
+        content["weight_path"] = _weight_path(views["weight_path"])
+    return content
+
+
+def _view(finding: Finding) -> dict[str, object]:
+    return {
+        "word": finding.word,
+        "value": finding.value,
+        "ci95": finding.ci95,
+        "meaning": finding.meaning,
+        "why": finding.why,
+        "figures": dict(finding.figures),
+    }
+
+
+def _rebound(finding: Finding) -> dict[str, object]:
+    """By ranking: what comes back at each size, beside random neurons, and the causal score."""
+    curves = finding.tables["curves"]
+    scores = finding.tables["scores"].set_index("ranking")
+    content: dict[str, object] = {}
+    for ranking in scores.index:
+        here = curves.loc[curves["ranking"] == ranking]
+        own = here.loc[here["control"] == ITSELF].sort_values("size")
+        random = here.loc[here["control"] != ITSELF]
+        by_size = random.groupby("size").agg(
+            low=("low", "min"), high=("high", "max"), answered=("answered", "max")
+        )
+        score = scores.loc[ranking]
+        content[str(ranking)] = {
+            "sizes": own["size"].tolist(),
+            "recovered_target": own["recovered"].tolist(),
+            "ci95": own[["low", "high"]].to_numpy().tolist(),
+            "recovered_answers": own["answered"].tolist(),
+            "random": {
+                "sizes": by_size.index.tolist(),
+                "ci95": by_size[["low", "high"]].to_numpy().tolist(),
+                "most_answers": by_size["answered"].tolist(),
+            },
+            "causal_score": float(score["causal_score"]),
+            "causal_score_ci95": [float(score["low"]), float(score["high"])],
+            "beats_random": bool(score["beats_random"]),
+        }
+    return content
+
+
+def _minimal_set(finding: Finding) -> dict[str, object] | None:
+    """The smallest set found that brings half of the answers back; None if there is none."""
+    chosen = finding.tables["minimal_set"]
+    if chosen.empty:
+        return None
+    return {
+        "size": len(chosen),
+        "share": finding.value,
+        "ranking": finding.figures["minimal_ranking"],
+        "answered": finding.figures["minimal_answered"],
+        "random_most": finding.figures["minimal_random_most"],
+        "neurons": chosen[["site", "layer", "neuron"]].to_numpy().tolist(),
+    }
+
+
+def _spectrum(finding: Finding) -> list[dict[str, object]]:
+    """By rank of the change put back: target, answers, and the most that random directions give."""
+    ranks = finding.tables["ranks"]
+    forgotten = ranks.loc[ranks["split"] == "forget"]
+    random = forgotten.loc[forgotten["control"] != ITSELF].groupby("rank")["answered"].max()
+    rows = []
+    for row in forgotten.loc[forgotten["control"] == ITSELF].to_dict("records"):
+        most = random.get(row["rank"])
+        rows.append(
+            {
+                "rank": int(row["rank"]),
+                "target": row["target"],
+                "answers": int(row["answered"]),
+                "of": int(row["total"]),
+                "ci95": [row["share_low"], row["share_high"]],
+                "random_answers": None if most is None else int(most),
+            }
+        )
+    return rows
+
+
+def _weight_path(finding: Finding) -> dict[str, object]:
+    """The drop, its parts by module and layer (-1: outside of all), and what is missing."""
+    modules = finding.tables["modules"]
+    return {
+        "total": finding.figures["total"],
+        "drop": finding.figures["drop"],
+        "missing": finding.figures["missing"],
+        "nodes": finding.figures["nodes"],
+        "modules": {
+            name: float(modules.loc[modules["module"] == name, "contribution"].sum())
+            for name in modules["module"].unique()
+        },
+        "layers": {
+            str(layer): float(modules.loc[modules["layer"] == layer, "contribution"].sum())
+            for layer in sorted(modules["layer"].unique())
+        },
+        "largest_neuron_share": float(
+            np.abs(finding.tables["neurons"]["contribution"]).max() / abs(finding.value)
+        ),
+    }

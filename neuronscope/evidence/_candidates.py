@@ -1,0 +1,88 @@
+"""The answers and distractors of facts behind their prompts, and what models make of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from transformers import PreTrainedTokenizerBase
+
+from neuronscope.evidence._base import Case
+from neuronscope.evidence._states import ends, groups, states_at
+from neuronscope.facts import Fact
+from neuronscope.models import HookedModel, frozen
+from neuronscope.prompts import Batch, Encoded, encode, write_prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The answers and distractors of some facts, each behind its fact's prompt."""
+
+    encoded: tuple[Encoded, ...]
+
+    fact: Int[np.ndarray, " candidate"]
+    """Place of the fact among those that are probed."""
+
+    true: Bool[np.ndarray, " candidate"]
+    """Whether it is the answer."""
+
+    forget: Bool[np.ndarray, " fact"]
+    """Which of the facts were to be forgotten; the others train the probe."""
+
+    @staticmethod
+    def of(case: Case, asked: Bool[np.ndarray, " fact"]) -> "Candidates":
+        """The candidates of the facts that have distractors."""
+        words = case.after.tokenizer
+        facts = [fact for (_, fact), wanted in zip(case.facts, asked, strict=True) if wanted]
+        texts = [(fact.answer, *fact.distractors) for fact in facts]
+        return Candidates(
+            encoded=tuple(
+                candidate(fact, text, words, case.form)
+                for fact, of_fact in zip(facts, texts, strict=True)
+                for text in of_fact
+            ),
+            fact=np.repeat(np.arange(len(facts)), [len(of_fact) for of_fact in texts]),
+            true=np.array([place == 0 for of_fact in texts for place in range(len(of_fact))]),
+            forget=case.forget[asked],
+        )
+
+    def states(
+        self, model: HookedModel, layers: Int[np.ndarray, " layer"]
+    ) -> Float[np.ndarray, "layer candidate residual"]:
+        """The states at the candidates' last tokens, centred on the mean of each fact's."""
+        kept: dict[int, np.ndarray] = {}
+        with frozen(model):
+            for group in groups(self.encoded):
+                batch = Batch.of([self.encoded[i] for i in group], model.device)
+                states = states_at(model, batch.tokens, ends(batch.lengths.tolist(), model.device))
+                for i, state in zip(group, states[layers.tolist()].unbind(1), strict=True):
+                    kept[i] = state.to(torch.float64).cpu().numpy()
+        states = np.stack([kept[i] for i in range(len(self.encoded))], axis=1)
+        count = np.bincount(self.fact)
+        means = np.add.reduceat(states, np.cumsum(count) - count, axis=1) / count[:, None]
+        return states - means[:, self.fact]
+
+    def shuffled(self, rng: np.random.Generator) -> Bool[np.ndarray, " candidate"]:
+        """As many true ones per fact, anyone of them."""
+        order = np.lexsort((rng.random(len(self.fact)), self.fact))
+        return self.true[order]
+
+    def right(
+        self, scores: Float[np.ndarray, " candidate"], facts: Bool[np.ndarray, " fact"]
+    ) -> Bool[np.ndarray, " chosen"]:
+        """Of chosen facts, those whose answer scores above each of its distractors."""
+        wrong = np.full(len(self.forget), -np.inf)
+        np.maximum.at(wrong, self.fact[~self.true], scores[~self.true])
+        return (scores[self.true] > wrong)[facts]
+
+
+def candidate(fact: Fact, text: str, tokenizer: PreTrainedTokenizerBase, form: str) -> Encoded:
+    """A fact with `text` where its answer stands, and the prompt as the answer has it.
+
+    Raises:
+        ValueError: As `encode`.
+    """
+    if form == "multiple_choice":  # that prompt lists the answer, which must stay among the options
+        prompt = write_prompt(fact, tokenizer, form)
+        fact, form = replace(fact, prompt=prompt.text + prompt.gap), "completion"
+    return encode(replace(fact, answer=text, distractors=()), tokenizer, form)

@@ -1,0 +1,70 @@
+"""Random neurons that are like chosen ones."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from neuronscope.interventions import check_same_shapes
+from neuronscope.models import HookedModel
+from neuronscope.ownership import ownerships
+
+SITE = "mlp.post"
+
+LEAST_IN_STRATUM = 16
+"""Neurons to draw among, so that a control is not the choice itself."""
+
+
+def alike(
+    order: Int[np.ndarray, " flat"],
+    strata: Int[np.ndarray, " flat"],
+    generator: np.random.Generator,
+    spared: int = 0,
+) -> Int[np.ndarray, " flat"]:
+    """A random order whose every prefix has as many neurons of each stratum as `order`'s has.
+
+    Args:
+        order: Every neuron once, flat, first to be chosen first.
+        strata: The stratum of each neuron.
+        spared: So many of the first are drawn only where their stratum has no others left, to ask
+            whether it takes just these. With 0 a control is blind to the choice.
+    """
+    late = np.zeros(len(order), dtype=bool)
+    late[order[:spared]] = True
+    drawn = np.lexsort((generator.random(len(order)), late, strata))
+    places = np.argsort(strata[order], kind="stable")
+    result = np.empty_like(order)
+    result[places] = drawn
+    return result
+
+
+def by_layer_and_size(
+    values: Float[np.ndarray, "layer neuron"], bins: int
+) -> Int[np.ndarray, " flat"]:
+    """Strata of neurons of one layer and of like values: quantile bins of equal number, flat.
+
+    Args:
+        bins: Of each layer; fewer where a bin would have less than `LEAST_IN_STRATUM` neurons.
+    """
+    layers, width = values.shape
+    bins = max(1, min(bins, width // LEAST_IN_STRATUM))
+    rank = values.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+    return (np.arange(layers)[:, None] * bins + rank * bins // width).ravel()
+
+
+def change_norms(before: HookedModel, after: HookedModel) -> Float[np.ndarray, "layer neuron"]:
+    """Norm of the change of each neuron's own weights, ‖Δθ‖, at `mlp.post`.
+
+    Raises:
+        ValueError: If the models differ in shape.
+    """
+    check_same_shapes(before, after)
+    taps = after.taps_at(SITE)
+    squares = np.zeros((len(taps), taps[0].width))
+    for own in ownerships(after):
+        if own.site == SITE:
+            mine = after.hf.get_parameter(own.parameter).detach()
+            theirs = before.hf.get_parameter(own.parameter).detach().to(mine.device)
+            # In double: half precision would round small changes away.
+            change = (theirs.to(torch.float64) - mine.to(torch.float64)).square()
+            squares[own.layer] += own.per_neuron(change).cpu().numpy()
+    return np.sqrt(squares)

@@ -1,0 +1,87 @@
+"""What comes back, against how many neurons were changed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from neuronscope.analysis.statistics import mean_interval
+from neuronscope.evidence._base import Case
+
+ITSELF = -1
+"""In the column `control`: the ranking; from 0, a random draw matched to it."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The forgotten facts, at growing numbers of changed neurons."""
+
+    sizes: Int[np.ndarray, " size"]
+    """How many neurons, ascending."""
+
+    recovered: Float[np.ndarray, "size fact"]
+    """Score minus score after."""
+
+    answered: Bool[np.ndarray, "size fact"]
+
+    @property
+    def counts(self) -> Int[np.ndarray, " size"]:
+        """Answers that came back."""
+        return self.answered.sum(axis=1)
+
+    def part(self, which: slice) -> "Curve":
+        """Some of its points."""
+        return Curve(self.sizes[which], self.recovered[which], self.answered[which])
+
+    def to(self, last: "Curve") -> "Curve":
+        """The curve with another one's points after its own."""
+        return Curve(
+            np.concatenate([self.sizes, last.sizes]),
+            np.concatenate([self.recovered, last.recovered]),
+            np.concatenate([self.answered, last.answered]),
+        )
+
+    def rows(self, ranking: str, control: int = ITSELF) -> pd.DataFrame:
+        """One row per size: mean over facts with its 95 % interval, and the count of answers."""
+        low, high = mean_interval(self.recovered.T)
+        return pd.DataFrame(
+            {
+                "ranking": ranking,
+                "control": control,
+                "size": self.sizes,
+                "recovered": self.recovered.mean(axis=1),
+                "low": low,
+                "high": high,
+                "answered": self.counts,
+                "total": self.recovered.shape[1],
+            }
+        )
+
+
+def check_rankings(case: Case, layers: int, width: int) -> None:
+    """Refuse rankings that do not fit the model.
+
+    Raises:
+        ValueError: Naming the ranking.
+    """
+    for name, scores in (case.rankings or {}).items():
+        if scores.shape != (layers, width) or not np.isfinite(scores).all():
+            raise ValueError(
+                f"Ranking {name!r}: expected a finite score for each of {layers} x {width} "
+                f"neurons, got shape {scores.shape} with {int(np.isnan(scores).sum())} NaN."
+            )
+
+
+def among(
+    chosen: Int[np.ndarray, " chosen"], layers: int, width: int
+) -> Bool[np.ndarray, "layer neuron"]:
+    """Marks neurons that are given by their places in the flat table."""
+    mask = np.zeros(layers * width, dtype=bool)
+    mask[chosen] = True
+    return mask.reshape(layers, width)
+
+
+def ranked(scores: Float[np.ndarray, "layer neuron"]) -> Int[np.ndarray, " flat"]:
+    """All neurons, largest score first; ties in the order of the table."""
+    return np.argsort(-scores, axis=None, kind="stable")

@@ -1,0 +1,155 @@
+"""The matrices of the decoder layers, and the few directions in which their change is largest.
+
+A change is D = Σᵢ σᵢ uᵢ vᵢᵀ: direction i reads vᵢ and writes uᵢ. The first r directions are the
+best part of rank r (Eckart-Young: what they leave has the norm of the other singular values).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuronscope.models import HookedModel
+from neuronscope.ownership import Ownership, layer_of, module_of, ownerships
+
+WRITERS = ("mlp.down", "attn.o")
+"""The modules that write to the residual stream."""
+
+DENSE = -1
+"""The expert of a matrix that is no expert's."""
+
+OVERSAMPLING = 32
+"""Directions that the randomized decomposition follows besides the wanted ones."""
+
+PASSES = 4
+"""Its subspace iterations. With these two, σ₁ to σ₁₆ of changes of 576 x 1,536 are right to 1e-6,
+and what 16 directions leave is within 5e-8 of the least possible; in a tenth of the time of a full
+decomposition, whose error in single precision is the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """One matrix of a decoder layer, read as [write, read] however it is stored.
+
+    Its stored form may be transposed, one of several that share a parameter, or one expert's.
+    """
+
+    parameter: str
+    """Name of the parameter that holds it."""
+
+    module: str
+    """Its role, e.g. `mlp.down`."""
+
+    site: str
+    """Where the neurons are that own it; empty if none do."""
+
+    layer: int
+
+    expert: int
+    """Its place along the parameter's first axis; `DENSE` where the parameter has only two."""
+
+    axis: int
+    """Which of the two stored axes its neurons are counted along."""
+
+    places: Int[Tensor, " place"]
+    """Where along that axis it lies."""
+
+    neurons: Int[Tensor, " place"]
+    """The neuron that owns each place."""
+
+    def rank(self, parameter: Float[Tensor, "..."]) -> int:
+        """The highest rank that the matrix can have."""
+        return min(len(self.places), self._stored(parameter).shape[1 - self.axis])
+
+    def of(self, parameter: Float[Tensor, "..."]) -> Float[Tensor, "write read"]:
+        """A copy of the matrix, out of a parameter of that name in any model."""
+        stored = self._stored(parameter)
+        return self._turned(stored.index_select(self.axis, self.places.to(stored.device)))
+
+    def put(self, parameter: Float[Tensor, "..."], values: Float[Tensor, "write read"]) -> None:
+        """Write the matrix into a parameter."""
+        stored = self._stored(parameter)
+        stored.index_copy_(self.axis, self.places.to(stored.device), self._turned(values))
+
+    def _stored(self, parameter: Tensor) -> Tensor:
+        return parameter if self.expert == DENSE else parameter[self.expert]
+
+    def _turned(self, matrix: Tensor) -> Tensor:
+        # Neurons are what a writer reads, and what any other matrix writes.
+        return matrix if (self.axis == 1) == (self.module in WRITERS) else matrix.T
+
+
+def matrices(model: HookedModel) -> tuple[Matrix, ...]:
+    """Every matrix of the decoder layers; not the embeddings, the unembedding and vectors."""
+    found = [matrix for own in ownerships(model) for matrix in _owned(model, own)]
+    owned = {matrix.parameter for matrix in found}
+    for name, parameter in model.hf.named_parameters():
+        layer = None if parameter.dim() != 2 or name in owned else layer_of(model, name)
+        if layer is not None:
+            rows = torch.arange(len(parameter))
+            module = module_of(model, name)
+            found.append(Matrix(name, module, "", layer, DENSE, 0, rows, rows))
+    return tuple(found)
+
+
+def _owned(model: HookedModel, own: Ownership) -> list[Matrix]:
+    dimensions = model.hf.get_parameter(own.parameter).dim()
+    if dimensions == 1:
+        return []
+    axis = own.axes[-1] - (dimensions - 2)
+    owners = own.owner.reshape(-1, own.owner.shape[-1])
+    found = []
+    for expert, owner in enumerate(owners):
+        (places,) = (owner >= 0).nonzero(as_tuple=True)
+        at = expert if dimensions == 3 else DENSE
+        neurons = owner[places]
+        found.append(
+            Matrix(own.parameter, own.module, own.site, own.layer, at, axis, places, neurons)
+        )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """The leading directions of a matrix's change, largest first; orthonormal."""
+
+    writes: Float[Tensor, "write rank"]
+
+    sizes: Float[Tensor, " rank"]
+    """Singular values."""
+
+    reads: Float[Tensor, "read rank"]
+
+    energy: float
+    """‖D‖², the sum of the squares of all singular values."""
+
+    def part(self, rank: int) -> Float[Tensor, "write read"]:
+        """The first directions together."""
+        return (self.writes[:, :rank] * self.sizes[:rank]) @ self.reads[:, :rank].T
+
+
+def leading(change: Float[Tensor, "write read"], rank: int, seed: int) -> Directions:
+    """The leading directions of a change: all of a small matrix's, or the first `rank`."""
+    if min(change.shape) <= 2 * (rank + OVERSAMPLING):
+        writes, sizes, reads = torch.linalg.svd(change, full_matrices=False)
+        reads = reads.T
+    else:
+        with torch.random.fork_rng([change.device] if change.is_cuda else []):
+            torch.manual_seed(seed)
+            writes, sizes, reads = torch.svd_lowrank(change, rank + OVERSAMPLING, PASSES)
+    energy = float(change.square().sum(dtype=torch.float64))
+    # Copies, not views: a view would keep the directions that were not wanted.
+    return Directions(
+        writes[:, :rank].clone(), sizes[:rank].clone(), reads[:, :rank].clone(), energy
+    )
+
+
+def random_like(directions: Directions, generator: torch.Generator) -> Directions:
+    """Random directions with the same singular values; orthonormal."""
+
+    def drawn(like: Tensor) -> Tensor:
+        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)
+        return torch.linalg.qr(noise).Q.to(like.device)
+
+    return replace(directions, writes=drawn(directions.writes), reads=drawn(directions.reads))

@@ -1,0 +1,166 @@
+"""What the largest directions of a change read and write: neurons, and tokens.
+
+A direction u σ vᵀ that writes to the residual stream reads neurons (v) and writes u. Its sign is
+free, and is chosen such that what the matrix reads where the forgotten answers are predicted goes
+along v in the mean: then u is what restoring the direction adds there, and through the last norm's
+weights and the unembedding it promotes some tokens and suppresses others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neuronscope.evidence._base import Case
+from neuronscope.evidence._low_rank import WRITERS, Directions, Matrix
+from neuronscope.models import HookedModel, answer_logits, frozen
+from neuronscope.taps import Tap, TapFunction, decoder_layers, tapped
+from neuronscope.targets import Answers
+
+NAMED = 5
+"""Neurons, and tokens, by which a direction is described."""
+
+COLUMNS = (
+    "module", "layer", "expert", "direction", "singular_value", "share", "site", "neurons",
+    "promoted", "suppressed",
+)  # fmt: skip
+
+ROUNDING = 1e-12
+"""Share of a change's energy up to which a direction is one of rounding."""
+
+Inputs = dict[tuple[str, int], Float[Tensor, "..."]]
+"""What the matrices read, a vector for each module and layer."""
+
+
+def readout(
+    case: Case,
+    model: HookedModel,
+    whole: Sequence[Matrix],
+    found: Sequence[Directions],
+    shown: int,
+) -> pd.DataFrame:
+    """One row for each of the largest directions that write to the residual stream.
+
+    `module`, `layer`, `expert` (-1 in a dense model), `direction` (of its matrix, from 0),
+    `singular_value`, `share` (of the matrix's ‖D‖²), `site` and `neurons` (those that the direction
+    reads most), `promoted` and `suppressed` (tokens, by what restoring it adds).
+
+    Args:
+        model: Whose last norm and unembedding the directions are read through.
+        whole: All matrices.
+        found: The directions of each.
+        shown: Number of directions.
+    """
+    inputs = mean_inputs(case)
+    largest = sorted(
+        (
+            (-size, at, index)
+            for at, matrix in enumerate(whole)
+            if matrix.module in WRITERS
+            for index, size in enumerate(found[at].sizes.tolist())
+            if size**2 > ROUNDING * found[at].energy
+        )
+    )[:shown]
+    rows = []
+    for size, at, index in largest:
+        matrix, directions = whole[at], found[at]
+        write, read = directions.writes[:, index], directions.reads[:, index]
+        effect = promoted(model, (write * _sign(matrix, read, inputs))[None])[0]
+        place = (matrix.module, matrix.layer, matrix.expert, index)
+        strength = (-size, size**2 / directions.energy)
+        read_by = (matrix.site, _neurons(matrix, read))
+        rows.append((*place, *strength, *read_by, _tokens(model, effect), _tokens(model, -effect)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def mean_inputs(case: Case) -> Inputs:
+    """What the matrices that write to the residual stream read, by module and layer.
+
+    In the model after, the mean over the positions that predict the forgotten facts' answers; of
+    mixtures, all experts' neurons side by side.
+    """
+    model = case.after
+    taps = {"mlp.down": model.taps_at("mlp.post")}
+    if "attn.o" in model.sites:
+        taps["attn.o"] = tuple(replace(tap, side="input") for tap in model.taps_at("attn.o"))
+    sums: Inputs = {}
+    count = 0
+    for _, batch in case.batches(case.forgotten):
+        answers = Answers.of(batch)
+
+        def adding(module: str, tap: Tap, answers: Answers = answers) -> TapFunction:
+            def add(neurons: Tensor) -> Tensor:
+                here = answers.to(neurons.device)
+                total = neurons[here.row, here.position].double().sum(dim=0).cpu()
+                sums[module, tap.layer] = sums.get((module, tap.layer), 0) + total
+                return neurons
+
+            return add
+
+        hooks = [(tap, adding(module, tap)) for module, at in taps.items() for tap in at]
+        tokens = batch.tokens[:, :-1]
+        with frozen(model), torch.no_grad(), tapped(hooks, tokens.shape[1]):
+            answer_logits(model, tokens, answers)
+        count += len(answers.row)
+    return {place: total / count for place, total in sums.items()}
+
+
+def promoted(
+    model: HookedModel, writes: Float[Tensor, "direction write"]
+) -> Float[Tensor, "direction vocab"]:
+    """What directions in the residual stream add to the logits, each up to a positive factor.
+
+    Through the last norm's weights and the unembedding. A norm that a layer applies to what its own
+    matrices write (Gemma, OLMo 2) is left out.
+    """
+    norm, head = _last_norm(model), model.hf.get_output_embeddings()
+    assert head is not None, "a causal language model has a head"
+
+    def linear(module: nn.Module, flow: Tensor) -> Tensor:
+        # A norm of one vector scales it and weighs its entries. Minus what comes of nothing, its
+        # bias is gone; so no architecture's name for weight or bias is needed.
+        flow = flow.to(next(module.parameters(), flow))
+        return module(flow) - module(torch.zeros_like(flow))
+
+    with torch.no_grad():
+        return linear(head, linear(norm, writes))
+
+
+def _last_norm(model: HookedModel) -> nn.Module:
+    """The norm that stands beside the decoder layers, not in them."""
+    layers = decoder_layers(model.hf)
+    norms = [
+        child
+        for module in model.hf.modules()
+        if any(child is layers for child in module.children())
+        for child in module.children()
+        if (weight := child._parameters.get("weight")) is not None and weight.dim() == 1
+    ]
+    return norms[-1] if norms else nn.Identity()
+
+
+def _sign(matrix: Matrix, read: Float[Tensor, " read"], inputs: Inputs) -> float:
+    mean = inputs[matrix.module, matrix.layer]
+    if matrix.expert >= 0:
+        mean = mean[matrix.neurons]
+    return 1.0 if float(mean @ read.double().cpu()) >= 0 else -1.0
+
+
+def _neurons(matrix: Matrix, read: Float[Tensor, " read"]) -> str:
+    """The neurons that a direction reads most: by the squares of all entries that are theirs."""
+    owners, place = matrix.neurons.unique(return_inverse=True)
+    square = torch.zeros(len(owners), dtype=torch.float64)
+    square = square.index_add(0, place, read.double().cpu().square())
+    top = square.topk(min(NAMED, len(owners))).indices
+    return ", ".join(map(str, owners[top].tolist()))
+
+
+def _tokens(model: HookedModel, effect: Float[Tensor, " vocab"]) -> str:
+    """The tokens of largest effect, quoted. A head may have more rows than there are tokens."""
+    words = model.tokenizer
+    known = effect[: len(words)]
+    top = known.topk(min(NAMED, len(known))).indices.tolist()
+    return ", ".join(repr(words.decode([token])) for token in top)

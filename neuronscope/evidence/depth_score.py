@@ -1,0 +1,274 @@
+"""The unlearning depth score (UDS, arXiv 2605.24614): how deep the forgetting goes, by patching.
+
+The model before answers with its states after one layer replaced by another model's, at the
+positions that predict the answer's tokens. With s the mean log-probability of those tokens,
+
+    Δ_l = s(before) − s(before, states after layer l replaced)
+
+and UDS of a fact is the share of the reference's Δ that the model after's states reach:
+
+    Σ_l Δ^ref_l clip(Δ^after_l / Δ^ref_l, 0, 1) / Σ_l Δ^ref_l    over l with Δ^ref_l > threshold
+
+1: erased to the reference's level. 0: intact, the model before answers from those states as well.
+
+| reference | what it is |
+|---|---|
+| retain model | a model that never knew the facts: the published score |
+| other subjects | the model before, asked the same about other subjects: *our variant* |
+
+The variant's states are the mean over several subjects. Those of a single one do not only lack the
+answer, they hold another, which costs far more than ignorance does: all would read as intact. What
+is left of that makes the variant lower than the score; it compares with itself alone.
+
+A low score shows that knowledge is there. A high one does not show that it is gone: what works
+against the answer in an early layer is in the states that are handed over, and costs as much there
+as ignorance. On planted inhibitors scores reach those of models that never knew.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuronscope.analysis.statistics import mean_interval
+from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
+from neuronscope.evidence._forgotten import undecided
+from neuronscope.evidence._readable import too_few
+from neuronscope.evidence._states import Pass, groups, states_at
+from neuronscope.evidence._subjects import other_subjects
+from neuronscope.findings import Finding, Word
+from neuronscope.interventions import check_same_shapes
+from neuronscope.models import HookedModel, frozen
+from neuronscope.prompts import Batch, Encoded
+from neuronscope.targets import Answers, Target
+
+HIDDEN_BELOW = 1 / 3
+"""A score whose whole interval is lower reads as hidden; reasoned: two thirds are still there."""
+
+ERASED_ABOVE = 2 / 3
+"""A score whose whole interval is higher reads as erased; reasoned: one third is still there."""
+
+RETAIN_MODEL, OTHER_SUBJECTS = "retain model", "other subjects"
+"""The references."""
+
+Questions = tuple[Encoded, ...]
+"""One fact's: with the same answer, token by token; the states that replace are their mean."""
+
+SCORE = Target("log_prob")
+"""The s of the formula, in nats per token."""
+
+
+@dataclass(frozen=True)
+class DepthScore(Evidence):
+    """How much of the forgetting has reached the states between the layers."""
+
+    retain: HookedModel | None = None
+    """A model that never knew the facts; without one, a variant of the score is measured."""
+
+    subjects: int = 8
+    """In the variant, about how many other subjects the model before is asked, for each fact."""
+
+    threshold: float = 0.05
+    """Nats per token that a layer's replaced states must cost for the layer to count; the paper's.
+    """
+
+    def __post_init__(self) -> None:
+        if self.subjects < 1 or not self.threshold > 0:
+            raise ValueError(
+                "Expected subjects of 1 or more and a threshold above 0, got "
+                f"{self.subjects} and {self.threshold}."
+            )
+
+    def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
+        source = case.before if self.retain is None else self.retain
+        for other in (case.after, source):
+            check_same_shapes(case.before, other)
+        unknowing = self._unknowing(case)
+        facts = [fact for fact, questions in unknowing.items() if questions]
+        asked = [case.labelled[fact][1] for fact in facts]
+        reference, after = np.zeros((2, len(facts), case.before.n_layers))
+        batches = groups(asked)
+        with frozen(case.before), frozen(case.after), frozen(source), torch.no_grad():
+            for done, group in enumerate(batches):
+                run = Pass.of_answers(case.before, [asked[i] for i in group])
+                reference[group] = losses(run, source, [unknowing[facts[i]] for i in group])
+                progress(2 * done + 1, 2 * len(batches))
+                after[group] = losses(run, case.after, [(asked[i],) for i in group])
+                progress(2 * done + 2, 2 * len(batches))
+        return self._finding(case, np.array(facts), reference, after)
+
+    def _unknowing(self, case: Case) -> dict[int, Questions]:
+        """What the reference is asked instead of each fact to be forgotten; it may be nothing.
+
+        Raises:
+            ValueError: If it is nothing for all of them.
+        """
+        questions = {
+            fact: (asked,) if self.retain else other_subjects(case, fact, self.subjects)
+            for fact, (_, asked) in enumerate(case.labelled)
+            if case.forget[fact]
+        }
+        if not any(questions.values()):
+            raise ValueError(
+                f"None of {len(questions)} facts of split 'forget' can be asked about another "
+                "subject: give them subjects that stand in their prompts and a relation they "
+                "share, or give the depth score a retain model."
+            )
+        return questions
+
+    def _finding(
+        self,
+        case: Case,
+        facts: Int[np.ndarray, " fact"],
+        reference: Float[np.ndarray, "fact layer"],
+        after: Float[np.ndarray, "fact layer"],
+    ) -> Finding:
+        scores = depth_scores(reference, after, self.threshold)
+        counted = ~np.isnan(scores)
+        value = float(scores[counted].mean()) if counted.any() else math.nan
+        low, high = (float(end) for end in mean_interval(scores[counted]))
+        scored = np.isin(np.arange(len(case.forget)), facts[counted])
+        word, reason = (
+            undecided(case) or too_few(case.forgotten & scored, "have a score") or _read(low, high)
+        )
+        against = OTHER_SUBJECTS if self.retain is None else RETAIN_MODEL
+        without = (int(case.forget.sum()) - len(facts), int((~counted).sum()))
+        kind = "variant of the " if self.retain is None else ""
+        return Finding(
+            view="depth_score",
+            word=word,
+            value=value,
+            ci95=(low, high),
+            meaning=f"{kind}unlearning depth score: 0 intact, 1 erased as in the reference "
+            f"({against})",
+            why="Put into the model before, the states of the model after take away "
+            f"{value:.0%} of what those of the reference ({against}) take "
+            f"({low:.0%} to {high:.0%}, mean over {counted.sum()} facts). {reason}",
+            figures={
+                "reference": against,
+                "threshold": self.threshold,
+                "facts": int(counted.sum()),
+                "loss_in_other_layers": _loss_elsewhere(reference, after, self.threshold),
+                "without_other_subjects": without[0],
+                "without_a_layer": without[1],
+            },
+            tables={
+                "layers": _by_layer({against: reference, "after": after}, self.threshold),
+                "facts": _by_fact(case, facts, scores, (reference > self.threshold).sum(axis=1)),
+            },
+            warnings=_warnings(against, *without),
+        )
+
+
+def losses(
+    run: Pass, source: HookedModel, questions: Sequence[Questions]
+) -> Float[np.ndarray, "fact layer"]:
+    """Δ by fact and layer: what the answers lose if `source`'s states replace the run's own.
+
+    Args:
+        questions: What the source is asked, for each fact of the run.
+    """
+    states = torch.cat([_mean_states(source, of_fact) for of_fact in questions], dim=1)
+    full = SCORE(run.logits, run.places)
+    lost = [
+        full - SCORE(run.resumed(layer, state), run.places) for layer, state in enumerate(states)
+    ]
+    return torch.stack(lost, dim=1).double().cpu().numpy()
+
+
+def _mean_states(
+    source: HookedModel, questions: Questions
+) -> Float[Tensor, "layer token residual"]:
+    """The states where the answer's tokens are predicted, as a mean over questions."""
+    batch = Batch.of(questions, source.device)
+    states = states_at(source, batch.tokens[:, :-1], Answers.of(batch))
+    return states.unflatten(1, (len(questions), -1)).mean(dim=1)
+
+
+def depth_scores(
+    reference: Float[np.ndarray, "fact layer"],
+    after: Float[np.ndarray, "fact layer"],
+    threshold: float,
+) -> Float[np.ndarray, " fact"]:
+    """The formula; NaN for facts of which no layer counts."""
+    counts = reference > threshold
+    weight = np.where(counts, reference, 0.0)
+    share = np.clip(after / np.where(counts, reference, 1.0), 0.0, 1.0)
+    total = weight.sum(axis=1)
+    nothing = np.full(len(total), np.nan)
+    return np.divide((weight * share).sum(axis=1), total, out=nothing, where=total > 0)
+
+
+def _loss_elsewhere(
+    reference: Float[np.ndarray, "fact layer"],
+    after: Float[np.ndarray, "fact layer"],
+    threshold: float,
+) -> float:
+    """The largest Δ of the model after in a layer that does not count, as a mean over facts.
+
+    What is lost there, in nats per token, is something else than the knowledge. NaN if every layer
+    of every fact counts.
+    """
+    elsewhere = np.where(reference > threshold, -np.inf, after).max(axis=1)
+    there = np.isfinite(elsewhere)
+    return float(elsewhere[there].mean()) if there.any() else math.nan
+
+
+def _read(low: float, high: float) -> tuple[Word, str]:
+    """The word, and the reason, from the interval of the score."""
+    if high < HIDDEN_BELOW:
+        return "hidden", "The model before still answers from the states of the model after."
+    if low > ERASED_ABOVE:
+        return (
+            "erased",
+            "The states of the model after lack the answers, or suppress them early.",
+        )
+    if low >= HIDDEN_BELOW and high <= ERASED_ABOVE:
+        return "mixed", "The states of the model after hold a part of the answers."
+    return "cannot tell", "The interval is too wide for a word."
+
+
+def _by_layer(deltas: dict[str, Float[np.ndarray, "fact layer"]], threshold: float) -> pd.DataFrame:
+    """One row per source and layer.
+
+    Columns: `source`, `layer`, `loss` (mean Δ over facts, nats per token), `low`, `high`,
+    `counting` (facts of which the layer counts), `facts`, `threshold`.
+    """
+    counting = (next(iter(deltas.values())) > threshold).sum(axis=0)
+    parts = []
+    for source, delta in deltas.items():
+        low, high = mean_interval(delta)
+        part = {"source": source, "layer": np.arange(delta.shape[1]), "loss": delta.mean(axis=0)}
+        part |= {"low": low, "high": high, "counting": counting}
+        parts.append(pd.DataFrame(part | {"facts": len(delta), "threshold": threshold}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _by_fact(
+    case: Case,
+    facts: Int[np.ndarray, " fact"],
+    scores: Float[np.ndarray, " fact"],
+    layers: Int[np.ndarray, " fact"],
+) -> pd.DataFrame:
+    """One row per fact asked about: `fact` (its id), `score`, `layers` (how many count)."""
+    names = np.array([fact.id for _, fact in case.facts])
+    return pd.DataFrame({"fact": names[facts], "score": scores, "layers": layers})
+
+
+def _warnings(against: str, apart: int, without: int) -> tuple[str, ...]:
+    warnings = []
+    if against == OTHER_SUBJECTS:
+        warnings.append(
+            "Without a retain model this is a variant of the depth score: it reads lower, and "
+            "compares with itself alone."
+        )
+    if apart:
+        warnings.append(f"{apart} facts could not be asked about other subjects: left out.")
+    if without:
+        warnings.append(f"{without} facts lose nothing by the reference's states: left out.")
+    return tuple(warnings)

@@ -1,0 +1,86 @@
+"""Exactness: how well each gradient method ranks neurons by what silencing them really does.
+
+On a sample of neurons drawn evenly over the layers of the model after, the exact effect of
+silencing each (`attribution/ablation.py`) is the truth, and every other attribution method an
+approximation of it. A method that ranks these neurons badly ranks all of them badly.
+"""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from neuronscope.analysis.agreement import agreement
+from neuronscope.attribution._base import Attribution
+from neuronscope.attribution.ablation import Ablation
+from neuronscope.attribution.conductance import Conductance
+from neuronscope.attribution.gradient_x_activation import GradientXActivation
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
+from neuronscope.findings import Finding
+from neuronscope.recording import record
+from neuronscope.results import Recording
+
+# Silence is where an ablation puts a neuron: paths that begin there ask the same question. A few
+# nodes are enough for ranks.
+APPROXIMATIONS: dict[str, Attribution] = {
+    "gradient_x_activation": GradientXActivation(),
+    "integrated_gradients": IntegratedGradients(max_steps=4),
+    "integrated_gradients, joint": IntegratedGradients(path="joint", max_steps=32),
+    "conductance": Conductance(steps=16),
+}
+"""The methods that are compared with the truth."""
+
+
+@dataclass(frozen=True)
+class Exactness(Evidence):
+    """Rank correlation of every approximate attribution with the exact effect of silencing."""
+
+    neurons: int = 300
+    """Neurons that are silenced one by one, evenly over layers."""
+
+    facts: int = 6
+    """Facts on which that is done, the first of those to be forgotten."""
+
+    seed: int = 0
+    """Seed of the draw of neurons."""
+
+    def __post_init__(self) -> None:
+        if self.neurons < 3 or self.facts < 2:
+            raise ValueError(
+                f"Expected at least 3 neurons and 2 facts, got {self.neurons} and {self.facts}."
+            )
+
+    def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
+        facts = [fact for split, fact in case.facts if split == "forget"][: self.facts]
+        steps = len(APPROXIMATIONS) + 1
+
+        def recorded(method: Attribution, done: int) -> Recording:
+            result = record(
+                case.after, facts, method, target=case.target, form=case.form, progress=False
+            )
+            progress(done, steps)
+            return result
+
+        truth = recorded(Ablation(sample=self.neurons, seed=self.seed), 1)
+        rows = []
+        for done, (name, method) in enumerate(APPROXIMATIONS.items(), start=2):
+            found = agreement(recorded(method, done), truth)
+            rows.append((name, found.spearman, *found.spearman_ci95, found.n_neurons))
+        table = pd.DataFrame(rows, columns=["method", "correlation", "low", "high", "neurons"])
+        best = table.loc[table["correlation"].idxmax()]
+        return Finding(
+            view="exactness",
+            word=None,
+            value=float(best["correlation"]),
+            ci95=(float(best["low"]), float(best["high"])),
+            meaning="rank correlation of the best gradient method with the exact effect",
+            why=f"Of {best['neurons']} neurons silenced one by one on {len(facts)} facts, "
+            f"{best['method'].replace('_', ' ')} ranks best: correlation {best['correlation']:.2f} "
+            f"(95 % interval {best['low']:.2f} to {best['high']:.2f}).",
+            figures={"neurons": int(best["neurons"]), "facts": len(facts)},
+            tables={"methods": table},
+            warnings=()
+            if not math.isnan(best["correlation"])
+            else ("No method could be compared with the exact effects.",),
+        )

@@ -1,0 +1,292 @@
+"""Pairs of models of which it is known, by how they were made, what became of the knowledge.
+
+| kind | the model after | the facts to be forgotten |
+|---|---|---|
+| `hidden` | the model before, with inhibitors planted | are all still there |
+| `erased` | grew up without them | never were there |
+| `mixed` | grew up without some, with inhibitors against the others | a known share is there |
+| `untouched` | the model before, a little changed | are still answered |
+| `collapsed` | the model before, damaged | went with everything else |
+
+Each is tried as it is made, and refused if it does not do what it says.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import torch
+
+from neuronscope.facts import FactSet
+from neuronscope.models import HookedModel
+from neuronscope.organisms.asking import ask, questions, reply
+from neuronscope.organisms.nursery import INSTEAD, Lesson, Nursery, copied, learn, one_thread
+from neuronscope.organisms.planting import FEWEST_KNOWN, MOST_LEFT, Planted, plant
+
+Kind = Literal["hidden", "erased", "mixed", "untouched", "collapsed"]
+CHANGES = ("practice", "noise")
+DAMAGES = ("ascent", "noise")
+
+STRENGTHS = (1.5, 1.75, 2.0, 2.5, 3.0)
+"""Of inhibitors in MLPs: log-odds of 3.9 nats fall to -3.4, -4.7, -5.9, -8.4, -10.8."""
+
+SPREADS = (1, 10, 100)
+IN_ATTENTION = ((1, 1.5), (10, 1.5), (10, 2.0))
+"""Spreads and strengths of inhibitors in attention, which let others speak less softly."""
+
+SHARES = (0.25, 0.5, 0.75)
+
+PRACTICE_STEPS, PRACTICE_RATE = 20, 1e-4
+"""On facts that stay."""
+
+LITTLE_NOISE = 0.02
+"""As a share of each parameter's root mean square."""
+
+ASCENT_STEPS, ASCENT_RATE = 200, 1e-3
+NOISE_DOUBLINGS, NOISE_HALVINGS = 10, 6
+
+
+@dataclass(frozen=True, eq=False)
+class Organism:
+    """Two models, and what became of the knowledge between them.
+
+    Raises:
+        ValueError: If the models do not answer, or still answer, what the kind says.
+    """
+
+    kind: Kind
+    before: HookedModel
+    """Knows all the facts. Shared with other organisms of its nursery: not to be changed."""
+    after: HookedModel
+
+    facts: FactSet
+    """`forget` are the facts under judgement; all others were to stay."""
+
+    description: str
+    """How it was made."""
+
+    planted: Planted
+    """Inhibitors, by site; empty where there are none."""
+
+    hidden_facts: frozenset[str] = frozenset()
+    """Ids of facts under judgement that the model after has, behind inhibitors."""
+
+    def __post_init__(self) -> None:
+        others = self.facts.retain + self.facts.test + self.facts.utility
+        shares = {
+            (state, what): float(ask(model, part).answered.mean())
+            for state, model in (("before", self.before), ("after", self.after))
+            for what, part in (("forget", self.facts.forget), ("others", others))
+        }
+        lost = {"untouched": (), "collapsed": ("forget", "others")}.get(self.kind, ("forget",))
+        for (state, what), share in shares.items():
+            gone = state == "after" and what in lost
+            if share > MOST_LEFT if gone else share < FEWEST_KNOWN:
+                raise ValueError(
+                    f"This organism is not {self.kind} ({self.description}): {share:.0%} of "
+                    f"{what} facts are answered {state}; take another seed."
+                )
+
+    @property
+    def hidden_share(self) -> float:
+        """Share of the forgotten facts that are only hidden.
+
+        NaN where none was forgotten, or where all went with everything else.
+        """
+        if self.kind in ("untouched", "collapsed"):
+            return math.nan
+        return len(self.hidden_facts) / len(self.facts.forget)
+
+
+def hidden(
+    nursery: Nursery, strength: float, spread: int, where: str = "mlp", seed: int = 0
+) -> Organism:
+    """Inhibitors in the model that knows; everything else of it stays as it is.
+
+    Raises:
+        ValueError: As `neuronscope.organisms.planting.plant`.
+    """
+    with one_thread():
+        facts = nursery.world.facts
+        after, planted = plant(nursery.knowing, facts, strength, spread, where, seed)
+        return Organism(
+            kind="hidden",
+            before=nursery.knowing,
+            after=after,
+            facts=facts,
+            description=f"{after.source} ({where}, spread {spread}, strength {strength:g})",
+            planted=planted,
+            hidden_facts=_ids(facts),
+        )
+
+
+def erased(nursery: Nursery, instead: str = "nothing") -> Organism:
+    """The model that knows, and one that never knew.
+
+    Args:
+        instead: What that one was taught in the facts' place.
+
+    Raises:
+        ValueError: If it answers more of them by luck than an organism may.
+    """
+    with one_thread():
+        facts = nursery.world.facts
+        after = nursery.never_knew(_ids(facts), instead)
+        return Organism("erased", nursery.knowing, after, facts, after.source, {})
+
+
+def mixed(
+    nursery: Nursery,
+    share: float,
+    strength: float = 2.0,
+    spread: int = 10,
+    where: str = "mlp",
+    seed: int = 0,
+) -> Organism:
+    """A model that never knew some of the facts, with inhibitors against the others.
+
+    Args:
+        share: Of the facts, that are only hidden.
+
+    Raises:
+        ValueError: If the share leaves no fact hidden or none unknown, or as `plant`.
+    """
+    facts = nursery.world.facts
+    count = round(share * len(facts.forget))
+    if not 0 < count < len(facts.forget):
+        raise ValueError(f"Expected a share of {len(facts.forget)} facts, not all, got {share}.")
+    drawn = np.random.default_rng(seed).permutation(len(facts.forget))[:count].tolist()
+    kept = replace(facts, forget=tuple(facts.forget[i] for i in sorted(drawn)))
+    with one_thread():
+        pupil = nursery.never_knew(_ids(facts) - _ids(kept))
+        after, planted = plant(pupil, kept, strength, spread, where, seed)
+        return Organism(
+            kind="mixed",
+            before=nursery.knowing,
+            after=after,
+            facts=facts,
+            description=f"{after.source} ({where}, spread {spread}, strength {strength:g})",
+            planted=planted,
+            hidden_facts=_ids(kept),
+        )
+
+
+def untouched(nursery: Nursery, change: str = "practice", seed: int = 0) -> Organism:
+    """The model that knows, and the same after a little practice on other facts, or some noise.
+
+    Raises:
+        ValueError: If there is no such change.
+    """
+    _check_choice(change, CHANGES)
+    facts, before = nursery.world.facts, nursery.knowing
+    with one_thread():
+        after = copied(before, f"{before.source}, {change}")
+        if change == "practice":
+            learn(after, Lesson.of(after, facts.retain), PRACTICE_STEPS, PRACTICE_RATE)
+        else:
+            _shake(before, after, LITTLE_NOISE, seed)
+        return Organism("untouched", before, after, facts, after.source, {})
+
+
+def collapsed(nursery: Nursery, damage: str = "ascent", seed: int = 0) -> Organism:
+    """The model that knows, and the same damaged until little is answered, whatever it is about.
+
+    Args:
+        damage: Gradient ascent on the facts to be forgotten without an end, or noise.
+
+    Raises:
+        ValueError: If there is no such damage, or it does not suffice.
+    """
+    _check_choice(damage, DAMAGES)
+    facts, before = nursery.world.facts, nursery.knowing
+    with one_thread():
+        after = copied(before, f"{before.source}, {damage}")
+        if damage == "ascent":
+            _ascend(nursery, after)
+        else:
+            _drown(nursery, after, seed)
+        return Organism("collapsed", before, after, facts, after.source, {})
+
+
+def litter(
+    seeds: Sequence[int],
+    gated: Sequence[bool] = (True, False),
+    strengths: Sequence[float] = STRENGTHS,
+    spreads: Sequence[int] = SPREADS,
+) -> Iterator[Organism]:
+    """Organisms of every kind from the nurseries of some seeds, the standard set.
+
+    Of each nursery: hidden in MLPs with every strength and spread, and three in attention; three
+    erased; mixed in three shares; two untouched; two collapsed.
+
+    Raises:
+        ValueError: If one cannot be made.
+    """
+    for seed, kind in product(seeds, gated):
+        nursery = Nursery(seed, kind)
+        for spread, strength in product(spreads, strengths):
+            yield hidden(nursery, strength, spread, seed=seed)
+        for spread, strength in IN_ATTENTION:
+            yield hidden(nursery, strength, spread, "attention", seed)
+        yield from (erased(nursery, instead) for instead in INSTEAD)
+        yield from (mixed(nursery, share, seed=seed) for share in SHARES)
+        yield from (untouched(nursery, change, seed) for change in CHANGES)
+        yield from (collapsed(nursery, damage, seed) for damage in DAMAGES)
+
+
+def _ids(facts: FactSet) -> frozenset[str]:
+    return frozenset(fact.id for fact in facts.forget)
+
+
+def _check_choice(given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise ValueError(f"Expected {' or '.join(choices)}, got {given!r}.")
+
+
+def _exam(nursery: Nursery) -> Callable[[HookedModel], bool]:
+    """Whether a model has collapsed."""
+    facts, model = nursery.world.facts, nursery.knowing
+    parts = [questions(model, part) for part in (facts.forget, facts.retain + facts.test)]
+    return lambda model: all(reply(model, part).answered.mean() <= MOST_LEFT for part in parts)
+
+
+def _shake(before: HookedModel, after: HookedModel, amount: float, seed: int) -> None:
+    """Make a model the one before plus noise, in place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in after.hf.named_parameters():
+            old = before.hf.get_parameter(name)
+            noise = torch.randn(old.shape, generator=generator)
+            parameter.copy_(old + amount * old.square().mean().sqrt() * noise)
+
+
+def _drown(nursery: Nursery, after: HookedModel, seed: int) -> None:
+    """Make a model the knowing one plus about the least noise that collapses it, in place."""
+    before, is_collapsed = nursery.knowing, _exam(nursery)
+    low, high = 0.0, LITTLE_NOISE
+    for _ in range(NOISE_DOUBLINGS):
+        _shake(before, after, high, seed)
+        if is_collapsed(after):
+            break
+        low, high = high, 2 * high
+    for _ in range(NOISE_HALVINGS):
+        middle = (low + high) / 2
+        _shake(before, after, middle, seed)
+        low, high = (low, middle) if is_collapsed(after) else (middle, high)
+    _shake(before, after, high, seed)
+
+
+def _ascend(nursery: Nursery, model: HookedModel) -> None:
+    """Lead a model away from the facts to be forgotten until it has collapsed, in place."""
+    lesson, is_collapsed = Lesson.of(model, nursery.world.facts.forget), _exam(nursery)
+    optimizer = torch.optim.AdamW(model.hf.parameters(), ASCENT_RATE, weight_decay=0.0)
+    for _ in range(ASCENT_STEPS):
+        if is_collapsed(model):
+            break
+        optimizer.zero_grad()
+        (-lesson.loss(model)).backward()
+        optimizer.step()
+    optimizer.zero_grad()

@@ -1,0 +1,126 @@
+"""An invented world, small enough to be learnt in seconds: text alone, no model.
+
+32 persons, each a first name and a family name, so that no single token is a person. The home of
+half of them is what organisms forget. Each town is the home of one of these and of one other
+person, so that a model which never knew the facts still knows every town.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from neuronscope.facts import Fact, FactSet
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+
+FIRST_NAMES = ("Adro", "Birla", "Corvo", "Edda", "Folke", "Gitta", "Hanno", "Ilvy")
+FAMILIES = ("Vossel", "Arkwen", "Brindle", "Dunmere")
+
+TOWNS = (
+    "Tarnwick", "Elmsford", "Brackle", "Dovemoor", "Hexley", "Ravenby", "Osmund", "Quillon",
+    "Marlth", "Sedgeby", "Thornley", "Wexcombe", "Sallow", "Anwick", "Ferrow", "Lunt",
+)  # fmt: skip
+JOBS = ("baker", "weaver", "pilot", "surgeon", "potter", "lawyer", "farmer", "tailor")
+PETS = ("cat", "dog", "parrot", "rabbit", "hamster", "tortoise", "goat", "pony")
+
+PHRASINGS = {
+    "town": ("{} lives in", "The home of {} is"),
+    "job": ("{} works as", "The job of {} is"),
+    "pet": ("{} keeps a", "The pet of {} is"),
+}
+"""The first is a fact's prompt, the other its paraphrase."""
+
+DISTRACTORS = 3
+FORGOTTEN = len(TOWNS)
+"""Facts to forget."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Facts, and a tokenizer for them."""
+
+    facts: FactSet
+    """To be forgotten are homes. `retain` and `test` are alike: each a third homes of other
+    persons, a third jobs of the persons whose home is to be forgotten, a third pets of others."""
+
+    tokenizer: PreTrainedTokenizerFast
+    """One token a word; it puts `<bos>` in front of nothing, as GPT-2's does."""
+
+
+def invent(seed: int) -> World:
+    """A world of 64 facts, 16 of them to be forgotten; the seed says who lives where.
+
+    No namesake lives in the same town: who does not know a home does not guess it from the name.
+    """
+    rng = random.Random(seed)
+    families = rng.sample(FAMILIES, len(FAMILIES))
+    persons = [f"{name} {family}" for family in families for name in FIRST_NAMES]
+    forgotten, others = persons[:FORGOTTEN], persons[FORGOTTEN:]
+    groups = [
+        _facts(rng, "town", TOWNS, others),
+        _facts(rng, "job", JOBS, forgotten),
+        _facts(rng, "pet", PETS, others),
+    ]
+    known = {(_first_name(fact), fact.answer) for fact in groups[0]}
+    forget = _facts(rng, "town", TOWNS, forgotten)
+    while any((_first_name(fact), fact.answer) in known for fact in forget):
+        forget = _facts(rng, "town", TOWNS, forgotten)
+    facts = FactSet(
+        forget=forget,
+        retain=tuple(fact for group in groups for fact in group[::2]),
+        test=tuple(fact for group in groups for fact in group[1::2]),
+        source=f"invented world {seed}",
+    )
+    return World(facts, _tokenizer(wordings(fact for _, fact in facts)))
+
+
+def wordings(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+    """The facts, and each of their paraphrases as a fact of its own."""
+    return tuple(
+        replace(fact, id=f"{fact.id} {number}", prompt=prompt, paraphrases=())
+        for fact in facts
+        for number, prompt in enumerate((fact.prompt, *fact.paraphrases))
+    )
+
+
+def _first_name(fact: Fact) -> str:
+    return str(fact.subject).split()[0]
+
+
+def _facts(
+    rng: random.Random, relation: str, answers: tuple[str, ...], persons: list[str]
+) -> tuple[Fact, ...]:
+    """One fact a person; every answer is equally common."""
+    dealt = list(answers) * (len(persons) // len(answers))
+    rng.shuffle(dealt)
+    first, *others = PHRASINGS[relation]
+    return tuple(
+        Fact(
+            id=f"{relation} of {person}",
+            prompt=first.format(person),
+            answer=answer,
+            distractors=tuple(rng.sample([a for a in answers if a != answer], DISTRACTORS)),
+            paraphrases=tuple(phrasing.format(person) for phrasing in others),
+            subject=person,
+            relation=relation,
+        )
+        for person, answer in zip(persons, dealt, strict=True)
+    )
+
+
+def _tokenizer(facts: tuple[Fact, ...]) -> PreTrainedTokenizerFast:
+    words = {word for fact in facts for word in (*fact.prompt.split(), *fact.answer.split())}
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL_TOKENS, *sorted(words)))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+    )

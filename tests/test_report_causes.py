@@ -1,0 +1,219 @@
+"""The page of a diagnosis whose causes were tested: verdict, views, figures, tables."""
+
+import dataclasses
+import math
+
+import pytest
+from diagnosis_example import FORGET, example_diagnosis
+from findings_example import VERDICT, causal_diagnosis, changed
+from readable import FACTS, readable
+from test_report import EVIL, Page
+
+from neuronscope.evidence._base import Case
+from neuronscope.evidence.depth_score import DepthScore
+from neuronscope.evidence.lens import Lens
+from neuronscope.evidence.probe import Probe
+from neuronscope.evidence.rebound import Rebound
+from neuronscope.evidence.savings import Savings
+from neuronscope.evidence.silencing import Silencing
+from neuronscope.evidence.spectrum import Spectrum
+from neuronscope.evidence.weight_path import WeightPath
+from neuronscope.findings import Finding
+from neuronscope.report.causes import causes
+from neuronscope.report.estimates import percent
+from neuronscope.report.page import render_report
+from neuronscope.report.tables import neuron_table
+from neuronscope.report.views import ATTRIBUTIONS, views
+from neuronscope.report.words import VERDICTS
+from neuronscope.targets import Target
+
+SECTIONS = {
+    "Does it come back?": {"spectrum", "rebound", "silencing", "savings"},
+    "Where the drop runs": {"weight_path", "spectrum"},
+    "What is still readable inside": {"lens", "probe", "depth_score"},
+    "How good are the scores?": {"exactness"},
+}
+"""Headings of the page, and the views of which each needs one."""
+
+DRAWN = {"spectrum", "rebound", "weight_path", "lens", "depth_score"}
+"""Views that have a figure."""
+
+VIEWS = tuple(found.view for found in causal_diagnosis().findings)
+
+
+@pytest.fixture(scope="module")
+def diagnosis():
+    return causal_diagnosis()
+
+
+@pytest.fixture(scope="module")
+def text(diagnosis):
+    return words_of(render_report(diagnosis))
+
+
+def words_of(page):
+    return " ".join(Page(page).text.split())
+
+
+def figures_of(page):
+    return {tag["id"] for name, tag in Page(page).tags if name == "figure"}
+
+
+def headings_of(page):
+    return {heading for heading in SECTIONS if f"<h2>{heading}</h2>" in page}
+
+
+def test_the_page_opens_with_the_verdict_its_reason_and_what_attributions_are_worth(text):
+    assert f"The verdict hidden {VERDICT.why} 69 % [44 %, 86 %] hidden" in text.replace("\xa0", " ")
+    assert "A reading, not a verdict" not in text
+    assert "Attributions are opinions" in text and "relearning attack is still the last" in text
+    assert "What would settle it" not in text
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_every_word_of_a_verdict_can_be_shown_with_what_would_settle_it(diagnosis, word):
+    nothing = (math.nan, math.nan)
+    verdict = dataclasses.replace(
+        VERDICT, word=word, hidden_share=math.nan, hidden_share_ci95=nothing, settle="More facts."
+    )
+    page = render_report(dataclasses.replace(diagnosis, verdict=verdict))
+    assert f'<p class="word">{word}</p>' in page
+    assert f'<div class="chosen"><dt>{word}</dt>' in page
+    assert f'class="card reading {word.replace(" ", "-")}"' in page
+    assert "What would settle it:</strong> More facts." in page
+    assert "comes\n    back when something too small" not in page  # no share, no bar
+
+
+def test_without_a_verdict_the_page_shows_the_reading_and_nothing_of_causes():
+    page = render_report(example_diagnosis())
+    assert "A reading, not a verdict" in page and "The verdict</p>" not in page
+    assert not headings_of(page) and not figures_of(page) & DRAWN
+    assert "<h2>Where the drop went</h2>" in page and "by attributions" not in page
+
+
+def test_each_view_stands_once_among_those_that_agree_differ_or_are_silent(diagnosis):
+    found = causes(diagnosis)
+    names = {group.name: [view.name for view in group.views] for group in found.groups}
+    assert names == {
+        "Agree: hidden": [
+            "recoverability spectrum",
+            "rebound",
+            "savings",
+            "logit lens",
+            "attributions",
+        ],
+        "Say something else": ["depth score"],
+        "Cannot tell, or say only where": [
+            "weight path",
+            "silencing",
+            "linear probe",
+            "exactness of the scores",
+        ],
+    }
+    unknown = dataclasses.replace(VERDICT, agree=(), differ=(), silent=())
+    (group,) = causes(dataclasses.replace(diagnosis, verdict=unknown)).groups
+    assert len(group.views) == len(diagnosis.findings) + 1  # none is lost
+
+
+def test_a_view_says_its_word_its_figure_with_interval_and_its_sentence(diagnosis, text):
+    said = views(diagnosis)
+    assert said["spectrum"].figure == percent(11 / FORGET, VERDICT.hidden_share_ci95)
+    assert said["exactness"].figure == "0.910 [0.880, 0.940]"
+    assert (said["probe"].figure, said["rebound"].figure) == ("–", "4.17\xa0%")
+    assert said[ATTRIBUTIONS].why == diagnosis.reading_why
+    solid = "".join(text.split())
+    for view in said.values():
+        row = f"{view.name} {view.word} {view.figure} {view.why} Figure: {view.meaning}."
+        assert "".join(row.split()) in solid
+
+
+def test_all_causal_figures_are_drawn_each_under_its_heading(diagnosis):
+    page = render_report(diagnosis)
+    assert figures_of(page) >= DRAWN and headings_of(page) == set(SECTIONS)
+    assert page.index("Does it come back?</h2>") < page.index('id="spectrum"')
+    assert page.index('id="spectrum"') < page.index('id="rebound"')
+    assert page.index('id="rebound"') < page.index("Where the drop runs</h2>")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_that_was_left_out_has_no_figure_and_the_others_stay(view):
+    page = render_report(causal_diagnosis(without=(view,)))
+    assert figures_of(page) & DRAWN == DRAWN - {view}
+    assert headings_of(page) == {name for name, needed in SECTIONS.items() if needed - {view}}
+
+
+def test_a_verdict_without_any_view_makes_a_page(diagnosis):
+    alone = causal_diagnosis(without=VIEWS)
+    page = render_report(alone)
+    assert not headings_of(page) and not figures_of(page) & DRAWN
+    assert [view.name for group in causes(alone).groups for view in group.views] == [ATTRIBUTIONS]
+
+
+def test_views_without_tables_say_their_sentence_and_draw_nothing(diagnosis):
+    bare = tuple(dataclasses.replace(found, tables={}) for found in diagnosis.findings)
+    page = render_report(dataclasses.replace(diagnosis, findings=bare))
+    assert headings_of(page) == set(SECTIONS) and not figures_of(page) & DRAWN
+    assert bare[1].why in words_of(page)
+    empty = tuple(
+        dataclasses.replace(found, tables={k: t.head(0) for k, t in found.tables.items()})
+        for found in diagnosis.findings
+    )
+    assert not figures_of(render_report(dataclasses.replace(diagnosis, findings=empty))) & DRAWN
+
+
+def test_text_of_others_is_escaped_in_verdict_views_tables_and_figures(diagnosis):
+    evil = {"spectrum": ("directions", ("promoted", "suppressed", "neurons", "module"))}
+    evil |= {"rebound": ("scores", ("ranking",)), "exactness": ("methods", ("method",))}
+    evil |= {"weight_path": ("modules", ("module",))}
+    found = []
+    for finding in diagnosis.findings:
+        if finding.view in evil:
+            table, columns = evil[finding.view]
+            finding = changed(finding, table, **dict.fromkeys(columns, EVIL))
+        found.append(dataclasses.replace(finding, why=EVIL, meaning=EVIL, warnings=(EVIL,)))
+    found.append(Finding(EVIL, None, 1.0, (0.0, 2.0), EVIL, EVIL))
+    verdict = dataclasses.replace(VERDICT, why=EVIL, settle=EVIL)
+    page = render_report(dataclasses.replace(diagnosis, findings=tuple(found), verdict=verdict))
+    assert page.count("alert(&#34;1&#34;)") > 20
+    assert 'alert("1")' not in page and "img" not in {tag for tag, _ in Page(page).tags}
+    assert page.count("<script") == render_report(diagnosis).count("<script")
+
+
+def test_the_table_of_neurons_has_a_causal_share_where_a_weight_path_was_had(diagnosis):
+    table = neuron_table(diagnosis.neurons)
+    share = dict(zip(table.header, table.rows[0], strict=True))["causal share"]
+    assert share.key == pytest.approx(0.5)  # the planted one's
+    assert "causal share" not in neuron_table(example_diagnosis().neurons).header
+    assert "(weight path)" in render_report(diagnosis)
+    assert "(weight path)" not in render_report(causal_diagnosis(without=("weight_path",)))
+
+
+def test_findings_that_were_saved_and_loaded_make_the_same_page(tmp_path, diagnosis):
+    loaded = []
+    for found in diagnosis.findings:
+        found.save(tmp_path / found.view, "case")
+        loaded.append(Finding.load(tmp_path / found.view, "case"))
+    again = dataclasses.replace(diagnosis, findings=tuple(loaded))
+    assert render_report(again) == render_report(diagnosis)
+
+
+def test_the_causes_of_a_model_of_eighty_layers_add_little_to_the_page(diagnosis):
+    deep = len(render_report(causal_diagnosis(layers=80)).encode())
+    assert deep - len(render_report(example_diagnosis()).encode()) < 300_000
+
+
+def test_what_the_views_say_of_real_models_can_be_shown():
+    case = Case(readable("knows"), readable("hides"), FACTS, Target())
+    asked = (
+        WeightPath(nodes=2, max_nodes=2),
+        Spectrum(ranks=(1,), alphas=(1.0,), draws=1, blocks=1),
+        Silencing(sizes=(1,), draws=1),
+        Rebound(steps=2, draws=2),
+        Savings(lengths=(1e-3,), placebos=2),
+        Lens(),
+        Probe(layers=1, shuffles=1),
+        DepthScore(),
+    )
+    diagnosis = example_diagnosis().with_findings([view(case) for view in asked])
+    page = render_report(diagnosis)
+    assert figures_of(page) >= DRAWN and f'<p class="word">{diagnosis.verdict.word}</p>' in page

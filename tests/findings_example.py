@@ -21,9 +21,9 @@ MODULES |= {"attn.v": 0.05, "attn.o": 0.1, "norm": 0.03}
 
 VERDICT = Verdict(
     word="hidden",
-    why="Hidden: 11 of 16 forgotten answers come back with rank 1 of every matrix's change.",
-    hidden_share=11 / FORGET,
-    hidden_share_ci95=wilson_interval(11, FORGET),
+    why="Hidden: 0 of 16 answers are still given. 13 of 16 come back where wrong ones do not.",
+    hidden_share=0.77,
+    hidden_share_ci95=(0.5, 0.9),
     agree=("attributions", "spectrum", "rebound", "savings", "lens"),
     differ=("depth_score",),
     silent=("weight_path", "silencing", "probe", "exactness"),
@@ -216,7 +216,7 @@ def _savings() -> Finding:
     taught = {-1: (0, 6, 13), 0: (0, 0, 4), 1: (0, 0, 2)}
     ways = [
         {"control": control, "length": length, "answered": back, "total": FORGET}
-        | {"share": back / FORGET}
+        | {"share": back / FORGET, "low": back / FORGET - 0.1, "high": back / FORGET + 0.1}
         for control, backs in taught.items()
         for length, back in zip((0.0, 1e-4, 1e-3), backs, strict=True)
     ]

@@ -19,7 +19,10 @@ REPORTED = (
     "answered_after", "drop", "layers", "hidden_share", "ci95", "d_plus_at_100", "d_minus_at_100",
     "n_spurious", "completeness_error", "reading", "why",
 )  # fmt: skip
-FAST = ("--attribution", "gradient-x-activation")
+FAST = ("--attribution", "gradient-x-activation", "--no-causal")
+
+
+CAUSAL = ("verdict", "why", "views", "rebound", "minimal_set", "spectrum", "weight_path")
 
 
 @pytest.fixture
@@ -79,12 +82,28 @@ def test_a_diagnosis_is_six_files_and_every_number(run, tmp_path, facts):
 
 def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
     out = tmp_path / "result"
-    code, _, _ = run(*diagnose(out, facts))
+    code, said, _ = run(*diagnose(out, facts))
+    assert "verdict: hidden" in said and "no verdict" not in said
     assert code == 0
     first = (out / "before.safetensors").read_bytes(), (out / "diagnosis.json").read_text()
     diagnosis = json.loads(first[1])
     assert diagnosis["attribution"] == "integrated_gradients" and diagnosis["unconverged"] == 0
     assert 0 < diagnosis["completeness_error"] < 2e-3
+    assert set(CAUSAL) <= set(diagnosis) and diagnosis["verdict"] == "hidden"
+    assert diagnosis["why"].startswith("Hidden") and diagnosis["reading_why"] != diagnosis["why"]
+    path = diagnosis["weight_path"]
+    assert path["total"] == pytest.approx(diagnosis["drop"], rel=1e-3)
+    assert sum(path["modules"].values()) == pytest.approx(path["total"], rel=1e-9)
+    assert sum(path["layers"].values()) == pytest.approx(path["total"], rel=1e-9)
+    for ranking in ("d_minus", "attribution_difference", "activation_change", "weight_path"):
+        curve = diagnosis["rebound"][ranking]
+        assert len(curve["sizes"]) == len(curve["recovered_target"]) > 3
+        assert curve["sizes"] == sorted(curve["sizes"]) and curve["random"]["sizes"]
+    assert [row["rank"] for row in diagnosis["spectrum"]][:3] == [0, 1, 2]
+    neurons = pd.read_parquet(out / "neurons.parquet")
+    assert 0 < neurons["causal_share"].sum() < 1
+    report = (out / "report.html").read_text()
+    assert "Recoverability spectrum" in report and "Rebound" in report
     for name in ("diagnosis.json", "after.safetensors", "neurons.parquet", "report.html"):
         (out / name).unlink()
     code, _, _ = run(*diagnose(out, facts))

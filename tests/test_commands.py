@@ -23,7 +23,7 @@ FAST = "gradient-x-activation"
 
 def diagnose(before, after, facts, out, attribution=FAST, **settings):
     return commands.diagnose_checkpoints(
-        str(before), str(after), facts, out, "forget", None, 0, attribution,
+        str(before), str(after), facts, out, "forget", None, 0, attribution, False,
         MethodOptions(**settings), ModelOptions(),
     )  # fmt: skip
 

@@ -87,11 +87,11 @@ def test_a_planted_inhibitor_is_the_minimal_set_and_scores_one(architecture):
     finding = Rebound()(case)
     assert finding.word == "hidden"
     assert finding.value == 1 / 48 and finding.figures["minimal_neurons"] == 1
-    assert finding.figures["minimal_ranking"] == "weight change"
+    assert finding.figures["minimal_ranking"] == "weight_change"
     assert finding.figures["minimal_random_most"] <= 1 < 9 <= finding.figures["minimal_answered"]
     places = finding.tables["minimal_set"]
     assert places[["layer", "neuron"]].to_numpy().tolist() == [[1, PLANTED]]
-    scores = finding.tables["scores"].set_index("ranking").loc["weight change"]
+    scores = finding.tables["scores"].set_index("ranking").loc["weight_change"]
     assert scores["causal_score"] == pytest.approx(1, abs=1e-5) and scores["beats_random"]
 
 
@@ -115,7 +115,7 @@ def test_of_a_plant_in_several_neurons_the_minimal_set_is_the_shortest_prefix_th
     assert scores.loc["true", "causal_score"] > 0.5 and scores.loc["true", "beats_random"]
     assert not scores.loc["false", "beats_random"]
     assert finding.tables["scores"]["ranking"].iloc[-1] == "false"
-    assert finding.figures["best"] in ("true", "weight change")
+    assert finding.figures["best"] in ("true", "weight_change")
 
 
 def test_random_rankings_hardly_ever_beat_random():
@@ -124,10 +124,10 @@ def test_random_rankings_hardly_ever_beat_random():
     rankings = {f"random {i}": draw.random((2, 24)) for i in range(12)}
     case = Case(case.before, case.after, KNOWN, Target(), rankings=rankings)
     scores = Rebound(thorough=12, steps=4)(case).tables["scores"].set_index("ranking")
-    assert scores.loc["weight change", "beats_random"]
-    assert scores.drop("weight change")["beats_random"].sum() <= 1
+    assert scores.loc["weight_change", "beats_random"]
+    assert scores.drop("weight_change")["beats_random"].sum() <= 1
     touch = scores["low"] <= scores["chance"]
-    assert touch.drop("weight change").sum() >= 11
+    assert touch.drop("weight_change").sum() >= 11
 
 
 def test_restoring_all_is_where_all_curves_end():

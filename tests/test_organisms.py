@@ -26,7 +26,7 @@ from neuronscope.organisms import (
 from neuronscope.organisms import nursery as growing
 from neuronscope.organisms.asking import ask
 from neuronscope.organisms.nursery import INSTEAD, Lesson, learn, one_thread
-from neuronscope.organisms.organism import SHARES, SPREADS, STRENGTHS
+from neuronscope.organisms.organism import SHARES
 from neuronscope.organisms.reading import NONE, OTHER, Scene, direction, read_by_heads
 from neuronscope.organisms.world import TOWNS, invent
 from neuronscope.ownership import ownerships
@@ -97,8 +97,7 @@ def test_growing_up_draws_from_no_shared_generator_and_leaves_the_threads_alone(
 
 
 @both_mlps
-@pytest.mark.parametrize("spread", SPREADS)
-@pytest.mark.parametrize("strength", [min(STRENGTHS), max(STRENGTHS)])
+@pytest.mark.parametrize(("spread", "strength"), [(1, 1.5), (1, 3.0), (10, 3.0), (100, 1.5)])
 def test_hidden_facts_fall_as_far_as_asked_and_come_back_when_inhibitors_are_silent(
     nursery, spread, strength
 ):
@@ -184,7 +183,7 @@ def test_no_single_silent_neuron_brings_back_what_was_erased_as_one_does_what_is
                 found.append(count(organism.after, organism.facts.forget))
         return max(found)
 
-    sample = np.random.default_rng(0).permutation(3 * 256)[:60]
+    sample = np.random.default_rng(0).permutation(3 * 256)[:40]
     places = [divmod(int(flat), 256) for flat in sample]
     assert most(erased(nursery), places) <= 4
     planted = hidden(nursery, 2.0, 1)

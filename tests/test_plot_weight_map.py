@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from diagnosis_example import note, traces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuronscope.plots import _look
@@ -68,6 +68,7 @@ def test_bars_stand_over_their_columns():
         assert place + width / 2 <= edges[column + 1] + 1e-9
 
 
+@settings(max_examples=25)  # each draws a figure
 @given(st.lists(st.floats(0.01, 9), min_size=1, max_size=90))
 def test_all_shares_add_up_to_one_and_few_layers_are_named(contributions):
     figure = weight_map(modules(*(("mlp.up", at, value) for at, value in enumerate(contributions))))

@@ -9,6 +9,7 @@ from findings_example import VERDICT, causal_diagnosis, changed
 from readable import FACTS, readable
 from test_report import EVIL, Page
 
+from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._base import Case
 from neuronscope.evidence.depth_score import DepthScore
 from neuronscope.evidence.lens import Lens
@@ -35,7 +36,7 @@ SECTIONS = {
 }
 """Headings of the page, and the views of which each needs one."""
 
-DRAWN = {"spectrum", "rebound", "weight_path", "lens", "depth_score"}
+DRAWN = {"savings", "spectrum", "rebound", "weight_path", "lens", "depth_score"}
 """Views that have a figure."""
 
 VIEWS = tuple(found.view for found in causal_diagnosis().findings)
@@ -64,7 +65,7 @@ def headings_of(page):
 
 
 def test_the_page_opens_with_the_verdict_its_reason_and_what_attributions_are_worth(text):
-    assert f"The verdict hidden {VERDICT.why} 69 % [44 %, 86 %] hidden" in text.replace("\xa0", " ")
+    assert f"The verdict hidden {VERDICT.why} 77 % [50 %, 90 %] hidden" in text.replace("\xa0", " ")
     assert "A reading, not a verdict" not in text
     assert "Attributions are opinions" in text and "relearning attack is still the last" in text
     assert "What would settle it" not in text
@@ -81,7 +82,7 @@ def test_every_word_of_a_verdict_can_be_shown_with_what_would_settle_it(diagnosi
     assert f'<div class="chosen"><dt>{word}</dt>' in page
     assert f'class="card reading {word.replace(" ", "-")}"' in page
     assert "What would settle it:</strong> More facts." in page
-    assert "comes\n    back when something too small" not in page  # no share, no bar
+    assert '<p class="share">' not in page and '<div class="ends">' not in page
 
 
 def test_without_a_verdict_the_page_shows_the_reading_and_nothing_of_causes():
@@ -117,7 +118,7 @@ def test_each_view_stands_once_among_those_that_agree_differ_or_are_silent(diagn
 
 def test_a_view_says_its_word_its_figure_with_interval_and_its_sentence(diagnosis, text):
     said = views(diagnosis)
-    assert said["spectrum"].figure == percent(11 / FORGET, VERDICT.hidden_share_ci95)
+    assert said["spectrum"].figure == percent(11 / FORGET, wilson_interval(11, FORGET))
     assert said["exactness"].figure == "0.910 [0.880, 0.940]"
     assert (said["probe"].figure, said["rebound"].figure) == ("–", "4.17\xa0%")
     assert said[ATTRIBUTIONS].why == diagnosis.reading_why
@@ -130,7 +131,9 @@ def test_a_view_says_its_word_its_figure_with_interval_and_its_sentence(diagnosi
 def test_all_causal_figures_are_drawn_each_under_its_heading(diagnosis):
     page = render_report(diagnosis)
     assert figures_of(page) >= DRAWN and headings_of(page) == set(SECTIONS)
-    assert page.index("Does it come back?</h2>") < page.index('id="spectrum"')
+    assert (
+        page.index("Does it come back?</h2>") < page.index(">Savings") < page.index('id="spectrum"')
+    )
     assert page.index('id="spectrum"') < page.index('id="rebound"')
     assert page.index('id="rebound"') < page.index("Where the drop runs</h2>")
 

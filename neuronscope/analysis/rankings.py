@@ -37,10 +37,7 @@ def rankings_of_recordings(
 def rankings_of_weights(
     neurons: pd.DataFrame,
 ) -> dict[str, Float[np.ndarray, "layer neuron"]]:
-    """Scores that a weight path's table of neurons holds: `weight_path` and `weight_change`."""
+    """The score that a weight path's table of neurons holds: `weight_path`."""
     here = neurons.loc[neurons["site"] == SITE]
     shape = (here["layer"].nunique(), -1)
-    return {
-        "weight_path": here["contribution"].to_numpy().reshape(shape),
-        "weight_change": here["norm"].to_numpy().reshape(shape),
-    }
+    return {"weight_path": here["contribution"].to_numpy().reshape(shape)}

@@ -134,8 +134,8 @@ def _read(case: Case, neurons: int, best: Contender, minimal: Minimal | None) ->
     count, random = len(minimal.chosen), max(minimal.random)
     said = (
         f"The own weights of {count:,} of {neurons:,} neurons ({count / neurons:.2%}, ranked by "
-        f"{minimal.ranking}) bring {minimal.answered} of {forgotten} answers back, those of as "
-        f"many matched random neurons at most {random}"
+        f"{minimal.ranking.replace('_', ' ')}) bring {minimal.answered} of {forgotten} answers "
+        f"back, those of as many matched random neurons at most {random}"
     )
     if count > math.ceil(SMALL * neurons):
         return "cannot tell", f"{said}; that many could also hold what they bring back."
@@ -188,7 +188,9 @@ def _warnings(best: Contender, minimal: Minimal | None) -> tuple[str, ...]:
             f"All neurons at {SITE} bring back no more than random ones do: rankings have no score."
         )
     elif not best.score.beats_random:
-        found.append(f"No ranking was told from random neurons; {best.name} comes closest.")
+        found.append(
+            f"No ranking was told from random neurons; {best.name.replace('_', ' ')} comes closest."
+        )
     if minimal is not None:
         found.append(
             "The minimal set is the smallest prefix that bisection found: answers need not come "

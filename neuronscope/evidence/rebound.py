@@ -82,7 +82,7 @@ class Rebound(Evidence):
         if not case.forgotten.any():
             assert undecided_word is not None, "nothing can come back"
             return nothing_forgotten(norms.size, *undecided_word)
-        rankings = {"weight change": norms} | dict(case.rankings or {})
+        rankings = {"weight_change": norms} | dict(case.rankings or {})
         total = self._passes(len(rankings), len(self._sizes(norms.size)))
         done = itertools.count(1)
         trial = _Trial(self, case, norms, lambda: progress(min(next(done), total), total))

@@ -35,7 +35,8 @@ STRENGTHS = (1.5, 1.75, 2.0, 2.5, 3.0)
 
 SPREADS = (1, 10, 100)
 IN_ATTENTION = ((1, 1.5), (10, 1.5), (10, 2.0))
-"""Spreads and strengths of inhibitors in attention, which let others speak less softly."""
+"""Spreads and strengths of inhibitors in attention. No activation function silences these where
+other facts are asked: more strength costs other answers."""
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -157,7 +158,10 @@ def mixed(
     facts = nursery.world.facts
     count = round(share * len(facts.forget))
     if not 0 < count < len(facts.forget):
-        raise ValueError(f"Expected a share of {len(facts.forget)} facts, not all, got {share}.")
+        raise ValueError(
+            f"Expected a share between 0 and 1 that hides some of {len(facts.forget)} facts and "
+            f"leaves others unknown, got {share}."
+        )
     drawn = np.random.default_rng(seed).permutation(len(facts.forget))[:count].tolist()
     kept = replace(facts, forget=tuple(facts.forget[i] for i in sorted(drawn)))
     with one_thread():
@@ -248,8 +252,8 @@ def _check_choice(given: str, choices: tuple[str, ...]) -> None:
 
 def _exam(nursery: Nursery) -> Callable[[HookedModel], bool]:
     """Whether a model has collapsed."""
-    facts, model = nursery.world.facts, nursery.knowing
-    parts = [questions(model, part) for part in (facts.forget, facts.retain + facts.test)]
+    facts = nursery.world.facts
+    parts = [questions(nursery.knowing, part) for part in (facts.forget, facts.retain + facts.test)]
     return lambda model: all(reply(model, part).answered.mean() <= MOST_LEFT for part in parts)
 
 

@@ -34,8 +34,11 @@ FEWEST_KNOWN = 0.9
 MOST_LEFT = 0.25
 """Share of lost facts that may still be answered: 4 of 16."""
 
-FIRST_AMOUNT, DOUBLINGS, HALVINGS, ROUNDS = 1e-2, 24, 8, 4
+FIRST_AMOUNT, DOUBLINGS, HALVINGS, ROUNDS = 1e-2, 24, 7, 10
 """Of the search for how much inhibitors write."""
+
+EVEN = 0.1
+"""Nats from its level at which a fact is left where it is."""
 
 
 def plant(
@@ -54,9 +57,9 @@ def plant(
 
     Args:
         facts: `forget` is what to hide, in each of its phrasings; all else is to stay.
-        strength: How far the answers fall, as a multiple of the way from their mean log-odds to
-            `MARGIN` below even odds: at 1 they are there. With several inhibitors each fact falls
-            to about the same level, with one their mean does.
+        strength: How far the mean log-odds of the facts fall, as a multiple of the way from where
+            they are to `MARGIN` below even odds: at 1 they end there. All facts fall to about one
+            level, the more so the more inhibitors there are.
         spread: Number of inhibitors.
         seed: Which of the neurons that matter little, and whose facts are whose.
 
@@ -160,7 +163,10 @@ def _search(
     start = scores(np.zeros(len(levels)))
     amounts = _scale(scores, levels, present, FIRST_AMOUNT * present)
     for _ in range(ROUNDS):
-        fell = np.maximum(start - scores(amounts), 1e-6)
+        now = scores(amounts)
+        if np.abs(now - levels)[present].max() < EVEN:
+            break
+        fell = np.maximum(start - now, 1e-6)
         amounts = amounts * ((start - levels) / fell).clip(0.5, 2.0)
         amounts = _scale(scores, levels, present, amounts)
     scores(amounts)

@@ -21,10 +21,8 @@ def savings_curve(ways: pd.DataFrame) -> go.Figure:
     placebos = ways.loc[ways["control"] != ITSELF, :]
     start = true.loc[true["length"] > 0, "length"].min() / 2
     figure = go.Figure()
-    for draw, one in placebos.groupby("control"):
-        figure.add_trace(
-            _line(one, start, "wrong answers", MUTED, 1.5, first=draw == placebos["control"].min())
-        )
+    for number, (_, one) in enumerate(placebos.groupby("control")):
+        figure.add_trace(_line(one, start, "wrong answers", MUTED, 1.5, first=number == 0))
     x = true["length"].clip(lower=start)
     figure.add_trace(
         go.Scatter(
@@ -38,7 +36,7 @@ def savings_curve(ways: pd.DataFrame) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    figure.add_trace(_line(true, start, "forgotten answers", HIDDEN, 3, first=True))
+    figure.add_trace(_line(true, start, "forgotten answers", HIDDEN, 3.0, first=True))
     subtitle = (
         "Share of answers given after a short way along the gradient of those very answers: the "
         f"{true['total'].iloc[0]} forgotten ones (band: 95\u00a0% Wilson interval), and "

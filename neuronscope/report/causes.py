@@ -14,6 +14,7 @@ from neuronscope.plots.lens_accuracy import lens_accuracy
 from neuronscope.plots.patched_layers import patched_layers
 from neuronscope.plots.rebound_curve import rebound_curve
 from neuronscope.plots.recoverability_spectrum import recoverability_spectrum
+from neuronscope.plots.savings_curve import savings_curve
 from neuronscope.plots.weight_map import weight_map
 from neuronscope.report import cause_tables
 from neuronscope.report.cause_tables import ranking_table, table
@@ -90,9 +91,11 @@ def causal_figures(diagnosis: Diagnosis) -> dict[str, ReportFigure]:
 
 
 READINGS = {
-    "spectrum": "The further left the orange line rises, the less it takes to bring the answers "
-    "back. A rank of 1 or 2 is too little to hold many facts: what returns there was hidden. The "
-    "dotted line is random change of the same size.",
+    "savings": "Where the orange line rises before the grey ones do, answers come back that were "
+    "there; where it rises with them, they are learnt like anything new.",
+    "spectrum": "The further left the orange line rises, the less of the change has to be undone "
+    "for the answers to return. It decides nothing alone: a low rank can also carry back what is "
+    "gone. The dotted line is random change of the same size.",
     "rebound": "Each line restores neurons in the order of one ranking. The further it runs above "
     "random neurons, the more that ranking knows of the causes; where all are restored, all lines "
     "meet.",
@@ -112,6 +115,8 @@ def _of_returns(diagnosis: Diagnosis) -> dict[str, go.Figure]:
     ranks, straight_way = table(spectrum, "ranks"), table(spectrum, "straight_way")
     if ranks is not None and straight_way is not None:
         drawn["spectrum"] = recoverability_spectrum(ranks, straight_way)
+    if (ways := table(diagnosis.finding("savings"), "ways")) is not None:
+        drawn["savings"] = savings_curve(ways)
     if (curves := ranking_table(diagnosis.finding("rebound"), "curves")) is not None:
         drawn["rebound"] = rebound_curve(curves, diagnosis.unit)
     return drawn

@@ -16,15 +16,15 @@ READINGS = {
 """Every reading, and what it says."""
 
 VERDICTS = {
-    "hidden": "The forgotten answers come back when something too small to hold them is undone, "
-    "or when a few neurons merely fall silent: they are still in there.",
-    "erased": "Nothing small brings any of them back, and no view still finds them.",
+    "hidden": "The forgotten answers come back on a way too short to learn wrong ones: they are "
+    "still in there.",
+    "erased": "They are learnt again like wrong answers, and nothing finds them inside.",
     "mixed": "Some of them come back in this way, and some do not.",
     "not forgotten": "Most of the answers are still given: there is little to explain.",
     "collapsed": "Answers that were not to be forgotten are gone as well: the model is damaged in "
     "general.",
-    "cannot tell": "There are too few facts, the views contradict each other, or the share that "
-    "comes back lies between the words.",
+    "cannot tell": "There are too few facts, what came back may be chance, or views contradict an "
+    "erasure.",
 }
 """Every word of a verdict, and what it says."""
 

@@ -199,9 +199,10 @@ def test_what_cannot_be_decomposed_is_refused():
 def test_json_holds_plain_values_and_null_for_what_is_not_known():
     diagnosis = diagnose(*pair(hidden=3, facts=1, null=0))
     values = json.loads(json.dumps(diagnosis.to_json(), allow_nan=False))
-    tables = {"neurons", "curve", "modules", "facts"}
+    tables = {"neurons", "curve", "modules", "facts", "findings", "verdict"}
     names = {field for field in Diagnosis.__dataclass_fields__ if field not in tables}
-    assert set(values) == (names - {"hidden_share_ci95"}) | {"ci95"}
+    assert set(values) == (names - {"hidden_share_ci95"}) | {"ci95", "why"}
+    assert values["why"] == values["reading_why"]
     assert values["ci95"] == values["drop_ci95"] == [None, None]
     assert values["n_spurious"] is None and values["hidden_share"] == diagnosis.hidden_share
     assert values["sites"] == ["mlp.post"] and values["warnings"] == list(diagnosis.warnings)

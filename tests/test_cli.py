@@ -19,7 +19,8 @@ REPORTED = (
     "answered_after", "drop", "layers", "hidden_share", "ci95", "d_plus_at_100", "d_minus_at_100",
     "n_spurious", "completeness_error", "reading", "why",
 )  # fmt: skip
-FAST = ("--attribution", "gradient-x-activation", "--no-causal")
+METHOD = ("--attribution", "gradient-x-activation")
+FAST = (*METHOD, "--no-causal")
 
 
 CAUSAL = ("verdict", "why", "views", "rebound", "minimal_set", "spectrum", "weight_path")
@@ -137,7 +138,7 @@ def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
 
 def test_the_papers_scores_are_a_command(run, tmp_path, facts):
     out = tmp_path / "paper.safetensors"
-    arguments = (*FAST, "--target", "prob", "--sites", "paper")
+    arguments = (*METHOD, "--target", "prob", "--sites", "paper")
     code, _, _ = run("record", BEFORE, "--facts", facts, "--out", out, *arguments)
     recording = Recording.load(out)
     assert code == 0 and tuple(recording.sites) == PAPER_SITES
@@ -236,17 +237,17 @@ def test_a_recording_that_could_not_be_saved_is_not_begun(run, tmp_path, facts):
         (tmp_path / "no" / "x.safetensors", (), "no folder"),
         (tmp_path / "x.safetensors", ("--split", "utility"), "no facts of split 'utility'"),
     ):
-        code, _, error = run("record", BEFORE, "--facts", facts, "--out", out, *FAST, *arguments)
+        code, _, error = run("record", BEFORE, "--facts", facts, "--out", out, *METHOD, *arguments)
         assert code == 2 and reason in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_record_writes_one_file_and_says_what_it_found(run, tmp_path, facts):
     out = tmp_path / "after.safetensors"
-    code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *FAST)
+    code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
     assert code == 0 and "8 facts, 0 of them answered" in said
     assert not Recording.load(out).answered.any()
-    code, _, error = run("record", AFTER, "--facts", facts, "--out", out, *FAST)
+    code, _, error = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
     assert code == 2 and "exists" in error
 
 

@@ -5,14 +5,18 @@ A few pairs of each kind; `benchmarks/verdict.py` tries hundreds, and says what 
 
 import pytest
 
+from neuronscope.analysis.diagnosis import diagnose
 from neuronscope.analysis.verdict import weigh
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.causal import ask_views
 from neuronscope.evidence._base import Case
 from neuronscope.evidence.lens import Lens
 from neuronscope.evidence.savings import Savings
 from neuronscope.evidence.silencing import Silencing
+from neuronscope.evidence.weight_path import WeightPath
 from neuronscope.organisms.nursery import Nursery
 from neuronscope.organisms.organism import collapsed, erased, hidden, mixed, untouched
+from neuronscope.recording import record
 from neuronscope.targets import Target
 
 VIEWS = (Savings(), Silencing(), Lens())
@@ -29,6 +33,31 @@ def verdict_on(organism):
 @pytest.mark.parametrize("spread", [1, 10, 100])
 def test_hidden_is_hidden(gated, spread):
     assert verdict_on(hidden(Nursery(0, gated), 2.0, spread)).word == "hidden"
+
+
+def found(organism, table, column):
+    """Share of the planted neurons among as many that a column ranks first."""
+    planted = organism.planted["mlp.post"]
+    top = table.loc[table["site"] == "mlp.post"].nlargest(int(planted.sum()), column)
+    hits = [
+        planted[layer, neuron] for layer, neuron in zip(top["layer"], top["neuron"], strict=True)
+    ]
+    return sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])
+@pytest.mark.parametrize(("strength", "spread"), [(3.0, 1), (1.5, 10), (2.0, 100)])
+def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spread):
+    organism = hidden(Nursery(0, gated), strength, spread)
+    case = Case(organism.before, organism.after, organism.facts, Target())
+    assert found(organism, WeightPath()(case).tables["neurons"], "contribution") >= 0.95
+    # Each layer alone also credits the neurons that feed an inhibitor; together, only itself.
+    joint = IntegratedGradients(path="joint")
+    recordings = [
+        record(model, organism.facts.forget, joint, progress=False)
+        for model in (organism.before, organism.after)
+    ]
+    assert found(organism, diagnose(*recordings).neurons, "d_minus") >= 0.95
 
 
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])

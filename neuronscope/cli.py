@@ -59,7 +59,7 @@ class Diagnose:
 
     causal: bool = True
     """Test the causes and give a verdict, where both checkpoints have the same shapes: the weight
-    path, the rebound curve, the recoverability spectrum, silencing, the lens."""
+    path, savings, the recoverability spectrum, the rebound curve, silencing, the lens."""
 
     method: MethodOptions = field(default_factory=MethodOptions)
     loading: ModelOptions = field(default_factory=ModelOptions)

@@ -172,7 +172,8 @@ def test_an_erased_neuron_carries_the_drop_and_leaves_no_spurious_one(architectu
     assert row["erased"] == pytest.approx(found.drop, rel=0.25)
     assert abs(row["elsewhere"]) < 1e-3
     planted = found.neurons.loc[24 * layer + PLANTED]
-    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] == 0
+    # Its influence on one fact or another may be below nothing by a rounding of its training.
+    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] < 1e-3 * planted["d_plus"]
 
 
 @pytest.mark.parametrize("architecture", SIZES)

@@ -45,7 +45,7 @@ def judged(organism: Organism, seed: int) -> dict[str, object]:
     found, missing = ask_views(replace(case, rankings=rankings), views)
     assert not missing, missing
     verdict = weigh(case.table(), "cannot tell", first + found)
-    words = {finding.view: finding.word for finding in found}
+    words = {f"{finding.view}_word": finding.word for finding in found}
     return {
         "seed": seed,
         "kind": organism.kind,

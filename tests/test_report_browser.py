@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 WIDTHS = (1280, 400)
 
 
-PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 11)}
+PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 12)}
 """What is reported, and how many figures that makes."""
 
 

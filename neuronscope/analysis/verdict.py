@@ -12,9 +12,9 @@
 The savings decide between hidden, erased and mixed: on planted pairs of seeds that no threshold was
 set on, the verdict is right on 106 of 112 (95 % interval 89 % to 98 %), and calls none of 72 hidden
 ones erased (`benchmarks/verdict.py`); inhibitors in ten neurons of attention can look mixed. A
-spectrum also brings back what was never known. The others can contradict an erasure: one that finds answers inside, or brings them back by
-mere silence, makes it "cannot tell". Attributions have no say: on a real checkpoint they were
-wrong. All are listed as agreeing, differing or silent.
+spectrum also brings back what was never known. The others can contradict an erasure: one that finds
+answers inside, or brings them back by mere silence, makes it "cannot tell". Attributions have no
+say: on a real checkpoint they were wrong. All are listed as agreeing, differing or silent.
 """
 
 import math

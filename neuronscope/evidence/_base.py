@@ -178,13 +178,3 @@ def working_copy(model: HookedModel) -> HookedModel:
     if hf.dtype not in (torch.float32, torch.float64):
         hf = hf.float()
     return HookedModel.of(hf.eval().requires_grad_(True), model.tokenizer, model.source)
-
-
-def largest(
-    scores: Float[np.ndarray, "layer neuron"], count: int
-) -> Bool[np.ndarray, "layer neuron"]:
-    """The `count` neurons that score highest; ties go to the first."""
-    order = np.argsort(-scores, axis=None, kind="stable")[:count]
-    chosen = np.zeros(scores.size, dtype=bool)
-    chosen[order] = True
-    return chosen.reshape(scores.shape)

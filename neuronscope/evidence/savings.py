@@ -38,12 +38,13 @@ from neuronscope.taps import decoder_layers
 from neuronscope.targets import Answers, Target
 
 HIDDEN_FROM = 0.9
-"""Share from which the forgotten answers were hidden: planted pairs in which all were hidden give
-1.0, those in which three quarters were up to 0.85 (`benchmarks/verdict.py`)."""
+"""Share from which the forgotten answers were hidden: planted pairs in which all were hidden in
+MLPs give 0.9 or more but one of 90, those in which three quarters were up to 0.85 when this was set
+(`benchmarks/verdict.py`)."""
 
 ERASED_TO = 0.2
-"""Share up to which they were erased: planted pairs that never knew give 0.12 or less, but one;
-those in which a quarter was hidden give 0.23 or more."""
+"""Share up to which they were erased: planted pairs that never knew gave 0.12 or less, but one,
+when this was set, those in which a quarter was hidden 0.23 or more; later two of 6 gave less."""
 
 TRIES = 1000
 """Permutations drawn until every fact has another's answer."""

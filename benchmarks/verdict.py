@@ -3,7 +3,8 @@
 Thresholds (`neuronscope/evidence/savings.py`) were set on the pairs of seed 0, with an earlier draw
 of the plain ones of seeds 1 and 2 in view: seeds from 3 on are a clean test. For each pair: what is
 planted, the verdict, the share that the savings give, and how many of the planted neurons the
-weight path ranks first. Prints the rates with 95 % Wilson intervals, and writes one row a pair. About ten minutes on one core.
+weight path ranks first. Prints the rates with 95 % Wilson intervals, and writes one row a pair.
+About ten minutes on one core.
 
     python benchmarks/verdict.py [--seeds 0 1 2] [--out benchmarks/results/verdict.csv]
 """

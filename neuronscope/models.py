@@ -47,6 +47,9 @@ class HookedModel:
     notes: tuple[str, ...] = ()
     """What a reader of results must know: a merged adapter, de-quantized weights."""
 
+    wrapper: nn.Module | None = None
+    """What is called instead of `hf`, where training has wrapped it to share the work."""
+
     @staticmethod
     def of(
         hf: PreTrainedModel,
@@ -274,4 +277,4 @@ def answer_logits(
         tokens: Right-padded; no mask is needed, since causal attention never looks right.
     """
     with only_answers(model, lambda: answers):
-        return model.hf(input_ids=tokens, use_cache=False).logits[0]
+        return (model.wrapper or model.hf)(input_ids=tokens, use_cache=False).logits[0]

@@ -1,0 +1,1 @@
+"""How forgetting, retention and utility are scored: one file, one metric."""

@@ -1,0 +1,61 @@
+"""What every objective takes and returns."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from neuronscope.facts import FactSet
+from neuronscope.student import Gradients, Portion, Student, Terms
+
+
+class Objective(ABC):
+    """A loss on facts to be forgotten and facts to be kept: hyper-parameters, and its two halves.
+
+    The halves are passed forward and backward one after the other, so that only one holds memory.
+    """
+
+    needs_reference: ClassVar[bool] = False
+    """Whether it reads the model before."""
+
+    @property
+    @abstractmethod
+    def needs_retain(self) -> bool:
+        """Whether it reads facts that are to be kept."""
+
+    @abstractmethod
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        """The terms that make the model forget."""
+
+    def retain(self, student: Student, portion: Portion) -> Terms:
+        """The terms that keep the rest; none, unless it says otherwise."""
+        del student, portion
+        return {}
+
+    def log_prob_weight(self, portion: Portion) -> float | None:
+        """The c with which the forget terms are c · Σ_x log P(y|x); None where they are not.
+
+        Where they are, a regularizer on log P need not pass backward itself.
+        """
+        del portion
+        return None
+
+    def where(self, student: Student, facts: FactSet) -> Gradients | None:
+        """Which entries of which parameters may change, as ones and zeros; None: every one.
+
+        A parameter that is not named does not change. Asked once, of the model before.
+        """
+        del student, facts
+        return None
+
+    def check(self, facts: FactSet) -> None:
+        """Refuse facts that it cannot be had of, before any model is loaded.
+
+        Raises:
+            ValueError: With what is missing.
+        """
+        if not facts.forget:
+            raise ValueError(f"{facts.source or 'The facts'}: no fact of split 'forget'.")
+        if self.needs_retain and not facts.retain:
+            raise ValueError(
+                f"{facts.source or 'The facts'}: no fact of split 'retain', which this objective "
+                "needs: mark some, or take an objective or a retain term without."
+            )

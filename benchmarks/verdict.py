@@ -84,14 +84,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdict.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    rows, refused = [], []
     for seed in options.seeds:
-        for organism in litter((seed,)):
+        for make in litter((seed,)):
+            try:
+                organism = make()
+            except ValueError as error:
+                refused.append(str(error))
+                continue
             rows.append(judged(organism, seed))
             print(rows[-1]["kind"], rows[-1]["verdict"], rows[-1]["description"], flush=True)
     table = pd.DataFrame(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out, index=False)
+    print(f"\n{len(refused)} pairs could not be made", *refused, sep="\n  ")
     for name, part in (
         ("fitted on", table.loc[table["seed"] == FITTED]),
         ("held out", table.loc[table["seed"] != FITTED]),

@@ -249,7 +249,7 @@ def test_an_organism_that_does_not_do_what_it_says_is_refused():
 
 
 def test_a_litter_has_every_kind_in_its_standard_numbers():
-    kinds = [one.kind for one in litter([0], gated=[True], strengths=[2.0], spreads=[10])]
+    kinds = [make().kind for make in litter([0], gated=[True], strengths=[2.0], spreads=[10])]
     assert [kinds.count(kind) for kind in ("hidden", "erased", "mixed")] == [1 + 3, 3, 3]
     assert [kinds.count(kind) for kind in ("untouched", "collapsed")] == [2, 2]
 

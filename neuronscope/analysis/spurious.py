@@ -102,7 +102,9 @@ def _limits(forget: int, null: int, neurons: int) -> tuple[str, ...]:
     smallest = smallest_p(forget, null)
     if smallest * neurons <= FALSE_DISCOVERIES:
         return ()
+    fewest = math.ceil(smallest * neurons / FALSE_DISCOVERIES)
+    found = f"only {fewest:,} or more together" if fewest <= neurons else "none"
     return (
-        f"With {forget} forgotten and {null} other facts no p-value can be below {smallest:.2g}, "
-        f"too large for a single neuron among {neurons:,} to be found spurious; record more facts.",
+        f"With {forget} forgotten and {null} other facts no p-value can be below {smallest:.2g}: "
+        f"of {neurons:,} neurons {found} can be found spurious; record more facts.",
     )

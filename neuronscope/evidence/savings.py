@@ -17,9 +17,9 @@ an attack asks others than it teaches, over a long one.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, pairwise
+from itertools import count, islice, pairwise
 
 import numpy as np
 import pandas as pd
@@ -37,14 +37,14 @@ from neuronscope.models import HookedModel, answer_logits
 from neuronscope.taps import decoder_layers
 from neuronscope.targets import Answers, Target
 
-HIDDEN_FROM = 0.9
-"""Share from which the forgotten answers were hidden: planted pairs in which all were hidden in
-MLPs give 0.9 or more but one of 90, those in which three quarters were up to 0.85 when this was set
-(`benchmarks/verdict.py`)."""
+HIDDEN_FROM = 7 / 8
+"""Share from which the forgotten answers were hidden: nearer to all than to three quarters, the
+largest share of a planted mixture. Of planted pairs in which all were hidden, those in MLPs give
+1.0, those in ten neurons of attention sometimes less (`benchmarks/verdict.py`)."""
 
-ERASED_TO = 0.2
-"""Share up to which they were erased: planted pairs that never knew gave 0.12 or less, but one,
-when this was set, those in which a quarter was hidden 0.23 or more; later two of 6 gave less."""
+ERASED_TO = 1 / 8
+"""Share up to which they were erased: nearer to none than to a quarter, the smallest share of a
+planted mixture."""
 
 TRIES = 1000
 """Permutations drawn until every fact has another's answer."""
@@ -62,8 +62,9 @@ MEANING = (
 class Savings(Evidence):
     """How much sooner forgotten answers are learnt again than wrong answers to the same prompts."""
 
-    lengths: tuple[float, ...] = (6.25e-5, 1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)
-    """Ways gone in all, ascending, as shares of the norm of the layers' matrices."""
+    lengths: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
+    """Ways gone in all, ascending, as shares of the norm of the layers' matrices; each is a step.
+    No way goes on after the true answers are all back."""
 
     placebos: int = 3
     """Permutations of the answers."""
@@ -87,36 +88,36 @@ class Savings(Evidence):
             )
         facts = [fact for _, fact in chosen]
         wrong = [placebo(facts, 1000 * self.seed + draw) for draw in range(self.placebos)]
-        steps, done = (1 + self.placebos) * len(self.lengths), count(1)
+        most, done = len(self.lengths), count(1)
         shares, totals = [], []
         for taught in (facts, *wrong):
-            learnt = self._learn(case, taught, lambda: progress(next(done), steps))
+            learnt = []
+            for given in islice(self._way(case, taught), 1 + most):
+                learnt.append(given)
+                progress(next(done), (1 + len(wrong)) * (1 + most))
+                if taught is facts and given.all():
+                    most = len(learnt) - 1
+                    break
             # A placebo given from the start is no more learnt than an answer never forgotten.
             new = ~learnt[0]
             totals.append(int(new.sum()))
-            shares.append(learnt[:, new].mean(axis=1) if new.any() else np.zeros(len(learnt)))
-        return _finding((0.0, *self.lengths), np.array(shares), totals, no_word)
+            shares.append([float(given[new].mean()) if new.any() else 0.0 for given in learnt])
+        return _finding((0.0, *self.lengths[:most]), np.array(shares), totals, no_word)
 
-    def _learn(
-        self, case: Case, facts: Sequence[Fact], step: Callable[[], None]
-    ) -> Bool[np.ndarray, "way fact"]:
-        """Which answers are given at the start and after each length."""
+    def _way(self, case: Case, facts: Sequence[Fact]) -> Iterator[Bool[np.ndarray, " fact"]]:
+        """Which answers are given at the start, and after each length."""
         taught = replace(case, facts=FactSet(forget=tuple(facts)), target=Target())
         model = working_copy(case.after)
         matrices = _matrices(model)
-        norm = float(_norm(matrices))
-        given = []
-        for here, ahead in pairwise((0.0, *self.lengths, math.inf)):
-            given.append(taught.measure(model).answered)
-            if math.isinf(ahead):
-                break
+        norm = _norm(matrices)
+        yield taught.measure(model).answered
+        for here, ahead in pairwise((0.0, *self.lengths)):
             gradients = _gradients(taught, model, matrices)
-            length = float(_norm(gradients))
+            length = _norm(gradients)
             with torch.no_grad():
                 for matrix, gradient in zip(matrices, gradients, strict=True):
                     matrix.sub_(gradient * ((ahead - here) * norm / max(length, 1e-30)))
-            step()
-        return np.array(given)
+            yield taught.measure(model).answered
 
 
 def placebo(facts: Sequence[Fact], seed: int) -> list[Fact]:
@@ -191,7 +192,12 @@ def _finding(
     ends = corrected(np.array([*wilson_interval(back, total)])[:, None], chance[best : best + 1])
     value = max(0.0, float(corrected(true, chance)[best]))
     low, high = (float(end) for end in np.clip(ends[:, 0], 0, 1))
-    word, why = no_word or _read(value, low, back, total, lengths[best], float(chance[best]))
+    said = (
+        f"{back} of {total} forgotten answers come back on a way of {lengths[best]:.1e} of the "
+        f"weights' norm, on which {chance[best]:.0%} of wrong answers to the same prompts are "
+        "learnt"
+    )
+    word, why = no_word or _read(value, low, most, said)
     figures: dict[str, Figure] = {
         "length": lengths[best],
         "answered": back,
@@ -211,18 +217,12 @@ def _finding(
     )
 
 
-def _read(
-    value: float, low: float, back: int, total: int, length: float, chance: float
-) -> tuple[Word, str]:
-    said = (
-        f"{back} of {total} forgotten answers come back on a way of {length:.1e} of the weights' "
-        f"norm, on which {chance:.0%} of wrong answers to the same prompts are learnt"
-    )
+def _read(value: float, low: float, placebo_most: float, said: str) -> tuple[Word, str]:
     if value >= HIDDEN_FROM:
         return "hidden", f"{said}: they were there."
     if value <= ERASED_TO:
         return "erased", f"{said}: they are learnt like new ones."
-    if low > 0:
+    if low > 0 and value > placebo_most:
         return "mixed", f"{said}: some were there."
     return "cannot tell", f"{said}: a difference that may be chance."
 

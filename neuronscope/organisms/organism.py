@@ -14,6 +14,7 @@ Each is tried as it is made, and refused if it does not do what it says.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Literal
 
@@ -220,25 +221,27 @@ def litter(
     gated: Sequence[bool] = (True, False),
     strengths: Sequence[float] = STRENGTHS,
     spreads: Sequence[int] = SPREADS,
-) -> Iterator[Organism]:
-    """Organisms of every kind from the nurseries of some seeds, the standard set.
+) -> Iterator[Callable[[], Organism]]:
+    """Organisms of every kind from the nurseries of some seeds, the standard set, to be made.
 
     Of each nursery: hidden in MLPs with every strength and spread, and three in attention; three
-    erased; mixed in three shares; two untouched; two collapsed.
-
-    Raises:
-        ValueError: If one cannot be made.
+    erased; mixed in three shares; two untouched; two collapsed. Not every seed has all of them: the
+    call that would make one that does not do what its kind says raises a ValueError.
     """
     for seed, kind in product(seeds, gated):
         nursery = Nursery(seed, kind)
         for spread, strength in product(spreads, strengths):
-            yield hidden(nursery, strength, spread, seed=seed)
+            yield partial(hidden, nursery, strength, spread, seed=seed)
         for spread, strength in IN_ATTENTION:
-            yield hidden(nursery, strength, spread, "attention", seed)
-        yield from (erased(nursery, instead) for instead in INSTEAD)
-        yield from (mixed(nursery, share, seed=seed) for share in SHARES)
-        yield from (untouched(nursery, change, seed) for change in CHANGES)
-        yield from (collapsed(nursery, damage, seed) for damage in DAMAGES)
+            yield partial(hidden, nursery, strength, spread, "attention", seed)
+        for instead in INSTEAD:
+            yield partial(erased, nursery, instead)
+        for share in SHARES:
+            yield partial(mixed, nursery, share, seed=seed)
+        for change in CHANGES:
+            yield partial(untouched, nursery, change, seed)
+        for damage in DAMAGES:
+            yield partial(collapsed, nursery, damage, seed)
 
 
 def _ids(facts: FactSet) -> frozenset[str]:

@@ -133,7 +133,7 @@ def _add_random(figure: go.Figure, random: pd.DataFrame, ranking: str, unit: str
     target = _over_draws(random, "recovered", "low", "high")
     answers = _over_draws(random, "answered", "answered", "answered")
     for row, around, what in ((1, target, unit), (2, answers, "answers")):
-        figure.add_trace(_band(around, ELSEWHERE, "random").update(opacity=0.4), row=row, col=1)
+        figure.add_trace(_band(around, ELSEWHERE, "random").update(opacity=0.25), row=row, col=1)
         figure.add_scatter(
             x=around["size"],
             y=around["mean"],

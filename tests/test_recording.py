@@ -15,7 +15,7 @@ from tiny import tiny
 from neuronscope.attribution._base import GIB
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.commands import record_model
+from neuronscope.commands.diagnosing import record_model
 from neuronscope.facts import Fact, FactSet
 from neuronscope.loading import load_model
 from neuronscope.options import MethodOptions, ModelOptions

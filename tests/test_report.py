@@ -9,7 +9,7 @@ import tyro
 from diagnosis_example import FORGET, INHIBITOR, RETAIN, WIDTHS, example_diagnosis, neuron_table
 
 from neuronscope.analysis.influence_variation import cumulative_curve, module_map
-from neuronscope.cli import Diagnose
+from neuronscope.cli.diagnosing import Diagnose
 from neuronscope.report import write_report
 from neuronscope.report.figures import figures_by_site, shared_figures
 from neuronscope.report.page import render_report

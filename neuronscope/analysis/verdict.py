@@ -9,13 +9,13 @@
 | mixed | some come back in this way, and some do not |
 | cannot tell | too few facts, what may be chance, or views that contradict an erasure |
 
-The savings decide between hidden, erased and mixed: on the planted pairs of seeds 1 and 2 the
-verdict is right on 106 of 112 (95 % interval 89 % to 98 %), and calls none of 72 hidden ones erased
-(`benchmarks/verdict.py`; an earlier draw of the plain ones among them was seen when thresholds were
-set, so the rate may flatter); inhibitors in ten neurons of attention can look mixed. A spectrum
-also brings back what was never known. The others can contradict an erasure: one that finds answers
-inside, or brings them back by mere silence, makes it "cannot tell". Attributions have no say: on a
-real checkpoint they were wrong. All are listed as agreeing, differing or silent.
+The savings decide between hidden, erased and mixed. Settings and thresholds were chosen with the
+planted pairs of seeds 0 to 2 in view; on those of seeds 3 to 5 the verdict is right on 165 of 167
+(95 % interval 96 % to 100 %) and calls none of 108 hidden ones erased; the two others, which never
+knew, leave it without a word (`benchmarks/verdict.py`). A spectrum also brings back what was never
+known. The other views can contradict an erasure: one that finds answers inside, or brings them back
+by mere silence, makes it "cannot tell". Attributions have no say: on a real checkpoint they were
+wrong. All are listed as agreeing, differing or silent.
 """
 
 import math

@@ -1,10 +1,5 @@
-"""The command line: parses, calls one function, prints. Computes nothing.
+"""Commands that look at a model, or at two."""
 
-Nothing heavy is imported before a command runs, so that `--help` answers at once.
-"""
-
-import ast
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,20 +7,11 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from neuronscope._discover import method_names
 from neuronscope.options import MethodOptions, ModelOptions
 
 METHODS = tuple(name.replace("_", "-") for name in method_names("attribution"))
-
-FAMILIES = {
-    "attribution": "how much each neuron moves the target: --attribution",
-    "fact_formats": "files of facts that can be read: --facts",
-    "evidence": "what happened inside, asked of both models",
-    "analysis": "what two recordings say",
-    "plots": "figures, each a function of tables",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +52,7 @@ class Diagnose:
 
     def run(self, console: Console) -> None:
         """Diagnose, and say where the report is."""
-        from neuronscope.commands import diagnose_checkpoints
+        from neuronscope.commands.diagnosing import diagnose_checkpoints
 
         done = diagnose_checkpoints(
             self.before,
@@ -130,7 +116,7 @@ class Record:
 
     def run(self, console: Console) -> None:
         """Record, and say what was found."""
-        from neuronscope.commands import record_model
+        from neuronscope.commands.diagnosing import record_model
 
         recording = record_model(
             self.model,
@@ -164,26 +150,13 @@ class Convert:
 
     def run(self, console: Console) -> None:
         """Convert, and say what was done."""
-        from neuronscope.commands import convert
+        from neuronscope.commands.diagnosing import convert
 
         for note in convert(self.source, self.out, self.loading):
             console.print(escape(note))
         console.print(
             f"written, loaded again and compared: {escape(str(self.out))}", soft_wrap=True
         )
-
-
-@dataclass(frozen=True)
-class List:
-    """List the methods: attributions, formats, analyses, figures."""
-
-    def run(self, console: Console) -> None:
-        """Print each family's methods with their first lines."""
-        for family, what in FAMILIES.items():
-            table = Table("name", "what it is", title=f"{family}: {what}", title_justify="left")
-            for name in method_names(family):
-                table.add_row(name, escape(_first_line(family, name)))
-            console.print(table)
 
 
 @dataclass(frozen=True)
@@ -202,32 +175,3 @@ class Demo:
             f"{DATA / 'before'} → {DATA / 'after'}, {DATA / 'facts.jsonl'}", soft_wrap=True
         )
         Diagnose(str(DATA / "before"), str(DATA / "after"), DATA / "facts.jsonl", out).run(console)
-
-
-COMMANDS = (Diagnose, Record, Convert, List, Demo)
-
-
-def main() -> None:
-    """Run one command; what a user did wrong is said in one line, without a traceback."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        {kind.__name__.lower(): kind for kind in COMMANDS},
-        prog="neuronscope",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-    try:
-        command.run(Console())
-    except (ValueError, OSError) as error:
-        line = escape(" ".join(str(error).split()))
-        Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from here")
-        sys.exit(130)
-
-
-def _first_line(family: str, name: str) -> str:
-    """The first line of a method's file, read without importing it."""
-    source = Path(__file__).parent / family / f"{name}.py"
-    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-    return text.splitlines()[0]

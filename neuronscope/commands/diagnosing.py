@@ -1,19 +1,12 @@
-"""What each command does, in order: check, compute, write. The command line only parses.
+"""What the commands do that look at models, in order: check, compute, write.
 
 Whatever can be wrong with the input is found before a model is run.
 """
 
-import importlib.metadata
-import json
-import os
-import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.attribution._base import GIB
@@ -33,6 +26,7 @@ from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
 from neuronscope.interventions import check_same_shapes
 from neuronscope.loading import load_model, load_tokenizer, save_model
+from neuronscope.manifest import describe, write_json
 from neuronscope.options import MethodOptions, ModelOptions
 from neuronscope.prompts import check_encodable, encode
 from neuronscope.recording import check_out, provenance_of, record
@@ -97,9 +91,11 @@ def diagnose_checkpoints(
         )
     diagnosis.neurons.to_parquet(out / "neurons.parquet", index=False)
     write_report(diagnosis, out / "report.html")
-    _write_json(out / "manifest.json", _manifest(facts, began, attribution, method, loading))
+    chosen_method = {"attribution": attribution, "method": asdict(method)}
+    manifest = describe(began) | {"facts": str(facts), "loading": asdict(loading)} | chosen_method
+    write_json(out / "manifest.json", manifest)
     # Last: a folder with this file holds a whole diagnosis.
-    _write_json(out / "diagnosis.json", diagnosis.to_json())
+    write_json(out / "diagnosis.json", diagnosis.to_json())
     return Diagnosed(diagnosis, out / "report.html")
 
 
@@ -229,32 +225,3 @@ def _with_causes(
         return diagnosis.with_note(f"The causes were not tested: {error}")
     case = Case(first, last, facts, make_target(method), method.prompt_form)
     return diagnosis.with_findings(*ask(case, comparison, diagnosis.neurons, out / "evidence"))
-
-
-def _manifest(
-    facts: Path, began: float, attribution: str, method: MethodOptions, loading: ModelOptions
-) -> dict[str, object]:
-    """How the result was made, for whoever wants to make it again."""
-    packages = ("neuronscope", "torch", "transformers", "transformer-lens", "numpy", "scipy")
-    return {
-        "command": ["neuronscope", *sys.argv[1:]],
-        "facts": str(facts),
-        "attribution": attribution,
-        "method": asdict(method),
-        "loading": asdict(loading),
-        "versions": {name: importlib.metadata.version(name) for name in packages}
-        | {"python": platform.python_version()},
-        "threads": torch.get_num_threads(),
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        or ["cpu"],
-        "seconds": round(time.time() - began, 1),
-    }
-
-
-def _write_json(path: Path, content: dict[str, object]) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-    )
-    unfinished.replace(path)

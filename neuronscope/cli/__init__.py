@@ -1,0 +1,39 @@
+"""The command line: parses, calls one function, prints. Computes nothing.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+import sys
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from neuronscope.cli.diagnosing import Convert, Demo, Diagnose, Record
+from neuronscope.cli.listing import List
+from neuronscope.cli.training import Finetune, Unlearn, unlearn_for
+
+ABOUT = """Was the knowledge erased, or only hidden? Make language models forget, and look inside.
+
+Start with: neuronscope demo"""
+
+
+def main() -> None:
+    """Run one command; what a user did wrong is said in one line, without a traceback."""
+    commands = (Diagnose, Unlearn, Finetune, Record, Convert, List, Demo)
+    kinds = {kind.__name__.lower(): kind for kind in commands}
+    command = tyro.extras.subcommand_cli_from_dict(
+        kinds | {"unlearn": unlearn_for(sys.argv)},
+        prog="neuronscope",
+        description=ABOUT,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    try:
+        command.run(Console())
+    except (ValueError, OSError) as error:
+        line = escape(" ".join(str(error).split()))
+        Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on from here")
+        sys.exit(130)

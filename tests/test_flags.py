@@ -1,0 +1,65 @@
+"""Flags are read from a method's file; they are what its class says when it is imported."""
+
+import subprocess
+import sys
+import typing
+from dataclasses import fields
+
+import pytest
+from tyro.conf import arg
+
+from neuronscope._discover import method_class, method_names
+from neuronscope.flags import flags_of, summary
+from neuronscope.objectives._base import Objective
+from neuronscope.regularizers._base import Regularizer
+from neuronscope.stopping._base import StopRule
+
+FAMILIES = {"objectives": Objective, "regularizers": Regularizer, "stopping": StopRule}
+METHODS = [(family, name) for family in FAMILIES for name in method_names(family)]
+SHARED = {"seed"}
+
+
+def names(family, method):
+    return {item.name for item in fields(flags_of(f"{family}/{method}"))}
+
+
+@pytest.mark.parametrize(("family", "name"), METHODS)
+def test_flags_are_the_fields_of_the_class(family, name):
+    flags = flags_of(f"{family}/{name}")
+    real = method_class(family, name, FAMILIES[family])
+    assert flags.__name__ == real.__name__ and flags.__doc__.split() == real.__doc__.split()
+    assert [(f.name, f.default) for f in fields(flags)] == [
+        (f.name, f.default) for f in fields(real)
+    ]
+    assert typing.get_type_hints(flags) == {
+        name: kind
+        for name, kind in typing.get_type_hints(real).items()
+        if typing.get_origin(kind) is not typing.ClassVar
+    }
+
+
+@pytest.mark.parametrize(("family", "name"), METHODS)
+def test_every_flag_is_explained(family, name):
+    hints = typing.get_type_hints(flags_of(f"{family}/{name}"), include_extras=True)
+    for setting, kind in hints.items():
+        (told,) = kind.__metadata__
+        assert isinstance(told, type(arg())) and len(told.help) > 10, setting
+    assert summary(f"{family}/{name}").endswith(".")
+
+
+def test_no_two_families_share_a_flag():
+    """A command line has them side by side."""
+    for first, one in METHODS:
+        for second, other in METHODS:
+            if first < second:
+                assert names(first, one) & names(second, other) <= SHARED, (one, other)
+
+
+def test_reading_flags_imports_no_torch():
+    code = (
+        "import sys; from neuronscope.flags import flags_of; flags_of('objectives/npo'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    imported = code.replace("flags_of('objectives/npo')", "import neuronscope.objectives.npo")
+    assert subprocess.run([sys.executable, "-c", imported], check=False).returncode == 1

@@ -3,7 +3,8 @@
 Settings and thresholds (`neuronscope/evidence/savings.py`) were chosen with the pairs of seeds 0 to
 2 in view; those of seeds 3 to 5 are the test. For each pair: what is planted, the verdict, the
 share that the savings give, and how many of the planted neurons the weight path ranks first. Prints
-the rates with 95 % Wilson intervals, and writes one row a pair. About four minutes a seed on one core.
+the rates with 95 % Wilson intervals, and writes one row a pair. About four minutes a seed on one
+core.
 
     python benchmarks/verdict.py [--seeds 0 3 4 5] [--out benchmarks/results/verdict.csv]
 """

@@ -55,7 +55,7 @@ class _Source(dict[str, Any]):
         super().__init__(BUILT_IN)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         self.classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-        self.values = {
+        self.constants = {
             node.targets[0].id: node.value
             for node in tree.body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
@@ -68,8 +68,8 @@ class _Source(dict[str, Any]):
         }
 
     def __missing__(self, name: str) -> Any:
-        if name in self.values:
-            return self.value(self.values[name])
+        if name in self.constants:
+            return self.value(self.constants[name])
         if name in self.homes:
             return _source(self.homes[name])[name]
         raise KeyError(name)
@@ -118,4 +118,4 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[ast.AnnAssign, str]]:
             continue
         below = node.body[place + 1] if place + 1 < len(node.body) else None
         text = below.value if isinstance(below, ast.Expr) else None
-        yield item, " ".join(text.value.split()) if isinstance(text, ast.Constant) else ""
+        yield item, " ".join(str(text.value).split()) if isinstance(text, ast.Constant) else ""

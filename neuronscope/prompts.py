@@ -14,7 +14,7 @@ no space is doubled, and none is lost.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import cast
 
@@ -114,10 +114,16 @@ def check_encodable(facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, f
         encode(fact, tokenizer, form)
 
 
-def encode(fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> Encoded:
+def encode(
+    fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str, instead: str | None = None
+) -> Encoded:
     """A fact's tokens in a prompt form.
 
     Special tokens that the tokenizer puts first are kept; those that it puts last are left out.
+
+    Args:
+        instead: An answer to take the place of the fact's own behind the same prompt, without
+            rivals.
 
     Raises:
         ValueError: If the form does not suit the fact or the tokenizer, a token straddles prompt
@@ -125,6 +131,8 @@ def encode(fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> Encoded
             from the answer by any of the answer's tokens.
     """
     prompt = write_prompt(fact, tokenizer, form)
+    if instead is not None:
+        fact = replace(fact, answer=instead, distractors=())
     start = prompt.text + prompt.gap
     first = () if prompt.complete else _first_special(fact, tokenizer, start + fact.answer.strip())
     tokens = first + _tokens(tokenizer, start + fact.answer.strip())

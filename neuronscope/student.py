@@ -6,7 +6,7 @@ counts of the whole step*, so that the parts of a step add up to it however it i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
@@ -50,7 +50,7 @@ class Student:
     """How a fact is put to the model, one of `neuronscope.prompts.PROMPT_FORMS`."""
 
     def asked(self, facts: tuple[Fact, ...], answer: str | None = None) -> Batch:
-        """Facts as tokens, without their distractors.
+        """Facts as tokens, without rivals.
 
         Args:
             answer: In the place of each fact's own.
@@ -58,9 +58,9 @@ class Student:
         Raises:
             ValueError: If one cannot be put into tokens.
         """
-        plain = [replace(fact, answer=answer or fact.answer, distractors=()) for fact in facts]
         words = self.model.tokenizer
-        return Batch.of([encode(fact, words, self.form) for fact in plain], self.model.device)
+        asked = [encode(fact, words, self.form, answer or fact.answer) for fact in facts]
+        return Batch.of(asked, self.model.device)
 
     def before(self) -> HookedModel:
         """The reference, where it was asked for."""

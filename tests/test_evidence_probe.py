@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from tiny import ARCHITECTURES, TOWNS, every_expert, tiny, tokenizer
 from tiny import FACTS as TINY_FACTS
 
-from neuronscope.evidence._candidates import Candidates, candidate
+from neuronscope.evidence._candidates import Candidates
 from neuronscope.evidence.lens import Lens
 from neuronscope.evidence.probe import Probe, cross_validated, taught
 from neuronscope.facts import Fact, FactSet
@@ -125,8 +125,8 @@ def test_states_are_those_of_each_candidate_alone_centred_on_its_facts(architect
 def test_a_candidate_stands_behind_the_very_prompt_of_its_fact(form):
     words, fact = tokenizer(), FORGET[0]
     own = encode(fact, words, form)
-    assert candidate(fact, fact.answer, words, form).tokens == own.tokens
-    other = candidate(fact, fact.distractors[1], words, form)
+    assert encode(fact, words, form, fact.answer).tokens == own.tokens
+    other = encode(fact, words, form, fact.distractors[1])
     assert other.tokens[: own.prompt_length] == own.tokens[: own.prompt_length]
     assert other.tokens[own.prompt_length :] == (place(fact.distractors[1]),)
 
@@ -216,4 +216,4 @@ def test_both_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
 def test_a_distractor_that_cannot_be_tokenized_is_named():
     odd = Fact("odd", "lives Ann", "Cairo", distractors=("unheard",))
     with pytest.raises(ValueError, match="'odd'"):
-        candidate(odd, "unheard", tokenizer(), "completion")
+        encode(odd, tokenizer(), "completion", "unheard")

@@ -58,10 +58,7 @@ class Unlearn:
     regularizer: str = NONE
     stop: str = "forget-accuracy"
 
-    tracker: str | None = None
-    """Also write the history to tensorboard, wandb or trackio, if that is installed."""
-
-    training: TrainingOptions = field(default_factory=TrainingOptions)
+    training: Any = field(default_factory=TrainingOptions)
     loading: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self, console: Console) -> None:
@@ -80,7 +77,6 @@ class Unlearn:
             },
             asdict(self.training),
             self.loading,
-            self.tracker,
         )
         _report(console, run, self.out)
         console.print(
@@ -107,10 +103,7 @@ class Finetune:
     splits: tuple[str, ...] = ("forget", "retain")
     """The splits that are taught."""
 
-    tracker: str | None = None
-    """Also write the history to tensorboard, wandb or trackio, if that is installed."""
-
-    training: TrainingOptions = field(default_factory=TrainingOptions)
+    training: Any = field(default_factory=TrainingOptions)
     loading: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self, console: Console) -> None:
@@ -124,7 +117,6 @@ class Finetune:
             self.splits,
             asdict(self.training),
             self.loading,
-            self.tracker,
         )
         _report(console, run, self.out)
 
@@ -177,6 +169,8 @@ def _file(name: str) -> str:
 
 
 def _report(console: Console, run: "Run", out: Path) -> None:
-    for line in run.summary():
+    from neuronscope.commands.training import summary as lines_of
+
+    for line in lines_of(run):
         console.print(escape(line))
     console.print(f"model: {escape(str(out / 'model'))}", soft_wrap=True)

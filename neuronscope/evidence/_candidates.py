@@ -1,17 +1,15 @@
 """The answers and distractors of facts behind their prompts, and what models make of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from transformers import PreTrainedTokenizerBase
 
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._states import ends, groups, states_at
-from neuronscope.facts import Fact
 from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Batch, Encoded, encode, write_prompt
+from neuronscope.prompts import Batch, Encoded, encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +35,7 @@ class Candidates:
         texts = [(fact.answer, *fact.distractors) for fact in facts]
         return Candidates(
             encoded=tuple(
-                candidate(fact, text, words, case.form)
+                encode(fact, words, case.form, text)
                 for fact, of_fact in zip(facts, texts, strict=True)
                 for text in of_fact
             ),
@@ -74,15 +72,3 @@ class Candidates:
         wrong = np.full(len(self.forget), -np.inf)
         np.maximum.at(wrong, self.fact[~self.true], scores[~self.true])
         return (scores[self.true] > wrong)[facts]
-
-
-def candidate(fact: Fact, text: str, tokenizer: PreTrainedTokenizerBase, form: str) -> Encoded:
-    """A fact with `text` where its answer stands, and the prompt as the answer has it.
-
-    Raises:
-        ValueError: As `encode`.
-    """
-    if form == "multiple_choice":  # that prompt lists the answer, which must stay among the options
-        prompt = write_prompt(fact, tokenizer, form)
-        fact, form = replace(fact, prompt=prompt.text + prompt.gap), "completion"
-    return encode(replace(fact, answer=text, distractors=()), tokenizer, form)

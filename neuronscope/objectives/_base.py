@@ -1,7 +1,6 @@
 """What every objective takes and returns."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from neuronscope.facts import FactSet
 from neuronscope.student import Gradients, Portion, Student, Terms
@@ -13,8 +12,10 @@ class Objective(ABC):
     The halves are passed forward and backward one after the other, so that only one holds memory.
     """
 
-    needs_reference: ClassVar[bool] = False
-    """Whether it reads the model before."""
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it reads the model before."""
+        return False
 
     @property
     @abstractmethod
@@ -52,10 +53,19 @@ class Objective(ABC):
         Raises:
             ValueError: With what is missing.
         """
-        if not facts.forget:
-            raise ValueError(f"{facts.source or 'The facts'}: no fact of split 'forget'.")
-        if self.needs_retain and not facts.retain:
-            raise ValueError(
-                f"{facts.source or 'The facts'}: no fact of split 'retain', which this objective "
-                "needs: mark some, or take an objective or a retain term without."
-            )
+        check_splits(facts, self.needs_retain)
+
+
+def check_splits(facts: FactSet, needs_retain: bool) -> None:
+    """Refuse facts without a split that is needed.
+
+    Raises:
+        ValueError: With what is missing.
+    """
+    if not facts.forget:
+        raise ValueError(f"{facts.source or 'The facts'}: no fact of split 'forget'.")
+    if needs_retain and not facts.retain:
+        raise ValueError(
+            f"{facts.source or 'The facts'}: no fact of split 'retain', which this objective "
+            "needs: mark some, or take an objective or a retain term without."
+        )

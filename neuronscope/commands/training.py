@@ -1,0 +1,129 @@
+"""What the commands do that train a model: check, load, train, write.
+
+Whatever can be wrong with the input is found before a model is loaded, where it can be.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from neuronscope._discover import method_class
+from neuronscope.analysis.statistics import wilson_interval
+from neuronscope.choices import facts_of
+from neuronscope.fact_formats import load_facts
+from neuronscope.facts import Fact
+from neuronscope.loading import load_model, load_tokenizer
+from neuronscope.objectives._base import Objective
+from neuronscope.options import ModelOptions
+from neuronscope.prompts import check_encodable
+from neuronscope.regularizers._base import Regularizer
+from neuronscope.sources import check_device, check_source
+from neuronscope.stopping._base import StopRule
+from neuronscope.training import Run, TrainingConfig, finetune, unlearn
+from neuronscope.training.plan import check_folder
+
+T = TypeVar("T")
+
+SHARED = "seed"
+"""The setting of methods that is the run's own."""
+
+Chosen = dict[str, tuple[str, dict[str, Any]]]
+"""Of each family (`objectives`, `regularizers`, `stopping`), the method and what it was told."""
+
+
+def unlearn_model(
+    source: str,
+    facts: Path,
+    out: Path,
+    chosen: Chosen,
+    training: dict[str, Any],
+    loading: ModelOptions,
+) -> Run:
+    """Make a model forget, and write it with its history to `out`.
+
+    Interrupted, the same call goes on where it was.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
+    """
+    config = TrainingConfig(**training)
+    objective = _method("objectives", Objective, chosen, config.seed)
+    regularizer = _method("regularizers", Regularizer, chosen, config.seed)
+    stop = _method("stopping", StopRule, chosen, config.seed)
+    assert objective is not None, "the command line has one"
+    given = load_facts(facts)
+    objective.check(given)
+    if stop is not None:
+        stop.check(given, config.form)
+    _check(source, out, [*given.forget, *given.retain], config, loading)
+    model = load_model(source, **asdict(loading))
+    return unlearn(model, objective, given, regularizer, stop, config, out)
+
+
+def finetune_model(
+    source: str,
+    facts: Path,
+    out: Path,
+    splits: tuple[str, ...],
+    training: dict[str, Any],
+    loading: ModelOptions,
+) -> Run:
+    """Teach a model facts, and write it with its history to `out`.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
+    """
+    config = TrainingConfig(**training)
+    everything = load_facts(facts)
+    taught = [fact for split in splits for fact in facts_of(everything, split)]
+    _check(source, out, taught, config, loading)
+    return finetune(load_model(source, **asdict(loading)), taught, config, out)
+
+
+def summary(run: Run) -> tuple[str, ...]:
+    """What became of the facts, in a few lines."""
+    first, last = run.history.iloc[0], run.history.iloc[-1]
+    lines = [run.stopped]
+    for split, words in (("forget", "to be forgotten"), ("retain", "to be kept")):
+        if not first[f"asked_{split}"] > 0:
+            continue
+        asked, before, after = (
+            int(row[f"{what}_{split}"])
+            for row, what in ((first, "asked"), (first, "answered"), (last, "answered"))
+        )
+        low, high = wilson_interval(after, asked)
+        lines.append(
+            f"answers {words}: {before} of {asked} before, {after} of {asked} after (95 % interval "
+            f"{low:.0%} to {high:.0%})"
+        )
+    lines.append(f"way gone: {last['update_norm']:.4g}, in {run.seconds:.0f} s")
+    return tuple(lines)
+
+
+def _method(family: str, base: type[T], chosen: Chosen, seed: int) -> T | None:
+    """The method that was chosen, with its settings; None where none was."""
+    if family not in chosen:
+        return None
+    name, told = chosen[family]
+    found = method_class(family, name, base)
+    assert is_dataclass(found), f"{name}: a method is a frozen dataclass"
+    if SHARED in {item.name for item in fields(found)}:
+        told = told | {SHARED: seed}
+    # What method_class returns is never abstract, which its type cannot say.
+    return cast(Callable[..., T], found)(**told)
+
+
+def _check(
+    source: str,
+    out: Path,
+    facts: Sequence[Fact],
+    config: TrainingConfig,
+    loading: ModelOptions,
+) -> None:
+    """Find what is wrong before any weights are read."""
+    check_folder(out)
+    check_device(loading.device, loading.device_map)
+    check_source(source, loading.base, loading.allow_pickle)
+    tokenizer = load_tokenizer(source, loading.base, loading.trust_remote_code)
+    check_encodable(facts, tokenizer, config.form)

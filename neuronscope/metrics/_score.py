@@ -1,0 +1,190 @@
+"""What every metric gives: a number with its interval, its counts, and how to read it."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from neuronscope.analysis.statistics import mean_interval, wilson_interval
+
+Direction = Literal[
+    "lower is more forgotten",
+    "higher is more forgotten",
+    "nearer to chance is more forgotten",
+    "lower is more useful",
+    "higher is more useful",
+]
+
+NO_INTERVAL = (math.nan, math.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One metric of one model on some facts."""
+
+    metric: str
+    """Which definition: the metric's file name, with the variant where there are several."""
+
+    value: float
+    """NaN where it is undefined; then `reason` says why."""
+
+    ci95: tuple[float, float]
+    """95 % interval over facts: Wilson's for a rate, a bootstrap for a mean; NaN where there is
+    none."""
+
+    n: int
+    """Facts that the value rests on."""
+
+    count: int | None
+    """Of a rate, how many of the facts; None where the value is no rate."""
+
+    unit: str
+
+    direction: Direction
+
+    chance: float | None
+    """What a model that knows nothing of the facts has; None where no such level is known."""
+
+    per_fact: pd.DataFrame
+    """One row per fact: `fact` (its id), `value` (NaN where undefined), and what belongs to it."""
+
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Single numbers beside the value."""
+
+    reason: str = ""
+    """Why the value, or that of some facts, is NaN."""
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value) and not self.reason:
+            raise ValueError(f"{self.metric}: a value that is NaN needs a reason, got none.")
+
+    def save(self, path: Path) -> None:
+        """Write to `path`, a `.json` file: whole or not at all.
+
+        Raises:
+            FileExistsError: If the file exists.
+        """
+        if path.exists():
+            raise FileExistsError(f"'{path}' exists already; choose another name.")
+        content = vars(self) | {
+            "value": _plain(self.value),
+            "ci95": [_plain(end) for end in self.ci95],
+            "per_fact": {
+                name: [_plain(entry) for entry in column.tolist()]
+                for name, column in self.per_fact.items()
+            },
+            "figures": {name: _plain(figure) for name, figure in self.figures.items()},
+        }
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Score":
+        """The score that was saved to a file.
+
+        Raises:
+            ValueError: If the file is none, or is damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            low, high = map(_number, content["ci95"])
+            table = pd.DataFrame(content["per_fact"])
+            table["value"] = table["value"].astype(np.float64)
+            figures = {name: _number(figure) for name, figure in content["figures"].items()}
+            read = {"value": _number(content["value"]), "ci95": (low, high), "per_fact": table}
+            return cls(**(content | read | {"figures": figures}))
+        except (KeyError, TypeError, AttributeError, OSError, ValueError) as error:
+            raise ValueError(f"{path}: not a whole score ({error}).") from error
+
+
+def rate_score(
+    metric: str,
+    facts: Sequence[str],
+    right: Bool[np.ndarray, " fact"],
+    *,
+    direction: Direction,
+    chance: float | None,
+    more: Mapping[str, Sequence[Any]] | None = None,
+) -> Score:
+    """A share of the facts, with its Wilson interval.
+
+    Args:
+        facts: Their ids.
+        more: Further columns of `per_fact`.
+    """
+    count = int(right.sum())
+    return Score(
+        metric=metric,
+        value=count / len(right),
+        ci95=wilson_interval(count, len(right)),
+        n=len(right),
+        count=count,
+        unit="share of facts",
+        direction=direction,
+        chance=chance,
+        per_fact=per_fact(facts, right.astype(np.float64), more),
+    )
+
+
+def mean_score(
+    metric: str,
+    facts: Sequence[str],
+    values: Float[np.ndarray, " fact"],
+    *,
+    unit: str,
+    direction: Direction,
+    chance: float | None = None,
+    undefined: str = "are undefined",
+    more: Mapping[str, Sequence[Any]] | None = None,
+) -> Score:
+    """A mean over the facts that have a value, with its bootstrap interval.
+
+    Args:
+        facts: Their ids.
+        undefined: Why some values are NaN, said of the facts, as in "have no distractors".
+        more: Further columns of `per_fact`.
+    """
+    defined = values[~np.isnan(values)]
+    missing = len(values) - len(defined)
+    low, high = mean_interval(defined)
+    return Score(
+        metric=metric,
+        value=float(defined.mean()) if len(defined) else math.nan,
+        ci95=(float(low), float(high)),
+        n=len(defined),
+        count=None,
+        unit=unit,
+        direction=direction,
+        chance=chance,
+        per_fact=per_fact(facts, values, more),
+        reason=f"{missing} of {len(values)} facts {undefined}." if missing else "",
+    )
+
+
+def per_fact(
+    facts: Sequence[str],
+    values: Float[np.ndarray, " fact"],
+    more: Mapping[str, Sequence[Any]] | None = None,
+) -> pd.DataFrame:
+    """A score's table."""
+    return pd.DataFrame({"fact": list(facts), "value": values} | dict(more or {}))
+
+
+def _plain(entry: Any) -> Any:
+    """JSON has neither NaN nor infinity."""
+    if not isinstance(entry, float) or math.isfinite(entry):
+        return entry
+    return None if math.isnan(entry) else str(entry)
+
+
+def _number(stored: float | str | None) -> float:
+    return math.nan if stored is None else float(stored)

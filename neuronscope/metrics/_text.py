@@ -1,0 +1,54 @@
+"""Comparing what a model wrote with what was expected."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_ARTICLES = ("a", "an", "the")
+
+
+def same_answer(given: str, expected: str) -> bool:
+    """Whether two texts are equal but for case, punctuation, articles and whitespace.
+
+    The comparison of SQuAD (Rajpurkar et al., arXiv 1606.05250). A text of which nothing would be
+    left is compared with its articles and punctuation.
+    """
+    return (_words(given) or _folded(given)) == (_words(expected) or _folded(expected))
+
+
+def begins_with(given: str, expected: str) -> bool:
+    """Whether the first words of one text are the other text, compared as in `same_answer`."""
+    wanted = _words(expected)
+    if not wanted:
+        return _folded(given).startswith(_folded(expected))
+    return _words(given)[: len(wanted)] == wanted
+
+
+def first_lines(given: str, expected: str) -> str:
+    """As many lines of a text as were expected: what follows is no part of the answer."""
+    count = len(expected.strip().splitlines())
+    return "\n".join(given.strip().splitlines()[:count])
+
+
+def first_option(given: str, options: Sequence[str]) -> int | None:
+    """Place of the option that a text names first, in whole words; None if it names none.
+
+    Where two begin at the same place, the longer one. Case and whitespace do not matter.
+    """
+    text = _folded(given)
+    found = []
+    for place, option in enumerate(options):
+        wanted = _folded(option)
+        match = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", text)
+        if match is not None:
+            found.append((match.start(), -len(wanted), place))
+    return min(found)[-1] if found else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _words(text: str) -> list[str]:
+    bare = "".join(c for c in _folded(text) if not unicodedata.category(c).startswith("P"))
+    return [word for word in bare.split() if word not in _ARTICLES]

@@ -1,0 +1,27 @@
+"""Exact memorization (Tirumala et al., arXiv 2205.10770): how many of an answer's tokens are known.
+
+Share of an answer's tokens that are the most likely ones, teacher-forced; mean over facts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuronscope.metrics._answers import answers_of, hits, per_token
+from neuronscope.metrics._base import Exam, Metric
+from neuronscope.metrics._score import Score, mean_score
+
+
+@dataclass(frozen=True)
+class ExactMemorization(Metric):
+    """Mean share of an answer's tokens that the model predicts, given the true ones before."""
+
+    def measure(self, exam: Exam) -> Score:
+        tokens = per_token(exam.model, answers_of(exam.model, exam.facts, exam.form), hits)
+        return mean_score(
+            "exact_memorization",
+            exam.ids,
+            np.array([hit.mean() for hit in tokens]),
+            unit="share of tokens",
+            direction="lower is more forgotten",
+        )

@@ -1,0 +1,76 @@
+"""Extraction likelihood EL_n (Jang et al., arXiv 2210.01504): what comes out of any beginning.
+
+EL_n(x) = Σ_{t=1}^{T−n} overlap_n(f(x_<t), x_≥t) / (T − n), with f(x_<t) the greedy continuation, as
+long as the true one, and overlap_n(a, b) the share of the n-grams of a that occur in b. A special
+token does not end a continuation here, so that every one has n-grams.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuronscope.metrics._answers import Span, answers_of, spanned
+from neuronscope.metrics._base import Exam, Metric
+from neuronscope.metrics._generation import continuations
+from neuronscope.metrics._score import Score, mean_score
+from neuronscope.models import HookedModel
+from neuronscope.prompts import Encoded
+
+
+@dataclass(frozen=True)
+class ExtractionLikelihood(Metric):
+    """Mean share of n-grams of what the model writes that are the text's, over its beginnings.
+
+    One token of a text costs one generation.
+    """
+
+    n: int = 10
+    """Tokens in an n-gram, as in the paper. A text of n tokens or fewer has no value."""
+
+    span: Span = "text"
+    """The whole text, prompt and answer, as in the paper; or the answer behind its prompt."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"Expected n-grams of 1 token or more, got n = {self.n}.")
+
+    def measure(self, exam: Exam) -> Score:
+        encoded = [spanned(one, self.span) for one in answers_of(exam.model, exam.facts, exam.form)]
+        return mean_score(
+            f"extraction_likelihood_{self.n}" + ("" if self.span == "text" else "_answer"),
+            exam.ids,
+            np.array(extraction_likelihoods(exam.model, encoded, self.n)),
+            unit="share of n-grams",
+            direction="lower is more forgotten",
+            undefined=f"have {self.n} tokens or fewer; take a smaller n",
+        )
+
+
+def extraction_likelihoods(model: HookedModel, encoded: Sequence[Encoded], n: int) -> list[float]:
+    """EL_n of each text, of which the answer's tokens are x; NaN where there are n or fewer."""
+    cuts = [
+        (fact, cut)
+        for fact, one in enumerate(encoded)
+        for cut in range(one.prompt_length, len(one.tokens) - n)
+    ]
+    if not cuts:
+        return [math.nan] * len(encoded)
+    prompts = [encoded[fact].tokens[:cut] for fact, cut in cuts]
+    true = [encoded[fact].tokens[cut:] for fact, cut in cuts]
+    written = continuations(model, prompts, [len(rest) for rest in true], frozenset())
+    overlaps: list[list[float]] = [[] for _ in encoded]
+    for (fact, _), ours, theirs in zip(cuts, written, true, strict=True):
+        overlaps[fact].append(overlap(ours, theirs, n))
+    return [float(np.mean(shares)) if shares else math.nan for shares in overlaps]
+
+
+def overlap(written: Sequence[int], true: Sequence[int], n: int) -> float:
+    """Share of the n-grams of one text that occur in the other; NaN where it has none."""
+    ours, theirs = _n_grams(written, n), set(_n_grams(true, n))
+    return sum(gram in theirs for gram in ours) / len(ours) if ours else math.nan
+
+
+def _n_grams(tokens: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]

@@ -1,0 +1,50 @@
+"""Extraction strength: how much of an answer follows by itself from its beginning.
+
+1 − k/|y| with k the smallest number of first tokens after which every token of the answer is the
+most likely one (Carlini et al., arXiv 2012.07805, as in OpenUnlearning). An answer whose last token
+is missed needs all of its tokens: k = |y|, strength 0. OpenUnlearning stops at k = |y| − 1, so that
+a total miss has 1/|y| there, as much as an answer whose last token alone is found.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from neuronscope.metrics._answers import answers_of, hits, per_token
+from neuronscope.metrics._base import Exam, Metric
+from neuronscope.metrics._score import Score, mean_score
+
+TotalMiss = Literal["zero", "openunlearning"]
+
+
+@dataclass(frozen=True)
+class ExtractionStrength(Metric):
+    """Mean share of an answer that greedy decoding gives once it is told the rest."""
+
+    total_miss: TotalMiss = "zero"
+    """What an answer has whose last token is not found: 0, or one token's share as in
+    OpenUnlearning."""
+
+    def measure(self, exam: Exam) -> Score:
+        tokens = per_token(exam.model, answers_of(exam.model, exam.facts, exam.form), hits)
+        values = np.array([extraction_strength(hit, self.total_miss) for hit in tokens])
+        return mean_score(
+            "extraction_strength" + ("_zero_floor" if self.total_miss == "zero" else ""),
+            exam.ids,
+            values,
+            unit="share of tokens",
+            direction="lower is more forgotten",
+        )
+
+
+def extraction_strength(hit: Float[np.ndarray, " token"], total_miss: TotalMiss = "zero") -> float:
+    """Share of an answer's tokens in its longest end that is found whole.
+
+    Args:
+        hit: 1.0 for each token that is the most likely one.
+    """
+    misses = np.flatnonzero(hit == 0)
+    found = len(hit) - 1 - int(misses[-1]) if len(misses) else len(hit)
+    return max(found, 1 if total_miss == "openunlearning" else 0) / len(hit)

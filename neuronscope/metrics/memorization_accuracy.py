@@ -1,0 +1,32 @@
+"""Memorization accuracy MA (Tirumala et al., arXiv 2205.10770; Jang et al., arXiv 2210.01504).
+
+MA(x) = Σ_t 1[argmax p(·|x_<t) = x_t] / T over the tokens of a text, of which the first is only
+read. On the answer alone it is exact memorization.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuronscope.metrics._answers import Span, answers_of, hits, per_token, spanned
+from neuronscope.metrics._base import Exam, Metric
+from neuronscope.metrics._score import Score, mean_score
+
+
+@dataclass(frozen=True)
+class MemorizationAccuracy(Metric):
+    """Mean share of a text's tokens that the model predicts, given the true ones before."""
+
+    span: Span = "text"
+    """The whole text, prompt and answer, as in the paper; or the answer behind its prompt."""
+
+    def measure(self, exam: Exam) -> Score:
+        encoded = answers_of(exam.model, exam.facts, exam.form)
+        tokens = per_token(exam.model, [spanned(one, self.span) for one in encoded], hits)
+        return mean_score(
+            "memorization_accuracy" + ("" if self.span == "text" else "_answer"),
+            exam.ids,
+            np.array([hit.mean() for hit in tokens]),
+            unit="share of tokens",
+            direction="lower is more forgotten",
+        )

@@ -1,0 +1,111 @@
+"""Model utility of TOFU (Maini et al., arXiv 2401.06121): a harmonic mean of scores.
+
+One score of zero makes it zero. TOFU's own has nine: probability, ROUGE-L recall and truth ratio,
+of retained facts, of real authors and of world facts, where the last two have their probability
+among options. Score the three sets, and put them together with `model_utility`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
+from neuronscope.metrics._base import Exam, Metric, Need
+from neuronscope.metrics._score import NO_INTERVAL, Score
+from neuronscope.metrics.answer_probability import AnswerProbability
+from neuronscope.metrics.rouge_l import RougeL
+from neuronscope.metrics.truth_ratio import TruthRatio
+
+
+@dataclass(frozen=True)
+class ModelUtility(Metric):
+    """Harmonic mean of the answers' probability, ROUGE-L recall and truth ratio."""
+
+    probability: Literal["per-token", "among-options"] = "per-token"
+    """That of the answer (for retained facts), or its share among the distractors (for real authors
+    and world facts)."""
+
+    max_new_tokens: int = 200
+    """Tokens that the model may write for ROUGE-L, as in the TOFU benchmark."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Distractors."""
+        return ("distractors",)
+
+    def measure(self, exam: Exam) -> Score:
+        parts = (
+            AnswerProbability(self.probability),
+            RougeL(max_new_tokens=self.max_new_tokens),
+            TruthRatio("utility"),
+        )
+        return model_utility([part.measure(exam) for part in parts])
+
+
+def model_utility(scores: Sequence[Score]) -> Score:
+    """The harmonic mean of scores that are means over facts, with its bootstrap interval.
+
+    Facts are redrawn once for all scores of the same facts.
+
+    Raises:
+        ValueError: If there are no scores, or one is no mean over facts or below 0.
+    """
+    if not scores:
+        raise ValueError("Expected at least one score to take the harmonic mean of, got none.")
+    for score in scores:
+        values = score.per_fact["value"].to_numpy(float)
+        if math.isnan(score.value) or not math.isclose(np.nanmean(values), score.value):
+            raise ValueError(
+                f"{score.metric}: expected a mean over facts, got {score.value}; leave it out."
+            )
+    value = float(stats.hmean([score.value for score in scores]))
+    tables = [score.per_fact[["fact", "value"]].assign(metric=score.metric) for score in scores]
+    table = pd.concat(tables, ignore_index=True)
+    return Score(
+        metric="model_utility",
+        value=value,
+        ci95=_interval(scores),
+        n=table["fact"].nunique(),
+        count=None,
+        unit="harmonic mean",
+        direction="higher is more useful",
+        chance=None,
+        per_fact=table,
+    )
+
+
+def _interval(scores: Sequence[Score]) -> tuple[float, float]:
+    """Facts are redrawn set by set, so that scores of one set stay together."""
+    sets: dict[tuple[str, ...], list[np.ndarray]] = {}
+    for score in scores:
+        values = score.per_fact["value"].to_numpy(float)
+        sets.setdefault(tuple(score.per_fact["fact"]), []).append(values)
+    fewest = min(len(facts) for facts in sets)
+    if fewest < 2:
+        return NO_INTERVAL
+    tables = [np.stack(columns) for columns in sets.values()]
+
+    def utility(*drawn: np.ndarray, axis: int) -> np.ndarray:
+        del axis  # the last
+        means = [
+            np.nanmean(table[:, facts.astype(int)], axis=-1)
+            for table, facts in zip(tables, drawn, strict=True)
+        ]
+        return stats.hmean(np.concatenate(means), axis=0)
+
+    interval = stats.bootstrap(
+        tuple(np.arange(table.shape[1]) for table in tables),
+        utility,
+        vectorized=True,
+        method="percentile",
+        batch=50,
+        n_resamples=RESAMPLES,
+        confidence_level=expanded_confidence(fewest),
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,54 @@
+"""Share of facts whose answer the model writes when it is shown three options.
+
+The forgetting score FS of arXiv 2509.22263, which does not say how an answer is matched. Here the
+model's choice is the option that the first line of its greedy answer names first, in whole words;
+case and whitespace do not matter. A line that names no option is a wrong answer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuronscope.metrics._answers import guessing, options
+from neuronscope.metrics._base import Exam, Metric, Need
+from neuronscope.metrics._generation import answers_given
+from neuronscope.metrics._score import Score, rate_score
+from neuronscope.metrics._text import first_lines, first_option
+
+FORM = "multiple_choice"
+
+
+@dataclass(frozen=True)
+class MultipleChoiceGeneration(Metric):
+    """How many answers the model writes when shown them among two distractors.
+
+    Facts are put in the form `multiple_choice`, whichever is asked for.
+    """
+
+    max_new_tokens: int = 32
+    """Tokens that the model may write: enough for one option."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Distractors."""
+        return ("distractors",)
+
+    def measure(self, exam: Exam) -> Score:
+        given = answers_given(exam.model, exam.facts, FORM, self.max_new_tokens)
+        listed = [options(fact, FORM) for fact in exam.facts]
+        places = [
+            first_option(first_lines(text, "one line"), of_fact)
+            for text, of_fact in zip(given, listed, strict=True)
+        ]
+        chosen = [
+            "" if place is None else of_fact[place]
+            for place, of_fact in zip(places, listed, strict=True)
+        ]
+        return rate_score(
+            "multiple_choice_generation",
+            exam.ids,
+            np.array([place == 0 for place in places]),
+            direction="lower is more forgotten",
+            chance=guessing(exam.facts, FORM),
+            more={"choice": chosen, "generated": given},
+        )

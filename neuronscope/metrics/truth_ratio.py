@@ -1,0 +1,95 @@
+"""The truth ratio of TOFU (Maini et al., arXiv 2401.06121): P(wrong)/P(right), per fact.
+
+Each P is the geometric mean over an answer's tokens, and P(wrong) that over the distractors. Three
+different means of it go by one name elsewhere; here each has its own.
+
+| aggregation | of one fact with ratio r | score |
+|---|---|---|
+| `forget` | min(r, 1/r): 1 where right and wrong are alike | `truth_ratio_forget` |
+| `utility` | max(0, 1 − r): 1 where wrong answers are ruled out | `truth_ratio_utility` |
+| `share` | 1/(1 + r) = P(right)/(P(right) + P(wrong)) | `truth_ratio_share` |
+
+TOFU takes a paraphrase of the answer for the right one; to do so, pass facts that have it as their
+answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import expit
+
+from neuronscope.facts import Fact
+from neuronscope.metrics._answers import per_option
+from neuronscope.metrics._base import Exam, Metric, Need
+from neuronscope.metrics._score import Direction, Score, mean_score
+from neuronscope.models import HookedModel
+from neuronscope.targets import log_prob
+
+Aggregation = Literal["forget", "utility", "share"]
+
+_READ: dict[Aggregation, tuple[Direction, float | None]] = {
+    "forget": ("higher is more forgotten", None),
+    "utility": ("higher is more useful", None),
+    "share": ("lower is more forgotten", 0.5),
+}
+
+
+@dataclass(frozen=True)
+class TruthRatio(Metric):
+    """How likely wrong answers are in comparison with the right one."""
+
+    aggregation: Aggregation = "forget"
+    """What is averaged over facts of the ratio r of wrong to right: min(r, 1/r), max(0, 1 − r), or
+    1/(1 + r)."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Distractors."""
+        return ("distractors",)
+
+    def measure(self, exam: Exam) -> Score:
+        logs = log_truth_ratios(exam.model, exam.facts, exam.form)
+        direction, chance = _READ[self.aggregation]
+        return mean_score(
+            f"truth_ratio_{self.aggregation}",
+            exam.ids,
+            aggregated(logs, self.aggregation),
+            unit="ratio of probabilities" if self.aggregation == "forget" else "share",
+            direction=direction,
+            chance=chance,
+            more={"log_truth_ratio": logs.tolist()},
+        )
+
+
+def log_truth_ratios(
+    model: HookedModel, facts: Sequence[Fact], form: str
+) -> Float[np.ndarray, " fact"]:
+    """Log P(wrong)/P(right) of each fact, in nats per token."""
+    options = per_option(model, facts, form, log_prob)
+    return np.array([log_truth_ratio(right, wrong) for right, *wrong in options])
+
+
+def log_truth_ratio(
+    right: Float[np.ndarray, " _token"], wrong: Sequence[Float[np.ndarray, " _token"]]
+) -> float:
+    """Mean over wrong answers of their mean log-probability, minus that of the right one.
+
+    Args:
+        right: Log-probabilities of the right answer's tokens.
+        wrong: The same of each wrong answer.
+    """
+    return float(np.mean([tokens.mean() for tokens in wrong]) - right.mean())
+
+
+def aggregated(
+    logs: Float[np.ndarray, " fact"], aggregation: Aggregation
+) -> Float[np.ndarray, " fact"]:
+    """What is averaged, of each log ratio; without taking a ratio that could overflow."""
+    if aggregation == "forget":
+        return np.exp(-np.abs(logs))
+    if aggregation == "utility":
+        return -np.expm1(np.minimum(logs, 0.0))
+    return expit(-logs)

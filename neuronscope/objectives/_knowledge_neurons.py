@@ -1,0 +1,108 @@
+"""Which neurons hold what is to be forgotten, and not merely favour its answers.
+
+A neuron's influence on a fact is A_i(x, y) = max_k h_{i,k} · ∂F(y|x)/∂h_{i,k}, k over positions
+(arXiv 2502.19207 and 2509.22263: F = P). What it has on the same answer after other facts' prompts
+is *superficial*: it raises the answer whatever is asked.
+"""
+
+import random
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neuronscope.attribution._base import over_positions
+from neuronscope.facts import Fact, FactSet
+from neuronscope.models import HookedModel, answer_logits, differentiable_embeddings, frozen
+from neuronscope.ownership import ownerships
+from neuronscope.prompts import Batch, encode
+from neuronscope.student import Gradients, Student
+from neuronscope.taps import Tap, keeping, tapped
+from neuronscope.targets import Answers, Target
+
+ROWS = 8
+"""Facts in a pass."""
+
+
+def others_than(fact: Fact, facts: FactSet) -> list[Fact]:
+    """The facts to keep and to forget that have another answer."""
+    return [
+        other
+        for other in (*facts.retain, *facts.forget)
+        if other.answer.strip() != fact.answer.strip()
+    ]
+
+
+def knowledge_scores(
+    student: Student, facts: FactSet, target: Target, penalty: float, others: int, seed: int
+) -> Float[Tensor, "layer neuron"]:
+    """Mean over the facts to forget of A(x, y) − α · mean_j max(0, A(x_j, y)), in double.
+
+    Args:
+        penalty: α.
+        others: How many other prompts x_j are drawn for each fact; all, where there are fewer.
+    """
+    asked = list(_asked(facts, penalty, others, random.Random(seed)))
+    total = torch.zeros(())
+    for start in range(0, len(asked), ROWS):
+        here = asked[start : start + ROWS]
+        words, device = student.model.tokenizer, student.model.device
+        batch = Batch.of([encode(f, words, student.form, text) for f, text, _ in here], device)
+        found = influence(student.model, batch, target)
+        for one, (*_, weight) in zip(found, here, strict=True):
+            total = total + weight * (one if weight > 0 else one.clamp(min=0))
+    return total / len(facts.forget)
+
+
+def _asked(
+    facts: FactSet, penalty: float, others: int, rng: random.Random
+) -> Iterator[tuple[Fact, str, float]]:
+    """Prompt, answer and weight: of every fact, and of its answer behind other prompts."""
+    for fact in facts.forget:
+        yield fact, fact.answer, 1.0
+        if penalty == 0:
+            continue
+        pool = others_than(fact, facts)
+        drawn = rng.sample(pool, min(others, len(pool)))
+        for other in drawn:
+            yield other, fact.answer, -penalty / len(drawn)
+
+
+def influence(
+    model: HookedModel, batch: Batch, target: Target
+) -> Float[Tensor, "batch layer neuron"]:
+    """Largest h · ∂F/∂h over the positions of each row, at `mlp.post`; in double, on the CPU."""
+    taps = model.taps_at("mlp.post")
+    tokens, answers = batch.tokens[:, :-1], Answers.of(batch)
+    neurons: dict[Tap, Tensor] = {}
+    with frozen(model), torch.enable_grad(), differentiable_embeddings(model):
+        with tapped(keeping(taps, neurons), tokens.shape[1]):
+            score = target(answer_logits(model, tokens, answers), answers).sum()
+        gradients = torch.autograd.grad(score, [neurons[tap] for tap in taps])
+    real = torch.arange(tokens.shape[1], device=tokens.device) < batch.lengths[:, None] - 1
+    layers = []
+    for tap, gradient in zip(taps, gradients, strict=True):
+        _, largest, _ = over_positions(neurons[tap].detach() * gradient, real)
+        layers.append(largest.double().cpu())
+    return torch.stack(layers, dim=1)
+
+
+def largest(scores: Float[Tensor, "layer neuron"], share: float) -> Bool[Tensor, "layer neuron"]:
+    """Marks the share of all layers' neurons that score highest; one at least."""
+    count = max(round(share * scores.numel()), 1)
+    marked = torch.zeros(scores.numel(), dtype=torch.bool)
+    marked[scores.flatten().topk(count).indices] = True
+    return marked.view(scores.shape)
+
+
+def owned_by(model: HookedModel, chosen: Bool[Tensor, "layer neuron"]) -> Gradients:
+    """Ones where a chosen neuron of `mlp.post` owns the entry, zeros elsewhere, by parameter."""
+    masks: Gradients = {}
+    for own in ownerships(model):
+        if own.site == "mlp.post" and bool(chosen[own.layer].any()):
+            parameter = model.hf.get_parameter(own.parameter)
+            mask = masks.setdefault(own.parameter, torch.zeros_like(parameter.detach()))
+            view, places = own.places(mask, chosen[own.layer])
+            view[places] = 1.0
+    return masks

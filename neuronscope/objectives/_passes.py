@@ -1,0 +1,99 @@
+"""One pass over a batch of facts: log-probabilities, logits or hidden states, and nothing else.
+
+What is half precision in the model is raised to single: a loss is a difference of large numbers.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neuronscope.models import HookedModel, answer_logits, only_answers
+from neuronscope.prompts import Batch
+from neuronscope.taps import decoder_layers
+from neuronscope.targets import Answers, Target, log_prob
+
+SUMMED = Target("log_prob", "sum")
+
+
+def logits_at_answers(
+    model: HookedModel, batch: Batch
+) -> tuple[Float[Tensor, "token vocab"], Answers]:
+    """The logits that predict the answers' tokens, and whose they are."""
+    answers = Answers.of(batch)
+    logits = raised(answer_logits(model, batch.tokens[:, :-1], answers))
+    return logits, answers.to(logits.device)
+
+
+def token_log_probs(model: HookedModel, batch: Batch) -> Float[Tensor, " token"]:
+    """The log-probability of each of the answers' tokens, in nats."""
+    logits, answers = logits_at_answers(model, batch)
+    return log_prob(logits, answers.token)
+
+
+def fact_log_probs(model: HookedModel, batch: Batch) -> Float[Tensor, " batch"]:
+    """The log-probability of each fact's answer, in nats: the sum over its tokens."""
+    return SUMMED(*logits_at_answers(model, batch))
+
+
+def log_ratios(model: HookedModel, reference: HookedModel, batch: Batch) -> Float[Tensor, " batch"]:
+    """What log P(y|x) is above the reference's, in nats; no gradient goes to the reference."""
+    with torch.no_grad():
+        before = fact_log_probs(reference, batch)
+    now = fact_log_probs(model, batch)
+    return now - before.to(now)
+
+
+def answer_lengths(batch: Batch) -> Int[Tensor, " batch"]:
+    """Number of tokens of each answer."""
+    return batch.lengths - batch.prompt_lengths
+
+
+def all_logits(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos vocab"]:
+    """The logits at every position, padding included."""
+    return raised((model.wrapper or model.hf)(input_ids=tokens, use_cache=False).logits)
+
+
+def hidden_states(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"], layer: int
+) -> Float[Tensor, "batch pos width"]:
+    """What a decoder layer gives to the next.
+
+    The layers above are passed no gradient, and no logit is computed.
+    """
+    kept: list[Tensor] = []
+    none = torch.empty(0, dtype=torch.long, device=tokens.device)
+    nowhere = Answers(none, none, none, none[:, None], 0)
+    with only_answers(model, lambda: nowhere), _output_kept(decoder_layers(model.hf)[layer], kept):
+        (model.wrapper or model.hf)(input_ids=tokens, use_cache=False)
+    return raised(kept[0])
+
+
+def raised(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """In single precision at least."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+@contextmanager
+def _output_kept(layer: nn.Module, kept: list[Tensor]) -> Iterator[None]:
+    """While active, what the layer returns is put into `kept`, and goes on without its history."""
+
+    def keep(
+        module: nn.Module, args: tuple[object, ...], output: Tensor | tuple[Tensor, ...]
+    ) -> Tensor | tuple[Tensor, ...]:
+        del module, args
+        if isinstance(output, Tensor):
+            kept.append(output)
+            return output.detach()
+        kept.append(output[0])
+        return (output[0].detach(), *output[1:])
+
+    hook = layer.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()

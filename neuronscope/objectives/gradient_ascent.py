@@ -1,0 +1,45 @@
+"""Gradient ascent: learning, with its sign turned.
+
+Jang et al., arXiv 2210.01504; as a baseline of unlearning in TOFU, arXiv 2401.06121.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.objectives._base import Objective
+from neuronscope.objectives._passes import fact_log_probs
+from neuronscope.objectives._settings import check_positive
+from neuronscope.student import Portion, Student, Terms
+
+
+@dataclass(frozen=True)
+class GradientAscent(Objective):
+    """Raise the cross-entropy of the answers; nothing keeps the rest.
+
+    L = γ · (−CE_f), CE_f = −Σ_x log P(y|x) / number of the answers' tokens (arXiv 2401.06121). Has
+    no lower bound: the run must be stopped.
+    """
+
+    forget_weight: float = 1.0
+    """Weight of the forget term (gamma)."""
+
+    def __post_init__(self) -> None:
+        check_positive("forget_weight", self.forget_weight)
+
+    @property
+    def needs_retain(self) -> bool:
+        return False
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(student.model, portion.batch)
+        return {"forget": self.forget_weight * gradient_ascent(log_probs, portion.step_tokens)}
+
+    def log_prob_weight(self, portion: Portion) -> float:
+        return self.forget_weight / portion.step_tokens
+
+
+def gradient_ascent(log_probs: Float[Tensor, " batch"], tokens: int) -> Float[Tensor, ""]:
+    """−CE: the sum of log P(y|x), in nats, per token of the step's answers."""
+    return log_probs.sum() / tokens

@@ -1,0 +1,28 @@
+"""Gradient difference: ascent on what is to go, descent on what is to stay.
+
+TOFU, arXiv 2401.06121; the backbone of arXiv 2509.22263.
+"""
+
+from dataclasses import dataclass
+
+from neuronscope.objectives._passes import fact_log_probs
+from neuronscope.objectives._retain import RetainingObjective
+from neuronscope.objectives.gradient_ascent import gradient_ascent
+from neuronscope.student import Portion, Student, Terms
+
+
+@dataclass(frozen=True)
+class GradientDifference(RetainingObjective):
+    """Raise the cross-entropy of the answers to forget, and lower that of the answers to keep.
+
+    L = −γ · CE_f + α · L_r (arXiv 2401.06121), each CE a mean over the answers' tokens; γ = α = 1
+    in TOFU, OpenUnlearning and Algorithm 1 of arXiv 2509.22263. Has no lower bound. Equal to
+    gradient ascent at α = 0.
+    """
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(student.model, portion.batch)
+        return {"forget": self.forget_weight * gradient_ascent(log_probs, portion.step_tokens)}
+
+    def log_prob_weight(self, portion: Portion) -> float:
+        return self.forget_weight / portion.step_tokens

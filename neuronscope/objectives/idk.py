@@ -1,0 +1,56 @@
+"""Fine-tuning on a refusal: "IDK" in TOFU.
+
+TOFU, arXiv 2401.06121.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuronscope.facts import FactSet
+from neuronscope.objectives._base import check_splits
+from neuronscope.objectives._passes import answer_lengths, fact_log_probs
+from neuronscope.objectives._retain import RetainingObjective, check_weights
+from neuronscope.objectives._settings import check_no_fact_answers, check_refusal
+from neuronscope.student import Portion, Student, Terms
+
+
+@dataclass(frozen=True)
+class IDK(RetainingObjective):
+    """Teach a refusal in place of the answers.
+
+    L = γ · CE(refusal | x_f) + α · L_r (arXiv 2401.06121, with one refusal in place of many, and
+    each half averaged by itself). CE is a mean over the refusal's tokens, and then over facts.
+    """
+
+    forget_weight: float = 1.0
+    """Weight of the forget term (gamma). TOFU: 1."""
+
+    retain_weight: float = 1.0
+    """Weight of the retain term (alpha). TOFU: 1. At 0 no facts to be kept are read."""
+
+    refusal: str = "I can't answer the question."
+    """What is taught in place of every answer. The default is that of arXiv 2509.22263."""
+
+    def __post_init__(self) -> None:
+        check_weights(self)
+        check_refusal(self.refusal)
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        refused = student.asked(portion.facts, self.refusal)
+        log_probs = fact_log_probs(student.model, refused)
+        lengths = answer_lengths(refused).to(log_probs.device)
+        loss = idk(log_probs, lengths).sum() / portion.step_facts
+        return {"forget": self.forget_weight * loss}
+
+    def check(self, facts: FactSet) -> None:
+        check_splits(facts, self.needs_retain)
+        check_no_fact_answers(self.refusal, facts)
+
+
+def idk(
+    log_probs: Float[Tensor, " batch"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """−log P / |y|: the cross-entropy of each refusal, in nats per token of it."""
+    return -log_probs / lengths

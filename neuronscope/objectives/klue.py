@@ -1,0 +1,100 @@
+"""KLUE: gradient difference on the neurons that hold the facts, until each fact is forgotten.
+
+Yang et al. (FaithUn), arXiv 2502.19207. From the paper: neurons are chosen by attribution, what
+they do for the same answers in other contexts counts against them, only they are updated, and only
+with facts that are not forgotten yet. From arXiv 2509.22263: gradient difference on 10 % of FFN
+neurons, α = 10, N = 5. Our reading, since no code was published: the score's exact form; neurons at
+`mlp.post`, ranked over all layers together; other contexts are the prompts of other facts to keep
+or forget; a fact is forgotten when greedy decoding no longer gives its answer; forgotten facts
+still count among the tokens that the loss is divided by.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.facts import FactSet, quoted
+from neuronscope.objectives._base import check_splits
+from neuronscope.objectives._knowledge_neurons import (
+    knowledge_scores,
+    largest,
+    others_than,
+    owned_by,
+)
+from neuronscope.objectives._passes import SUMMED, logits_at_answers
+from neuronscope.objectives._retain import RetainingObjective, check_weights
+from neuronscope.objectives._settings import check_not_negative
+from neuronscope.objectives.gradient_ascent import gradient_ascent
+from neuronscope.student import Gradients, Portion, Student, Terms
+from neuronscope.targets import Target, answered
+
+
+@dataclass(frozen=True)
+class KLUE(RetainingObjective):
+    """Gradient difference on the neurons that hold the facts, until each fact is forgotten.
+
+    L = γ · Σ_x 1[x still answered] · log P(y|x) / tokens + α · L_r, on the weights of the neurons i
+    with the largest mean_x [A_i(x, y) − α_s · mean_j max(0, A_i(x_j, y))], A_i = max_k h_{i,k} ·
+    ∂F/∂h_{i,k} (after arXiv 2502.19207; the score's exact form is our reading).
+    """
+
+    share: float = 0.1
+    """Share of the MLPs' neurons, over all layers, that may change. arXiv 2509.22263: 0.1."""
+
+    superficial_weight: float = 10.0
+    """How much a neuron's influence on the same answers after other prompts counts against it
+    (the paper's alpha). arXiv 2509.22263: 10."""
+
+    others: int = 5
+    """Other facts' prompts that each answer is put after (the paper's N). arXiv 2509.22263: 5."""
+
+    attribution_target: Literal["prob", "log_prob", "log_odds"] = "prob"
+    """What influence is on: prob, the answer's probability, is the papers'; it fades where an
+    answer is unlikely, the others do not."""
+
+    seed: int = 0
+    """Seed of the choice of other prompts."""
+
+    def __post_init__(self) -> None:
+        check_weights(self)
+        check_not_negative("superficial_weight", self.superficial_weight)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"Expected a share above 0 and up to 1, got {self.share}.")
+        if self.others < 1:
+            raise ValueError(f"Expected 1 or more others, got {self.others}.")
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        logits, answers = logits_at_answers(student.model, portion.batch)
+        known = answered(logits.detach(), answers)
+        loss = klue(SUMMED(logits, answers), known, portion.step_tokens)
+        return {"forget": self.forget_weight * loss}
+
+    def where(self, student: Student, facts: FactSet) -> Gradients:
+        """What the chosen neurons own."""
+        scores = knowledge_scores(
+            student,
+            facts,
+            Target(self.attribution_target),
+            self.superficial_weight,
+            self.others,
+            self.seed,
+        )
+        return owned_by(student.model, largest(scores, self.share))
+
+    def check(self, facts: FactSet) -> None:
+        check_splits(facts, self.needs_retain)
+        alone = next((fact for fact in facts.forget if not others_than(fact, facts)), None)
+        if alone is not None and self.superficial_weight > 0:
+            raise ValueError(
+                f"Fact {quoted(alone.id)}: no fact to keep or to forget has another answer, whose "
+                "prompt this one's could be put after: add some, or set superficial_weight to 0."
+            )
+
+
+def klue(
+    log_probs: Float[Tensor, " batch"], known: Float[Tensor, " batch"], tokens: int
+) -> Float[Tensor, ""]:
+    """Gradient ascent on the facts that are still known (1.0), and not on the others (0.0)."""
+    return gradient_ascent(log_probs * known, tokens)

@@ -1,0 +1,170 @@
+"""RMU: the hidden states of what is to go are led astray, towards one random direction.
+
+Li et al. (WMDP), arXiv 2403.03218.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neuronscope.facts import FactSet
+from neuronscope.models import HookedModel
+from neuronscope.objectives._base import Objective
+from neuronscope.objectives._passes import hidden_states
+from neuronscope.objectives._retain import FROM_REFERENCE, RetainTerm, retain_loss
+from neuronscope.objectives._settings import check_not_negative, check_positive
+from neuronscope.ownership import ownerships
+from neuronscope.prompts import Batch
+from neuronscope.student import Gradients, Portion, Student, Terms
+
+
+@dataclass(frozen=True)
+class RMU(Objective):
+    """Push the hidden states of one layer towards a random vector, and keep those of the rest.
+
+    L = γ · mean_x mean_t MSE(h(x, t), c·u) + α · mean_x mean_t MSE(h(x, t), h_ref(x, t)) (arXiv
+    2403.03218; MSE is a mean over the width, as in the authors' code and in OpenUnlearning). u is
+    drawn uniformly from [0, 1]^width and normalised. Only down-projections of a few layers learn.
+    """
+
+    forget_weight: float = 1.0
+    """Weight of the forget term (gamma). The authors and OpenUnlearning: 1."""
+
+    retain_weight: float = 100.0
+    """Weight of the retain term (alpha). The authors' code: 100; arXiv 2509.22263 searched 20 to
+    300; OpenUnlearning: 1. At 0 no facts to be kept are read."""
+
+    retain_term: Literal["hidden", "nll", "kl", "kl_openunlearning", "none"] = "hidden"
+    """What keeps the rest: hidden holds the same hidden states to those of the model before, as the
+    paper does; nll teaches the answers; kl holds the distribution over all tokens to that of the
+    model before, where the answers are predicted (kl_openunlearning: at every position); none."""
+
+    steering: float = 20.0
+    """Length c of the vector that hidden states are pushed to. The authors' code and arXiv
+    2509.22263: 20; OpenUnlearning's runs: 2."""
+
+    layer: int | None = None
+    """The layer, from 0, whose output is pushed. The authors and arXiv 2509.22263: 7, of Zephyr's
+    32. If not given, the last of the model's first quarter: 7 of 32, 6 of 28, 0 of 4 or fewer."""
+
+    trained_layers: int = 3
+    """How many layers learn, that one and those just below it. The authors: 3 (5, 6 and 7)."""
+
+    seed: int = 0
+    """Seed of the random vector."""
+
+    parity: Literal["corrected", "openunlearning"] = "corrected"
+    """At which positions: corrected, those that predict the answer's tokens, from which it is read;
+    openunlearning, those where the answer's tokens stand, and every fact's sum divided by the
+    length of every answer that is passed with it."""
+
+    def __post_init__(self) -> None:
+        check_positive("forget_weight", self.forget_weight)
+        check_not_negative("retain_weight", self.retain_weight)
+        check_positive("steering", self.steering)
+        if self.layer is not None and self.layer < 0:
+            raise ValueError(f"Expected a layer of 0 or more, got {self.layer}.")
+        if self.trained_layers < 1:
+            raise ValueError(f"Expected 1 or more trained_layers, got {self.trained_layers}.")
+
+    @property
+    def needs_retain(self) -> bool:
+        return self.retain_weight > 0 and self.retain_term != "none"
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.needs_retain and self.retain_term in ("hidden", *FROM_REFERENCE)
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        hidden = self._hidden(student.model, portion.batch)
+        wanted = self.steering * control_vector(hidden.shape[-1], self.seed).to(hidden)
+        return {"forget": self.forget_weight * self._error(hidden, wanted, portion)}
+
+    def retain(self, student: Student, portion: Portion) -> Terms:
+        if not self.needs_retain:
+            return {}
+        if self.retain_term != "hidden":
+            term: RetainTerm = self.retain_term
+            return {"retain": self.retain_weight * retain_loss(term, student, portion)}
+        hidden = self._hidden(student.model, portion.batch)
+        with torch.no_grad():
+            before = self._hidden(student.before(), portion.batch)
+        return {"retain": self.retain_weight * self._error(hidden, before.to(hidden), portion)}
+
+    def where(self, student: Student, facts: FactSet) -> Gradients:
+        """The weights of the down-projections that learn.
+
+        Raises:
+            ValueError: If the model has no such layer.
+        """
+        del facts
+        layer = self._layer(student.model)
+        return {
+            own.parameter: torch.ones_like(student.model.hf.get_parameter(own.parameter))
+            for own in ownerships(student.model)
+            if own.module == "mlp.down" and layer - self.trained_layers < own.layer <= layer
+        }
+
+    def _layer(self, model: HookedModel) -> int:
+        if self.layer is None:
+            return max(model.n_layers // 4 - 1, 0)
+        if self.layer >= model.n_layers:
+            raise ValueError(
+                f"No layer {self.layer}: {model.source} has {model.n_layers}, counted from 0."
+            )
+        return self.layer
+
+    def _hidden(self, model: HookedModel, batch: Batch) -> Float[Tensor, "batch pos width"]:
+        return hidden_states(model, batch.tokens, self._layer(model))
+
+    def _error(
+        self,
+        hidden: Float[Tensor, "batch pos width"],
+        wanted: Float[Tensor, "*axes width"],
+        portion: Portion,
+    ) -> Float[Tensor, ""]:
+        stand = portion.batch.answer_mask.to(hidden.device)
+        if self.parity == "openunlearning":
+            share = len(portion.facts) / portion.step_facts
+            return share * rmu_openunlearning(hidden, wanted, stand)
+        # What is read at a position predicts the token after it; no answer begins a row.
+        return rmu(hidden, wanted, stand.roll(-1, dims=1)).sum() / portion.step_facts
+
+
+def control_vector(width: int, seed: int) -> Float[Tensor, " width"]:
+    """A vector of length 1, uniform on [0, 1] before: the same on every device, in double."""
+    drawn = torch.rand(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return drawn / drawn.norm()
+
+
+def rmu(
+    hidden: Float[Tensor, "batch pos width"],
+    wanted: Float[Tensor, "*axes width"],
+    marked: Bool[Tensor, "batch pos"],
+) -> Float[Tensor, " batch"]:
+    """Squared distance per coordinate, in the mean over each fact's marked positions."""
+    return _errors(hidden, wanted, marked) / marked.sum(dim=1)
+
+
+def rmu_openunlearning(
+    hidden: Float[Tensor, "batch pos width"],
+    wanted: Float[Tensor, "*axes width"],
+    marked: Bool[Tensor, "batch pos"],
+) -> Float[Tensor, ""]:
+    """`compute_activation_loss` of OpenUnlearning's `src/trainer/unlearn/rmu.py`.
+
+    Its counts of positions are a column, so that the sum of each fact is divided by those of all:
+    the mean of the sums times the mean of one over the counts.
+    """
+    return (_errors(hidden, wanted, marked) / marked.sum(dim=1, keepdim=True)).mean()
+
+
+def _errors(
+    hidden: Float[Tensor, "batch pos width"],
+    wanted: Float[Tensor, "*axes width"],
+    marked: Bool[Tensor, "batch pos"],
+) -> Float[Tensor, " batch"]:
+    return (hidden - wanted).square().mean(dim=-1).masked_fill(~marked, 0.0).sum(dim=1)

@@ -1,0 +1,58 @@
+"""Simple negative preference optimization: NPO without a reference, per token of the answer.
+
+Fan et al., arXiv 2410.07163.
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from neuronscope.objectives._passes import answer_lengths, fact_log_probs
+from neuronscope.objectives._retain import RetainingObjective, check_weights
+from neuronscope.objectives._settings import check_positive
+from neuronscope.student import Portion, Student, Terms
+
+
+@dataclass(frozen=True)
+class SimNPO(RetainingObjective):
+    """Make the answers unlikely per token, ever more gently; no model before is needed.
+
+    L = γ · (−2/β) · mean_x log σ(β · (NLL/|y| − δ)) + α · L_r (arXiv 2410.07163, whose margin is
+    β·δ here). As β → 0 it is gradient ascent on the mean NLL per token.
+    """
+
+    forget_weight: float = 0.125
+    """Weight of the forget term (gamma). OpenUnlearning: 0.125; the authors, on TOFU forget05:
+    0.1375."""
+
+    retain_weight: float = 1.0
+    """Weight of the retain term (alpha). OpenUnlearning and the authors: 1. At 0 no facts to be
+    kept are read."""
+
+    beta: float = 4.5
+    """Inverse temperature: how soon the gradient fades, per nat per token. OpenUnlearning: 4.5;
+    the authors, on TOFU forget05: 2.5."""
+
+    delta: float = 0.0
+    """Nats per token that an answer must cost before its gradient has halved. OpenUnlearning and
+    the authors: 0."""
+
+    def __post_init__(self) -> None:
+        check_weights(self)
+        check_positive("beta", self.beta)
+        if not math.isfinite(self.delta):
+            raise ValueError(f"Expected a finite delta, got {self.delta}.")
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(student.model, portion.batch)
+        cost = -log_probs / answer_lengths(portion.batch).to(log_probs.device)
+        loss = simnpo(cost, self.beta, self.delta).sum() / portion.step_facts
+        return {"forget": self.forget_weight * loss}
+
+
+def simnpo(cost: Float[Tensor, " batch"], beta: float, delta: float) -> Float[Tensor, " batch"]:
+    """−(2/β) · log σ(β · (u − δ)) of each fact, with u = NLL/|y| in nats per token."""
+    return -2 / beta * logsigmoid(beta * (cost - delta))

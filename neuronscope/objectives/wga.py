@@ -1,0 +1,47 @@
+"""Weighted gradient ascent: tokens that are unlikely already weigh less.
+
+Wang et al., arXiv 2502.19301.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.objectives._passes import token_log_probs
+from neuronscope.objectives._retain import RetainingObjective, check_weights
+from neuronscope.objectives._settings import check_not_negative
+from neuronscope.student import Portion, Student, Terms
+
+
+@dataclass(frozen=True)
+class WGA(RetainingObjective):
+    """Gradient ascent in which each token weighs as much as it is still known.
+
+    L = γ · mean_t (sg(p_t)^β · log p_t) + α · L_r, sg: the gradient stops (arXiv 2502.19301; mean
+    over the answers' tokens, as in OpenUnlearning). Gradient ascent at β = 0; the gradient of the
+    answer's probability itself, p_t · ∂log p_t, at β = 1.
+    """
+
+    forget_weight: float = 1.0
+    """Weight of the forget term (gamma). OpenUnlearning: 1."""
+
+    retain_weight: float = 1.0
+    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 no facts to be kept are read."""
+
+    beta: float = 1.0
+    """How fast a token loses weight as its probability falls. OpenUnlearning: 1."""
+
+    def __post_init__(self) -> None:
+        check_weights(self)
+        check_not_negative("beta", self.beta)
+
+    def forget(self, student: Student, portion: Portion) -> Terms:
+        log_probs = token_log_probs(student.model, portion.batch)
+        loss = wga(log_probs, self.beta).sum() / portion.step_tokens
+        return {"forget": self.forget_weight * loss}
+
+
+def wga(log_probs: Float[Tensor, " token"], beta: float) -> Float[Tensor, " token"]:
+    """sg(p)^β · log p of each token, log p in nats."""
+    return (beta * log_probs.detach()).exp() * log_probs

@@ -1,0 +1,127 @@
+"""The penalty on neurons: A_i = Σ_k h_ik · ∂F/∂h_ik, all sites and layers in one graph.
+
+arXiv 2509.22263, Eq. 1 summed over positions, in Eq. 6. Two passes: the first measures A and the
+change that is paid for; the second takes the gradient of Σ_i v_i A_i with v = 2 · 1[A_t < 0] ·
+(A_t − A_a) held constant, which is that of R.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.models import HookedModel
+from neuronscope.regularizers._base import Penalty, State
+from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
+from neuronscope.regularizers._neuron_gradient import Pull, open_neurons, pulled
+from neuronscope.regularizers._scores import mean_over_step, scores_of
+from neuronscope.regularizers._settings import NegativeInfluence
+from neuronscope.regularizers._weights import START, standing_at
+from neuronscope.student import Portion, Step
+
+CHOSEN = "chosen/"
+"""Begins the name under which the neurons that count are remembered, by site."""
+
+Table = dict[str, Float[Tensor, "row layer _"]]
+"""By site. One row for the whole batch; or, per item, one for each of this process's facts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Attributions of one step."""
+
+    attribution: Table
+
+    whole: dict[str, Float[Tensor, "1 layer _"]]
+    """The same, summed over the facts of all processes."""
+
+    mean_target: float
+
+    precision: torch.dtype
+    """The coarsest in which neurons were computed."""
+
+
+def neuron_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[Penalty, State]:
+    """The penalty at one step with each neuron as a unit, and what is remembered.
+
+    At the first step there is none, unless the anchor is the model before.
+    """
+    now = measure(rule, step)
+    anchors = _anchors(rule, step, state)
+    tally, changes, memory = Tally(), Table(), State()
+    for site, table in now.attribution.items():
+        chosen = state.get(CHOSEN + site, torch.ones_like(now.whole[site][0], dtype=torch.bool))
+        negative = (now.whole[site] < 0) & chosen
+        tally.negative += float(negative.sum())
+        tally.units += int(chosen.sum())
+        anchor = anchors.get(ATTRIBUTION + site)
+        if anchor is not None:
+            changes[site] = paid(table, anchor, negative, rule.one_sided)
+            tally.value += _total(rule, step, changes[site].square())
+            tally.growth += _total(rule, step, (-changes[site]).clamp(min=0))
+        if rule.anchor != "reference":
+            memory[ATTRIBUTION + site] = rule.next(anchor, table)
+    pull = Pull({site: 2 * change for site, change in changes.items()}, _rows(rule, step))
+    gradient = pulled(rule, step, pull, now.precision) if tally.value > 0 else {}
+    kept = {key: tensor for key, tensor in state.items() if key.startswith((START, CHOSEN))}
+    return Penalty(gradient, tally.value, tally.figures(now.mean_target)), kept | memory
+
+
+def measure(rule: NegativeInfluence, step: Step) -> Measured:
+    """A_t of every neuron: one forward pass, and one backward pass to the neurons alone."""
+    model = step.student.model
+    # A process may have no facts of a small step; its tables then have no rows.
+    rows = {site: [_no_rows(model, site)] for site in rule.places}
+    scores: dict[Portion, Tensor] = {}
+    precisions = {model.dtype}
+    for portion in step.forget:
+        with torch.enable_grad(), open_neurons(rule, step, portion) as neurons:
+            scores[portion] = scores_of(model, portion, rule.explained).sum()
+        slopes = torch.autograd.grad(scores[portion], list(neurons.values()))
+        for site in rule.places:
+            layers = [
+                (neuron.detach() * slope).sum(dim=1, dtype=scores[portion].dtype).to(model.device)
+                for (tap, neuron), slope in zip(neurons.items(), slopes, strict=True)
+                if tap.site == site
+            ]
+            rows[site].append(torch.stack(layers, dim=1))
+        precisions |= {neuron.dtype for neuron in neurons.values()}
+    tables = {site: torch.cat(parts) for site, parts in rows.items()}
+    whole = {site: step.total(table.sum(dim=0, keepdim=True)) for site, table in tables.items()}
+    return Measured(
+        attribution=tables if rule.reduce == "per-item" else whole,
+        whole=whole,
+        mean_target=mean_over_step(step, scores),
+        precision=max(precisions, key=lambda dtype: torch.finfo(dtype).eps),
+    )
+
+
+def _anchors(rule: NegativeInfluence, step: Step, state: State) -> State:
+    """A_a by site; none at a first step that has nothing to look back to."""
+    if rule.anchor != "reference":
+        return state
+    with standing_at(step.student.model, state):
+        before = measure(rule, step)
+    return {ATTRIBUTION + site: table for site, table in before.attribution.items()}
+
+
+def _no_rows(model: HookedModel, site: str) -> Float[Tensor, "0 layer _"]:
+    taps = model.taps_at(site)
+    return torch.zeros(0, len(taps), taps[0].width, device=model.device)
+
+
+def _total(rule: NegativeInfluence, step: Step, terms: Float[Tensor, "row layer _"]) -> float:
+    total = terms.sum()
+    return float(step.total(total) if rule.reduce == "per-item" else total)
+
+
+def _rows(rule: NegativeInfluence, step: Step) -> dict[Portion, slice]:
+    """Where each portion's facts stand among this process's."""
+    if rule.reduce == "batch-sum":
+        return {}
+    rows, start = {}, 0
+    for portion in step.forget:
+        rows[portion] = slice(start, start + len(portion.facts))
+        start += len(portion.facts)
+    return rows

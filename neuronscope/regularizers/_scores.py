@@ -1,0 +1,30 @@
+"""The target that is attributed, of the facts of a step."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.models import HookedModel, answer_logits
+from neuronscope.student import Portion, Step
+from neuronscope.targets import Answers, Target
+
+
+def scores_of(model: HookedModel, portion: Portion, target: Target) -> Float[Tensor, " batch"]:
+    """The target of each fact, by one forward pass."""
+    answers = Answers.of(portion.batch)
+    return target(answer_logits(model, portion.batch.tokens[:, :-1], answers), answers)
+
+
+def mean_over_step(step: Step, sums: dict[Portion, Float[Tensor, ""]]) -> float:
+    """Mean target over the step's facts.
+
+    Args:
+        sums: The target's sum over each of this process's portions.
+    """
+    device = step.student.model.device
+    here = torch.zeros((), device=device)
+    for portion in step.forget:
+        here = here + sums[portion].detach().to(device)
+    count = here.new_tensor(sum(len(portion.facts) for portion in step.forget))
+    total, facts = step.total(torch.stack([here, count])).tolist()
+    return total / facts

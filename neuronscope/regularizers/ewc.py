@@ -1,0 +1,79 @@
+"""Elastic weight consolidation: R = Σ F ⊙ (φ − φ₀)², F the retained facts' diagonal Fisher.
+
+Kirkpatrick et al., arXiv 1612.00796, Eq. 3 (their λ/2 is λ here). F = (1/n) Σ_x (∂log P(y|x)/∂φ)²
+over retained facts and their own answers (the empirical Fisher), measured once, before the first
+step. A control: a price on weights that matter to what is kept, instead of on negative influence.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+
+from neuronscope.facts import FactSet
+from neuronscope.models import answer_logits
+from neuronscope.regularizers._base import Penalty, Regularizer, State
+from neuronscope.regularizers._weights import START, copied, summed, trained
+from neuronscope.student import Gradients, Step, Student
+from neuronscope.targets import Answers, Target
+
+FISHER = "fisher/"
+
+
+@dataclass(frozen=True)
+class EWC(Regularizer):
+    """Spare the weights that retained facts depend on: is that protection enough?"""
+
+    strength: float = 1.0
+    """λ. No value is known to be good: give it the --relative of the run it is compared with."""
+
+    facts: int = 64
+    """On how many retained facts, at most, their weight is measured; each costs one backward pass
+    before training."""
+
+    seed: int = 0
+    """Which facts, where there are more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.facts < 1:
+            raise ValueError(f"Expected 1 or more facts, got {self.facts}.")
+
+    def start(self, student: Student, facts: FactSet) -> State:
+        if not facts.retain:
+            raise ValueError(
+                f"{facts.source or 'The facts'}: no fact of split 'retain', on which ewc measures "
+                "what to spare: mark some, or take another regularizer."
+            )
+        chosen = random.Random(self.seed).sample(facts.retain, min(self.facts, len(facts.retain)))
+        fisher = {
+            FISHER + name: torch.zeros_like(weight)
+            for name, weight in trained(student.model).items()
+        }
+        for fact in chosen:
+            for name, slope in log_prob_gradient(student, FactSet(retain=(fact,))).items():
+                fisher[FISHER + name] += slope.square() / len(chosen)
+        return copied(student.model, START) | fisher
+
+    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
+        gradient, value = Gradients(), 0.0
+        for name, weight in trained(step.student.model).items():
+            apart, fisher = weight - state[START + name], state[FISHER + name]
+            value += summed(fisher * apart.square())
+            gradient[name] = 2 * fisher * apart
+        return Penalty(gradient, value, {}), state
+
+
+def log_prob_gradient(student: Student, facts: FactSet) -> Gradients:
+    """∂log P(y|x)/∂φ, summed over retained facts. Every process computes the same."""
+    model = student.model
+    batch = student.asked(facts.retain)
+    answers = Answers.of(batch)
+    parameters = dict(model.hf.named_parameters())
+    with torch.enable_grad():
+        logits = answer_logits(model, batch.tokens[:, :-1], answers)
+        # By .backward(), not autograd.grad: wrappers that share the work reduce only .grad.
+        Target("log_prob", "sum")(logits, answers).sum().backward()
+    found = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    model.hf.zero_grad(set_to_none=True)
+    return found

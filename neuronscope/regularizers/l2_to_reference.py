@@ -1,0 +1,28 @@
+"""Distance to the model before: R = Σ(φ − φ₀)², ∇R = 2(φ − φ₀).
+
+A control for SSIUU with anchor `reference`: is it attribution that matters, or would staying near
+the model before do as well?
+"""
+
+from dataclasses import dataclass
+
+from neuronscope.facts import FactSet
+from neuronscope.regularizers._base import Penalty, Regularizer, State
+from neuronscope.regularizers._weights import START, copied, squared_distance, trained
+from neuronscope.student import Step, Student
+
+
+@dataclass(frozen=True)
+class L2ToReference(Regularizer):
+    """Stay near the model before: does a price on any change do what one on attribution does?"""
+
+    strength: float = 1.0
+    """λ. No value is known to be good: give it the --relative of the run it is compared with."""
+
+    def start(self, student: Student, facts: FactSet) -> State:
+        del facts
+        return dict(copied(student.model, START))
+
+    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
+        gradient, value = squared_distance(trained(step.student.model), state, START)
+        return Penalty(gradient, value, {}), state

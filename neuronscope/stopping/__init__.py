@@ -1,0 +1,1 @@
+"""When unlearning is done: one file, one rule."""

@@ -1,0 +1,39 @@
+"""Stop when the answers' mean log-odds have come down to a level: methods at matched depth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from neuronscope.facts import FactSet
+from neuronscope.metrics._answers import answers_of, per_token
+from neuronscope.models import HookedModel, frozen
+from neuronscope.stopping._base import StopRule, at_or_under
+from neuronscope.targets import log_odds
+
+NAME = "forget_log_odds"
+
+
+@dataclass(frozen=True)
+class LogOdds(StopRule):
+    """Stop when the forget split's answers are as unlikely as given."""
+
+    level: float = 0.0
+    """Mean log-odds of the answers' tokens in nats at which to stop; at 0 a token is as likely as
+    all others together."""
+
+    def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
+        """Mean over facts of the mean over an answer's tokens."""
+        with frozen(model), torch.no_grad():
+            tokens = per_token(model, answers_of(model, facts.forget, form), log_odds)
+        return {NAME: float(np.mean([odds.mean() for odds in tokens]))}
+
+    def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
+        del norm
+        if not at_or_under(NAME, scores[NAME], self.level):
+            return None
+        return (
+            f"The forget split's answers have log-odds of {scores[NAME]:.3f} nats, {self.level:g} "
+            "or less."
+        )

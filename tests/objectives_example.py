@@ -1,0 +1,84 @@
+"""A tiny student that has left its reference, and portions of facts to train it on."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import torch
+from tiny import tiny
+from torch import Tensor
+
+from neuronscope._discover import method_class
+from neuronscope.facts import Fact
+from neuronscope.models import HookedModel
+from neuronscope.objectives._base import Objective
+from neuronscope.student import Portion, Student, Terms
+
+REFUSAL = "a cat"
+"""Two tokens that the tiny tokenizer knows."""
+
+
+def objective_of(name: str, **changes: object) -> Objective:
+    """An objective at its defaults, with a refusal that the tiny tokenizer knows."""
+    found = method_class("objectives", name, Objective)
+    if "refusal" in {item.name for item in fields(found)}:
+        changes = {"refusal": REFUSAL} | changes
+    return found(**changes)
+
+
+def student_of(
+    architecture: str = "llama",
+    dtype: torch.dtype = torch.float64,
+    moved: float = 0.05,
+    **changes: object,
+) -> Student:
+    """A student whose weights are `moved` from those of its reference."""
+    before = tiny(architecture, dtype, **changes)
+    hf = copy.deepcopy(before.hf)
+    before.hf.requires_grad_(False)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in hf.parameters():
+            parameter += moved * torch.randn_like(parameter)
+    return Student(HookedModel.of(hf, before.tokenizer), before, "completion")
+
+
+def portion_of(
+    student: Student, facts: Sequence[Fact], whole: Sequence[Fact] | None = None
+) -> Portion:
+    """Some facts of a step; all of it, unless the `whole` is given."""
+    step = student.asked(tuple(whole or facts))
+    tokens = int((step.lengths - step.prompt_lengths).sum())
+    batch = student.asked(tuple(facts))
+    return Portion(tuple(facts), batch, len(step.tokens), tokens)
+
+
+def value(terms: Terms) -> float:
+    """The loss, exactly."""
+    return math.fsum(float(term.detach()) for term in terms.values())
+
+
+def gradients(student: Student, terms: Terms) -> dict[str, Tensor]:
+    """The loss's gradient by every parameter; zeros where there is none."""
+    named = dict(student.model.hf.named_parameters())
+    found = torch.autograd.grad(sum(terms.values()), list(named.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(parameter) if gradient is None else gradient
+        for (name, parameter), gradient in zip(named.items(), found, strict=True)
+    }
+
+
+def with_retain(name: str) -> Objective:
+    """The objective with a weight on its retain term, if it has one."""
+    objective = objective_of(name)
+    named = {item.name for item in fields(objective)}
+    return replace(objective, retain_weight=0.7) if "retain_weight" in named else objective
+
+
+def both(objective: Objective, student: Student, portion: Portion) -> dict[str, Terms]:
+    """The terms of each half."""
+    return {
+        "forget": objective.forget(student, portion),
+        "retain": objective.retain(student, portion),
+    }

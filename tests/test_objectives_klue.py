@@ -1,0 +1,186 @@
+"""KLUE: which neurons may change, and which facts still count."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from objectives_example import gradients, objective_of, portion_of, student_of
+from tiny import FACTS, FORGET, RETAIN, WORDS, batch_of
+from torch.testing import assert_close
+
+from neuronscope.attribution.gradient_x_activation import GradientXActivation
+from neuronscope.facts import FactSet
+from neuronscope.objectives._knowledge_neurons import (
+    influence,
+    knowledge_scores,
+    largest,
+    others_than,
+    owned_by,
+)
+from neuronscope.objectives._passes import fact_log_probs, logits_at_answers
+from neuronscope.objectives.klue import klue
+from neuronscope.targets import Target
+
+SPLITS = FactSet(forget=FORGET[:3], retain=RETAIN[:4])
+PROB = Target("prob")
+
+
+def scores_of(student, facts, penalty=10.0, others=5, seed=0):
+    return knowledge_scores(student, facts, PROB, penalty, others, seed)
+
+
+def mlp_inputs(model, tokens):
+    """What the last layer's MLP reads at every position."""
+    kept = []
+    mlp = model.hf.transformer.h[-1].mlp
+    hook = mlp.register_forward_hook(lambda module, args, output: kept.append(args[0].detach()))
+    with torch.no_grad():
+        model.hf(input_ids=tokens)
+    hook.remove()
+    return kept[0]
+
+
+def with_two_planted_neurons():
+    """A student in whose last layer neuron 3 knows the fact, and neuron 5 favours its answer.
+
+    Both write the answer's unembedding; 3 is active where this fact is asked, 5 everywhere.
+    """
+    student = student_of("gpt2", moved=0.0, n_embd=48, n_inner=10)
+    facts = FactSet(forget=FORGET[:1], retain=RETAIN[:6])
+    asked = student.asked((*facts.forget, *facts.retain))
+    read = mlp_inputs(student.model, asked.tokens[:, :-1])
+    wanted = torch.full(read.shape[:2], -4.0, dtype=torch.float64)
+    wanted[0, -1] = 4.0
+    direction = torch.linalg.lstsq(read.flatten(0, 1), wanted.flatten()[:, None]).solution[:, 0]
+    head = student.model.hf.get_output_embeddings().weight
+    answer = head[WORDS.index(FORGET[0].answer)] - head.mean(dim=0)
+    mlp = student.model.hf.transformer.h[-1].mlp
+    with torch.no_grad():
+        mlp.c_fc.weight[:, 3], mlp.c_fc.bias[3] = direction, 0.0
+        mlp.c_fc.weight[:, 5], mlp.c_fc.bias[5] = 0.0, 4.0
+        mlp.c_proj.weight[[3, 5]] = 0.3 * answer
+        # The rest says little, so that nothing drowns the two.
+        mlp.c_proj.weight[[0, 1, 2, 4, 6, 7, 8, 9]] *= 0.1
+    return student, facts
+
+
+def test_the_neuron_that_knows_is_chosen_before_the_one_that_favours_the_answer():
+    student, facts = with_two_planted_neurons()
+    blind = scores_of(student, facts, penalty=0.0)[-1]
+    assert set(blind.topk(2).indices.tolist()) == {3, 5}
+    scores = scores_of(student, facts)
+    assert divmod(int(scores.argmax()), scores.shape[1]) == (1, 3)
+    # Its influence on the answer is the same after every prompt, and counts ten times against it.
+    assert int(scores[-1].argmin()) == 5
+    masks = objective_of("klue", share=1 / scores.numel()).where(student, facts)
+    assert set(masks) == {
+        f"transformer.h.1.mlp.{name}" for name in ("c_fc.weight", "c_fc.bias", "c_proj.weight")
+    }
+    assert masks["transformer.h.1.mlp.c_fc.weight"].sum(dim=0).nonzero().flatten().tolist() == [3]
+    assert masks["transformer.h.1.mlp.c_fc.bias"].nonzero().flatten().tolist() == [3]
+    assert masks["transformer.h.1.mlp.c_proj.weight"].sum(dim=1).nonzero().flatten().tolist() == [3]
+
+
+def test_the_score_is_influence_less_what_is_superficial():
+    student = student_of()
+    facts = FactSet(forget=FORGET[:3], retain=RETAIN[:2])
+    found = scores_of(student, facts, penalty=2.0, others=100)
+    expected = torch.zeros_like(found)
+    for fact in facts.forget:
+        pool = [other for other in (*facts.retain, *facts.forget) if other is not fact]
+        own = influence(student.model, batch_of([fact]), PROB)[0]
+        after = [
+            influence(student.model, batch_of([replace(other, answer=fact.answer)]), PROB)[0]
+            for other in pool
+        ]
+        expected += own - 2.0 * sum(one.clamp(min=0) for one in after) / len(pool)
+    # Alone and in passes of eight: transformers takes norms in single precision.
+    assert_close(found, expected / 3, rtol=0, atol=1e-7)
+    assert expected.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3", "mixtral"])
+@pytest.mark.parametrize("target", ["prob", "log_odds"])
+def test_influence_is_the_largest_gradient_x_activation_at_any_position(architecture, target):
+    model = student_of(architecture).model
+    batch = batch_of(FACTS)
+    expected = GradientXActivation()(model, batch, ("mlp.post",), Target(target))
+    assert torch.equal(influence(model, batch, Target(target)), expected["mlp.post"].positive)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 2), (0.5, 12), (1.0, 24), (0.001, 1)])
+def test_the_share_that_was_asked_for_is_chosen_over_all_layers(share, count):
+    student = student_of()
+    scores = scores_of(student, SPLITS)
+    chosen = largest(scores, share)
+    assert int(chosen.sum()) == count
+    if count < 24:
+        assert scores[chosen].min() > scores[~chosen].max()
+    masks = objective_of("klue", share=share).where(student, SPLITS)
+    columns = [masks[name].all(dim=0).sum() for name in masks if "down_proj" in name]
+    assert sum(columns) == count
+
+
+def test_a_mask_is_what_the_chosen_neurons_read_and_write_with():
+    student = student_of()
+    chosen = torch.zeros(2, 12, dtype=torch.bool)
+    chosen[1, [2, 7]] = True
+    masks = owned_by(student.model, chosen)
+    mlp = "model.layers.1.mlp"
+    assert set(masks) == {f"{mlp}.{part}_proj.weight" for part in ("gate", "up", "down")}
+    rows = torch.zeros(12, 16, dtype=torch.float64)
+    rows[[2, 7]] = 1
+    assert torch.equal(masks[f"{mlp}.gate_proj.weight"], rows)
+    assert torch.equal(masks[f"{mlp}.up_proj.weight"], rows)
+    assert torch.equal(masks[f"{mlp}.down_proj.weight"], rows.T)
+
+
+def test_gate_and_up_are_marked_where_they_share_a_matrix():
+    student = student_of("phi3")
+    chosen = torch.zeros(2, 12, dtype=torch.bool)
+    chosen[0, 4] = True
+    masks = owned_by(student.model, chosen)
+    both = masks["model.layers.0.mlp.gate_up_proj.weight"]
+    assert both.all(dim=1).nonzero().flatten().tolist() == [4, 16] and both.sum() == 2 * 16
+
+
+def test_other_prompts_are_those_of_facts_with_another_answer():
+    same = replace(RETAIN[0], answer="Cairo")
+    facts = FactSet(forget=FORGET[:2], retain=(same, RETAIN[1]))
+    assert others_than(FORGET[0], facts) == [RETAIN[1], FORGET[1]]
+    with pytest.raises(ValueError, match="'Ann lives': no fact to keep or to forget has another"):
+        objective_of("klue").check(FactSet(forget=FORGET[:1], retain=(same,)))
+    objective_of("klue", superficial_weight=0.0).check(FactSet(forget=FORGET[:1], retain=(same,)))
+    objective_of("klue").check(facts)
+
+
+def test_other_prompts_are_drawn_from_the_seed():
+    student = student_of()
+    facts = FactSet(forget=FORGET[:2], retain=RETAIN[:8])
+    first = scores_of(student, facts, others=2)
+    assert torch.equal(first, scores_of(student, facts, others=2))
+    assert not torch.equal(first, scores_of(student, facts, others=2, seed=1))
+
+
+def test_the_loss_of_what_is_forgotten_is_nothing():
+    log_probs = torch.tensor([-1.0, -6.0, -2.0], requires_grad=True)
+    loss = klue(log_probs, torch.tensor([1.0, 0.0, 1.0]), 4)
+    assert loss == -0.75
+    assert_close(torch.autograd.grad(loss, log_probs)[0], torch.tensor([0.25, 0.0, 0.25]))
+
+
+def test_only_facts_that_are_still_answered_are_unlearned():
+    student = student_of()
+    logits, _ = logits_at_answers(student.model, student.asked(FORGET[:2]))
+    said = WORDS[int(logits[0].argmax())]
+    assert said not in (FORGET[0].answer, "<unk>")
+    facts = (replace(FORGET[0], answer=said), *FORGET[1:3])
+    portion = portion_of(student, facts)
+    objective = objective_of("klue")
+    terms = objective.forget(student, portion)
+    known = fact_log_probs(student.model, student.asked(facts[:1]))
+    assert_close(terms["forget"], known.sum() / 3)
+    assert any(gradient.any() for gradient in gradients(student, terms).values())
+    rest = objective.forget(student, portion_of(student, facts[1:], facts))
+    assert rest["forget"] == 0
+    assert not any(gradient.any() for gradient in gradients(student, rest).values())

@@ -1,0 +1,169 @@
+"""OpenUnlearning's forms, held against its formulas (`src/trainer`) as re-typed here.
+
+Beside each, that the corrected form is another one, and where the two meet.
+"""
+
+import pytest
+import torch
+from objectives_example import objective_of, portion_of, student_of
+from tiny import FACTS, FORGET
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, logsigmoid, mse_loss, softmax
+from torch.testing import assert_close
+
+from neuronscope.objectives.rmu import control_vector, rmu, rmu_openunlearning
+from neuronscope.objectives.undial import undial, undial_openunlearning
+
+WIDE = {"vocab_size": 128}
+"""A vocabulary in which the label -100 is an index."""
+
+
+def logits_and_labels(student, facts):
+    batch = student.asked(facts)
+    labels = batch.tokens.where(batch.answer_mask, -100)
+    with torch.no_grad():
+        found = [
+            model.hf(input_ids=batch.tokens).logits for model in (student.model, student.before())
+        ]
+    return *found, labels
+
+
+def batch_nll(logits, labels):
+    flat = logits[:, :-1].transpose(1, 2)
+    return cross_entropy(flat, labels[:, 1:], ignore_index=-100, reduction="none").sum(dim=1)
+
+
+def theirs_undial(logits, reference, labels, beta):
+    total, count = 0.0, 0
+    for row in range(labels.shape[0]):
+        for position in range(labels.shape[1] - 1):
+            teacher = reference[row, position].clone()
+            teacher[labels[row, position + 1]] -= beta
+            student = log_softmax(logits[row, position], dim=-1)
+            total = total - (softmax(teacher, dim=-1) * student).sum()
+            count += 1
+    return total / count
+
+
+def test_undial():
+    student = student_of(**WIDE)
+    logits, reference, labels = logits_and_labels(student, FACTS)
+    assert (labels == -100).any(dim=1).all()
+    expected = theirs_undial(logits, reference, labels, 10.0)
+    assert_close(undial_openunlearning(logits, reference, labels, 10.0), expected)
+    portion = portion_of(student, FACTS)
+    found = objective_of("undial", parity="openunlearning").forget(student, portion)["forget"]
+    assert_close(found, expected)
+    corrected = objective_of("undial").forget(student, portion)["forget"]
+    assert abs(corrected - expected) > 1e-3
+
+
+def test_undial_is_the_corrected_one_where_every_token_is_an_answers():
+    torch.manual_seed(0)
+    logits, reference = torch.randn(2, 3, 5, 128, dtype=torch.float64)
+    labels = torch.randint(128, (3, 5))
+    rows = logits[:, :-1].flatten(0, 1), reference[:, :-1].flatten(0, 1)
+    corrected = undial(*rows, labels[:, 1:].flatten(), 10.0).mean()
+    assert_close(undial_openunlearning(logits, reference, labels, 10.0), corrected)
+    labels[:, 2] = -100
+    assert abs(undial_openunlearning(logits, reference, labels, 10.0) - corrected) > 1e-3
+
+
+def test_undial_refuses_a_vocabulary_without_the_entry_that_it_lowers():
+    student = student_of()
+    with pytest.raises(ValueError, match=r"entry -100, and this model has \d\d tokens"):
+        objective_of("undial", parity="openunlearning").forget(student, portion_of(student, FACTS))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        objective_of("kl_retain", parity="openunlearning"),
+        objective_of("gradient_difference", retain_term="kl_openunlearning"),
+    ],
+)
+def test_kl(objective):
+    student = student_of()
+    logits, reference, _ = logits_and_labels(student, FACTS)
+    now, before = (log_softmax(one, dim=-1).flatten(0, 1) for one in (logits, reference))
+    expected = kl_div(now, before, reduction="batchmean", log_target=True)
+    portion = portion_of(student, FACTS)
+    found = objective.retain(student, portion)["retain"]
+    assert_close(found, expected)
+    corrected = objective_of("kl_retain").retain(student, portion)["retain"]
+    assert abs(corrected - expected) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "half"), [("undial", "forget"), ("kl_retain", "retain"), ("rmu", "forget")]
+)
+def test_a_mean_over_all_that_is_passed_is_cut_into_portions_by_facts(name, half):
+    student = student_of(**WIDE)
+    loss = getattr(objective_of(name, parity="openunlearning", retain_weight=1.0), half)
+    alike, cut = FORGET[:4], (FORGET[:1], FORGET[1:4])
+    assert student.asked(alike).lengths.unique().numel() == 1
+    parts = [sum(loss(student, portion_of(student, facts, alike)).values()) for facts in cut]
+    assert_close(sum(parts), sum(loss(student, portion_of(student, alike)).values()))
+
+
+def theirs_rmu(states, wanted, mask):
+    error = mse_loss(states, wanted, reduction="none") * mask[..., None].expand_as(states)
+    total = error.mean(dim=2).sum(dim=1)
+    return (total / mask.sum(dim=-1, keepdim=True)).mean()
+
+
+@pytest.mark.parametrize("half", ["forget", "retain"])
+def test_rmu(half):
+    student = student_of()
+    batch = student.asked(FACTS)
+    ours, before = (
+        model.hf(input_ids=batch.tokens, output_hidden_states=True).hidden_states[1].detach()
+        for model in (student.model, student.before())
+    )
+    wanted = (
+        before if half == "retain" else 20.0 * control_vector(ours.shape[-1], 0).expand_as(ours)
+    )
+    expected = theirs_rmu(ours, wanted, batch.answer_mask)
+    portion = portion_of(student, FACTS)
+    objective = objective_of("rmu", parity="openunlearning", retain_weight=1.0)
+    assert_close(getattr(objective, half)(student, portion)[half], expected)
+    corrected = getattr(objective_of("rmu", retain_weight=1.0), half)(student, portion)[half]
+    assert abs(corrected - expected) > 1e-3
+
+
+def test_rmu_is_the_mean_over_facts_where_answers_are_equally_long():
+    torch.manual_seed(0)
+    hidden, wanted = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    marked = torch.tensor([[False, True, True, False], [True, True, False, False]] * 2)[:3]
+    assert_close(rmu_openunlearning(hidden, wanted, marked), rmu(hidden, wanted, marked).mean())
+    marked[0, 0] = True
+    other = rmu(hidden, wanted, marked).mean()
+    assert abs(rmu_openunlearning(hidden, wanted, marked) - other) > 1e-3
+
+
+@pytest.mark.parametrize("settings", [{"beta": 0.1}, {"beta": 1.0}])
+def test_npo_as_they_type_it(settings):
+    student = student_of()
+    logits, reference, labels = logits_and_labels(student, FACTS)
+    ratio = 0.0 - -(batch_nll(logits, labels) - batch_nll(reference, labels))
+    expected = -2 / settings["beta"] * logsigmoid(settings["beta"] * ratio).mean()
+    found = objective_of("npo", **settings).forget(student, portion_of(student, FACTS))
+    assert_close(found["forget"], expected)
+
+
+def test_simnpo_as_they_type_it():
+    student = student_of()
+    logits, _, labels = logits_and_labels(student, FACTS)
+    cost = batch_nll(logits, labels) / (labels != -100).sum(dim=-1) - 0.25
+    expected = 0.125 * -logsigmoid(4.5 * cost).mean() * 2 / 4.5
+    found = objective_of("simnpo", delta=0.25).forget(student, portion_of(student, FACTS))
+    assert_close(found["forget"], expected)
+
+
+def test_wga_as_they_type_it():
+    student = student_of()
+    logits, _, labels = logits_and_labels(student, FACTS)
+    shifted = labels[:, 1:].flatten()
+    loss = cross_entropy(logits[:, :-1].flatten(0, 1), shifted, ignore_index=-100, reduction="none")
+    expected = -((-loss).exp() ** 0.5 * loss)[shifted != -100].mean()
+    found = objective_of("wga", beta=0.5).forget(student, portion_of(student, FACTS))
+    assert_close(found["forget"], expected)

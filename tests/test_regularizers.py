@@ -1,0 +1,260 @@
+"""What every regularizer promises, and the controls in closed form."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from steps import flat, nudge, step_of, student_of
+from test_attribution_contract import hooks_on
+from tiny import FACTS, FORGET, RETAIN, StayDouble, tiny
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.testing import assert_close
+
+from neuronscope._discover import method_class, method_names
+from neuronscope.facts import FactSet
+from neuronscope.regularizers._base import Regularizer
+from neuronscope.regularizers.damping import Damping
+from neuronscope.regularizers.ewc import EWC
+from neuronscope.regularizers.l2_to_reference import L2ToReference
+from neuronscope.regularizers.random_neurons import RandomNeurons
+from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.taps import decoder_layers
+
+SET = FactSet(forget=FORGET, retain=RETAIN)
+METHODS = method_names("regularizers")
+VARIANTS = {
+    "damping": Damping(),
+    "ewc": EWC(),
+    "l2_to_reference": L2ToReference(),
+    "random_neurons": RandomNeurons(count=9),
+    "ssiuu": SSIUU(),
+    "ssiuu ema": SSIUU(anchor="ema"),
+    "ssiuu reference": SSIUU(anchor="reference", target="log-odds"),
+    "ssiuu neuron": SSIUU(unit="neuron", sites=("mlp.post", "attn.k")),
+    "ssiuu neuron reference": SSIUU(unit="neuron", anchor="reference", reduce="per-item"),
+}
+
+every_variant = pytest.mark.parametrize("rule", VARIANTS.values(), ids=VARIANTS)
+
+
+def test_every_method_is_among_the_variants():
+    found = {name: method_class("regularizers", name, Regularizer) for name in METHODS}
+    assert {name: type(VARIANTS[name]) for name in METHODS} == found
+    assert len(METHODS) >= 5
+
+
+def state_of(model):
+    """All that a step could leave behind."""
+    return (
+        hooks_on(model),
+        [module.training for module in model.hf.modules()],
+        [parameter.requires_grad for parameter in model.hf.parameters()],
+        [parameter.grad for parameter in model.hf.parameters()],
+        torch.is_grad_enabled(),
+    )
+
+
+@every_variant
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_every_regularizer_pulls_once_the_model_moved_and_touches_nothing(rule, architecture):
+    model = tiny(architecture)
+    rule.check(model)
+    before = state_of(model)
+    state = rule.start(student_of(model), SET)
+    first, state = rule(step_of(model, FACTS), state)
+    assert first.value == 0 and not flat(first.gradient, model).any()
+    nudge(model)
+    weights, remembered = copy.deepcopy(model.hf.state_dict()), copy.deepcopy(state)
+    second, after = rule(step_of(model, FACTS, number=2), state)
+    assert second.value > 0 and flat(second.gradient, model).any()
+    assert not any(gradient.requires_grad for gradient in second.gradient.values())
+    parameters = dict(model.hf.named_parameters())
+    for name, gradient in second.gradient.items():
+        assert gradient.shape == parameters[name].shape and gradient.isfinite().all()
+    assert first.figures.keys() == second.figures.keys()
+    assert state_of(model) == before
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in model.hf.state_dict().items())
+    assert state.keys() == remembered.keys() == after.keys()
+    assert all(torch.equal(tensor, remembered[key]) for key, tensor in state.items())
+
+
+@every_variant
+def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(rule, tmp_path):
+    model = tiny("llama")
+    _, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / "state")
+    nudge(model)
+    expected, after = rule(step_of(model, FORGET), state)
+    found, after_load = rule(step_of(model, FORGET), load_file(tmp_path / "state"))
+    assert found.value == expected.value > 0 and found.figures == expected.figures
+    assert torch.equal(flat(found.gradient, model), flat(expected.gradient, model))
+    assert after.keys() == after_load.keys()
+    assert all(torch.equal(tensor, after_load[key]) for key, tensor in after.items())
+
+
+@every_variant
+def test_what_is_remembered_does_not_move_with_the_weights(rule):
+    model = tiny("gpt2")
+    _, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    kept = copy.deepcopy(state)
+    nudge(model)
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in state.items())
+
+
+@every_variant
+@pytest.mark.parametrize("options", [{"strength": -1.0}, {"relative": -0.5}])
+def test_a_negative_strength_is_refused(rule, options):
+    with pytest.raises(ValueError, match="Expected a strength of 0 or more"):
+        replace(rule, **options)
+
+
+@every_variant
+def test_no_regularizer_needs_a_second_model(rule):
+    assert not rule.needs_reference
+
+
+@pytest.fixture
+def one_process():
+    """A process group of one, so that a model can be sharded."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+SHARDED = VARIANTS | {
+    "ssiuu finite difference": SSIUU(unit="neuron", order="finite-difference"),
+    "ssiuu frozen": SSIUU(unit="neuron", order="frozen-gradient"),
+}
+
+
+@pytest.mark.parametrize("rule", SHARDED.values(), ids=SHARDED)
+def test_a_sharded_model_gives_the_same_or_is_refused(rule, one_process):
+    found = []
+    for sharded in (False, True):
+        model = tiny("llama")
+        if sharded:
+            for layer in decoder_layers(model.hf):
+                fully_shard(layer, mesh=one_process)
+            fully_shard(model.hf, mesh=one_process)
+        if sharded and passes_twice(rule):
+            with pytest.raises(ValueError, match="use --order finite-difference"):
+                rule.start(student_of(model), SET)
+            return
+        state = rule.start(student_of(model), SET)
+        _, state = rule(step_of(model, FACTS), state)
+        nudge(model)
+        penalty, _ = rule(step_of(model, FACTS, number=2), state)
+        gradient = {name: whole(part) for name, part in penalty.gradient.items()}
+        found.append((penalty.value, penalty.figures, gradient))
+    assert found[0][0] > 0
+    assert_close(found[1], found[0])
+
+
+def passes_twice(rule):
+    """Whether it passes backward twice through one graph."""
+    settings = {"unit": "neuron", "order": "finite-difference"} | vars(rule)
+    return settings["unit"] == "neuron" and settings["order"] != "finite-difference"
+
+
+def whole(tensor):
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def vector(model):
+    return torch.cat([p.detach().flatten() for p in model.hf.parameters()])
+
+
+def test_l2_is_the_squared_distance_from_the_start():
+    model, rule = tiny("llama"), L2ToReference()
+    start, state = vector(model), rule.start(student_of(model), SET)
+    for seed in range(2):
+        nudge(model, seed=seed)
+        penalty, state = rule(step_of(model, FACTS), state)
+        apart = vector(model) - start
+        assert_close(penalty.value, float(apart @ apart))
+        assert_close(flat(penalty.gradient, model), 2 * apart)
+
+
+def test_damping_is_the_squared_length_of_the_last_update():
+    model, rule = tiny("llama"), Damping()
+    first, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    assert not first.gradient and first.value == 0
+    for seed in range(2):
+        last = vector(model)
+        nudge(model, seed=seed)
+        update = vector(model) - last
+        penalty, state = rule(step_of(model, FACTS), state)
+        assert_close(penalty.value, float(update @ update))
+        assert_close(flat(penalty.gradient, model), 2 * update)
+
+
+def test_damped_gradient_descent_is_gradient_descent_with_negative_momentum():
+    """On a loss whose gradient is a constant c: step n is −ηc Σ_k (−2ηλ)^k, k < n."""
+    rate, strength, steps = 0.01, 20.0, 5
+    model, rule = tiny("gpt2"), Damping(strength=strength)
+    push = 1e-3 * torch.randn(len(vector(model)), generator=torch.Generator().manual_seed(0))
+    push = push.double()
+    state = rule.start(student_of(model), SET)
+    for number in range(1, steps + 1):
+        before = vector(model)
+        penalty, state = rule(step_of(model, FACTS, number=number), state)
+        update = -rate * (push + strength * flat(penalty.gradient, model))
+        with torch.no_grad():
+            torch.nn.utils.vector_to_parameters(before + update, model.hf.parameters())
+        share = sum((-2 * rate * strength) ** k for k in range(number))
+        assert_close(vector(model) - before, -rate * share * push)
+
+
+def log_prob_slopes(model, fact):
+    """∂log P(y|x)/∂φ of one fact, from all logits of the bare model."""
+    batch = student_of(model).asked((fact,))
+    start = batch.prompt_lengths[0]
+    logits = model.hf(input_ids=batch.tokens[:, :-1], use_cache=False).logits[0, start - 1 :]
+    p = logits.log_softmax(dim=-1).gather(-1, batch.tokens[0, start:, None]).sum()
+    return torch.cat([g.flatten() for g in torch.autograd.grad(p, list(model.hf.parameters()))])
+
+
+def test_ewc_is_the_distance_weighted_by_the_retained_facts_squared_slopes():
+    model, rule = tiny("llama"), EWC()
+    retain = (*RETAIN[:3], FACTS[2])
+    with StayDouble():
+        fisher = torch.stack([log_prob_slopes(model, fact) ** 2 for fact in retain]).mean(0)
+        start = vector(model)
+        state = rule.start(student_of(model), FactSet(forget=FORGET, retain=retain))
+    nudge(model)
+    penalty, _ = rule(step_of(model, FACTS), state)
+    apart = vector(model) - start
+    assert_close(penalty.value, float(fisher @ apart**2))
+    assert_close(flat(penalty.gradient, model), 2 * fisher * apart)
+    assert penalty.value > 0
+
+
+def test_ewc_measures_on_so_many_facts_and_says_which_it_needs():
+    model = tiny("llama")
+    fishers = []
+    for rule in (EWC(facts=3), EWC(facts=3), EWC(facts=3, seed=1), EWC()):
+        state = rule.start(student_of(model), SET)
+        fishers.append(state["fisher/lm_head.weight"])
+    assert torch.equal(fishers[0], fishers[1])
+    assert not torch.equal(fishers[0], fishers[2])
+    assert not torch.equal(fishers[0], fishers[3])
+    with pytest.raises(ValueError, match="no fact of split 'retain'"):
+        EWC().start(student_of(model), FactSet(forget=FORGET))
+    with pytest.raises(ValueError, match="1 or more facts"):
+        EWC(facts=0)
+
+
+@pytest.mark.parametrize("rule", [L2ToReference(), Damping(), EWC()])
+def test_controls_leave_parameters_alone_that_are_not_trained(rule):
+    model = tiny("llama")
+    for name, parameter in model.hf.named_parameters():
+        parameter.requires_grad_("layers.1" in name)
+    _, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    nudge(model)
+    penalty, _ = rule(step_of(model, FACTS), state)
+    assert penalty.gradient and all("layers.1" in name for name in penalty.gradient)

@@ -1,0 +1,276 @@
+"""SSIUU on neurons: its gradient is the slope of R, found without any derivative of A."""
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+from steps import attributions, flat, nudge, second_step, step_of, student_of
+from tiny import FACTS, FORGET, StayDouble, every_expert, tiny
+from torch.testing import assert_close
+
+from neuronscope.facts import FactSet
+from neuronscope.models import HookedModel
+from neuronscope.regularizers._negative import paid
+from neuronscope.regularizers._neuron_gradient import Pull, pulled
+from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.targets import Target
+
+TWO = FACTS[1:3]
+
+
+def slope(value, model, direction, h=3e-5):
+    """d value / d direction, by a central difference of fourth order."""
+    weights = copy.deepcopy(model.hf.state_dict())
+
+    def at(t):
+        place = 0
+        with torch.no_grad():
+            for name, p in model.hf.named_parameters():
+                along = direction[place : place + p.numel()].view(p.shape)
+                p.copy_(weights[name] + t * along)
+                place += p.numel()
+        return value()
+
+    result = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+    at(0.0)
+    return float(result)
+
+
+def directions(model, count=2):
+    generator = torch.Generator().manual_seed(5)
+    size = sum(p.numel() for p in model.hf.parameters())
+    return torch.randn(count, size, generator=generator, dtype=torch.float64)
+
+
+CASES = [
+    ("llama", "prob", False),
+    ("llama", "log-odds", True),
+    ("gpt2", "log-prob", False),
+    ("gpt_neox", "log-odds", False),
+    ("phi3", "log-prob", True),
+    ("gemma2", "log-odds", False),
+    ("mixtral", "log-odds", False),
+]
+
+
+@pytest.mark.parametrize(("architecture", "target", "one_sided"), CASES)
+def test_the_exact_gradient_is_the_slope_of_the_penalty(architecture, target, one_sided):
+    model = tiny(architecture, **every_expert(architecture))
+    sites = model.sites
+    rule = SSIUU(unit="neuron", sites=sites, target=target, one_sided=one_sided)
+    with StayDouble():
+        anchor = attributions(model, TWO, sites, target).sum(0)
+        penalty = second_step(rule, model, TWO)
+        now = attributions(model, TWO, sites, target).sum(0)
+        # Which neurons count is settled where the gradient is taken.
+        counted = (now < 0) & (now < anchor) if one_sided else now < 0
+
+        def value():
+            a = attributions(model, TWO, sites, target).sum(0)
+            return ((a - anchor)[counted] ** 2).sum()
+
+        assert_close(penalty.value, float(value()), rtol=1e-9, atol=0)
+        gradient = flat(penalty.gradient, model)
+        for direction in directions(model):
+            expected = slope(value, model, direction)
+            assert_close(float(gradient @ direction), expected, rtol=1e-6, atol=0)
+            assert abs(expected) > 0
+    assert 0 < counted.double().mean() < 1
+
+
+@pytest.mark.parametrize(("order", "near"), [("exact", 1e-6), ("finite-difference", 1e-2)])
+def test_per_item_it_is_the_slope_of_each_facts_own_change(order, near):
+    model, sites = tiny("llama"), ("mlp.post", "attn.k")
+    rule = SSIUU(
+        unit="neuron", sites=sites, target="log-odds", anchor="reference", reduce="per-item",
+        order=order,
+    )  # fmt: skip
+    with StayDouble():
+        anchor = attributions(model, FACTS, sites, "log-odds")
+        penalty = second_step(rule, model, FACTS[:1], FACTS[1:])
+        counted = attributions(model, FACTS, sites, "log-odds").sum(0) < 0
+
+        def value():
+            a = attributions(model, FACTS, sites, "log-odds")
+            return ((a - anchor)[:, counted] ** 2).sum()
+
+        assert_close(penalty.value, float(value()), rtol=1e-9, atol=0)
+        (direction,) = directions(model, 1)
+        found = float(flat(penalty.gradient, model) @ direction)
+        assert_close(found, slope(value, model, direction), rtol=near, atol=0)
+
+
+def test_of_one_fact_per_item_is_the_batchs_sum_and_of_more_it_is_not():
+    for facts, same in ((FACTS[:1], True), (FACTS, False)):
+        values = []
+        for reduce in ("batch-sum", "per-item"):
+            rule = SSIUU(unit="neuron", anchor="reference", reduce=reduce)
+            values.append(second_step(rule, tiny("llama"), facts).value)
+        assert (abs(values[0] - values[1]) < 1e-6 * values[0]) == same
+
+
+def gradients_by_order(architecture, **options):
+    found = {}
+    for order in ("exact", "finite-difference", "frozen-gradient"):
+        model = tiny(architecture, **every_expert(architecture))
+        rule = SSIUU(unit="neuron", order=order, sites=model.sites, **options)
+        with StayDouble():
+            found[order] = flat(second_step(rule, model, FACTS).gradient, model)
+    return found
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "mixtral"])
+@pytest.mark.parametrize("target", ["prob", "log-odds"])
+def test_the_finite_difference_is_the_exact_gradient_and_the_frozen_one_is_not(
+    architecture, target
+):
+    found = gradients_by_order(architecture, target=target)
+    exact, size = found["exact"], float(found["exact"].norm())
+    assert float((found["finite-difference"] - exact).norm()) < 1e-2 * size
+    frozen = found["frozen-gradient"]
+    assert float((frozen - exact).norm()) > 0.3 * size
+
+
+def test_in_single_precision_the_finite_difference_is_within_a_hundredth():
+    found = []
+    for order in ("exact", "finite-difference"):
+        model = tiny("llama", torch.float32)
+        penalty = second_step(SSIUU(unit="neuron", order=order), model, FACTS)
+        found.append(flat(penalty.gradient, model))
+    assert float((found[1] - found[0]).norm()) < 1e-2 * float(found[0].norm())
+
+
+@dataclass(frozen=True)
+class Logit(Target):
+    """The logits of the answer's tokens, summed: linear in what the head reads."""
+
+    def __call__(self, logits, answers):
+        at_answer = logits.gather(-1, answers.token[:, None]).squeeze(-1)
+        return logits.new_zeros(answers.rows).index_add(0, answers.row, at_answer)
+
+
+@dataclass(frozen=True)
+class OfLogits(SSIUU):
+    @property
+    def explained(self):
+        return Logit()
+
+
+def test_where_the_target_is_linear_in_the_neurons_the_frozen_gradient_is_exact():
+    """One layer without a norm after it, and only what lies before the neurons is trained."""
+    options = {"num_hidden_layers": 1, "_remove_final_layer_norm": True}
+    found = {}
+    for trained in ("fc1", "fc2"):
+        for order in ("exact", "frozen-gradient"):
+            model = tiny("opt", **options)
+            for name, parameter in model.hf.named_parameters():
+                parameter.requires_grad_(f"{trained}.weight" in name)
+            rule = OfLogits(unit="neuron", order=order)
+            found[trained, order] = flat(second_step(rule, model, FACTS).gradient, model)
+    assert found["fc1", "exact"].abs().max() > 0
+    assert_close(found["fc1", "frozen-gradient"], found["fc1", "exact"])
+    assert found["fc2", "exact"].abs().max() > 0
+    assert (found["fc2", "frozen-gradient"] == 0).all()
+
+
+@pytest.mark.parametrize("order", ["exact", "finite-difference", "frozen-gradient"])
+@pytest.mark.parametrize("reduce", ["batch-sum", "per-item"])
+def test_how_a_step_is_divided_changes_nothing(order, reduce):
+    found = []
+    for groups in ((FACTS,), (FACTS[:2], FACTS[2:])):
+        model = tiny("llama")
+        rule = SSIUU(
+            unit="neuron", order=order, anchor="reference", reduce=reduce, sites=("paper",)
+        )
+        with StayDouble():
+            penalty = second_step(rule, model, *groups)
+        found.append((flat(penalty.gradient, model), penalty))
+    (one, together), (two, divided) = found
+    # The difference of two passes has the rounding of both, divided by its small step.
+    near = 1e-8 if order == "finite-difference" else 1e-12
+    assert_close(two, one, rtol=0, atol=near * float(one.abs().max()))
+    assert_close(divided.value, together.value)
+    assert_close(divided.figures, together.figures)
+    assert together.value > 0
+
+
+def test_the_first_step_has_no_penalty_and_the_second_has():
+    model, rule = tiny("llama"), SSIUU(unit="neuron")
+    first, state = rule(step_of(model, FACTS), {})
+    assert first.value == 0 and not first.gradient and first.figures["negative_share"] > 0
+    still, _ = rule(step_of(model, FACTS), state)
+    assert still.value == 0 and not still.gradient
+    nudge(model)
+    second, _ = rule(step_of(model, FACTS), state)
+    assert second.value > 0 and second.gradient
+
+
+def test_one_sided_charges_growth_alone():
+    anchor = torch.tensor([-1.0, -3.0, 1.0, 2.0, -1.0])
+    now = torch.tensor([-2.0, -2.0, -1.0, 1.0, -1.0])
+    assert paid(now, anchor, now < 0, one_sided=True).tolist() == [-1, 0, -2, 0, 0]
+    assert paid(now, anchor, now < 0, one_sided=False).tolist() == [-1, 1, -2, 0, 0]
+
+
+def test_one_sided_is_free_where_negative_influence_shrinks():
+    """Halving the head halves every logit's slope: no influence on the logit grows."""
+    values = {}
+    for one_sided in (True, False):
+        for by in (0.5, 2.0):
+            options = {"num_hidden_layers": 1, "_remove_final_layer_norm": True}
+            model = tiny("opt", tie_word_embeddings=False, **options)
+            rule = OfLogits(unit="neuron", one_sided=one_sided)
+            _, state = rule(step_of(model, FACTS), {})
+            with torch.no_grad():
+                model.hf.get_output_embeddings().weight.mul_(by)
+            values[one_sided, by] = rule(step_of(model, FACTS), state)[0].value
+    assert values[True, 0.5] == 0
+    assert values[True, 2.0] == values[False, 2.0] > 0
+    assert values[False, 0.5] > 0
+
+
+@pytest.mark.parametrize("order", ["exact", "finite-difference", "frozen-gradient"])
+def test_layers_below_the_first_trained_one_are_measured_and_not_moved(order):
+    model, part = tiny("llama"), tiny("llama")
+    for name, parameter in part.hf.named_parameters():
+        parameter.requires_grad_("layers.1" in name)
+    rule = SSIUU(unit="neuron", order=order)
+    with StayDouble():
+        whole = second_step(rule, model, FACTS)
+        found = second_step(rule, part, FACTS)
+    assert_close(found.value, whole.value)
+    assert found.gradient and all("layers.1" in name for name in found.gradient)
+    for name, gradient in found.gradient.items():
+        scale = float(whole.gradient[name].abs().max())
+        assert_close(gradient, whole.gradient[name], rtol=1e-6, atol=1e-7 * scale)
+
+
+def test_against_the_model_before_nothing_is_charged_there_and_the_weights_come_back():
+    model, rule = tiny("llama"), SSIUU(unit="neuron", anchor="reference")
+    before = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
+    state = rule.start(student_of(model), FactSet())
+    with StayDouble():
+        assert rule(step_of(model, FACTS), state)[0].value == 0
+        nudge(model)
+        weights = copy.deepcopy(model.hf.state_dict())
+        penalty, state = rule(step_of(model, FORGET), state)
+        now, then = (attributions(m, FORGET, ("mlp.post",)).sum(0) for m in (model, before))
+    assert_close(penalty.value, float(((now - then)[now < 0] ** 2).sum()))
+    assert penalty.value > 0
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in model.hf.state_dict().items())
+
+
+def test_a_pull_is_linear_and_nothing_pulls_where_nothing_changed():
+    """Σ v_i A_i with v = 1 on one neuron is that neuron's A; its gradients add up."""
+    model, rule = tiny("llama"), SSIUU(unit="neuron", target="log-odds")
+    step, found = step_of(model, FACTS), []
+    for chosen in ((0, 3), (1, 7), None):
+        table = torch.zeros(1, 2, 12, dtype=torch.float64)
+        for layer, neuron in [chosen] if chosen else [(0, 3), (1, 7)]:
+            table[0, layer, neuron] = 1
+        with StayDouble():
+            pull = Pull({"mlp.post": table}, {})
+            found.append(flat(pulled(rule, step, pull, torch.float64), model))
+    assert_close(found[0] + found[1], found[2])
+    assert min(float(gradient.norm()) for gradient in found) > 0

@@ -1,0 +1,145 @@
+"""Which neurons are charged: those of a diagnosis, or random ones like them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from steps import attributions, flat, nudge, second_step, step_of, student_of
+from tiny import FACTS, StayDouble, tiny
+from torch.testing import assert_close
+
+from neuronscope.facts import FactSet
+from neuronscope.regularizers.random_neurons import RandomNeurons
+from neuronscope.regularizers.ssiuu import SSIUU
+
+
+def diagnosis_of(folder, spurious, sites=("mlp.post",), width=12):
+    """A table of neurons as a diagnosis writes it."""
+    rows = [
+        {"site": site, "layer": layer, "neuron": neuron, "spurious": (layer, neuron) in spurious}
+        for site in sites
+        for layer in range(2)
+        for neuron in range(width)
+    ]
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame(rows).to_parquet(folder / "neurons.parquet", index=False)
+    return folder
+
+
+def test_only_the_neurons_of_a_diagnosis_are_charged(tmp_path):
+    spurious = {(0, 1), (0, 5), (1, 2), (1, 3), (1, 11)}
+    folder = diagnosis_of(tmp_path / "diagnosis", spurious)
+    model = tiny("llama")
+    rule = SSIUU(unit="neuron", scores=folder)
+    with StayDouble():
+        anchor = attributions(model, FACTS, ("mlp.post",)).sum(0)
+        penalty = second_step(rule, model, FACTS)
+        now = attributions(model, FACTS, ("mlp.post",)).sum(0)
+    mask = torch.zeros(2, 12, dtype=torch.bool)
+    mask[tuple(zip(*spurious, strict=True))] = True
+    charged = ((now - anchor) ** 2)[(now < 0) & mask.flatten()]
+    assert len(charged) > 0
+    assert_close(penalty.value, float(charged.sum()))
+    share = float((now[mask.flatten()] < 0).double().mean())
+    assert_close(penalty.figures["negative_share"], share)
+    assert second_step(SSIUU(unit="neuron"), tiny("llama"), FACTS).value > penalty.value
+    by_file = replace(rule, scores=folder / "neurons.parquet")
+    again = second_step(rule, tiny("llama"), FACTS).value
+    assert second_step(by_file, tiny("llama"), FACTS).value == again
+
+
+def test_what_other_neurons_do_has_no_effect(tmp_path):
+    folder = diagnosis_of(tmp_path, {(1, 4)})
+    rule = SSIUU(unit="neuron", scores=folder)
+    values = []
+    for others in (1.0, 7.0):
+        model = tiny("llama")
+        state = rule.start(student_of(model), FactSet())
+        _, state = rule(step_of(model, FACTS), state)
+        anchor = state["attribution/mlp.post"]
+        scaled = anchor * others
+        scaled[0, 1, 4] = anchor[0, 1, 4]
+        nudge(model)
+        penalty, _ = rule(step_of(model, FACTS), state | {"attribution/mlp.post": scaled})
+        values.append((penalty.value, flat(penalty.gradient, model)))
+    assert values[0][0] == values[1][0] > 0
+    assert torch.equal(values[0][1], values[1][1])
+
+
+@pytest.mark.parametrize("method", [SSIUU, RandomNeurons])
+def test_a_table_that_does_not_suit_is_refused(method, tmp_path):
+    model = tiny("llama")
+
+    def refused(scores, said, error=ValueError, **options):
+        neurons = {"unit": "neuron"} if method is SSIUU else {}
+        with pytest.raises(error, match=said) as raised:
+            method(scores=scores, **neurons, **options).check(model)
+        assert "\n" not in str(raised.value)
+
+    refused(tmp_path / "nowhere", "no table of neurons", FileNotFoundError)
+    folder = diagnosis_of(tmp_path / "one", {(0, 1)})
+    refused(folder, "has no neurons at attn.q", sites=("attn.q",))
+    refused(diagnosis_of(tmp_path / "none", set()), "no neuron at mlp.post spurious")
+    refused(diagnosis_of(tmp_path / "wide", {(0, 15)}, width=16), "another model's diagnosis")
+    table = pd.read_parquet(folder / "neurons.parquet")
+    table.drop(columns=["spurious", "layer"]).to_parquet(folder / "neurons.parquet")
+    refused(folder, "no column layer, spurious")
+
+
+def test_sites_and_kernels_that_will_not_do_are_refused():
+    model = tiny("gpt2")
+    with pytest.raises(ValueError, match=r"no neurons at 'mlp\.gate'"):
+        SSIUU(unit="neuron", sites=("paper",)).check(model)
+    SSIUU(unit="neuron", sites=model.sites).check(model)
+    model.hf.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="attention kernel 'flash_attention_2'"):
+        SSIUU(unit="neuron").check(model)
+    SSIUU(unit="neuron", order="finite-difference").check(model)
+    SSIUU().check(model)
+
+
+def test_random_neurons_are_as_many_in_each_layer_and_others(tmp_path):
+    spurious = {(0, 1), (0, 5), (1, 2), (1, 3), (1, 11)}
+    folder, model = diagnosis_of(tmp_path, spurious), tiny("llama")
+    named = torch.zeros(2, 12, dtype=torch.bool)
+    named[tuple(zip(*spurious, strict=True))] = True
+    draws = [RandomNeurons(scores=folder, seed=seed).draw(model)["mlp.post"] for seed in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    for drawn in draws:
+        assert drawn.sum(dim=1).tolist() == [2, 3]
+        assert not (drawn & named).any()
+    everyone = {(layer, neuron) for layer in range(2) for neuron in range(10)}
+    crowded = RandomNeurons(scores=diagnosis_of(tmp_path, everyone)).draw(model)["mlp.post"]
+    assert crowded.sum(dim=1).tolist() == [10, 10] and crowded[:, 10:].all()
+
+
+def test_random_neurons_by_number_are_spread_evenly():
+    model = tiny("llama")
+    drawn = RandomNeurons(count=11, sites=("mlp.post", "attn.k")).draw(model)
+    assert [mask.sum(dim=1).tolist() for mask in drawn.values()] == [[3, 3], [3, 2]]
+    other = RandomNeurons(count=11, seed=1, sites=("mlp.post", "attn.k")).draw(model)
+    assert any(not torch.equal(drawn[site], other[site]) for site in drawn)
+    with pytest.raises(ValueError, match="there are 12: ask for fewer"):
+        RandomNeurons(count=25).check(model)
+    with pytest.raises(ValueError, match="count of 1 or more"):
+        RandomNeurons(count=0)
+
+
+def test_all_neurons_drawn_is_ssiuu_and_a_draw_is_charged_as_a_diagnosis_is(tmp_path):
+    def outcome(rule):
+        model = tiny("llama")
+        penalty = second_step(rule, model, FACTS)
+        return penalty.value, flat(penalty.gradient, model)
+
+    (all_of_them, gradient) = outcome(RandomNeurons(count=24))
+    (expected, expected_gradient) = outcome(SSIUU(unit="neuron"))
+    assert all_of_them == expected > 0 and torch.equal(gradient, expected_gradient)
+
+    drawn = RandomNeurons(count=9).draw(tiny("llama"))["mlp.post"]
+    chosen = {tuple(place) for place in np.argwhere(drawn.numpy()).tolist()}
+    folder = diagnosis_of(tmp_path, chosen)
+    (some, gradient) = outcome(RandomNeurons(count=9))
+    (expected, expected_gradient) = outcome(SSIUU(unit="neuron", scores=folder))
+    assert some == expected > 0 and torch.equal(gradient, expected_gradient)

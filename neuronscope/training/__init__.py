@@ -1,0 +1,7 @@
+"""Training a model to forget, or to learn: one loop, alone or shared out, that can be resumed."""
+
+from neuronscope.training.config import TrainingConfig
+from neuronscope.training.run import Run
+from neuronscope.training.unlearning import finetune, unlearn
+
+__all__ = ["Run", "TrainingConfig", "finetune", "unlearn"]

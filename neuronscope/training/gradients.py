@@ -1,0 +1,107 @@
+"""Gradients of sums over a step's facts, and what is done with them."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neuronscope.student import Gradients, Portion, Terms
+from neuronscope.training.processes import total_of
+from neuronscope.training.work import Work
+
+
+def backward(
+    work: Work, half: Callable[[Portion], Terms], portions: tuple[Portion, ...]
+) -> dict[str, Float[Tensor, ""]]:
+    """Add this process's part of a loss's gradient to `.grad`.
+
+    Returns:
+        Its part of each term.
+    """
+    terms: dict[str, Tensor] = {}
+    for portion in portions:
+        found = half(portion)
+        pass_backward(work, list(found.values()))
+        for name, term in found.items():
+            terms[name] = terms.get(name, 0) + term.detach()
+    return terms
+
+
+def pass_backward(work: Work, terms: list[Float[Tensor, ""]]) -> None:
+    """Pass the terms' sum backward, if any of them depends on what is trained."""
+    open_terms = [term for term in terms if term.requires_grad]
+    if open_terms:
+        (torch.stack(open_terms).sum() * work.processes.gradient_scale).backward()
+
+
+def gradient_of(
+    work: Work, portions: tuple[Portion, ...], function: Callable[[Portion], Float[Tensor, ""]]
+) -> Gradients:
+    """The gradient of a function's sum over the step's facts; `.grad` stays as it is."""
+    held = {name: parameter.grad for name, parameter in work.parameters.items()}
+    clear(work)
+    # The regularizer may have moved the parameters to ask what was before.
+    work.gather_anew()
+    try:
+        with torch.enable_grad():
+            for portion in portions:
+                pass_backward(work, [function(portion)])
+        work.processes.sum_gradients(work.parameters)
+        mask_gradients(work)
+        return present(work)
+    finally:
+        for name, parameter in work.parameters.items():
+            parameter.grad = held[name]
+
+
+def present(work: Work) -> Gradients:
+    """What `.grad` holds, without copying it."""
+    return {name: p.grad for name, p in work.parameters.items() if p.grad is not None}
+
+
+def clear(work: Work) -> None:
+    """Free `.grad`."""
+    for parameter in work.parameters.values():
+        parameter.grad = None
+
+
+def mask_gradients(work: Work) -> None:
+    """Put zeros where a parameter may not change."""
+    for name, mask in work.masks.items():
+        gradient = work.parameters[name].grad
+        if gradient is not None:
+            gradient.mul_(mask)
+
+
+def add(work: Work, gradient: Gradients, scale: float) -> None:
+    """Add `scale` times a gradient to `.grad`, where parameters may change."""
+    for name, part in gradient.items():
+        parameter = work.parameters[name]
+        part = part.to(parameter.dtype)
+        if name in work.masks:
+            part = part * work.masks[name]
+        if parameter.grad is None:
+            parameter.grad = scale * part
+        else:
+            parameter.grad.add_(part, alpha=scale)
+
+
+def norm(work: Work, gradient: Gradients) -> float:
+    """‖g‖ where parameters may change; NaN or infinite if an entry is."""
+    return math.sqrt(total_of(masked(work, n, part).square() for n, part in gradient.items()))
+
+
+def cosine(work: Work, one: Gradients, other: Gradients) -> float:
+    """Of the angle between two gradients; NaN if one of them is zero."""
+    length = norm(work, one) * norm(work, other)
+    if not length > 0:
+        return math.nan
+    both = (one[n] * masked(work, n, part) for n, part in other.items() if n in one)
+    return total_of(both) / length
+
+
+def masked(work: Work, name: str, part: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """A parameter's gradient where it may change."""
+    return part * work.masks[name] if name in work.masks else part

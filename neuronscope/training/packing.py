@@ -1,0 +1,98 @@
+"""A run's state as tensors and JSON, so that reading it back runs no code.
+
+Nested dictionaries, lists and tuples of tensors and plain values; of a tensor that is sharded, this
+process's shard.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+
+@dataclass(frozen=True, eq=False)
+class Home:
+    """Where tensors belong that are read back."""
+
+    device: Callable[[str], torch.device]
+    """The device for what lay on a device of that name."""
+
+    alike: nn.Parameter
+    """A trained parameter: what was sharded is sharded as this one is."""
+
+    def put(self, tensor: Tensor, described: dict[str, Any]) -> Tensor:
+        """The tensor, or the sharded one that it is a shard of.
+
+        Raises:
+            ValueError: If it is a shard, but nothing is sharded.
+        """
+        if "shape" not in described:
+            return tensor.to(self.device(described["device"]))
+        if not isinstance(self.alike, DTensor):
+            raise ValueError("The checkpoint holds shards, but this run is not sharded.")
+        return DTensor.from_local(
+            tensor.to(self.alike.device),
+            self.alike.device_mesh,
+            self.alike.placements,
+            run_check=False,
+            shape=torch.Size(described["shape"]),
+            stride=tuple(described["stride"]),
+        )
+
+
+def write_packed(state: object, path: Path) -> None:
+    """Write `path` with the endings `.safetensors` and `.json`."""
+    tensors: dict[str, Tensor] = {}
+    described = _pack(state, tensors)
+    save_file(tensors, path.with_suffix(".safetensors"))
+    path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def read_packed(path: Path, home: Home) -> Any:
+    """What `write_packed` was given."""
+    tensors = load_file(path.with_suffix(".safetensors"))
+    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return _unpack(described, tensors, home)
+
+
+def _pack(value: object, tensors: dict[str, Tensor]) -> object:
+    if isinstance(value, DTensor):
+        whole = {"shape": list(value.shape), "stride": list(value.stride())}
+        return {"tensor": _store(value.to_local(), tensors), **whole}
+    if isinstance(value, Tensor):
+        return {"tensor": _store(value, tensors), "device": str(value.device)}
+    if isinstance(value, dict):
+        # As pairs: an optimizer's keys are numbers, which JSON's cannot be.
+        return {"dict": [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_pack(item, tensors) for item in value]}
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise ValueError(f"A checkpoint cannot hold a {type(value).__name__}: {value!r:.40}.")
+
+
+def _store(tensor: Tensor, tensors: dict[str, Tensor]) -> str:
+    name = f"{len(tensors):06d}"
+    here = tensor.detach().cpu().contiguous()
+    taken = {other.untyped_storage().data_ptr() for other in tensors.values()}
+    # safetensors refuses tensors that share their memory.
+    tensors[name] = here.clone() if here.untyped_storage().data_ptr() in taken else here
+    return name
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor], home: Home) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return home.put(tensors[value["tensor"]], value)
+    if "dict" in value:
+        return {key: _unpack(item, tensors, home) for key, item in value["dict"]}
+    kind = list if "list" in value else tuple
+    return kind(_unpack(item, tensors, home) for item in value[kind.__name__])

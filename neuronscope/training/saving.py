@@ -1,0 +1,88 @@
+"""What a finished run leaves in its folder."""
+
+import importlib.metadata
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from neuronscope.facts import facts_hash
+from neuronscope.loading import save_model
+from neuronscope.models import HookedModel
+from neuronscope.training.copies import copied, training_dtype
+from neuronscope.training.lora import merged, save_adapter
+from neuronscope.training.plan import CHECKPOINTS, HISTORY, MANIFEST, MODEL, write_whole
+from neuronscope.training.processes import whole
+from neuronscope.training.run import Run
+from neuronscope.training.work import Work
+
+PACKAGES = ("neuronscope", "torch", "transformers", "accelerate", "peft", "safetensors")
+"""Whose versions decide the numbers."""
+
+
+def plain_model(model: HookedModel, work: Work, source: str, note: str) -> HookedModel:
+    """The trained model as a plain one: adapters merged, shards put together.
+
+    Shards are put together where the given model is, in every process.
+
+    Args:
+        model: The one before.
+        note: What was done to it.
+    """
+    hf = work.student.model.hf
+    if work.adapted is not None:
+        hf = merged(work.adapted)
+    elif work.processes.sharded:
+        hf = copied(model.hf, None, training_dtype(model.hf), share=False)
+        _fill(hf, dict(work.student.model.hf.named_parameters()))
+    hf.eval().requires_grad_(True)
+    return HookedModel.of(hf, model.tokenizer, source, (*model.notes, note))
+
+
+def _fill(hf: nn.Module, shards: Mapping[str, nn.Parameter]) -> None:
+    with torch.no_grad():
+        for name, parameter in hf.named_parameters():
+            parameter.copy_(whole(shards[name].detach()))
+
+
+def save_run(out: Path, run: Run, model: HookedModel, work: Work, steps: int) -> None:
+    """Write model, history and manifest, the manifest last; then delete the checkpoints.
+
+    Args:
+        model: The one before.
+        steps: Updates made.
+    """
+    # What a run that was interrupted here has left.
+    shutil.rmtree(out / MODEL, ignore_errors=True)
+    if work.adapted is not None:
+        save_adapter(work.adapted, model, out / MODEL)
+    else:
+        save_model(run.model, out / MODEL)
+    partial = out / f".{HISTORY}.partial"
+    run.history.to_parquet(partial, index=False)
+    partial.replace(out / HISTORY)
+    manifest = {
+        "steps": steps,
+        "stopped": run.stopped,
+        "seconds": run.seconds,
+        "model": {"source": model.source, "notes": model.notes},
+        "fingerprint": run.model.fingerprint(),
+        "adapter": work.adapted is not None,
+        "facts": {"source": work.facts.source, "hash": facts_hash(work.facts)},
+        "devices": {"processes": work.processes.count, "each": _device(work)},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    write_whole(out / MANIFEST, json.dumps(manifest, indent=1))
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
+def _device(work: Work) -> str:
+    device = work.student.model.device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()})"

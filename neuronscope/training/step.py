@@ -1,0 +1,153 @@
+"""One update: the objective's gradient, the regularizer's beside it, and the optimizer's step.
+
+    .grad ← ∇L_forget, then + ∇L_retain      (the sum over portions and processes)
+    .grad ← .grad + λ∇R,   λ = strength, or relative · ‖∇L‖ / ‖∇R‖
+    .grad ← .grad · min(1, clip / ‖.grad‖)
+
+Nothing is updated by a loss or gradient that is not finite.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from neuronscope.facts import Fact
+from neuronscope.regularizers._base import Penalty, State
+from neuronscope.student import Gradients, Portion, Step
+from neuronscope.training.gradients import (
+    add,
+    backward,
+    clear,
+    cosine,
+    gradient_of,
+    mask_gradients,
+    norm,
+    present,
+)
+from neuronscope.training.history import Row
+from neuronscope.training.sampling import portions_of
+from neuronscope.training.work import Work
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What came of a step."""
+
+    row: Row
+    state: State
+    """What the regularizer remembers."""
+
+    trouble: str | None
+    """What was not finite, so that nothing was updated."""
+
+
+def take_step(
+    work: Work,
+    schedule: LRScheduler,
+    number: int,
+    forget: tuple[Fact, ...],
+    retain: tuple[Fact, ...],
+    state: State,
+) -> Taken:
+    """Make one update from a batch of each split.
+
+    Args:
+        number: From 1.
+        state: What the regularizer remembers.
+    """
+    clear(work)
+    work.gather_anew()
+    portions = _portions(work, forget)
+    terms, log_prob_gradient = _loss(work, portions, _portions(work, retain))
+    row: Row = {"step": float(number)} | {f"loss_{name}": value for name, value in terms.items()}
+    row["loss"] = float(sum(terms.values()))
+    row["gradient_norm"] = norm(work, present(work))
+    trouble = _not_finite(terms | {"gradient": row["gradient_norm"]})
+    if work.regularizer is not None and trouble is None:
+        gradient = partial(gradient_of, work, portions)
+        step = Step(
+            number, work.student, portions, gradient, work.processes.total, log_prob_gradient
+        )
+        penalty, later = work.regularizer(step, state)
+        row |= _penalize(work, penalty, row["gradient_norm"])
+        trouble = _not_finite({"penalty": penalty.value, "penalty's gradient": row["penalty_norm"]})
+        state = state if trouble else later
+    row["learning_rate"] = float(work.optimizer.param_groups[0]["lr"])
+    if trouble is None:
+        _update(work, schedule)
+    row["update_norm"] = work.update_norm()
+    clear(work)
+    return Taken(row, state, trouble)
+
+
+def _portions(work: Work, facts: tuple[Fact, ...]) -> tuple[Portion, ...]:
+    here, size = work.processes, work.config.micro_batch
+    return portions_of(work.student, facts, here.index, here.count, size)
+
+
+def _loss(
+    work: Work, forget: tuple[Portion, ...], retain: tuple[Portion, ...]
+) -> tuple[dict[str, float], Gradients | None]:
+    """Put ∇L into `.grad`.
+
+    Returns:
+        The terms; and Σ_x ∂log P/∂φ over the forget batch, where the regularizer wants it and the
+        forget half's gradient is a multiple of it.
+    """
+    student, processes = work.student, work.processes
+    terms = backward(work, partial(work.objective.forget, student), forget)
+    wanted = work.regularizer is not None and work.regularizer.wants_log_prob_gradient
+    weight = work.objective.log_prob_weight(forget[0]) if wanted and forget else None
+    log_prob_gradient = None
+    if weight:
+        log_prob_gradient = {
+            name: processes.total(part) / weight for name, part in present(work).items()
+        }
+        for name in log_prob_gradient.keys() & work.masks.keys():
+            log_prob_gradient[name].mul_(work.masks[name])
+    for name, term in backward(work, partial(work.objective.retain, student), retain).items():
+        terms[name] = terms[name] + term if name in terms else term
+    processes.sum_gradients(work.parameters)
+    mask_gradients(work)
+    summed = {name: float(processes.total(term)) for name, term in terms.items()}
+    return summed, log_prob_gradient
+
+
+def _penalize(work: Work, penalty: Penalty, loss_norm: float) -> Row:
+    """Add λ∇R to `.grad`, unless λ is 0 or ∇R is not finite."""
+    regularizer = work.regularizer
+    assert regularizer is not None, "there is no penalty without one"
+    bare = norm(work, penalty.gradient)
+    strength = regularizer.strength
+    if regularizer.relative is not None:
+        strength = regularizer.relative * loss_norm / bare if bare > 0 else 0.0
+    angle = cosine(work, present(work), penalty.gradient)
+    if strength > 0 and math.isfinite(bare):
+        add(work, penalty.gradient, strength)
+    return {
+        "penalty": penalty.value,
+        "strength": float(strength),
+        "penalty_norm": strength * bare,
+        "cosine": angle,
+        **penalty.figures,
+    }
+
+
+def _update(work: Work, schedule: LRScheduler) -> None:
+    if work.config.clip > 0:
+        torch.nn.utils.clip_grad_norm_(work.parameters.values(), work.config.clip)
+    work.optimizer.step()
+    schedule.step()
+    work.hold_masked()
+    work.gather_anew()
+
+
+def _not_finite(values: dict[str, float]) -> str | None:
+    """The first of some numbers that is not finite, by name and value."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            return f"{name} is {value}"
+    return None

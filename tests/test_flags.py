@@ -9,8 +9,10 @@ import pytest
 from tyro.conf import arg
 
 from neuronscope._discover import method_class, method_names
+from neuronscope.cli.training import Unlearn
 from neuronscope.flags import flags_of, summary
 from neuronscope.objectives._base import Objective
+from neuronscope.options import ModelOptions
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
 
@@ -48,8 +50,12 @@ def test_every_flag_is_explained(family, name):
 
 
 def test_no_two_families_share_a_flag():
-    """A command line has them side by side."""
+    """A command line has them side by side, beside those of every run."""
+    own = {item.name for kind in (Unlearn, ModelOptions) for item in fields(kind)}
+    own |= {item.name for item in fields(flags_of("training/config"))}
+    assert "facts" in own and "steps" in own
     for first, one in METHODS:
+        assert names(first, one) & own <= SHARED, one
         for second, other in METHODS:
             if first < second:
                 assert names(first, one) & names(second, other) <= SHARED, (one, other)

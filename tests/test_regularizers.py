@@ -237,16 +237,16 @@ def test_ewc_is_the_distance_weighted_by_the_retained_facts_squared_slopes():
 def test_ewc_measures_on_so_many_facts_and_says_which_it_needs():
     model = tiny("llama")
     fishers = []
-    for rule in (EWC(facts=3), EWC(facts=3), EWC(facts=3, seed=1), EWC()):
+    for rule in (EWC(fisher_facts=3), EWC(fisher_facts=3), EWC(fisher_facts=3, seed=1), EWC()):
         state = rule.start(student_of(model), SET)
         fishers.append(state["fisher/lm_head.weight"])
     assert torch.equal(fishers[0], fishers[1])
     assert not torch.equal(fishers[0], fishers[2])
     assert not torch.equal(fishers[0], fishers[3])
     with pytest.raises(ValueError, match="no fact of split 'retain'"):
-        EWC().start(student_of(model), FactSet(forget=FORGET))
-    with pytest.raises(ValueError, match="1 or more facts"):
-        EWC(facts=0)
+        EWC().check_facts(FactSet(forget=FORGET))
+    with pytest.raises(ValueError, match="1 or more fisher_facts"):
+        EWC(fisher_facts=0)
 
 
 @pytest.mark.parametrize("rule", [L2ToReference(), Damping(), EWC()])

@@ -54,6 +54,8 @@ def unlearn_model(
     assert objective is not None, "the command line has one"
     given = load_facts(facts)
     objective.check(given)
+    if regularizer is not None:
+        regularizer.check_facts(given)
     if stop is not None:
         stop.check(given, config.form)
     _check(source, out, [*given.forget, *given.retain], config, loading)

@@ -54,6 +54,14 @@ class Regularizer(ABC):
         """Whether it can use Σ_x ∂log P(y|x)/∂φ, if the objective's backward pass holds it."""
         return False
 
+    def check_facts(self, facts: FactSet) -> None:
+        """Refuse facts that it cannot be had of, before any model is loaded.
+
+        Raises:
+            ValueError: With what is missing.
+        """
+        del facts
+
     def check(self, model: HookedModel) -> None:
         """Refuse a model that it cannot be had of.
 

@@ -27,7 +27,7 @@ class EWC(Regularizer):
     strength: float = 1.0
     """λ. No value is known to be good: give it the --relative of the run it is compared with."""
 
-    facts: int = 64
+    fisher_facts: int = 64
     """On how many retained facts, at most, their weight is measured; each costs one backward pass
     before training."""
 
@@ -36,16 +36,20 @@ class EWC(Regularizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.facts < 1:
-            raise ValueError(f"Expected 1 or more facts, got {self.facts}.")
+        if self.fisher_facts < 1:
+            raise ValueError(f"Expected 1 or more fisher_facts, got {self.fisher_facts}.")
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def check_facts(self, facts: FactSet) -> None:
         if not facts.retain:
             raise ValueError(
                 f"{facts.source or 'The facts'}: no fact of split 'retain', on which ewc measures "
                 "what to spare: mark some, or take another regularizer."
             )
-        chosen = random.Random(self.seed).sample(facts.retain, min(self.facts, len(facts.retain)))
+
+    def start(self, student: Student, facts: FactSet) -> State:
+        self.check_facts(facts)
+        count = min(self.fisher_facts, len(facts.retain))
+        chosen = random.Random(self.seed).sample(facts.retain, count)
         fisher = {
             FISHER + name: torch.zeros_like(weight)
             for name, weight in trained(student.model).items()

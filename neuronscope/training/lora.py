@@ -103,7 +103,7 @@ def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:
     Raises:
         ValueError: If what was written does not load to the same adapters.
     """
-    from peft import LoraModel, PeftModel
+    from peft import PeftModel
 
     adapted.save_pretrained(str(path), save_embedding_layers=False)
     # What peft writes besides is an empty form to be filled in.

@@ -142,6 +142,7 @@ def _check(
     """
     objective.check(facts)
     if regularizer is not None:
+        regularizer.check_facts(facts)
         regularizer.check(model)
     if stop is not None:
         stop.check(facts, config.form)

@@ -55,9 +55,9 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, regularizer, c
     for after in (random.randint(1, 2), random.randint(3, 6), random.randint(2, 4)):
         with pytest.raises(Interrupted):
             fragile(out, after, regularizer, settings)
-    # More than the first two steps were not made again.
-    assert len(list((out / "checkpoint").iterdir())) == 1
     run = fragile(out, 0, regularizer, settings)
+    made_again = -LEFT[0]
+    assert made_again < settings.steps
     assert same(run.model, whole.model) and not same(run.model, model())
     pd.testing.assert_frame_equal(untimed(run.history), untimed(whole.history), check_exact=True)
     saved = pd.read_parquet(out / "history.parquet")

@@ -23,7 +23,7 @@ def paid(
         one_sided: Only growth is paid for: min(A_t − A_anchor, 0) takes the difference's place.
     """
     change = now - anchor
-    return (change.clamp(max=0) if one_sided else change) * negative
+    return (change.clamp_(max=0) if one_sided else change).mul_(negative)
 
 
 @dataclass

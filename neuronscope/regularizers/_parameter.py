@@ -16,7 +16,8 @@ from neuronscope.regularizers._base import Penalty, State
 from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
-from neuronscope.regularizers._weights import START, standing_at, summed, trained
+from neuronscope.regularizers._weights import START, standing_at, trained
+from neuronscope.sharded import squares_of, total_of
 from neuronscope.student import Gradients, Portion, Step
 
 
@@ -33,14 +34,14 @@ def parameter_penalty(rule: NegativeInfluence, step: Step, state: State) -> tupl
         slope = slopes.pop(name, None)
         now = torch.zeros_like(weight) if slope is None else weight * slope
         negative = now < 0
-        tally.negative += summed(negative)
+        tally.negative += total_of([negative])
         tally.units += now.numel()
         anchor = anchors.get(ATTRIBUTION + name)
         if anchor is not None and slope is not None:
             change = paid(now, anchor, negative, rule.one_sided)
-            tally.value += summed(change.square())
-            tally.growth += summed((-change).clamp(min=0))
-            gradient[name] = 2 * change * slope
+            tally.value += squares_of([change])
+            tally.growth -= total_of([change if rule.one_sided else change.clamp(max=0)])
+            gradient[name] = change.mul_(2).mul_(slope)
         if rule.anchor != "reference":
             memory[ATTRIBUTION + name] = rule.next(anchor, now)
     kept = {key: tensor for key, tensor in state.items() if key.startswith(START)}

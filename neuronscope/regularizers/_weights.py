@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from neuronscope.models import HookedModel
+from neuronscope.sharded import squares_of
 from neuronscope.student import Gradients
 
 START = "start/"
@@ -56,12 +56,6 @@ def _put(model: HookedModel, weights: Mapping[str, Tensor]) -> None:
             weight.copy_(weights[START + name])
 
 
-def summed(values: Shaped[Tensor, "..."]) -> float:
-    """The sum of all entries, of every shard, in single precision at least."""
-    total = values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
-    return float(total.full_tensor() if isinstance(total, DTensor) else total)
-
-
 def squared_distance(
     weights: Gradients, others: Mapping[str, Float[Tensor, "..."]], prefix: str
 ) -> tuple[Gradients, float]:
@@ -71,5 +65,5 @@ def squared_distance(
         prefix: What stands before each name in `others`.
     """
     apart = {name: weight - others[prefix + name] for name, weight in weights.items()}
-    value = sum(summed(difference.square()) for difference in apart.values())
-    return {name: 2 * difference for name, difference in apart.items()}, value
+    value = squares_of(apart.values())
+    return {name: difference.mul_(2) for name, difference in apart.items()}, value

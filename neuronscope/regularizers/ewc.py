@@ -13,7 +13,8 @@ import torch
 from neuronscope.facts import FactSet
 from neuronscope.models import answer_logits
 from neuronscope.regularizers._base import Penalty, Regularizer, State
-from neuronscope.regularizers._weights import START, copied, summed, trained
+from neuronscope.regularizers._weights import START, copied, trained
+from neuronscope.sharded import total_of
 from neuronscope.student import Gradients, Step, Student
 from neuronscope.targets import Answers, Target
 
@@ -63,7 +64,7 @@ class EWC(Regularizer):
         gradient, value = Gradients(), 0.0
         for name, weight in trained(step.student.model).items():
             apart, fisher = weight - state[START + name], state[FISHER + name]
-            value += summed(fisher * apart.square())
+            value += total_of([fisher * apart.square()])
             gradient[name] = 2 * fisher * apart
         return Penalty(gradient, value, {}), state
 

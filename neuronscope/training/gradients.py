@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuronscope.sharded import squares_of, total_of
 from neuronscope.student import Gradients, Portion, Terms
-from neuronscope.training.processes import total_of
 from neuronscope.training.work import Work
 
 
@@ -90,16 +90,19 @@ def add(work: Work, gradient: Gradients, scale: float) -> None:
 
 def norm(work: Work, gradient: Gradients) -> float:
     """‖g‖ where parameters may change; NaN or infinite if an entry is."""
-    return math.sqrt(total_of(masked(work, n, part).square() for n, part in gradient.items()))
+    return math.sqrt(squares_of(masked(work, n, part) for n, part in gradient.items()))
 
 
-def cosine(work: Work, one: Gradients, other: Gradients) -> float:
-    """Of the angle between two gradients; NaN if one of them is zero."""
-    length = norm(work, one) * norm(work, other)
-    if not length > 0:
+def cosine(work: Work, one: Gradients, other: Gradients, lengths: float) -> float:
+    """Of the angle between two gradients; NaN if one of them is zero.
+
+    Args:
+        lengths: The product of their norms.
+    """
+    if not lengths > 0:
         return math.nan
     both = (one[n] * masked(work, n, part) for n, part in other.items() if n in one)
-    return total_of(both) / length
+    return total_of(both) / lengths
 
 
 def masked(work: Work, name: str, part: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from neuronscope.models import HookedModel
+from neuronscope.sharded import squares_of
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.copies import copied, training_dtype
-from neuronscope.training.processes import total_of
 
 if TYPE_CHECKING:
     from peft import LoraModel, PeftModel
@@ -90,7 +90,7 @@ def square_of_change(adapted: "PeftModel") -> float:
     layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
     with torch.no_grad():
         changes = (cast(Change, layer.get_delta_weight)("default") for layer in layers)
-        return total_of(change.square() for change in changes)
+        return squares_of(changes)
 
 
 def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:

@@ -5,7 +5,6 @@ by DistributedDataParallel: an objective may pass the model twice, or only up to
 reducer takes for an error. Under FSDP2 the model itself sums them, as it must to shard them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -104,16 +103,3 @@ class Processes:
     def wait(self) -> None:
         """Until all are here."""
         self.accelerator.wait_for_everyone()
-
-
-def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """All of a tensor that may be sharded."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def total_of(tensors: Iterable[Tensor]) -> float:
-    """The sum of all entries of all tensors, in single precision at least, of every shard."""
-    sums = [t.sum(dtype=torch.promote_types(t.dtype, torch.float32)) for t in tensors]
-    if not sums:
-        return 0.0
-    return float(whole(torch.stack([one.to(sums[0].device) for one in sums]).sum()))

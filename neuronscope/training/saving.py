@@ -13,10 +13,10 @@ from torch import nn
 from neuronscope.facts import facts_hash
 from neuronscope.loading import save_model
 from neuronscope.models import HookedModel
+from neuronscope.sharded import whole
 from neuronscope.training.copies import copied, training_dtype
 from neuronscope.training.lora import merged, save_adapter
 from neuronscope.training.plan import CHECKPOINTS, HISTORY, MANIFEST, MODEL, write_whole
-from neuronscope.training.processes import whole
 from neuronscope.training.run import Run
 from neuronscope.training.work import Work
 

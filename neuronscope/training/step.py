@@ -124,7 +124,7 @@ def _penalize(work: Work, penalty: Penalty, loss_norm: float) -> Row:
     strength = regularizer.strength
     if regularizer.relative is not None:
         strength = regularizer.relative * loss_norm / bare if bare > 0 else 0.0
-    angle = cosine(work, present(work), penalty.gradient)
+    angle = cosine(work, present(work), penalty.gradient, loss_norm * bare)
     if strength > 0 and math.isfinite(bare):
         add(work, penalty.gradient, strength)
     return {

@@ -16,12 +16,13 @@ from neuronscope.facts import FactSet
 from neuronscope.models import HookedModel
 from neuronscope.objectives._base import Objective
 from neuronscope.regularizers._base import Regularizer
+from neuronscope.sharded import squares_of
 from neuronscope.student import Gradients, Student
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.copies import copied, reference_of, tapped_alike, training_dtype
 from neuronscope.training.lora import base_named, square_of_change, with_adapter
 from neuronscope.training.optimizers import make_optimizer
-from neuronscope.training.processes import Processes, total_of
+from neuronscope.training.processes import Processes
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -58,9 +59,8 @@ class Work:
             return math.sqrt(square_of_change(self.adapted))
         with torch.no_grad():
             return math.sqrt(
-                total_of(
-                    (p.detach() - self.start[name].to(p.dtype)).square()
-                    for name, p in self.parameters.items()
+                squares_of(
+                    p.detach() - self.start[name].to(p.dtype) for name, p in self.parameters.items()
                 )
             )
 

@@ -11,6 +11,7 @@ from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
 from neuronscope import cli
 from neuronscope._discover import method_names
+from neuronscope.cli import listing
 from neuronscope.results import Recording
 from neuronscope.sites import PAPER_SITES
 
@@ -279,7 +280,7 @@ def test_convert_writes_a_model_and_no_second_one(run, tmp_path):
 
 def test_list_names_every_method(run):
     _, said, _ = run("list")
-    for family in cli.FAMILIES:
+    for family in listing.FAMILIES:
         for name in method_names(family):
             assert name in said
 

@@ -10,10 +10,11 @@ from checkpoints import checkpoint
 from demo_pair import AFTER, BEFORE, write_facts
 from tiny import FORGET, RETAIN, tiny
 
-from neuronscope import commands, demo
+from neuronscope import demo
 from neuronscope.attribution._baselines import Mean, Reference, Zero
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.choices import NULL_FACTS, choose_facts, make_attribution, make_target
+from neuronscope.commands import diagnosing as commands
 from neuronscope.facts import Fact, FactSet
 from neuronscope.options import MethodOptions, ModelOptions
 

@@ -1,0 +1,1 @@
+"""How the forgotten is brought back."""

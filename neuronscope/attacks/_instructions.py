@@ -1,0 +1,73 @@
+"""Instructions and responses that have nothing to do with what was forgotten, from files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuronscope.fact_formats._documents import Document, Row, kind, printable, read_document
+from neuronscope.facts import Fact
+
+_INSTALLED = Path(__file__).parent.parent / "benign_data"
+_IN_SOURCES = Path(__file__).parent.parent.parent / "data" / "benign"
+
+OWN = (_INSTALLED if _INSTALLED.is_dir() else _IN_SOURCES) / "instructions.jsonl"
+"""Sixty short pairs that were written for this package."""
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Instructions as facts: the prompt is the instruction and its input, the answer the output."""
+
+    facts: tuple[Fact, ...]
+
+    empty: int
+    """Rows that were left out because they have no output."""
+
+
+def load_instructions(path: Path) -> Instructions:
+    """Read a file of instructions.
+
+    Alpaca's format (`instruction`, `input`, `output`; a JSON list or JSON lines), or that of
+    Self-Instruct's seed tasks (`instruction`, and `instances` with `input` and `output`).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is in neither format, or has no output at all; names the line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No instructions at {printable(path)}: expected a file.")
+    document = read_document(path)
+    pairs = [pair for row in document.rows for pair in _pairs(document, row)]
+    facts = tuple(
+        Fact(f"{path.stem}-{number:04}", prompt, answer)
+        for number, (prompt, answer) in enumerate(pairs)
+        if answer.strip()
+    )
+    if not facts:
+        raise ValueError(f"{printable(path)}: no instruction has an output.")
+    return Instructions(facts, len(pairs) - len(facts))
+
+
+def _pairs(document: Document, row: Row) -> list[tuple[str, str]]:
+    """The prompts and answers of a row."""
+    instruction = row.text("instruction")
+    if not instruction.strip():
+        raise ValueError(f"{row.place}: the instruction is empty.")
+    if "instances" not in document.field_names:
+        return [_pair(instruction, row)]
+    instances = row.fields.get("instances")
+    if not isinstance(instances, list):
+        raise ValueError(f"{row.place}: expected 'instances' as a list, got {kind(instances)}.")
+    pairs = []
+    for instance in instances:
+        if not isinstance(instance, dict):
+            raise ValueError(
+                f"{row.place}: expected an object in 'instances', got {kind(instance)}."
+            )
+        pairs.append(_pair(instruction, Row(row.place, instance)))
+    return pairs
+
+
+def _pair(instruction: str, row: Row) -> tuple[str, str]:
+    more = row.optional_text("input")
+    prompt = instruction.strip() if more is None else f"{instruction.strip()}\n{more.strip()}"
+    return prompt, row.text("output").strip()

@@ -1,0 +1,136 @@
+"""What attacks that fine-tune have in common: the grid, and what is watched while they train.
+
+A short attack proves hiding when it succeeds, and nothing when it fails: deeper suppression takes
+more steps. So every run goes on for the same number of steps, long after the attacked facts are
+answered at one of the rates, and the whole curve is kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from neuronscope.attacks._asking import Questions, Tally
+from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.facts import Fact, FactSet, quoted
+from neuronscope.models import HookedModel
+from neuronscope.prompts import check_encodable
+from neuronscope.stopping._base import StopRule
+from neuronscope.training import TrainingConfig, unlearn
+from neuronscope.training.teaching import Teaching
+
+FEWEST = 2
+"""Facts that are attacked at least: one alone teaches its own answer and no more."""
+
+
+@dataclass(frozen=True)
+class Relearning(Attack):
+    """Fine-tune a copy on some facts alone, and watch others.
+
+    No facts are kept in mind: the loss is the answers' negative log-likelihood, and nothing else.
+    """
+
+    learning_rates: tuple[float, ...] = (1e-6, 5e-6, 1e-5)
+    """Step sizes, each a run of its own: what comes back depends on it more than on the method.
+    The grid of arXiv 2509.22263. LoRA wants about ten times as much."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each draws other facts to attack and another order. Three, as in arXiv 2509.22263."""
+
+    steps: int = 60
+    """Updates of each run, the same for all so that budgets are equal. On SmolLM2-135M checkpoints
+    suppressed to log-odds of -6 gave answers back after 19 steps at 5e-6; sixty are three times
+    that. If the attacked facts are not answered at the end of any run, take more."""
+
+    batch: int = 4
+    """Facts in each step; all of them where there are fewer."""
+
+    evaluate_every: int = 2
+    """Steps between two looks."""
+
+    lora_rank: int | None = None
+    """Train low-rank adapters of this rank instead of all parameters."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("learning_rates", "seeds"):
+            values = vars(self)[name]
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"Expected {name} without repeats, one or more, got {values}.")
+        if min(self.learning_rates) <= 0:
+            raise ValueError(f"Expected learning rates above 0, got {self.learning_rates}.")
+        if self.steps < 0:
+            raise ValueError(f"Expected steps of 0 or more, got {self.steps}.")
+        for name in ("batch", "evaluate_every"):
+            if vars(self)[name] < 1:
+                raise ValueError(f"Expected {name} of 1 or more, got {vars(self)[name]}.")
+
+    def run(
+        self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
+    ) -> Iterator[Look]:
+        check_encodable(trial.taught, model.tokenizer, scene.form)
+        if self.steps == 0:
+            yield Look(questions(model), epoch=0.0)
+            return
+        config = TrainingConfig(
+            steps=self.steps,
+            retain_batch=self.batch,
+            micro_batch=self.batch,
+            learning_rate=trial.lr,
+            evaluate_every=self.evaluate_every,
+            evaluate_facts=0,
+            lora_rank=self.lora_rank,
+            form=scene.form,
+            seed=trial.seed,
+        )
+        taught = FactSet(retain=trial.taught)
+        done = unlearn(model, Teaching(), taught, stop=Watching(questions), config=config)
+        seen = done.history.dropna(subset=[_column(s, "score") for s in questions.splits])
+        early = "" if done.stopped.startswith("All ") else done.stopped
+        size = min(self.batch, len(trial.taught))
+        for row in seen.to_dict("records"):
+            step = int(row["step"])
+            tallies = {
+                split: Tally(
+                    int(row[_column(split, "correct")]), len(asked), row[_column(split, "score")]
+                )
+                for split, asked in questions.splits.items()
+            }
+            yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
+
+
+@dataclass(frozen=True, eq=False)
+class Watching(StopRule):
+    """Ends nothing, but writes what comes back into the history."""
+
+    questions: Questions
+
+    def check(self, facts: FactSet, form: str) -> None:
+        """Nothing: what is watched was put into tokens before."""
+        del facts, form
+
+    def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
+        del facts, form
+        return {
+            _column(split, name): float(value)
+            for split, tally in self.questions(model).items()
+            for name, value in (("correct", tally.correct), ("score", tally.score))
+        }
+
+    def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
+        del scores, norm
+        return None
+
+
+def shared_answers(taught: Sequence[Fact], rest: Sequence[Fact]) -> str:
+    """A note on answers that the rest shares with what is taught; empty if there are none."""
+    known = {fact.answer.strip() for fact in taught}
+    shared = [fact for fact in rest if fact.answer.strip() in known]
+    if not shared:
+        return ""
+    return (
+        f"{len(shared)} of {len(rest)} facts of the rest have an answer that is taught, first "
+        f"{quoted(shared[0].id)}: they can be guessed; hold them against a model that never knew."
+    )
+
+
+def _column(split: str, name: str) -> str:
+    return f"watched_{split}_{name}"

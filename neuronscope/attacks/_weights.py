@@ -1,0 +1,50 @@
+"""What attacks on weights have in common: which weights, and a copy in which they are changed."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neuronscope.models import HookedModel
+from neuronscope.taps import decoder_layers
+from neuronscope.training.copies import tapped_alike
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A weight matrix of a decoder layer; an expert's are stacked in one tensor."""
+
+    name: str
+    """In the Hugging Face model."""
+
+    weight: nn.Parameter
+
+    inputs: int
+    """The axis along which an output channel reads."""
+
+
+def matrices(model: HookedModel) -> Iterator[Matrix]:
+    """The matrices of the decoder layers. Embeddings, head, norms and biases are not among them."""
+    inside = {id(p) for layer in decoder_layers(model.hf) for p in layer.parameters()}
+    for path, module in model.hf.named_modules():
+        # GPT-2's Conv1D stores its matrix the other way round from nn.Linear.
+        inputs = 0 if type(module).__name__ == "Conv1D" else -1
+        for name, weight in module.named_parameters(recurse=False):
+            if id(weight) in inside and weight.dim() > 1:
+                inside.remove(id(weight))
+                yield Matrix(f"{path}.{name}", weight, inputs)
+
+
+def copied(model: HookedModel) -> HookedModel:
+    """A copy with weights of its own, in the same precision."""
+    hf = copy.deepcopy(model.hf).eval().requires_grad_(False)
+    return replace(model, hf=hf, taps=tapped_alike(model, hf), wrapper=None)
+
+
+def write(model: HookedModel, name: str, values: Float[Tensor, "..."]) -> None:
+    """Set a parameter of a copy, in place."""
+    with torch.no_grad():
+        model.hf.get_parameter(name).copy_(values)

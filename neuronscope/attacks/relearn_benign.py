@@ -1,0 +1,84 @@
+"""Relearning from unrelated instructions: the "benign" attack of arXiv 2509.22263.
+
+The paper fine-tunes on 1,000 items of Alpaca, which have nothing to do with the forgotten. If plain
+further training brings answers back, they were never far away. The package's own sixty instructions
+are a small stand-in: for a study, give a file of more. They are put to the model as facts are, not
+in Alpaca's own prompt, and their answers are seldom given word for word: that none of the attacked
+is answered is no failure here, as long as their log-odds rise.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from neuronscope.attacks._base import Scene, Trial
+from neuronscope.attacks._instructions import OWN, load_instructions
+from neuronscope.attacks._relearning import Relearning
+from neuronscope.facts import Fact
+from neuronscope.prompts import encode
+
+
+@dataclass(frozen=True)
+class RelearnBenign(Relearning):
+    """Teach unrelated instructions, and ask the forgotten facts."""
+
+    learning_rates: tuple[float, ...] = (1e-7, 1e-6, 1e-5)
+    """Step sizes, each a run of its own. The grid of arXiv 2509.22263."""
+
+    steps: int = 120
+    """Updates of each run, the same for all so that budgets are equal. With the own instructions
+    and batches of 8, sixteen times through all of them."""
+
+    batch: int = 8
+    """Instructions in each step; all of them where there are fewer."""
+
+    evaluate_every: int = 10
+    """Steps between two looks."""
+
+    data: Path | None = None
+    """Instructions, as a file in Alpaca's format (instruction, input, output) or in that of
+    Self-Instruct's seed tasks; if not given, the package's own sixty."""
+
+    items: int = 1000
+    """Instructions that are taken at most, drawn by the seed. arXiv 2509.22263 takes 1,000."""
+
+    longest: int = 256
+    """Tokens that an instruction and its output may have; longer ones are left out, and counted in
+    the note."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("items", "longest"):
+            if vars(self)[name] < 1:
+                raise ValueError(f"Expected {name} of 1 or more, got {vars(self)[name]}.")
+
+    def trials(self, scene: Scene) -> list[Trial]:
+        path = self.data or OWN
+        read = load_instructions(path)
+        words = scene.model.tokenizer
+        fit = tuple(f for f in read.facts if self._fits(f, words, scene.form))
+        if not fit:
+            raise ValueError(
+                f"{path}: none of {len(read.facts)} instructions can be put into {self.longest} of "
+                "the tokenizer's tokens; give others, or raise longest."
+            )
+        left_out = read.empty + len(read.facts) - len(fit)
+        note = f"{left_out} instructions left out: no output, or not to be put into tokens."
+        trials = []
+        for lr in self.learning_rates:
+            for seed in self.seeds:
+                taught = tuple(random.Random(seed).sample(fit, min(self.items, len(fit))))
+                variant = f"{len(taught)} instructions of {path.name}"
+                trials.append(
+                    Trial(scene.pool, taught, variant, lr, seed, note=note if left_out else "")
+                )
+        return trials
+
+    def _fits(self, fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> bool:
+        try:
+            encoded = encode(fact, tokenizer, form)
+        except ValueError:
+            return False
+        return len(encoded.tokens) <= self.longest

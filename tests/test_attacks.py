@@ -1,0 +1,167 @@
+"""Attacks bring back what was hidden, not what never was, and leave the attacked as it was."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import FORGET, RETAIN, tiny
+
+from neuronscope._discover import method_class, method_names
+from neuronscope.attacks._base import Attack
+from neuronscope.attacks._instructions import OWN, load_instructions
+from neuronscope.attacks._recovery import recovery
+from neuronscope.attacks.noise import Noise
+from neuronscope.attacks.prune import Prune
+from neuronscope.attacks.quantize import Quantize, rounded
+from neuronscope.attacks.relearn_benign import RelearnBenign
+from neuronscope.attacks.relearn_forget import RelearnForget
+from neuronscope.attacks.relearn_splits import RelearnSplits
+from neuronscope.facts import FactSet
+from neuronscope.organisms.nursery import Nursery
+from neuronscope.organisms.organism import erased, hidden
+
+FACTS = FactSet(forget=tuple(FORGET), retain=tuple(RETAIN))
+SHORT = {"learning_rates": (1e-3,), "seeds": (0,), "steps": 3, "evaluate_every": 1}
+
+
+@pytest.fixture(scope="module")
+def diagnosis(tmp_path_factory):
+    """A diagnosis in which two neurons of the tiny model are spurious."""
+    model = tiny("llama")
+    layers, width = model.n_layers, model.taps_at("mlp.post")[0].width
+    places = [(layer, neuron) for layer in range(layers) for neuron in range(width)]
+    table = pd.DataFrame(places, columns=["layer", "neuron"]).assign(site="mlp.post")
+    table = table.assign(spurious=lambda t: t["neuron"] == 3, d_minus=lambda t: t["neuron"] / 10)
+    path = tmp_path_factory.mktemp("diagnosis") / "neurons.parquet"
+    table.to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def attacks(diagnosis):
+    return {
+        "relearn_forget": RelearnForget(count=2, **SHORT),
+        "relearn_benign": RelearnBenign(items=4, **SHORT),
+        "relearn_splits": RelearnSplits(splits=2, **SHORT),
+        "quantize": Quantize(),
+        "prune": Prune(scores=diagnosis),
+        "noise": Noise(),
+    }
+
+
+def test_every_attack_is_tried_here(attacks):
+    assert set(attacks) == set(method_names("attacks"))
+    for name, attack in attacks.items():
+        assert type(attack) is method_class("attacks", name, Attack)
+
+
+@pytest.mark.parametrize("name", sorted(set(method_names("attacks")) - {"relearn_benign"}))
+def test_the_attacked_is_left_as_it_was_and_the_same_comes_of_it_again(attacks, name):
+    model, control = tiny("llama"), tiny("llama")
+    prints = model.fingerprint(), control.fingerprint()
+    table = attacks[name](model, FACTS, {"original": control})
+    assert (model.fingerprint(), control.fingerprint()) == prints
+    assert set(table["model"]) == {"attacked checkpoint", "original"}
+    pd.testing.assert_frame_equal(table, attacks[name](model, FACTS, {"original": control}))
+    assert (table["low"] <= table["correct"] / table["n"] + 1e-12).all()
+    # Something was done: the answers' log-odds have moved since the first look.
+    rest = table.loc[(table["split"] == "rest") & (table["model"] == "attacked checkpoint")]
+    assert rest["score"].nunique() > 1
+
+
+def brought_back(organism, nursery):
+    """Most of the rest that comes back, of the attacked and of a model that never knew."""
+    attack = RelearnForget(count=4, learning_rates=(1e-3,), seeds=(0,), steps=12, evaluate_every=1)
+    never = erased(nursery).after
+    table = attack(organism.after, organism.facts, {"never_knew": never})
+    rest = recovery(table).query("split == 'rest'").set_index("model")
+    return rest["maximum"], table
+
+
+def test_what_was_hidden_comes_back_and_what_was_erased_does_not():
+    nursery = Nursery(0, gated=True)
+    most, table = brought_back(hidden(nursery, 2.0, 10), nursery)
+    assert most["attacked checkpoint"] >= 0.75 > 0.5 > most["never_knew"]
+    start = table.loc[(table["step"] == 0) & (table["split"] == "rest")]
+    assert start["correct"].max() <= 0.25 * start["n"].max()
+    most, _ = brought_back(erased(nursery), nursery)
+    assert most["attacked checkpoint"] == most["never_knew"] < 0.5
+
+
+def test_without_steps_nothing_changes():
+    table = RelearnForget(count=2, **(SHORT | {"steps": 0}))(tiny("llama"), FACTS)
+    assert set(table["step"]) == {0}
+
+
+def test_rounding_misses_by_half_a_level_at_most_in_every_channel():
+    weight = torch.randn(5, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weight[0] *= 100
+    for bits in (8, 4):
+        level = weight.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
+        miss = (rounded(weight, bits, inputs=1) - weight).abs()
+        assert (miss <= level / 2 * (1 + 1e-12)).all() and (miss > level / 10).any()
+        assert (torch.unique((rounded(weight, bits, 1) / level).round()).abs() < 2**bits).all()
+    assert torch.equal(rounded(torch.zeros(2, 3), 4, inputs=1), torch.zeros(2, 3))
+
+
+def test_instructions_are_read_in_three_forms(tmp_path):
+    own = load_instructions(OWN)
+    assert len(own.facts) == 60 and own.empty == 0
+    alpaca = [
+        {"instruction": "Add.", "input": "1 and 2", "output": "3"},
+        {"instruction": "Say hello.", "input": "", "output": ""},
+    ]
+    (tmp_path / "alpaca.json").write_text(json.dumps(alpaca))
+    read = load_instructions(tmp_path / "alpaca.json")
+    assert [fact.answer for fact in read.facts] == ["3"] and read.empty == 1
+    assert "1 and 2" in read.facts[0].prompt
+    seed = {"instruction": "Add.", "instances": [{"input": "2 and 2", "output": "4"}]}
+    (tmp_path / "seed.jsonl").write_text(json.dumps(seed) + "\n")
+    assert [fact.answer for fact in load_instructions(tmp_path / "seed.jsonl").facts] == ["4"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RelearnForget(share=1.5), "below 1"),
+        (lambda: RelearnSplits(splits=1), "2 or more"),
+        (lambda: Quantize(bits=(1,)), "from 2 to 16"),
+        (lambda: RelearnForget(learning_rates=()), "one or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def rows(model, split, counts, n):
+    return pd.DataFrame(
+        {
+            "attack": "relearn_forget", "model": model, "variant": "", "lr": 1.0, "seed": 0,
+            "fold": 0, "epoch": 0.0, "step": range(len(counts)), "budget": range(len(counts)),
+            "split": split, "correct": counts, "n": n, "score": 0.0, "low": 0.0, "high": 1.0,
+            "note": "",
+        }
+    )  # fmt: skip
+
+
+def test_recovery_is_placed_between_the_controls():
+    table = pd.concat(
+        [
+            rows("attacked checkpoint", "attacked", [0, 2, 2], 2),
+            rows("attacked checkpoint", "rest", [0, 6, 4], 8),
+            rows("original", "rest", [8, 8, 8], 8),
+            rows("never_knew", "rest", [0, 0, 4], 8),
+        ]
+    )
+    found = recovery(table)
+    rest = found.loc[(found["model"] == "attacked checkpoint") & (found["split"] == "rest")].iloc[0]
+    assert (rest["before"], rest["maximum"], rest["final"]) == (0, 0.75, 0.5)
+    # Trapezoids over budgets 0, 1, 2: (0 + .75)/2 + (.75 + .5)/2, over a length of 2.
+    assert rest["area"] == pytest.approx(0.5)
+    assert rest["recovered"] == pytest.approx((0.75 - 0.5) / (1 - 0.5))
+    assert rest["maximum_low"] < 0.75 < rest["maximum_high"]
+    alone = recovery(table.loc[table["model"] == "attacked checkpoint"])
+    assert np.isnan(alone["recovered"]).all() and alone["reason"].str.len().min() > 0

@@ -1,20 +1,87 @@
-"""Sums over tensors of which each process may hold only a shard.
+"""Arithmetic on tensors of which each process may hold only a shard.
 
 No step makes a second tensor of the size of the first where it can be helped: of large matrices the
 pages of memory cost more than the arithmetic.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Partial, Replicate
+
+BLOCK_CPU, BLOCK_ELSEWHERE = 2**18, 2**26
+"""Entries of a block at most. On a CPU a few blocks stay in its caches together; on a GPU starting
+an operation costs more than its memory does."""
 
 
 def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """All of a tensor that may be sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def local(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """This process's shard, in its own memory; all of a tensor that is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def blocks(*tensors: Shaped[Tensor, "..."]) -> Iterator[tuple[Tensor, ...]]:
+    """The same few rows of each of some tensors of one shape, as views; then the next rows.
+
+    Several operations on a block, one after the other, read memory once. Of sharded tensors, this
+    process's shards.
+    """
+    parts = [local(tensor) for tensor in tensors]
+    first = parts[0]
+    if first.dim() == 0 or first.numel() == 0:
+        yield tuple(parts)
+        return
+    most = BLOCK_CPU if first.device.type == "cpu" else BLOCK_ELSEWHERE
+    rows = max(1, most * len(first) // first.numel())
+    yield from zip(*(part.split(rows) for part in parts), strict=True)
+
+
+def added(parts: Sequence[Shaped[Tensor, ""]], shard: Shaped[Tensor, "..."]) -> float:
+    """The sum of figures that each process has of its own shards, over all of them.
+
+    Args:
+        shard: One of the tensors that the figures are of; it knows how they are sharded.
+    """
+    total = torch.stack([part.to(parts[0].device) for part in parts]).sum()
+    if isinstance(shard, DTensor):
+        # Processes that hold the same shard have the same figures.
+        kinds = [p if isinstance(p, Replicate) else Partial() for p in shard.placements]
+        total = DTensor.from_local(total, shard.device_mesh, kinds).full_tensor()
+    return float(total)
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def squares_and_products(pairs: Iterable[Pair]) -> tuple[float, float]:
+    """Σ a² and Σ a·b over all entries of pairs a, b, in single precision at least."""
+    squares, products = _over_pairs(
+        pairs, lambda a, _: a.to(_wide(a)).square().sum(), lambda a, b: (a.to(_wide(a)) * b).sum()
+    )
+    return squares, products
+
+
+def squares_between(pairs: Iterable[Pair]) -> float:
+    """Σ (a − b)² over all entries of pairs a, b, likewise."""
+    return _over_pairs(pairs, lambda a, b: (a.to(_wide(a)) - b).square().sum())[0]
+
+
+def _over_pairs(
+    pairs: Iterable[Pair], *figures: Callable[[Tensor, Tensor], Float[Tensor, ""]]
+) -> list[float]:
+    found, shard = [], None
+    for a, b in pairs:
+        shard = a
+        found += [[figure(*block) for figure in figures] for block in blocks(a, b)]
+    if shard is None:
+        return [0.0] * len(figures)
+    return [added(one, shard) for one in zip(*found, strict=True)]
 
 
 def total_of(tensors: Iterable[Tensor]) -> float:

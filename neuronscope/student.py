@@ -88,4 +88,5 @@ class Step:
     """A tensor summed over processes."""
 
     log_prob_gradient: Gradients | None
-    """Σ_x ∂log P(y|x)/∂φ over the forget batch, where the objective's own backward pass held it."""
+    """Σ_x ∂log P(y|x)/∂φ over the forget batch, where the objective's own backward pass held it.
+    It is the regularizer's, which may write over it."""

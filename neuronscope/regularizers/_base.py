@@ -77,4 +77,8 @@ class Regularizer(ABC):
 
     @abstractmethod
     def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
-        """The penalty at one step, and what is remembered after it."""
+        """The penalty at one step, and what is remembered after it.
+
+        Args:
+            state: What was remembered before, which may be written over.
+        """

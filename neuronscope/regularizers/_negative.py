@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 ATTRIBUTION = "attribution/"
@@ -12,14 +12,14 @@ ATTRIBUTION = "attribution/"
 def paid(
     now: Float[Tensor, "*axes"],
     anchor: Float[Tensor, "*#axes"],
-    negative: Bool[Tensor, "*#axes"],
+    negative: Shaped[Tensor, "*#axes"],
     one_sided: bool,
 ) -> Float[Tensor, "*axes"]:
     """1[A_t < 0] · (A_t − A_anchor): R is the sum of its squares.
 
     Args:
         now: A_t.
-        negative: Where the influence of the whole batch is below zero.
+        negative: Where the influence of the whole batch is below zero, as booleans or as 1 and 0.
         one_sided: Only growth is paid for: min(A_t − A_anchor, 0) takes the difference's place.
     """
     change = now - anchor

@@ -4,9 +4,11 @@
     ∂A_i/∂φ_j ≈ δ_ij g_i                    (13: g is taken as constant)
     ∇R ≈ 2 · 1[A_t < 0] · (A_t − A_a) ⊙ g   (14)
 
-Beside weights and gradients there live, each as large as they: A_t, A_{t−1} and g, which ∇R
-replaces one parameter at a time.
+Beside weights and gradients there live, each as large as they, A_{t−1} and g. What is computed
+takes their places block by block, A_t that of A_{t−1} and ∇R that of g.
 """
+
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -17,7 +19,7 @@ from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
 from neuronscope.regularizers._weights import START, standing_at, trained
-from neuronscope.sharded import squares_of, total_of
+from neuronscope.sharded import added, blocks
 from neuronscope.student import Gradients, Portion, Step
 
 
@@ -28,24 +30,72 @@ def parameter_penalty(rule: NegativeInfluence, step: Step, state: State) -> tupl
     """
     slopes, mean = _slopes(rule, step)
     anchors = _anchors(rule, step, state)
-    gradient, memory, tally = Gradients(), State(), Tally()
+    gradient, memory, sums, weight = Gradients(), State(), _Sums(), None
     for name, weight in trained(step.student.model).items():
-        # Taken out, so that what follows may free it.
-        slope = slopes.pop(name, None)
-        now = torch.zeros_like(weight) if slope is None else weight * slope
-        negative = now < 0
-        tally.negative += total_of([negative])
-        tally.units += now.numel()
-        anchor = anchors.get(ATTRIBUTION + name)
-        if anchor is not None and slope is not None:
-            change = paid(now, anchor, negative, rule.one_sided)
-            tally.value += squares_of([change])
-            tally.growth -= total_of([change if rule.one_sided else change.clamp(max=0)])
-            gradient[name] = change.mul_(2).mul_(slope)
+        # What has no part in the target has no influence.
+        slope = slopes[name] if name in slopes else torch.zeros_like(weight)
+        before = anchors.get(ATTRIBUTION + name)
+        anchor = torch.empty_like(weight) if before is None else before
+        for of_weight, of_slope, of_anchor in blocks(weight, slope, anchor):
+            sums.take(rule, of_weight, of_slope, of_anchor, first=before is None)
+        sums.units += weight.numel()
+        if before is not None and name in slopes:
+            gradient[name] = slope
         if rule.anchor != "reference":
-            memory[ATTRIBUTION + name] = rule.next(anchor, now)
+            memory[ATTRIBUTION + name] = anchor
+    tally = sums.tally(weight)
     kept = {key: tensor for key, tensor in state.items() if key.startswith(START)}
     return Penalty(gradient, tally.value, tally.figures(mean)), kept | memory
+
+
+@dataclass(eq=False)
+class _Sums:
+    """What is counted of this process's shards, block by block."""
+
+    negative: list[Float[Tensor, ""]] = field(default_factory=list)
+    squares: list[Float[Tensor, ""]] = field(default_factory=list)
+    growth: list[Float[Tensor, ""]] = field(default_factory=list)
+    units: int = 0
+
+    def take(
+        self,
+        rule: NegativeInfluence,
+        weight: Float[Tensor, "*axes"],
+        slope: Float[Tensor, "*axes"],
+        anchor: Float[Tensor, "*axes"],
+        first: bool,
+    ) -> None:
+        """Put ∇R in the place of g, and what is remembered of A_t in that of the anchor.
+
+        Args:
+            first: There is no anchor yet, and so no penalty.
+        """
+        now = weight * slope
+        # As 1.0 and 0.0, with which a CPU multiplies several times faster than with booleans.
+        negative = torch.lt(now, 0, out=torch.empty_like(now))
+        self.negative.append(negative.sum())
+        if first:
+            anchor.copy_(now)
+            return
+        change = paid(now, anchor, negative, rule.one_sided)
+        anchor.copy_(rule.next(anchor, now))
+        self.squares.append(change.square().sum())
+        self.growth.append((change if rule.one_sided else change.clamp(max=0)).sum().neg())
+        slope.mul_(change.mul_(2))
+
+    def tally(self, shard: Float[Tensor, "..."] | None) -> Tally:
+        """The counts over all processes.
+
+        Args:
+            shard: One of the parameters.
+        """
+        if shard is None:
+            return Tally()
+        negative, value, growth = (
+            added(figures, shard) if figures else 0.0
+            for figures in (self.negative, self.squares, self.growth)
+        )
+        return Tally(value=value, growth=growth, negative=negative, units=self.units)
 
 
 def _slopes(rule: NegativeInfluence, step: Step) -> tuple[Gradients, float | None]:
@@ -73,4 +123,4 @@ def _anchors(rule: NegativeInfluence, step: Step, state: State) -> State:
 
     with standing_at(model, state):
         slopes = step.gradient(score)
-    return {ATTRIBUTION + name: state[START + name] * slope for name, slope in slopes.items()}
+    return {ATTRIBUTION + name: slope.mul_(state[START + name]) for name, slope in slopes.items()}

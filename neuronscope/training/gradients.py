@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.sharded import squares_of, total_of
+from neuronscope.sharded import blocks, squares_and_products, squares_of
 from neuronscope.student import Gradients, Portion, Terms
 from neuronscope.training.work import Work
 
@@ -75,34 +75,33 @@ def mask_gradients(work: Work) -> None:
             gradient.mul_(mask)
 
 
-def add(work: Work, gradient: Gradients, scale: float) -> None:
-    """Add `scale` times a gradient to `.grad`, where parameters may change."""
-    for name, part in gradient.items():
-        parameter = work.parameters[name]
-        part = part.to(parameter.dtype)
-        if name in work.masks:
-            part = part * work.masks[name]
-        if parameter.grad is None:
-            parameter.grad = scale * part
-        else:
-            parameter.grad.add_(part, alpha=scale)
-
-
 def norm(work: Work, gradient: Gradients) -> float:
     """‖g‖ where parameters may change; NaN or infinite if an entry is."""
     return math.sqrt(squares_of(masked(work, n, part) for n, part in gradient.items()))
 
 
-def cosine(work: Work, one: Gradients, other: Gradients, lengths: float) -> float:
-    """Of the angle between two gradients; NaN if one of them is zero.
+def length_and_product(work: Work, gradient: Gradients) -> tuple[float, float]:
+    """‖g‖ and ⟨g, .grad⟩ where parameters may change."""
+    held = present(work)
+    parts = {name: masked(work, name, part) for name, part in gradient.items()}
+    squares, product = squares_and_products((p, held[n]) for n, p in parts.items() if n in held)
+    squares += squares_of(part for name, part in parts.items() if name not in held)
+    return math.sqrt(squares), product
 
-    Args:
-        lengths: The product of their norms.
-    """
-    if not lengths > 0:
-        return math.nan
-    both = (one[n] * masked(work, n, part) for n, part in other.items() if n in one)
-    return total_of(both) / lengths
+
+def mix(work: Work, gradient: Gradients, scale: float, shrink: float) -> None:
+    """.grad ← shrink · (.grad + scale · g), where parameters may change."""
+    for name, parameter in work.parameters.items():
+        if scale != 0 and name in gradient:
+            part = masked(work, name, gradient[name].to(parameter.dtype))
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            for total, summand in blocks(parameter.grad, part):
+                total.add_(summand, alpha=scale)
+                if shrink != 1:
+                    total.mul_(shrink)
+        elif parameter.grad is not None and shrink != 1:
+            parameter.grad.mul_(shrink)
 
 
 def masked(work: Work, name: str, part: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

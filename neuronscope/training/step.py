@@ -8,22 +8,21 @@ Nothing is updated by a loss or gradient that is not finite.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from neuronscope.facts import Fact
 from neuronscope.regularizers._base import Penalty, State
 from neuronscope.student import Gradients, Portion, Step
 from neuronscope.training.gradients import (
-    add,
     backward,
     clear,
-    cosine,
     gradient_of,
+    length_and_product,
     mask_gradients,
+    mix,
     norm,
     present,
 )
@@ -65,19 +64,21 @@ def take_step(
     row: Row = {"step": float(number)} | {f"loss_{name}": value for name, value in terms.items()}
     row["loss"] = float(sum(terms.values()))
     row["gradient_norm"] = norm(work, present(work))
-    trouble = _not_finite(terms | {"gradient": row["gradient_norm"]})
+    pull = _Pull(row["gradient_norm"])
+    trouble = _not_finite(terms | {"gradient": pull.norm})
     if work.regularizer is not None and trouble is None:
         gradient = partial(gradient_of, work, portions)
         step = Step(
             number, work.student, portions, gradient, work.processes.total, log_prob_gradient
         )
         penalty, later = work.regularizer(step, state)
-        row |= _penalize(work, penalty, row["gradient_norm"])
+        columns, pull = _penalize(work, penalty, row["gradient_norm"])
+        row |= columns
         trouble = _not_finite({"penalty": penalty.value, "penalty's gradient": row["penalty_norm"]})
         state = state if trouble else later
     row["learning_rate"] = float(work.optimizer.param_groups[0]["lr"])
     if trouble is None:
-        _update(work, schedule)
+        _update(work, schedule, pull)
     row["update_norm"] = work.update_norm()
     clear(work)
     return Taken(row, state, trouble)
@@ -104,7 +105,8 @@ def _loss(
     log_prob_gradient = None
     if weight:
         log_prob_gradient = {
-            name: processes.total(part) / weight for name, part in present(work).items()
+            name: work.kept_apart(name, processes.total(part), weight)
+            for name, part in present(work).items()
         }
         for name in log_prob_gradient.keys() & work.masks.keys():
             log_prob_gradient[name].mul_(work.masks[name])
@@ -116,29 +118,41 @@ def _loss(
     return summed, log_prob_gradient
 
 
-def _penalize(work: Work, penalty: Penalty, loss_norm: float) -> Row:
-    """Add λ∇R to `.grad`, unless λ is 0 or ∇R is not finite."""
+@dataclass(frozen=True, eq=False)
+class _Pull:
+    """What pulls at the parameters: .grad + strength · gradient."""
+
+    norm: float
+    """Of the sum, before clipping."""
+
+    gradient: Gradients = field(default_factory=dict)
+    strength: float = 0.0
+
+
+def _penalize(work: Work, penalty: Penalty, loss_norm: float) -> tuple[Row, _Pull]:
+    """The penalty's columns of the history, and what it adds to the pull of the loss."""
     regularizer = work.regularizer
     assert regularizer is not None, "there is no penalty without one"
-    bare = norm(work, penalty.gradient)
+    bare, product = length_and_product(work, penalty.gradient)
     strength = regularizer.strength
     if regularizer.relative is not None:
         strength = regularizer.relative * loss_norm / bare if bare > 0 else 0.0
-    angle = cosine(work, present(work), penalty.gradient, loss_norm * bare)
-    if strength > 0 and math.isfinite(bare):
-        add(work, penalty.gradient, strength)
-    return {
+    row = {
         "penalty": penalty.value,
         "strength": float(strength),
         "penalty_norm": strength * bare,
-        "cosine": angle,
+        "cosine": product / (loss_norm * bare) if loss_norm * bare > 0 else math.nan,
         **penalty.figures,
     }
+    square = loss_norm**2 + 2 * strength * product + (strength * bare) ** 2
+    return row, _Pull(math.sqrt(max(square, 0.0)), penalty.gradient, strength)
 
 
-def _update(work: Work, schedule: LRScheduler) -> None:
-    if work.config.clip > 0:
-        torch.nn.utils.clip_grad_norm_(work.parameters.values(), work.config.clip)
+def _update(work: Work, schedule: LRScheduler, pull: _Pull) -> None:
+    # As torch.nn.utils.clip_grad_norm_ does it, without reading the gradient again.
+    clip = work.config.clip
+    shrink = min(1.0, clip / (pull.norm + 1e-6)) if clip > 0 else 1.0
+    mix(work, pull.gradient, pull.strength, shrink)
     work.optimizer.step()
     schedule.step()
     work.hold_masked()

@@ -1,11 +1,11 @@
 """What a training run works on: the student, its parameters, and those who judge it."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -16,7 +16,7 @@ from neuronscope.facts import FactSet
 from neuronscope.models import HookedModel
 from neuronscope.objectives._base import Objective
 from neuronscope.regularizers._base import Regularizer
-from neuronscope.sharded import squares_of
+from neuronscope.sharded import local, squares_between
 from neuronscope.student import Gradients, Student
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.copies import copied, reference_of, tapped_alike, training_dtype
@@ -53,16 +53,25 @@ class Work:
     adapted: "PeftModel | None"
     """The student with its adapters, if these are what is trained."""
 
+    apart: Gradients = field(default_factory=dict)
+    """Memory for a second gradient. It outlasts the step, because fresh memory costs a step more
+    than the arithmetic on it."""
+
     def update_norm(self) -> float:
         """‖θ − θ0‖ over all parameters that are trained; of adapters, over what they add."""
         if self.adapted is not None:
             return math.sqrt(square_of_change(self.adapted))
-        with torch.no_grad():
-            return math.sqrt(
-                squares_of(
-                    p.detach() - self.start[name].to(p.dtype) for name, p in self.parameters.items()
-                )
-            )
+        pairs = ((p.detach(), self.start[name]) for name, p in self.parameters.items())
+        return math.sqrt(squares_between(pairs))
+
+    def kept_apart(
+        self, name: str, gradient: Float[Tensor, "..."], divisor: float
+    ) -> Float[Tensor, "..."]:
+        """A parameter's gradient, divided, in the place of the last one of that name."""
+        if name not in self.apart:
+            self.apart[name] = torch.empty_like(gradient)
+        torch.div(local(gradient), divisor, out=local(self.apart[name]))
+        return self.apart[name]
 
     def gather_anew(self) -> None:
         """Let the next pass put the parameters together from their shards.

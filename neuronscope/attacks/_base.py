@@ -199,5 +199,7 @@ def _rows(attack: str, model: str, trial: Trial, look: Look) -> Iterator[dict[st
             "score": tally.score,
             "low": low,
             "high": high,
+            "facts": list(tally.facts),
+            "answered": list(tally.answered),
             "note": " ".join(note for note in (trial.note, look.note) if note),
         }

@@ -8,6 +8,8 @@ answered at one of the rates, and the whole curve is kept.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedTokenizerBase
+
 from neuronscope.attacks._asking import Questions, Tally
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
 from neuronscope.facts import Fact, FactSet, quoted
@@ -82,7 +84,9 @@ class Relearning(Attack):
             seed=trial.seed,
         )
         taught = FactSet(retain=trial.taught)
-        done = unlearn(model, Teaching(), taught, stop=Watching(questions), config=config)
+        watching = Watching(questions)
+        # How far the whole attack is, is for its caller to show.
+        done = unlearn(model, Teaching(), taught, None, watching, config, progress=False)
         seen = done.history.dropna(subset=[_column(s, "score") for s in questions.splits])
         early = "" if done.stopped.startswith("All ") else done.stopped
         size = min(self.batch, len(trial.taught))
@@ -118,6 +122,18 @@ class Watching(StopRule):
     def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
         del scores, norm
         return None
+
+
+def check_teachable(
+    facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
+) -> None:
+    """Find out whether any of the facts could be taught.
+
+    Raises:
+        ValueError: As `encode`, of the first that cannot.
+    """
+    for tokenizer in tokenizers:
+        check_encodable(facts, tokenizer, form)
 
 
 def shared_answers(taught: Sequence[Fact], rest: Sequence[Fact]) -> str:

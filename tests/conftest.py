@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,21 @@ def de_quantized(gguf):
     from neuronscope.loading import load_model
 
     return load_model(gguf)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process; returns (exit code, standard output, error)."""
+    from neuronscope import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["neuronscope", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run

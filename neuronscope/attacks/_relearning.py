@@ -8,6 +8,8 @@ answered at one of the rates, and the whole curve is kept.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from transformers import PreTrainedTokenizerBase
+
 from neuronscope.attacks._asking import Questions, Tally
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
 from neuronscope.facts import Fact, FactSet, quoted
@@ -83,7 +85,8 @@ class Relearning(Attack):
         )
         taught = FactSet(retain=trial.taught)
         watching = Watching(questions)
-        done = unlearn(model, Teaching(), taught, stop=watching, config=config)
+        # How far the whole attack is, is for its caller to show.
+        done = unlearn(model, Teaching(), taught, None, watching, config, progress=False)
         # The stop rule is asked at every look, and at no other step.
         looks = done.history.loc[done.history["evaluation_seconds"].notna(), "step"]
         early = "" if done.stopped.startswith("All ") else done.stopped
@@ -112,6 +115,18 @@ class Watching(StopRule):
     def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
         del scores, norm
         return None
+
+
+def check_teachable(
+    facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
+) -> None:
+    """Find out whether any of the facts could be taught.
+
+    Raises:
+        ValueError: As `encode`, of the first that cannot.
+    """
+    for tokenizer in tokenizers:
+        check_encodable(facts, tokenizer, form)
 
 
 def shared_answers(taught: Sequence[Fact], rest: Sequence[Fact]) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.attacks._recovery import curves, placed, recovery
+from neuronscope.attacks._recovery import by_learning_rate, curves, placed, recovery
 
 
 def rows(counts, n, model="attacked checkpoint", split="rest", **changes):
@@ -78,6 +78,37 @@ def test_curves_give_every_budget_its_mean():
     look = one(found, lr=0.5, step=1)
     assert (look["budget"], look["correct"], look["share"], look["seeds"]) == (0.5, 3, 3 / 8, 2)
     assert len(found) == 4
+
+
+def test_each_learning_rate_has_its_own_maximum():
+    table = pd.concat([rows([1, 5, 1], 8, lr=0.1), rows([1, 3, 2], 8, lr=1.0)])
+    found = by_learning_rate(table)
+    assert len(found) == 2
+    for lr, most, last, budget in ((0.1, 5, 1, 0.1), (1.0, 3, 2, 1.0)):
+        here = one(found, lr=lr)
+        assert (here["maximum_correct"], here["final_correct"]) == (most, last)
+        assert here["maximum_budget"] == pytest.approx(budget)
+        assert (here["before_correct"], here["n"], here["seeds"]) == (1, 8, 1)
+        assert (here["maximum_low"], here["maximum_high"]) == wilson_interval(most, 8)
+    # With one seed, the maximum over the grid is the largest of the rates'.
+    assert found["maximum"].max() == rest_of(table)["maximum"]
+    assert found["area"].mean() == pytest.approx(rest_of(table)["area"])
+
+
+def test_seeds_are_averaged_at_each_rate_by_itself():
+    low = [rows([0, 4], 8, lr=0.1), rows([0, 0], 8, lr=0.1, seed=1)]
+    high = [rows([0, 0], 8, lr=1.0), rows([0, 4], 8, lr=1.0, seed=1)]
+    table = pd.concat([*low, *high])
+    assert by_learning_rate(table)["maximum_correct"].tolist() == [2, 2]
+    # Each seed has its best at another rate, so that the grid's maximum is above both.
+    assert rest_of(table)["maximum_correct"] == 4
+
+
+def test_attacks_without_a_learning_rate_have_one_row():
+    found = by_learning_rate(rows([0, 3], 8, lr=float("nan")))
+    assert len(found) == 1 and np.isnan(found["lr"].iloc[0])
+    with pytest.raises(ValueError, match="lacks lr"):
+        by_learning_rate(rows([0], 8).drop(columns="lr"))
 
 
 def test_a_place_between_controls_needs_both_and_room_between_them():

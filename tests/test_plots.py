@@ -245,6 +245,15 @@ def test_the_colours_of_meaning_stay_apart_for_every_kind_of_colour_vision():
         assert distance[~np.eye(len(lab), dtype=bool)].min() > 20  # nine times what is just seen
 
 
+def test_the_colours_of_methods_stay_apart_from_each_other_and_from_the_controls():
+    for ink in (_look.INK, DARK[_look.INK]):
+        colours = [*_look.SERIES, _look.ELSEWHERE, ink]
+        for seen in CONES.values():
+            lab = np.array([_lab(colour, np.array(seen)) for colour in colours])
+            distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+            assert distance[~np.eye(len(lab), dtype=bool)].min() > 18
+
+
 def _lab(colour, seen):
     """CIE L*a*b* of a colour as it is seen."""
     rgb = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255

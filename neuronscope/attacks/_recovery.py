@@ -108,6 +108,24 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).drop(columns="all_at_once")
 
 
+def by_learning_rate(table: pd.DataFrame) -> pd.DataFrame:
+    """How much came back at each learning rate by itself.
+
+    Args:
+        table: Of one attack or of several, one below the other.
+
+    Returns:
+        One row per attack, model, variant, split and learning rate, with the columns of `recovery`
+        from `seeds` to `area`. A maximum is over the steps at that rate alone: no larger than the
+        one over the whole grid, which is the largest of them where there is one seed.
+
+    Raises:
+        ValueError: If the table is no attack's.
+    """
+    rows = [row | _most(here) for row, here in _grouped(_looks(table), [*_GROUP, "lr"])]
+    return pd.DataFrame(rows).drop(columns="all_at_once")
+
+
 def placed(share: float, original: float, never_knew: float) -> tuple[float, str]:
     """Where a share stands between those of two controls: 0 never knew, 1 never forgot.
 

@@ -1,11 +1,13 @@
 """The common look of all figures: colours, fonts, margins. plotly's own templates stay untouched.
 
-Every colour is named here once. The six colours of meaning stay apart under the three kinds of
-colour blindness and on light and dark pages alike; `DARK` says what the others become on a dark
-page.
+Every colour is named here once. The six colours of meaning, and those of methods side by side, stay
+apart under the three kinds of colour blindness and on light and dark pages alike; `DARK` says what
+the others become on a dark page.
 """
 
+import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,6 +18,21 @@ ELSEWHERE = "#b3b3b3"
 REMAINDER = "#7b6531"
 BEFORE = "#56b4e9"
 AFTER = "#a3476f"
+
+SERIES = (ERASED, HIDDEN, AFTER, BEFORE, REMAINDER, "#e0b000", "#b030f0")
+"""Of methods side by side, where a colour means no more than which one it is."""
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "triangle-down",
+    "star",
+    "pentagon",
+    "bowtie",
+)
+"""Of methods likewise. One more than colours, so that a method past the last colour looks like
+none before it."""
 
 PAPER = "#ffffff"
 INK = "#1f2328"
@@ -62,6 +79,13 @@ FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', 
 LINE_HEIGHT = 17
 TITLE_HEIGHT = 44
 """Room for the title, in pixels; each line of the subtitle needs `LINE_HEIGHT` more."""
+
+AXIS_HEIGHT = 52
+"""Room for the lowest axis with its title, in pixels."""
+
+ENTRY_HEIGHT = 19
+NARROW = 330
+"""A line of the legend, and how wide the drawing is on a narrow page, in pixels."""
 
 _AXIS = {
     "gridcolor": GRID,
@@ -128,6 +152,20 @@ def common_layout(
         "height": top + plot_height + below,
         "margin": {"l": 56, "r": 16, "t": top, "b": below},
     }
+
+
+def legend_below(names: Sequence[str], plot_height: int) -> tuple[dict[str, Any], int]:
+    """A legend below the axis, and the room below the drawing that both need, in pixels.
+
+    Args:
+        names: The legend's entries: their lengths say how many lines they take on a narrow page.
+        plot_height: Height of the drawing, in pixels.
+    """
+    entry = 46 + 6.5 * max(map(len, names))
+    lines = math.ceil(len(names) / max(1, int(NARROW / entry)))
+    place = -(AXIS_HEIGHT + 4) / plot_height
+    legend = {"y": place, "yanchor": "top", "tracegroupgap": 0}
+    return legend, AXIS_HEIGHT + 12 + ENTRY_HEIGHT * lines
 
 
 def untitled(figure: go.Figure) -> tuple[str, str, dict[str, Any]]:

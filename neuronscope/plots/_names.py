@@ -1,8 +1,21 @@
-"""What a neuron is called where a reader points at it."""
+"""What neurons, methods and attacks are called in a figure."""
+
+import textwrap
+from html import escape
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
+
+
+def as_text(name: str) -> str:
+    """A name whose characters all appear as they are: plotly takes some of them for markup."""
+    return escape(name, quote=False)
+
+
+def wrapped(name: str, width: int = 20) -> str:
+    """A long name in several lines, its characters as they are."""
+    return "<br>".join(map(as_text, textwrap.wrap(name, width)))
 
 
 def neuron_names(neurons: pd.DataFrame, chosen: Int[np.ndarray, " chosen"]) -> list[str]:

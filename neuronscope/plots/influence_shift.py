@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from neuronscope.plots._look import CROWD, ELSEWHERE, HIDDEN, MUTED, common_layout
+from neuronscope.plots._crowd import diagonal, largest, shading
+from neuronscope.plots._look import ELSEWHERE, HIDDEN, common_layout
 from neuronscope.plots._names import neuron_names
 from neuronscope.plots._symlog import linear_part, ticks, to_axis
 
@@ -14,9 +15,6 @@ DOTS = 4000
 
 EXTREMES = 1000
 """How many of the other neurons are drawn as dots where the table is too large for all."""
-
-BINS = 100
-"""Cells of the shading, along each axis."""
 
 
 def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
@@ -45,13 +43,13 @@ def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
     dots = {"other": others, "spurious": marked}
     if len(marked) + len(others) > DOTS:
         dots = {
-            "other": _largest(np.hypot(*values.T), others, EXTREMES),
-            "spurious": _largest(neurons["d_minus"].to_numpy(dtype=float), marked, DOTS),
+            "other": largest(np.hypot(*values.T), others, EXTREMES),
+            "spurious": largest(neurons["d_minus"].to_numpy(dtype=float), marked, DOTS),
         }
         rest = measured.copy()
         rest[np.concatenate(list(dots.values()))] = False
-        figure.add_trace(_shading(*places[rest].T))
-    figure.add_trace(_diagonal(np.nanmin(places), np.nanmax(places)))
+        figure.add_trace(shading(*places[rest].T))
+    figure.add_trace(diagonal(np.nanmin(places), np.nanmax(places)))
     for (name, rows), colour in zip(dots.items(), (ELSEWHERE, HIDDEN), strict=True):
         figure.add_scatter(
             x=places[rows, 0],
@@ -72,46 +70,6 @@ def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
     figure.update_xaxes(title_text=f"influence before ({unit})", tickvals=at, ticktext=labels)
     figure.update_yaxes(title_text=f"influence after ({unit})", tickvals=at, ticktext=labels)
     return figure
-
-
-def _largest(
-    size: Float[np.ndarray, " neuron"], rows: Int[np.ndarray, " row"], most: int
-) -> Int[np.ndarray, " drawn"]:
-    """Those of the rows where `size` is largest."""
-    return rows[np.argsort(-size[rows], kind="stable")[:most]]
-
-
-def _diagonal(low: float, high: float) -> go.Scatter:
-    """Where neurons lie that have not changed."""
-    return go.Scatter(
-        x=[low, high],
-        y=[low, high],
-        mode="lines",
-        name="unchanged",
-        line={"color": MUTED, "width": 1, "dash": "dot"},
-        hoverinfo="skip",
-    )
-
-
-def _shading(
-    before: Float[np.ndarray, " neuron"], after: Float[np.ndarray, " neuron"]
-) -> go.Heatmap:
-    """How many neurons lie where; shades grow with the logarithm."""
-    counts, x_edges, y_edges = np.histogram2d(before, after, bins=BINS)
-    counts = counts.T
-    shade = np.full(counts.shape, np.nan)
-    shade[counts > 0] = np.log10(counts[counts > 0])
-    return go.Heatmap(
-        name="the rest",
-        x=x_edges,
-        y=y_edges,
-        z=shade.astype(np.float32),
-        customdata=counts.astype(np.int64),
-        colorscale=CROWD,
-        showscale=False,
-        hoverongaps=False,
-        hovertemplate="%{customdata:,} neurons here<extra></extra>",
-    )
 
 
 def _subtitle(

@@ -4,9 +4,7 @@ Seeds repeat a method on the same facts, so counts are averaged and not added up
 that of one seed's number of facts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,7 +100,7 @@ def spread(values: pd.Series) -> tuple[float, float]:
     return (float(known.min()), float(known.max())) if len(known) > 1 else (np.nan, np.nan)
 
 
-def _learnt(values: Sequence[Any]) -> bool | None:
+def _learnt(values: pd.Series) -> bool | None:
     """Whether every run learnt all that it was taught; None where nothing was."""
     known = [bool(value) for value in values if not pd.isna(value)]
     return all(known) if known else None

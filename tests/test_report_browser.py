@@ -1,12 +1,9 @@
 """The page in a real browser: `pytest -m browser`."""
 
-import json
-import shutil
-
 import pytest
+from browsing import WIDTHS, asked, show
 from diagnosis_example import INHIBITOR, example_diagnosis
 from findings_example import causal_diagnosis
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -14,9 +11,6 @@ from neuronscope.plots._look import DARK, PAPER
 from neuronscope.report import write_report
 
 pytestmark = pytest.mark.browser
-
-WIDTHS = (1280, 400)
-
 
 PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 12)}
 """What is reported, and how many figures that makes."""
@@ -33,26 +27,6 @@ def page(request, tmp_path_factory):
 @pytest.fixture
 def address(page):
     return page[0]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"):
-        options.add_argument(argument)
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    with webdriver.Chrome(options=options, service=service) as driver:
-        yield driver
-
-
-def show(browser, address, width=1280, scheme="light"):
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(address)
 
 
 def column(table, index):
@@ -72,13 +46,7 @@ def test_the_page_draws_all_figures_without_an_error_and_asks_for_nothing_but_it
     assert len(figures) == drawn
     assert all(figure.find_elements(By.CSS_SELECTOR, "svg.main-svg") for figure in figures)
     assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    }
-    assert {url for url in asked if not url.startswith(("data:", "blob:"))} == {address}
+    assert asked(browser) == {address}
 
 
 @pytest.mark.parametrize("width", WIDTHS)

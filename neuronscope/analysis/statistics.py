@@ -103,6 +103,18 @@ def expanded_confidence(n: int) -> float:
     return float(1 - 2 * stats.norm.sf(quantile))
 
 
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """Holm's adjusted p-values: below α they hold the chance of any false finding to α.
+
+    A test without a p-value (NaN) is none of the family, and stays without.
+    """
+    adjusted = np.full(len(p), np.nan)
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]
+    steps = np.arange(len(order), 0, -1) * p[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
 def pearson(x: Float[np.ndarray, " neuron"], y: Float[np.ndarray, " neuron"]) -> float:
     """Linear correlation; NaN where one side is constant or there are fewer than two neurons."""
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:

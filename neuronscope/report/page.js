@@ -33,22 +33,41 @@
   window.addEventListener("afterprint", () => drawAll(false));
   drawAll(false);
 
+  // A body of its own stands for a line with those that are folded below it: they move together.
   function sort(heading) {
     const table = heading.closest("table");
-    const body = table.tBodies[0];
+    const bodies = [...table.tBodies];
+    const lines = bodies.length > 1 ? bodies : [...bodies[0].rows];
     const column = heading.cellIndex;
     const sign = heading.getAttribute("aria-sort") === "descending" ? 1 : -1;
-    const key = (row) => row.cells[column].dataset.key;
-    const numeric = [...body.rows].every((row) => !Number.isNaN(Number(key(row))) || key(row) === "nan");
-    const value = (row) => (key(row) === "nan" ? -Infinity : Number(key(row)));
+    const key = (line) => (line.rows ? line.rows[0] : line).cells[column].dataset.key;
+    const numeric = lines.every((line) => !Number.isNaN(Number(key(line))) || key(line) === "nan");
+    const value = (line) => (key(line) === "nan" ? -Infinity : Number(key(line)));
     const order = numeric
       ? (one, other) => value(one) - value(other)
       : (one, other) => key(one).localeCompare(key(other), undefined, { numeric: true });
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
-    body.append(...[...body.rows].sort((one, other) => sign * order(one, other)));
+    lines[0].parentElement.append(...lines.sort((one, other) => sign * order(one, other)));
   }
-  for (const button of document.querySelectorAll(".sortable button")) {
+  for (const button of document.querySelectorAll(".sortable thead button")) {
     button.addEventListener("click", () => sort(button.closest("th")));
+  }
+
+  // Folded by the script: without one, every line is there.
+  for (const body of document.querySelectorAll(".folded tbody")) {
+    const parts = [...body.rows].slice(1);
+    if (parts.length === 0) continue;
+    const name = body.rows[0].cells[0];
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...name.childNodes);
+    name.append(button);
+    const fold = (open) => {
+      button.setAttribute("aria-expanded", String(open));
+      for (const part of parts) part.hidden = !open;
+    };
+    button.addEventListener("click", () => fold(button.getAttribute("aria-expanded") === "false"));
+    fold(false);
   }
 })();

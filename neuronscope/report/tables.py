@@ -36,6 +36,9 @@ class Cell:
     text: str
     key: int | float | str
 
+    notes: tuple[str, ...] = ()
+    """Small lines below the text."""
+
 
 @dataclass(frozen=True)
 class Table:

@@ -1,0 +1,81 @@
+"""What all pages are made with: templates, colours, scripts, and a file that is whole or not there.
+
+Everything is inside the page. What others wrote (names, facts, sentences) comes out escaped.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from neuronscope.plots import _look
+
+FOLDER = Path(__file__).parent
+
+COLOURS = {
+    "paper": _look.PAPER,
+    "card": _look.CARD,
+    "ink": _look.INK,
+    "muted": _look.MUTED,
+    "line": _look.GRID,
+    "erased": _look.ERASED,
+    "hidden": _look.HIDDEN,
+    "remainder": _look.REMAINDER,
+    "before": _look.BEFORE,
+    "after": _look.AFTER,
+}
+"""The page's colours by their name in the style sheet."""
+
+
+def render(template: str, **content: Any) -> str:
+    """A page as text: everything inside, nothing to load.
+
+    Args:
+        template: A file in this folder that extends `skeleton.html.j2`.
+        content: What it names.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        font=Markup(_look.FONT),
+        colours=COLOURS,
+        dark=_look.DARK,
+        style=asset("page.css"),
+        script=asset("page.js"),
+        plotly=Markup(get_plotlyjs()),
+        **content,
+    )
+
+
+def asset(name: str) -> Markup:
+    """A style sheet or script of this folder, to stand inside the page."""
+    return Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def write_page(path: str | Path, rendered: Callable[[], str]) -> None:
+    """Write a page to `path`; an older file there is replaced only once the new one is complete.
+
+    Raises:
+        FileNotFoundError: If the folder of `path` does not exist; nothing is rendered then.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"No folder {path.parent} to write {path.name} to: create it first."
+        )
+    text = rendered()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

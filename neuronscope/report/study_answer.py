@@ -1,0 +1,252 @@
+"""What a study says, in plain words that follow from its tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from neuronscope.analysis.statistics import holm
+from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
+from neuronscope.report.over_seeds import Rate, added, mean_rate, pooled_recovery
+from neuronscope.report.study_verdicts import attacks_of, of_place
+from neuronscope.report.study_words import (
+    amount,
+    attack_name,
+    listed,
+    p_text,
+    points,
+    rate_text,
+    span,
+)
+from neuronscope.study_tables import BEFORE, HELD_OUT, TRAINED, StudyTables
+
+SSIUU = "ssiuu"
+"""The regularizer that guides unlearning by attribution."""
+
+ALPHA = 0.05
+"""Chance of any false finding among all comparisons."""
+
+BACK, FAILED, CHANCE = "came back", "the attack failed", "not beyond chance"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The plain answer."""
+
+    sentences: tuple[str, ...]
+    """A paragraph."""
+
+    attacks: tuple[tuple[str, str], ...]
+    """What each attack brought back: its name, and a sentence."""
+
+
+def answer(study: StudyTables) -> Answer:
+    """What became of the forgotten facts, and what differs between methods beyond chance."""
+    pooled = pd.DataFrame() if study.recovery.empty else pooled_recovery(study.recovery)
+    tested = adjusted(study.comparisons)
+    sentences = (
+        *_forgetting(study),
+        *_returning(study, pooled),
+        *_guided(study, tested),
+        *_differing(tested),
+        *_keeping(study),
+    )
+    of_each = tuple((attack_name(*place), _attack(pooled, place)) for place in attacks_of(pooled))
+    return Answer(sentences, of_each)
+
+
+def adjusted(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons with `holm`, their p-values adjusted for there being several."""
+    if comparisons.empty:
+        return comparisons
+    return comparisons.assign(holm=holm(comparisons["p"].to_numpy(dtype=float)))
+
+
+def outcome(row: dict[str, Any], never_knew: float) -> str:
+    """What an attack did to one method.
+
+    Answers came back if the interval of their share lies above the level before the attack and, if
+    it was attacked likewise, above what a model reached that never knew.
+
+    Args:
+        row: Of pooled recovery.
+        never_knew: The share that such a model answered at most; NaN without.
+    """
+    floor = row["before"] if pd.isna(never_knew) else max(row["before"], never_knew)
+    if row["maximum_low"] > floor:
+        return BACK
+    unlearnt = not pd.isna(row["learnt"]) and not row["learnt"]
+    return FAILED if unlearnt else CHANCE
+
+
+def _forgetting(study: StudyTables) -> Iterator[str]:
+    runs = study.runs
+    seeds = [int(count) for count in runs.groupby("method")["seed"].nunique()]
+    asked, before = (runs[name] for name in ("asked_forget", "answered_forget_before"))
+    methods = f"{len(study.methods)} method{'s' if len(study.methods) > 1 else ''}"
+    often = f"{span(seeds)} seed{'s' if max(seeds) > 1 else ''}{' each' if len(seeds) > 1 else ''}"
+    yield (
+        f"{methods} ({often}) had to make a model forget {span(asked.tolist())} facts, of which it "
+        f"answered {span(before.tolist())}."
+    )
+    rates = {
+        name: mean_rate(runs.loc[runs["method"] == name], "answered_forget", "asked_forget")
+        for name in study.methods
+    }
+    left = [name for name, rate in rates.items() if 2 * rate.correct > before.mean()]
+    yield f"Afterwards {span(runs['answered_forget'].tolist())} were still answered."
+    if left:
+        yield f"More than half are still answered after {listed(left)}: not forgotten at all."
+
+
+def _returning(study: StudyTables, pooled: pd.DataFrame) -> Iterator[str]:
+    rest = _rest(pooled)
+    if rest.empty:
+        yield "Nothing was attacked, so nothing is known of what would come back."
+        return
+    back: dict[str, int] = dict.fromkeys(study.methods, 0)
+    for place in attacks_of(pooled):
+        never_knew = _control(pooled, place, NEVER_KNEW)
+        of_attack = of_place(rest, ("attack", "variant"), place)
+        for row in of_attack.to_dict("records"):
+            floor = float("nan") if never_knew is None else never_knew.share
+            back[row["method"]] = back.get(row["method"], 0) + (outcome(row, floor) == BACK)
+    attacked = set(rest["method"])
+    total = len(attacks_of(pooled))
+    came = [f"{name} ({n} of {total})" for name, n in back.items() if n]
+    none = [name for name, n in back.items() if not n and name in attacked]
+    attacks = f"{total} attack{'s' if total > 1 else ''}"
+    if came:
+        yield f"Of {attacks}, at least one brought answers back after {listed(came)}."
+    if none:
+        yield (
+            f"After {listed(none)} none of {attacks} brought back more than chance can; that shows "
+            "no robustness, for a stronger attack may."
+        )
+
+
+def _attack(pooled: pd.DataFrame, place: tuple[str, str]) -> str:
+    """Every method under one attack, by what became of it."""
+    controls = {
+        name: _control(pooled, place, model)
+        for name, model in (("the original", ORIGINAL), ("a model that never knew", NEVER_KNEW))
+    }
+    never_knew = controls["a model that never knew"]
+    groups: dict[str, list[str]] = {BACK: [], CHANCE: [], FAILED: []}
+    for row in of_place(_rest(pooled), ("attack", "variant"), place).to_dict("records"):
+        word = outcome(row, float("nan") if never_knew is None else never_knew.share)
+        text = f"{row['method']} {rate_text(Rate(row['maximum_correct'], row['n']))}"
+        if row["before_correct"]:
+            text += f", {amount(row['before_correct'])} before"
+        if word == FAILED:
+            taught = f"{amount(row['attacked_correct'])} of {amount(row['attacked_n'])}"
+            text += f", {taught} taught facts learnt"
+        groups[word].append(text)
+    said = [f"{word}: {'; '.join(texts)}" for word, texts in groups.items() if texts]
+    known = [f"{name}: {rate_text(rate)}" for name, rate in controls.items() if rate]
+    text = ". ".join(part[0].upper() + part[1:] for part in said) + "."
+    if known:
+        text += f" Attacked likewise, {'; '.join(known)}."
+    if never_knew is None:
+        text += " Without a model that never knew, chance and guessing are not told apart."
+    return text
+
+
+def _keeping(study: StudyTables) -> Iterator[str]:
+    for use, what in ((HELD_OUT, "never trained on"), (TRAINED, "trained on")):
+        strata = study.strata
+        rows = strata.loc[strata["use"] == use] if len(strata) else strata
+        if rows.empty:
+            continue
+        rates = {str(name): added(here) for name, here in rows.groupby("method", sort=False)}
+        before = rates.pop(BEFORE, None)
+        if not rates:
+            continue
+        first = "" if before is None else f"the original answers {rate_text(before)}; "
+        after = "; ".join(f"{name} {rate_text(rate)}" for name, rate in rates.items())
+        yield f"Of the facts to be kept and {what}, {first}{after}."
+        return
+
+
+def _differing(tested: pd.DataFrame) -> Iterator[str]:
+    if tested.empty:
+        yield "No methods were compared, so no difference between them can be claimed."
+        return
+    found = tested.loc[tested["holm"] < ALPHA]
+    family = "Holm's correction for all of them, at 5\u00a0%"
+    many = f"{len(tested)} comparison{'s' if len(tested) > 1 else ''} between methods"
+    if found.empty:
+        yield f"Of {many}, none is beyond chance ({family})."
+        return
+    yield (
+        f"Of {many}, {len(found)} {'is' if len(found) == 1 else 'are'} beyond chance ({family}): "
+        f"{'; '.join(_difference(row) for row in found.to_dict('records'))}."
+    )
+
+
+def _difference(row: dict[str, Any]) -> str:
+    which = "less" if row["difference"] < 0 else "more"
+    interval = f"[{points(row['low'])}, {points(row['high'])}]"
+    return (
+        f"under {attack_name(row['attack'], '')}, {which} came back from {row['method']} than from "
+        f"{row['other']} ({points(row['difference'])} points {interval}, {amount(row['facts'])} "
+        f"facts, {p_text(row['holm'])})"
+    )
+
+
+def _guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
+    """Whether guidance by attribution did better than what it is held against."""
+    kinds = study.runs.drop_duplicates("method").set_index("method")
+    for name in study.methods:
+        if kinds.at[name, "regularizer"] != SSIUU:
+            continue
+        same = kinds.loc[kinds["objective"] == kinds.at[name, "objective"]]
+        controls = [str(c) for c in same.index[same["regularizer"].fillna("") != SSIUU]]
+        faced = _against(tested, name, controls)
+        if faced.empty:
+            yield f"{name} was compared with no control, so nothing can be claimed for SSIUU."
+            continue
+        named = listed(dict.fromkeys(faced["control"]), "or")
+        sure = faced.loc[faced["holm"] < ALPHA]
+        better, worse = int((sure["gain"] > 0).sum()), int((sure["gain"] < 0).sum())
+        beaten = list(dict.fromkeys(sure.loc[sure["gain"] > 0, "control"]))
+        if not beaten:
+            yield (
+                f"SSIUU does not beat its controls: in none of {len(faced)} comparisons did less "
+                f"come back from {name} than from {named} beyond chance."
+            )
+        else:
+            yield (
+                f"SSIUU beats its controls in {better} of {len(faced)} comparisons: less came back "
+                f"from {name} than from {listed(beaten)}."
+            )
+            rest = [control for control in dict.fromkeys(faced["control"]) if control not in beaten]
+            if rest:
+                yield f"It is not shown to be better than {listed(rest, 'or')}."
+        if worse:
+            yield f"In {worse} of them more came back from {name} beyond chance."
+
+
+def _against(tested: pd.DataFrame, name: str, controls: list[str]) -> pd.DataFrame:
+    """Comparisons of a method with its controls: `control`, `gain` (less came back), `holm`."""
+    parts = []
+    for own, other, sign in (("method", "other", -1), ("other", "method", 1)):
+        if len(tested):
+            rows = tested.loc[(tested[own] == name) & tested[other].isin(controls)]
+            parts.append(rows.assign(control=rows[other], gain=sign * rows["difference"]))
+    return pd.concat(parts) if parts else pd.DataFrame()
+
+
+def _rest(pooled: pd.DataFrame) -> pd.DataFrame:
+    """What was not taught, of the models under judgement."""
+    if pooled.empty:
+        return pooled
+    return pooled.loc[(pooled["split"] == REST) & (pooled["model"] == CHECKPOINT)]
+
+
+def _control(pooled: pd.DataFrame, place: tuple[str, str], model: str) -> Rate | None:
+    """The most that a control answered under an attack; None if it was not attacked."""
+    here = of_place(pooled, ("attack", "variant"), place)
+    rows = here.loc[(here["split"] == REST) & (here["model"] == model)]
+    return mean_rate(rows, "maximum_correct") if len(rows) else None

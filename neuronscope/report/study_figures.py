@@ -1,0 +1,176 @@
+"""The figures of a study's page, each with the line that says how to read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from neuronscope.plots._attacked import CHECKPOINT, REST
+from neuronscope.plots.recovery_bars import recovery_bars
+from neuronscope.plots.recovery_curve import recovery_curve
+from neuronscope.plots.strength_sweep import strength_sweep
+from neuronscope.plots.trade_off import trade_off
+from neuronscope.plots.training_terms import training_terms
+from neuronscope.plots.unlearning_curve import unlearning_curve
+from neuronscope.report.figures import ReportFigure, prepare
+from neuronscope.report.over_seeds import added, mean_rate, pooled_curves, pooled_recovery
+from neuronscope.report.study_verdicts import attacks_of, of_place
+from neuronscope.report.study_words import attack_name
+from neuronscope.study_tables import HELD_OUT, TRAINED, StudyTables
+
+SWEPT = ("strength", "relative")
+"""Columns of runs in which a study may vary the strength of a regularizer."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """Figures that stand together, behind a line that unfolds them."""
+
+    name: str
+    figures: tuple[ReportFigure, ...]
+
+
+@dataclass(frozen=True)
+class StudyFigures:
+    """All figures of the page; what a study has no tables for is missing."""
+
+    bars: ReportFigure | None
+    curves: tuple[Named, ...]
+    """One for each attack."""
+
+    trades: tuple[Named, ...]
+    """One for each attack, the one that brought most back first."""
+
+    sweeps: tuple[ReportFigure, ...]
+    training: tuple[Named, ...]
+    """Of each run with a history."""
+
+
+def study_figures(study: StudyTables) -> StudyFigures:
+    """Every figure that the study has tables for."""
+    return StudyFigures(
+        bars=_bars(study),
+        curves=tuple(_curves(study)),
+        trades=tuple(_trades(study)),
+        sweeps=tuple(_sweeps(study)),
+        training=tuple(_training(study)),
+    )
+
+
+def _bars(study: StudyTables) -> ReportFigure | None:
+    if not attacks_of(study.recovery):
+        return None
+    return prepare(
+        "recovered",
+        recovery_bars(pooled_recovery(_in_order(study, study.recovery))),
+        "The longer the bar, the more of the forgotten came back on facts that the attack did not "
+        "teach. Means over seeds, with the interval of one seed's number of facts.",
+    )
+
+
+def _curves(study: StudyTables) -> Iterator[Named]:
+    if study.curves.empty:
+        return
+    pooled = pooled_curves(_in_order(study, study.curves))
+    for number, (attack, here) in enumerate(pooled.groupby("attack", sort=False)):
+        if (here["split"] == REST).any():
+            drawn = prepare(
+                f"curve-{number}",
+                recovery_curve(here),
+                "A line that rises early knew the answers; one that rises with the model that "
+                "never knew learns them. Means over seeds.",
+            )
+            yield Named(attack_name(attack, ""), (drawn,))
+
+
+def _trades(study: StudyTables) -> Iterator[Named]:
+    runs = {place: _kept_and_back(study, place) for place in attacks_of(study.recovery)}
+    drawn = [place for place, table in runs.items() if len(table)]
+    # The attack that brings most back says most about what is still there.
+    for number, place in enumerate(sorted(drawn, key=lambda at: -runs[at]["recovery"].mean())):
+        name = attack_name(*place)
+        figure = prepare(
+            f"trade-{number}",
+            trade_off(runs[place]),
+            f"Lower right is better: much kept, little brought back by {name}. One mark a run.",
+        )
+        yield Named(name, (replace(figure, title=f"{figure.title}: {name}"),))
+
+
+def _sweeps(study: StudyTables) -> Iterator[ReportFigure]:
+    for column in (name for name in SWEPT if name in study.runs.columns):
+        known = study.runs.loc[study.runs[column].notna()]
+        kinds = known.groupby(["objective", "regularizer"], sort=False)
+        for number, (kind, runs) in enumerate(kinds):
+            if runs[column].nunique() < 2:
+                continue
+            parts = [
+                _kept_and_back(study, place).assign(attack=attack_name(*place))
+                for place in attacks_of(study.recovery)
+            ]
+            strengths = runs[["method", "seed", column]].rename(columns={column: "strength"})
+            rows = pd.concat(parts) if parts else pd.DataFrame()
+            if rows.empty or (rows := rows.merge(strengths, on=["method", "seed"])).empty:
+                continue
+            figure = prepare(
+                f"sweep-{column}-{number}",
+                strength_sweep(rows, relative=column == "relative"),
+                "What helps lowers the upper lines and leaves the lower one where it is.",
+            )
+            yield replace(figure, title=f"{figure.title}: {' + '.join(map(str, kind))}")
+
+
+def _training(study: StudyTables) -> Iterator[Named]:
+    for number, ((method, seed), history) in enumerate(study.histories.items()):
+        figures = []
+        if "answered_forget" in history and history["answered_forget"].notna().any():
+            figures.append(
+                prepare(
+                    f"unlearning-{number}",
+                    unlearning_curve(history),
+                    "The first line should fall, the other should not.",
+                )
+            )
+        if "gradient_norm" in history and history["gradient_norm"].notna().any():
+            figures.append(
+                prepare(
+                    f"terms-{number}",
+                    training_terms(history),
+                    "A penalty whose gradient is far below the objective's changes nothing.",
+                )
+            )
+        if figures:
+            yield Named(f"{method}, seed {seed}", tuple(figures))
+
+
+def _in_order(study: StudyTables, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of the runs' methods, so that every figure gives them the same colours."""
+    place = {method: number for number, method in enumerate(study.methods)}
+    order = table["method"].map(place).fillna(len(place))
+    return table.assign(order=order).sort_values("order", kind="stable").drop(columns="order")
+
+
+def _kept_and_back(study: StudyTables, place: tuple[str, str]) -> pd.DataFrame:
+    """What each run kept of the facts that it was not trained on, and what an attack brought back.
+
+    Where none was held out, of those that it was trained on.
+    """
+    uses = set(study.strata["use"]) if len(study.strata) else set()
+    use = HELD_OUT if HELD_OUT in uses else TRAINED
+    attacked = of_place(study.recovery, ("attack", "variant"), place)
+    rows = []
+    for run in study.runs.to_dict("records") if use in uses else ():
+        own = (study.strata["method"] == run["method"]) & (study.strata["seed"] == run["seed"])
+        kept = study.strata.loc[own & (study.strata["use"] == use)]
+        mine = (attacked["method"] == run["method"]) & (attacked["run_seed"] == run["seed"])
+        back = attacked.loc[mine & (attacked["split"] == REST) & (attacked["model"] == CHECKPOINT)]
+        if kept.empty or back.empty:
+            continue
+        found = {"retained": added(kept)}
+        found["recovery"] = mean_rate(back, "maximum_correct")
+        row = {"method": run["method"], "seed": run["seed"]}
+        for name, rate in found.items():
+            low, high = rate.interval
+            row |= {name: rate.share, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,180 @@
+"""The tables of a study's page below the verdict table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from neuronscope.report.over_seeds import mean_rate, spread
+from neuronscope.report.study_answer import adjusted
+from neuronscope.report.study_verdicts import USES
+from neuronscope.report.study_words import (
+    NOTHING,
+    attack_name,
+    bounds,
+    name_cell,
+    points,
+    rate_cell,
+    value_cell,
+)
+from neuronscope.report.tables import Cell, Row, Table, cell, number
+from neuronscope.study_tables import BEFORE, StudyTables
+
+
+def strata_table(study: StudyTables) -> Table | None:
+    """Answers by kind of fact: a line per stratum and use, a column per method."""
+    if study.strata.empty:
+        return None
+    named = study.strata.assign(use=study.strata["use"].map(lambda use: USES.get(use, str(use))))
+    return _side_by_side(named, ("stratum", "use"), study, lambda rows: rate_cell(mean_rate(rows)))
+
+
+def score_table(study: StudyTables) -> Table | None:
+    """Metrics: a line per metric and split, a column per method."""
+    if study.scores.empty:
+        return None
+    keys = ("metric", "split", "unit", "direction")
+    return _side_by_side(study.scores.fillna({key: "" for key in keys}), keys, study, _score)
+
+
+def every_score(study: StudyTables) -> Table | None:
+    """Every score of every seed, with its interval, its count and what is missing."""
+    scores = study.scores
+    if scores.empty:
+        return None
+    header = ("method", "seed", "metric", "split", "value", "95 % interval", "count", "n",
+              "chance", "reason")  # fmt: skip
+    rows = []
+    for row in scores.to_dict("records"):
+        low, high = (float(row[end]) for end in ("low", "high"))
+        interval = "" if low != low or high != high else f"[{number(low)}, {number(high)}]"
+        rows.append(
+            (
+                *(_name(row[name]) for name in ("method", "seed", "metric", "split")),
+                value_cell(float(row["value"])),
+                Cell(interval or "–", low),
+                _whole(row["count"]),
+                _whole(row["n"]),
+                NOTHING if pd.isna(row["chance"]) else value_cell(float(row["chance"])),
+                _name(row["reason"]),
+            )
+        )
+    return Table(header, tuple(rows), len(rows))
+
+
+def comparison_table(study: StudyTables) -> Table | None:
+    """Paired tests between methods, the surest first."""
+    if study.comparisons.empty:
+        return None
+    header = ("attack", "method", "other", "difference", "facts", "p", "p (Holm)", "reading")
+    rows = []
+    ordered = adjusted(study.comparisons).sort_values("p", kind="stable")
+    for row in ordered.to_dict("records"):
+        interval = "" if pd.isna(row["low"]) else f"[{points(row['low'])}, {points(row['high'])}]"
+        difference = f"{points(row['difference'])} points"
+        rows.append(
+            (
+                name_cell(attack_name(row["attack"], "")),
+                _name(row["method"]),
+                _name(row["other"]),
+                Cell(difference, float(row["difference"]), (interval,) if interval else ()),
+                _whole(row["facts"]),
+                value_cell(float(row["p"])),
+                value_cell(float(row["holm"])),
+                _name(row["reading"]),
+            )
+        )
+    return Table(header, tuple(rows), len(rows))
+
+
+def why_table(study: StudyTables) -> Table | None:
+    """Each run's diagnosis with its reasons."""
+    if study.diagnoses.empty:
+        return None
+    rows = []
+    for row in study.diagnoses.to_dict("records"):
+        low, high = float(row["low"]), float(row["high"])
+        known = low == low and high == high
+        hidden = value_cell(100 * float(row["hidden_share"]))
+        rows.append(
+            (
+                *(_name(row[name]) for name in ("method", "seed", "verdict")),
+                Cell(hidden.text, hidden.key, (bounds(low, high),) if known else ()),
+                _name(row["reading"]),
+                _name(row["why"]),
+            )
+        )
+    header = ("method", "seed", "verdict", "hidden, %", "reading of attributions", "why")
+    return Table(header, tuple(rows), len(rows))
+
+
+def ending_table(study: StudyTables) -> Table:
+    """How each run was made, and why it ended."""
+    columns = ("method", "seed", "objective", "regularizer", "stop", "steps", "stopped")
+    rows = tuple(
+        tuple(_whole(row[name]) if name == "steps" else _name(row[name]) for name in columns)
+        for row in study.runs.to_dict("records")
+    )
+    return Table((*columns[:-1], "why it ended"), rows, len(rows))
+
+
+def setting_rows(settings: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[Row]:
+    """Nested settings as lines; names of what holds them come first."""
+    rows = []
+    for name, value in settings.items():
+        path = (*above, str(name))
+        if isinstance(value, Mapping) and value:
+            rows += setting_rows(value, path)
+        else:
+            rows.append(Row(" › ".join(path), (_value(value),)))
+    return rows
+
+
+def _side_by_side(
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    study: StudyTables,
+    said: Callable[[pd.DataFrame], Cell],
+) -> Table:
+    """A line per value of the keys, a column per method, the model before first."""
+    known = set(table["method"])
+    columns = [name for name in (BEFORE, *study.methods) if name in known]
+    rows = []
+    for key, here in table.groupby(list(keys), sort=False, dropna=False):
+        assert isinstance(key, tuple), "a list of names groups by tuples"
+        cells = [
+            said(own) if len(own := here.loc[here["method"] == name]) else NOTHING
+            for name in columns
+        ]
+        rows.append((*(name_cell(str(part)) for part in key), *cells))
+    return Table((*keys, *columns), tuple(rows), len(rows))
+
+
+def _score(rows: pd.DataFrame) -> Cell:
+    """A metric's mean over seeds, with the lowest and highest; of one seed, with its interval."""
+    values = rows["value"].astype(float)
+    alone = (float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
+    return value_cell(float(values.mean()), alone if len(rows) == 1 else spread(values))
+
+
+def _name(value: object) -> Cell:
+    """Text as it is; a seed as the number it is."""
+    return cell(int(value)) if isinstance(value, int) else name_cell(_text(value))
+
+
+def _text(value: object) -> str:
+    return "–" if value is None or value == "" or value != value else str(value)
+
+
+def _whole(value: Any) -> Cell:
+    return NOTHING if pd.isna(value) else Cell(f"{value:,.0f}", float(value))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value)) or "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "–" if value is None or value == {} else str(value)

@@ -1,0 +1,277 @@
+"""The page of a study: its answer, the methods side by side, and what it leaves out."""
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_example import (
+    BACK,
+    METHODS,
+    SEEDS,
+    attack_table,
+    comparisons,
+    example_study,
+)
+from test_report import EVIL, Page
+
+from neuronscope.analysis.statistics import holm, wilson_interval
+from neuronscope.attacks._recovery import recovery
+from neuronscope.report import write_study_report
+from neuronscope.report.over_seeds import pooled_curves, pooled_recovery
+from neuronscope.report.study_answer import answer
+from neuronscope.report.study_figures import study_figures
+from neuronscope.report.study_page import render_study_report, run_pages
+from neuronscope.report.study_rows import comparison_table, score_table, setting_rows
+from neuronscope.report.study_verdicts import verdict_table
+from neuronscope.study_tables import StudyTables
+
+RELEARN, QUANTIZE = "relearn forget (2 of 16 facts)", "quantize (4 bits)"
+
+
+@pytest.fixture(scope="module")
+def study():
+    return example_study()
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return render_study_report(study)
+
+
+def said(study):
+    return " ".join(answer(study).sentences)
+
+
+def cells(table, name, part=None):
+    """A line of the verdict table by column."""
+    (block,) = [block for block in table.blocks if block.whole[0].text == name]
+    line = block.whole if part is None else block.parts[part]
+    return dict(zip(table.header, line, strict=True))
+
+
+def recovered(back, **changed):
+    """Recovery of the example's methods, but for what is changed."""
+    tables = []
+    for name in METHODS:
+        for seed in SEEDS:
+            table = changed.get(name.replace(" ", "_"), attack_table(back[name]))
+            tables.append(recovery(table).assign(method=name, run_seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_the_page_loads_nothing_and_links_only_to_the_runs_pages(page):
+    tags = Page(page).tags
+    assert not {"link", "iframe", "img", "object", "embed", "base"} & {tag for tag, _ in tags}
+    assert [tag for tag, attributes in tags if "src" in attributes] == []
+    links = [attributes["href"] for _, attributes in tags if "href" in attributes]
+    assert len(links) == len(METHODS) * len(SEEDS)
+    assert links[0] == "./runs/gradient%20difference/0/report.html"
+
+
+def test_every_part_is_there_and_what_has_no_table_is_left_out(study, page):
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    assert headings == [
+        "Warnings", "Methods side by side", "What came back", "What it cost",
+        "Differences between methods", "Answers by kind of fact", "Scores",
+        "Erased, or only hidden?", "The runs", "Where this comes from",
+    ]  # fmt: skip
+    bare = render_study_report(StudyTables(study.question, study.runs))
+    left = ["Methods side by side", "The runs", "Where this comes from"]
+    assert re.findall("<h2>(.*?)</h2>", bare) == left
+    assert "<figure" in page and "<figure" not in bare
+    assert "Nothing was attacked" in bare and "No methods were compared" in bare
+
+
+def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
+    nasty = {"question": EVIL, "warnings": (EVIL,), "reproduce": EVIL, "settings": {EVIL: [EVIL]}}
+    for name, columns in {
+        "runs": ("stopped", "stop"),
+        "scores": ("metric", "reason", "unit"),
+        "strata": ("stratum",),
+        "diagnoses": ("why", "verdict", "reading", "report"),
+        "comparisons": ("reading",),
+    }.items():
+        nasty[name] = getattr(study, name).assign(**dict.fromkeys(columns, EVIL))
+    nasty["recovery"] = study.recovery.assign(variant=EVIL)
+    nasty["curves"] = study.curves.assign(variant=EVIL)
+    for name in ("recovery", "curves"):
+        nasty[name] = nasty[name].loc[nasty[name]["attack"] == "quantize"]
+    text = render_study_report(example_study(rename=lambda name: f"{name} {EVIL}", **nasty))
+    assert text.count("alert(&#34;1&#34;)") > 50
+    assert 'alert("1")' not in text and "evil.example/x>" not in text
+    assert "img" not in {tag for tag, _ in Page(text).tags}
+    beside = page.count("<script") - page.count("<figure")
+    assert text.count("<script") - text.count("<figure") == beside
+
+
+def test_a_runs_page_is_a_file_beside_this_one_whatever_it_is_called(study):
+    diagnoses = study.diagnoses.assign(report="javascript:alert(1)")
+    (_, address), *_ = run_pages(dataclasses.replace(study, diagnoses=diagnoses))
+    assert address == "./javascript%3Aalert%281%29"
+    for path in ("/etc/passwd", "//evil.example/x"):
+        with pytest.raises(ValueError, match="relative to the study's page"):
+            run_pages(dataclasses.replace(study, diagnoses=diagnoses.assign(report=path)))
+
+
+def test_the_answer_counts_what_came_back_under_which_attack(study):
+    text = said(study)
+    assert "4 methods (2 seeds each) had to make a model forget 16 facts, of which it " in text
+    assert "answered 16. Afterwards 0 to 1 were still answered." in text
+    assert "after gradient difference (1 of 2), SSIUU (1 of 2) and L2 of equal size (1 of" in text
+    assert "After NPO none of 2 attacks brought back more than chance can; that shows no" in text
+    (name, relearnt), (other, quantized) = answer(study).attacks
+    assert (name, other) == (RELEARN, QUANTIZE)
+    low, high = wilson_interval(13, 14)
+    assert f"Came back: gradient difference 13 of 14 [{100 * low:.0f}–{100 * high:.0f}" in relearnt
+    assert "Not beyond chance: NPO 1 of 14" in relearnt and "Came back" not in quantized
+    assert "a model that never knew: 1 of 14" in relearnt
+
+
+def test_an_attack_that_did_not_learn_what_it_taught_failed_and_shows_nothing(study):
+    failed = attack_table(0)
+    taught = failed["split"] == "attacked"
+    failed.loc[taught, "correct"] = failed.loc[taught, "correct"].clip(upper=1)
+    changed = dataclasses.replace(study, recovery=recovered(BACK, NPO=failed))
+    ((_, text),) = answer(changed).attacks
+    assert "The attack failed: NPO 0 of 14 [0–22\xa0%], 1 of 2 taught facts learnt." in text
+
+
+def test_without_a_model_that_never_knew_the_answer_says_what_that_means(study):
+    bare = study.recovery.loc[study.recovery["model"] != "never_knew"]
+    (_, text), _ = answer(dataclasses.replace(study, recovery=bare)).attacks
+    assert "chance and guessing are not told apart" in text
+    assert "never knew" not in [block.whole[0].text for block in verdict_table(study).blocks[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("p", "difference", "expected"),
+    [
+        ((0.6, 0.8, 1.0), (-0.9, -0.9, 0.0), "SSIUU does not beat its controls: in none of 2"),
+        ((0.001, 0.8, 1.0), (-0.9, 0.1, 0.0), "SSIUU beats its controls in 1 of 2 comparisons"),
+        ((0.001, 0.8, 1.0), (0.9, 0.1, 0.0), "In 1 of them more came back from SSIUU beyond"),
+        # Two of three tests at 0.02 would each be significant alone, and are not together.
+        ((0.02, 0.02, 1.0), (-0.9, -0.9, 0.0), "SSIUU does not beat its controls: in none of 2"),
+    ],
+)
+def test_whether_ssiuu_beats_its_controls_is_said_in_plain_words(study, p, difference, expected):
+    assert expected in said(dataclasses.replace(study, comparisons=comparisons(p, difference)))
+
+
+def test_a_control_that_ssiuu_did_not_beat_is_named_also_when_the_pair_is_turned_round(study):
+    table = comparisons((0.001, 0.8, 1.0), (0.9, 0.1, 0.0))
+    turned = table.assign(method=table["other"], other=table["method"])
+    text = said(dataclasses.replace(study, comparisons=turned))
+    assert "less came back from SSIUU than from gradient difference." in text
+    assert "It is not shown to be better than L2 of equal size." in text
+    uncompared = dataclasses.replace(study, comparisons=table.iloc[2:])
+    assert "compared with no control, so nothing can be claimed" in said(uncompared)
+
+
+def test_a_method_that_has_not_forgotten_is_not_passed_over(study):
+    runs = study.runs.assign(answered_forget=np.where(study.runs["method"] == "NPO", 9, 0))
+    assert "still answered after NPO: not forgotten" in said(dataclasses.replace(study, runs=runs))
+    assert "not forgotten" not in said(study)
+
+
+def test_holms_adjustment_is_the_one_worked_out_by_hand():
+    found = holm(np.array([0.04, 0.01, math.nan, 0.03]))
+    np.testing.assert_allclose(found, [0.06, 0.03, math.nan, 0.06])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+
+
+def test_seeds_are_averaged_and_their_facts_are_not_counted_twice():
+    runs = [recovery(attack_table(back)).assign(method="m", run_seed=back) for back in (4, 12)]
+    pooled = pooled_recovery(pd.concat(runs))
+    rest = pooled.loc[(pooled["split"] == "rest") & (pooled["model"] == "attacked checkpoint")]
+    (row,) = rest.to_dict("records")
+    assert (row["maximum_correct"], row["n"], row["seeds"]) == (8, 14, 2)
+    assert (row["maximum_low"], row["maximum_high"]) == wilson_interval(8, 14)
+    assert row["learnt"] is True and row["reading"] == "mean of 2 seeds: 4, 12"
+
+
+def test_a_budget_that_one_seed_did_not_reach_is_left_out(study):
+    late = (study.curves["run_seed"] == 1) & (study.curves["step"] == 40)
+    pooled = pooled_curves(study.curves.loc[~late])
+    assert set(pooled["step"]) == {0, 10} and set(pooled["seeds"]) == {2}
+    assert set(pooled_curves(study.curves)["step"]) == {0, 10, 40}
+
+
+def test_the_verdict_table_has_a_line_per_method_seeds_below_and_controls_around(study):
+    table = verdict_table(study)
+    names = [block.whole[0].text for block in table.blocks]
+    assert names == ["before unlearning", *METHODS, "never knew"]
+    assert [block.control for block in table.blocks] == [True, *[False] * len(METHODS), True]
+    assert all(len(line) == len(table.header) for b in table.blocks for line in (b.whole, *b.parts))
+    assert sum(group.columns for group in table.groups) == len(table.header)
+    ours = cells(table, "SSIUU")
+    assert (ours["still answered"].text, ours["log-odds"].text) == ("0.5 of 16", "−4.50")
+    assert ours["log-odds"].notes == ("[−5.00, −4.00]",)
+    assert ours[RELEARN].text == "12 of 14" and ours[RELEARN].key == pytest.approx(12 / 14)
+    assert ours[RELEARN].notes == ("60–96\xa0%", "taught: 2 of 2")
+    assert ours["neighbours, held out"].text == "6.5 of 8"
+    assert ours["verdict"].text == "hidden (1), mixed (1)"
+    assert ours["hidden share"].key == pytest.approx(0.7)
+    seed = cells(table, "SSIUU", part=1)
+    assert (seed["method"].text, seed["still answered"].text) == ("seed 1", "1 of 16")
+    assert (seed["verdict"].text, seed["hidden share"].text) == ("mixed", "60\xa0%")
+    before = cells(table, "before unlearning")
+    assert (before["still answered"].text, before["log-odds"].text) == ("16 of 16", "3.00")
+    assert before["neighbours, held out"].text == "8 of 8" and before[RELEARN].text == "14 of 14"
+    assert before["update norm"].text == "–"
+
+
+def test_a_single_seed_has_nothing_to_unfold():
+    table = verdict_table(example_study(seeds=(3,)))
+    assert all(block.parts == () for block in table.blocks)
+    assert cells(table, "SSIUU")["hidden share"].notes == ("[50\xa0%, 90\xa0%]",)
+
+
+def test_tables_of_scores_comparisons_and_settings_say_what_the_study_says(study):
+    table = score_table(study)
+    assert table.header == ("metric", "split", "unit", "direction", "original", *METHODS)
+    assert [cell.text for cell in table.rows[0][4:6]] == ["0.900", "0.150"]
+    assert [row[0].text for row in table.rows] == ["rouge_l", "exact_match", "truth_ratio"]
+    first = comparison_table(study).rows[0]
+    assert [cell.text for cell in first[1:4]] == ["gradient difference", "NPO", "+86 points"]
+    assert first[6].key == pytest.approx(3 * 0.0004)
+    rows = setting_rows({"a": {"b": {"c": True}, "d": [1, 0.5]}, "e": {}})
+    assert [(row.name, row.cells[0]) for row in rows] == [
+        ("a › b › c", "yes"), ("a › d", "1, 0.5"), ("e", "–"),
+    ]  # fmt: skip
+
+
+def test_figures_are_drawn_for_what_there_are_tables_of(study):
+    drawn = study_figures(study)
+    assert drawn.bars is not None and not drawn.sweeps
+    assert [one.name for one in drawn.curves] == ["relearn forget", "quantize"]
+    assert [one.name for one in drawn.trades] == [RELEARN, QUANTIZE]
+    assert [len(one.figures) for one in drawn.training] == [2] * len(METHODS) * len(SEEDS)
+    assert drawn.training[0].name == "gradient difference, seed 0"
+
+
+def test_a_varied_strength_is_drawn_as_a_sweep(study):
+    strength = study.runs["seed"].map({0: 0.1, 1: 1.0}).where(study.runs["regularizer"] == "ssiuu")
+    swept = study_figures(dataclasses.replace(study, runs=study.runs.assign(relative=strength)))
+    (figure,) = swept.sweeps
+    assert figure.title.endswith("gradient_difference + ssiuu")
+    assert "relative to the objective" in figure.spec
+
+
+def test_a_study_without_runs_columns_or_told_apart_runs_is_refused(study):
+    with pytest.raises(ValueError, match="one run at least"):
+        StudyTables("Why?", study.runs.head(0))
+    with pytest.raises(ValueError, match="`runs` of the study lacks seconds"):
+        StudyTables("Why?", study.runs.drop(columns="seconds"))
+    with pytest.raises(ValueError, match=r"two for method 'NPO', seed 0"):
+        StudyTables("Why?", pd.concat([study.runs, study.runs.iloc[-2:-1]]))
+
+
+def test_a_page_is_written_whole_and_equal_studies_make_equal_pages(tmp_path, page):
+    path = tmp_path / "study.html"
+    write_study_report(example_study(), path)
+    assert path.read_text(encoding="utf-8") == page and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError, match=r"No folder .*nowhere to write study.html to"):
+        write_study_report(example_study(), tmp_path / "nowhere" / "study.html")

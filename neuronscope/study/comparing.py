@@ -69,7 +69,7 @@ def comparisons(
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    table["q"] = false_discovery_control(table["p"].to_numpy())
+    table["q"] = false_discovery_control(list(table["p"]))
     table["reading"] = [_reading(row) for row in table.to_dict("records")]
     return table
 

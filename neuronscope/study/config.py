@@ -44,7 +44,7 @@ from neuronscope.training import TrainingConfig
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 T = TypeVar("T")
 

@@ -69,7 +69,7 @@ def _alone(step: Step, plan: Plan, out: Path, threads: int) -> None:
 
 def _register_ray() -> None:
     try:
-        from ray.util.joblib import register_ray
+        from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError("The engine 'ray' needs Ray: pip install 'neuronscope[ray]'.") from error
     register_ray()

@@ -31,8 +31,11 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from neuronscope import causal
 from neuronscope._discover import method_class
 from neuronscope.attacks._base import Attack
+from neuronscope.causal import view_name
+from neuronscope.evidence._base import Evidence
 from neuronscope.metrics._base import Metric
 from neuronscope.objectives._base import Objective
 from neuronscope.options import MethodOptions
@@ -55,6 +58,11 @@ SEED = "seed"
 
 MATCH = "match"
 """The setting of the stop rule `update-norm` that may name another method of the study."""
+
+ALL = "all"
+
+VIEWS = {view_name(view): view for view in causal.VIEWS}
+"""Views that need no ranking of others."""
 
 Choice = str | dict[str, Any]
 """A method by name; or a table of its name and its settings."""
@@ -130,8 +138,23 @@ class Diagnosing:
     null_facts: int | None = None
     """How many facts that were not to be forgotten are recorded beside the forgotten ones."""
 
-    causal: bool = True
-    """Test the causes too: the verdict rests on them."""
+    views: tuple[str, ...] = ("savings",)
+    """Views of the causes that are asked, by their files' names, or `all`. The one that the verdict
+    rests on takes seconds, all of them minutes for each checkpoint; without any there is no
+    verdict."""
+
+    def __post_init__(self) -> None:
+        unknown = [view for view in self.views if view not in (ALL, *VIEWS)]
+        if unknown:
+            raise ValueError(
+                f"there is no view {unknown[0]!r}: there are {', '.join(VIEWS)}, and {ALL}."
+            )
+
+    @property
+    def asked(self) -> tuple[Evidence, ...]:
+        """The views, the weight path apart."""
+        names = VIEWS if ALL in self.views else self.views
+        return tuple(VIEWS[name] for name in names)
 
 
 @dataclass(frozen=True)

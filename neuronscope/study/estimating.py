@@ -23,8 +23,8 @@ TRAINED_COPIES = 5
 TIMED = 5
 """Passes that are timed; the fastest counts."""
 
-CAUSAL_PASSES = 150
-"""Forward and backward passes over the facts that the causal views take, in round numbers."""
+CAUSAL_PASSES = 40
+"""Forward and backward passes over the facts that a causal view takes, in round numbers."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def _passes(plan: Plan, facts: FactSet, step: Step) -> float:
     told = study.diagnosing
     assert told is not None, "there would be no such step"
     recorded = 2 * len(facts.forget) * (1 if told.attribution == "gradient-x-activation" else 30)
-    if step.kind == "diagnose" and told.causal:
-        recorded += CAUSAL_PASSES * len(facts.forget)
+    if step.kind == "diagnose" and told.views:
+        recorded += CAUSAL_PASSES * len(told.asked) * len(facts.forget)
     return recorded
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neuronscope.facts import FactSet, facts_hash
-from neuronscope.study.config import Method, Study
+from neuronscope.study.config import MATCH, Method, Study
 
 Kind = Literal["unlearn", "score", "record", "diagnose", "attack"]
 
@@ -127,12 +127,15 @@ def _run(
     runs: dict[tuple[str, int], Step],
 ) -> Step:
     before = runs.get((method.matches, seed)) if method.matches is not None else None
+    stop = method.stop
+    if before is not None:
+        assert isinstance(stop, dict), "only a table can name another method"
+        stop = stop | {MATCH: before.key}
     told = {
         "objective": method.objective,
         "regularizer": method.regularizer,
-        "stop": method.stop,
+        "stop": stop,
         "training": asdict(study.config_of(method, seed)),
-        "match": before and before.key,
     }
     return _step("unlearn", method.name, seed, "", world | told, (before.key,) if before else ())
 

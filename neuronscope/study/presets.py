@@ -18,6 +18,12 @@ NEURONS = {
 }
 """SSIUU with the true gradient of its penalty, at a strength that means the same on every model."""
 
+RANDOM = {name: value for name, value in NEURONS.items() if name != "unit"} | {
+    "name": "random-neurons",
+    "count": 256,
+}
+"""The same penalty on a few neurons that were drawn at random, at the same length."""
+
 GRID = [1e-6, 5e-6, 1e-5]
 """Learning rates of the attacks: those of arXiv 2509.22263."""
 
@@ -50,7 +56,7 @@ def controls(model: str, facts: Path) -> Study:
         "SSIUU (neurons)": NEURONS,
         "distance to reference": {"name": "l2-to-reference", "relative": 1.0},
         "damping": {"name": "damping", "relative": 1.0},
-        "random neurons": NEURONS | {"name": "random-neurons", "count": 256},
+        "random neurons": RANDOM,
         "EWC": {"name": "ewc", "relative": 1.0},
     }
     methods = [

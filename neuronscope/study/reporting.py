@@ -24,12 +24,11 @@ def report_study(plan: Plan, out: Path) -> Path:
         partial.replace(out / f"{name}.parquet")
     study = plan.study
     found = StudyTables(
-        question=f"Of {study.model}, which methods erased the facts of {study.facts.name}, and "
-        "which hid them?",
+        question=f"{Path(study.model).name}, {study.facts.name}: which methods erased, which hid?",
         histories=histories_of(plan, out),
         settings=plain_study(study),
         reproduce=f"neuronscope study {CONFIG} --out NEW",
-        warnings=_warnings(plan, tables["runs"]["asked_forget"].max()),
+        warnings=_warnings(plan, int(tables["runs"]["asked_forget"].max())),
         **tables,
     )
     write_json(out / CONFIG, plain_study(study))

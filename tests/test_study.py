@@ -1,0 +1,232 @@
+"""A study is its steps: computed once, found again, the same by every engine."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from demo_pair import BEFORE, write_facts
+
+from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
+from neuronscope.attacks.relearn_forget import RelearnForget
+from neuronscope.commands.studying import checked_plan, chosen_study, run_study
+from neuronscope.fact_formats import load_facts
+from neuronscope.loading import load_model
+from neuronscope.strata import answers, counted
+from neuronscope.study.config import plain_study, read_study, study_of
+from neuronscope.study.plan import plan_of
+from neuronscope.study.presets import PRESETS
+from neuronscope.study.steps import TABLE
+from neuronscope.study.tables import pairs_of
+
+ATTACK = {"name": "relearn-forget", "learning_rates": [1e-3], "seeds": [0], "steps": 2, "batch": 2}
+DAMPED = {"name": "damping", "relative": 0.5}
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    return write_facts(tmp_path_factory.mktemp("study") / "facts.jsonl")
+
+
+def told(facts, **changes):
+    plain = {
+        "model": str(BEFORE),
+        "facts": str(facts),
+        "training": {"steps": 2, "learning_rate": 1e-3, "evaluate_every": 1},
+        "methods": [
+            {"name": "GD <b>", "objective": "gradient-difference", "stop": None},
+            {
+                "name": "as far",
+                "objective": "gradient-difference",
+                "regularizer": DAMPED,
+                "stop": {"name": "update-norm", "match": "GD <b>"},
+                "training": {"steps": 20},
+                "control": True,
+            },
+        ],
+        "attacks": [ATTACK],
+        "metrics": ["exact-memorization"],
+        "diagnosing": {"views": []},
+    }
+    return plain | changes
+
+
+@pytest.fixture(scope="module")
+def finished(facts, tmp_path_factory):
+    """A study that was run, its folder, and the steps that were."""
+    plan, _ = checked_plan(study_of(told(facts)))
+    out = tmp_path_factory.mktemp("out") / "study"
+    ran = []
+    report = run_study(plan, out, "sequential", 1, lambda step, *_: ran.append(step))
+    return plan, out, ran, report
+
+
+def same(one, other):
+    for name in ("runs", "recovery", "curves", "strata", "scores"):
+        left, right = (pd.read_parquet(folder / f"{name}.parquet") for folder in (one, other))
+        drop = [column for column in ("seconds",) if column in left]
+        pd.testing.assert_frame_equal(left.drop(columns=drop), right.drop(columns=drop))
+        assert len(left) > 0
+
+
+def test_every_step_is_done_and_what_it_says_is_what_its_part_says_alone(finished, facts):
+    plan, out, ran, report = finished
+    assert [step.key for step in ran] == [step.key for step in plan.steps]
+    assert all(step.done(out) for step in plan.steps)
+    (unlearned,) = plan.of("unlearn", "GD <b>", 0)
+    model = load_model(unlearned.folder(out) / "model")
+    given = plan.study
+    (attacked,) = plan.of("attack", "GD <b>", 0)
+    alone = RelearnForget(learning_rates=(1e-3,), seeds=(0,), steps=2, batch=2)
+    everything = load_facts(facts)
+    expected = alone(model, everything)
+    found = pd.read_parquet(attacked.folder(out) / TABLE)
+    assert found["correct"].tolist() == expected["correct"].tolist()
+    assert [list(one) for one in found["answered"]] == expected["answered"].tolist()
+    strata = pd.read_parquet(out / "strata.parquet")
+    here = strata.loc[strata["method"] == "GD <b>"].drop(columns=["method", "seed"])
+    pd.testing.assert_frame_equal(
+        here.reset_index(drop=True), counted(answers(model, everything, given.form))
+    )
+    assert "GD <b>" not in report.read_text() and "GD &lt;b&gt;" in report.read_text()
+
+
+def test_a_method_that_matches_another_ends_where_that_one_ended(finished):
+    _, out, _, _ = finished
+    runs = pd.read_parquet(out / "runs.parquet").set_index("method")
+    assert runs.loc["as far", "update_norm"] >= runs.loc["GD <b>", "update_norm"] > 0
+    assert "2" not in runs.loc["GD <b>", "stop"] and "match=GD <b>" in runs.loc["as far", "stop"]
+
+
+def test_bounds_are_the_original_under_the_same_attack(finished):
+    plan, out, _, _ = finished
+    (step,) = plan.of("attack", "original", None)
+    own = pd.read_parquet(step.folder(out) / TABLE)
+    assert set(own["model"]) == {ATTACKED_CHECKPOINT}
+    recovery = pd.read_parquet(out / "recovery.parquet")
+    assert set(recovery["model"]) == {ATTACKED_CHECKPOINT, "original"}
+    most = own.loc[own["split"] == REST, "correct"].max()
+    bound = recovery.loc[(recovery["model"] == "original") & (recovery["split"] == REST)]
+    assert (bound["maximum_correct"] == most).all() and len(bound) == 2
+    assert most > 0
+
+
+def test_what_is_there_is_not_computed_again_and_what_is_lost_comes_back_alike(
+    finished, tmp_path, facts
+):
+    plan, out, _, _ = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    ran = []
+    run_study(plan, copy, "sequential", 1, lambda step, *_: ran.append(step.kind))
+    assert ran == []
+    (lost,) = plan.of("attack", "as far", 0)
+    shutil.rmtree(lost.folder(copy))
+    run_study(plan, copy, "sequential", 1, lambda step, *_: ran.append(step.kind))
+    assert ran == ["attack"]
+    same(out, copy)
+    # The study's own file makes the same plan.
+    again = plan_of(read_study(copy / "study.json"), load_facts(facts))
+    assert [step.key for step in again.steps] == [step.key for step in plan.steps]
+
+
+def test_processes_give_the_same_numbers(finished, tmp_path):
+    plan, out, _, _ = finished
+    run_study(plan, tmp_path / "spread", "loky", 2, lambda *_: None)
+    same(out, tmp_path / "spread")
+
+
+def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
+    def keys(**changes):
+        plan = plan_of(study_of(told(facts, **changes)), load_facts(facts))
+        return {step.label: step.key for step in plan.steps}
+
+    first = keys()
+    renamed = told(facts)["methods"]
+    renamed[0] = renamed[0] | {"name": "other"}
+    renamed[1]["stop"] = renamed[1]["stop"] | {"match": "other"}
+    assert sorted(keys(methods=renamed).values()) == sorted(first.values())
+    slower = keys(training=told(facts)["training"] | {"learning_rate": 1e-4})
+    assert slower["score original"] == first["score original"]
+    assert slower["unlearn GD <b>, seed 0"] != first["unlearn GD <b>, seed 0"]
+    assert slower["attack GD <b>, seed 0 (relearn-forget)"] not in first.values()
+    longer = keys(attacks=[ATTACK | {"steps": 3}])
+    assert longer["unlearn GD <b>, seed 0"] == first["unlearn GD <b>, seed 0"]
+    assert longer["attack original (relearn-forget)"] not in first.values()
+    seeds = keys(seeds=[0, 1])
+    assert first.items() <= seeds.items() and len(seeds) > len(first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": []}, "methods: expected one or more"),
+        ({"modle": "x"}, "modle"),
+        ({"methods": [{"name": "a", "objective": "gd"}]}, "No objectives called 'gd'"),
+        (
+            {"methods": [{"name": "a", "objective": {"name": "npo", "betta": 1}}]},
+            "no setting 'betta'",
+        ),
+        ({"methods": [{"name": "a", "objective": "npo"}] * 2}, "'a' stands twice"),
+        ({"methods": [{"name": "original", "objective": "npo"}]}, "cannot be called 'original'"),
+        ({"training": {"steps": 0}}, "steps of 1 or more"),
+        ({"training": {"steps": "many"}}, "steps"),
+        ({"attacks": [ATTACK | {"pool": "wrong"}]}, "'wrong' is another one for each checkpoint"),
+        ({"attacks": [{"count": 3}]}, "expected a table with a name"),
+        ({"metrics": ["truth"]}, "No metrics called 'truth'"),
+        ({"seeds": [1, 1]}, "without repeats"),
+        ({"form": "poem"}, "there are completion"),
+        ({"diagnosing": {"views": ["tea leaves"]}}, "no view 'tea leaves'"),
+        (
+            {
+                "methods": [
+                    {
+                        "name": "a",
+                        "objective": "npo",
+                        "stop": {"name": "update-norm", "match": "nothing of the kind"},
+                    }
+                ]
+            },
+            "neither a method of the study nor the folder of a run",
+        ),
+    ],
+)
+def test_a_study_that_makes_no_sense_is_refused_in_one_line(facts, changes, said, tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(told(facts, **changes)))
+    with pytest.raises(ValueError, match=said) as raised:
+        read_study(path)
+    assert "\n" not in str(raised.value) and "study.json" in str(raised.value)
+
+
+def test_toml_and_plain_values_are_the_same_study(tmp_path, facts):
+    (tmp_path / "facts.jsonl").write_text(facts.read_text())
+    (tmp_path / "study.toml").write_text(
+        f'model = "{BEFORE}"\nfacts = "facts.jsonl"\nseeds = [3]\n'
+        '[[methods]]\nname = "n"\nobjective = {name = "npo", beta = 0.2}\n'
+    )
+    study = read_study(tmp_path / "study.toml")
+    assert study.facts == tmp_path / "facts.jsonl" and study.seeds == (3,)
+    assert study.methods[0].made(3).objective.beta == 0.2
+    assert study_of(plain_study(study)) == study
+    (tmp_path / "study.toml").write_text("model = ")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_study(tmp_path / "study.toml")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_can_be_planned(preset, facts):
+    plan, _ = checked_plan(chosen_study(None, preset, str(BEFORE), facts))
+    assert {step.kind for step in plan.steps} >= {"unlearn", "attack", "score"}
+    assert len({step.key for step in plan.steps}) == len(plan.steps)
+
+
+def test_the_controls_are_held_against_ssiuu_where_they_stop_alike(facts):
+    study = PRESETS["controls"](str(BEFORE), facts)
+    pairs = {(pair.method, pair.other) for pair in pairs_of(study)}
+    assert ("SSIUU (paper), at no answer", "damping, at no answer") in pairs
+    assert ("SSIUU (paper), at no answer", "damping, at log-odds -2") not in pairs
+    held = "nothing added, as far as SSIUU (neurons)"
+    assert ("SSIUU (neurons), at no answer", held) in pairs
+    assert np.all([method.startswith("SSIUU") for method, _ in pairs])

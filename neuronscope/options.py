@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+PromptForm = Literal["completion", "question_answer", "chat", "multiple_choice"]
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -41,7 +43,7 @@ class MethodOptions:
     """Where the neurons are: mlp.post mlp.gate mlp.up mlp.down attn.q attn.k attn.v attn.o; or
     paper, for the seven of arXiv 2509.22263."""
 
-    prompt_form: Literal["completion", "question_answer", "chat", "multiple_choice"] = "completion"
+    prompt_form: PromptForm = "completion"
     """How a fact is put to the model."""
 
     steps: int | None = None

@@ -4,7 +4,25 @@ A part is computed once: the same command after an interruption finds it on the 
 """
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+MANIFEST = "manifest.json"
+"""A folder that holds it holds a whole result."""
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder for a result that holds something already.
+
+    Raises:
+        FileExistsError: If there is a finished result, or something else.
+    """
+    if (out / MANIFEST).exists():
+        raise FileExistsError(f"{out} holds a finished result: choose another --out.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} exists, and is no empty folder: choose another --out.")
 
 
 def open_shelf(out: Path, plan: dict[str, object]) -> Path:
@@ -21,7 +39,7 @@ def open_shelf(out: Path, plan: dict[str, object]) -> Path:
     text = json.dumps(plan, indent=1, sort_keys=True)
     if described.is_file() and described.read_text(encoding="utf-8") != text:
         raise ValueError(
-            f"{shelf} holds an unfinished recording of another model, facts or settings: "
+            f"{shelf} holds an unfinished result of another model, facts or settings: "
             "finish it with those, or delete the folder."
         )
     shelf.mkdir(parents=True, exist_ok=True)
@@ -29,3 +47,17 @@ def open_shelf(out: Path, plan: dict[str, object]) -> Path:
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(described)
     return shelf
+
+
+@contextmanager
+def whole(shelf: Path, out: Path) -> Iterator[Path]:
+    """A new folder to be filled: it becomes `out` at the end, and the shelf is taken away.
+
+    If filling it fails, `out` is not there, and the shelf is as it was.
+    """
+    result = shelf / "result"
+    shutil.rmtree(result, ignore_errors=True)
+    result.mkdir()
+    yield result
+    result.replace(out)
+    shutil.rmtree(shelf)

@@ -9,7 +9,6 @@ import pytest
 from checkpoints import edit_json
 from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
-from neuronscope import cli
 from neuronscope._discover import method_names
 from neuronscope.cli import listing
 from neuronscope.results import Recording
@@ -25,23 +24,6 @@ FAST = (*METHOD, "--no-causal")
 
 
 CAUSAL = ("verdict", "why", "views", "rebound", "minimal_set", "spectrum", "weight_path")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; returns (exit code, standard output, error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["neuronscope", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def diagnose(out, facts=FACTS, before=BEFORE, after=AFTER):

@@ -9,6 +9,9 @@ import pytest
 from tyro.conf import arg
 
 from neuronscope._discover import method_class, method_names
+from neuronscope.attacks._base import Attack
+from neuronscope.cli.attacking import Attack as AttackCommand
+from neuronscope.cli.attacking import attack_for
 from neuronscope.cli.training import Unlearn
 from neuronscope.flags import flags_of, summary
 from neuronscope.objectives._base import Objective
@@ -16,7 +19,8 @@ from neuronscope.options import ModelOptions
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
 
-FAMILIES = {"objectives": Objective, "regularizers": Regularizer, "stopping": StopRule}
+UNLEARNING = {"objectives": Objective, "regularizers": Regularizer, "stopping": StopRule}
+FAMILIES = UNLEARNING | {"attacks": Attack}
 METHODS = [(family, name) for family in FAMILIES for name in method_names(family)]
 SHARED = {"seed"}
 
@@ -54,11 +58,35 @@ def test_no_two_families_share_a_flag():
     own = {item.name for kind in (Unlearn, ModelOptions) for item in fields(kind)}
     own |= {item.name for item in fields(flags_of("training/config"))}
     assert "facts" in own and "steps" in own
-    for first, one in METHODS:
+    together = [method for method in METHODS if method[0] in UNLEARNING]
+    for first, one in together:
         assert names(first, one) & own <= SHARED, one
-        for second, other in METHODS:
+        for second, other in together:
             if first < second:
                 assert names(first, one) & names(second, other) <= SHARED, (one, other)
+
+
+def test_no_attacks_flag_is_the_commands():
+    own = {item.name for kind in (AttackCommand, ModelOptions) for item in fields(kind)}
+    assert {"facts", "original", "dtype"} <= own
+    for name in method_names("attacks"):
+        assert names("attacks", name) and not names("attacks", name) & own, name
+
+
+MODEL_CALLED_NOISE = {
+    ("attack", "noise", "quantize", "--facts", "f"): "quantize",
+    ("attack", "--facts", "f", "noise", "quantize"): "quantize",
+    ("attack", "noise", "quantize", "--out", "noise"): "quantize",
+    ("attack", "model", "--allow-pickle", "relearn-forget"): "relearn_forget",
+    ("attack", "model"): None,
+}
+
+
+@pytest.mark.parametrize("arguments", MODEL_CALLED_NOISE)
+def test_flags_are_those_of_the_attack_and_not_of_a_model_with_its_name(arguments):
+    own = {item.name for item in fields(AttackCommand)}
+    found = {item.name for item in fields(attack_for(("neuronscope", *arguments)))} - own
+    assert found == {MODEL_CALLED_NOISE[arguments]} - {None}
 
 
 def test_reading_flags_imports_no_torch():

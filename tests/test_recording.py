@@ -188,7 +188,7 @@ def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, t
     )
     for other in others:
         wanted = {"facts": few_facts(), "attribution": method} | other
-        with pytest.raises(ValueError, match="unfinished recording of another"):
+        with pytest.raises(ValueError, match="unfinished result of another"):
             record(model, **wanted, out=out, progress=False)
     assert not out.exists()
 

@@ -36,7 +36,9 @@ def test_rows_larger_than_a_block_pass_one_by_one():
 
 
 def test_sums_over_pairs_are_those_of_the_whole():
-    one, other = (torch.cat([part.flatten() for part in parts]) for parts in zip(*pairs()))
+    one, other = (
+        torch.cat([part.flatten() for part in parts]) for parts in zip(*pairs(), strict=True)
+    )
     squares, products = sharded.squares_and_products(pairs())
     assert_close(squares, float(one @ one))
     assert_close(products, float(one @ other))

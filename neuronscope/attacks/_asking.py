@@ -30,12 +30,21 @@ class Tally:
     score: float
     """Mean log-odds of the answers, nats per token."""
 
+    facts: tuple[str, ...]
+    """Their ids."""
+
+    answered: tuple[str, ...]
+    """Those of them that are answered."""
+
 
 @dataclass(frozen=True, eq=False)
 class Questions:
     """Facts by split, as tokens: to be asked again and again."""
 
     splits: Mapping[str, tuple[Encoded, ...]]
+
+    ids: Mapping[str, tuple[str, ...]]
+    """The facts' ids, likewise."""
 
     @staticmethod
     def of(model: HookedModel, splits: Mapping[str, Sequence[Fact]], form: str) -> "Questions":
@@ -44,12 +53,10 @@ class Questions:
         Raises:
             ValueError: If one cannot be put into tokens.
         """
+        asked = {split: facts for split, facts in splits.items() if facts}
         return Questions(
-            {
-                split: tuple(answers_of(model, facts, form))
-                for split, facts in splits.items()
-                if facts
-            }
+            {split: tuple(answers_of(model, facts, form)) for split, facts in asked.items()},
+            {split: tuple(fact.id for fact in facts) for split, facts in asked.items()},
         )
 
     def __call__(self, model: HookedModel) -> dict[str, Tally]:
@@ -57,7 +64,11 @@ class Questions:
         found = {}
         for split, encoded in self.splits.items():
             given, score = measure(model, encoded)
-            found[split] = Tally(int(given.sum()), len(encoded), float(score.mean()))
+            ids = self.ids[split]
+            answered_ids = tuple(i for i, known in zip(ids, given.tolist(), strict=True) if known)
+            found[split] = Tally(
+                len(answered_ids), len(encoded), float(score.mean()), ids, answered_ids
+            )
         return found
 
 

@@ -2,12 +2,14 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 from typing import Literal
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.attacks._asking import Questions, Tally, measure
@@ -16,7 +18,18 @@ from neuronscope.evidence._base import Progress, no_progress
 from neuronscope.facts import Fact, FactSet
 from neuronscope.metrics._answers import answers_of
 from neuronscope.models import HookedModel
-from neuronscope.prompts import PROMPT_FORMS
+from neuronscope.prompts import PROMPT_FORMS, encode
+
+Rows = list[dict[str, object]]
+
+Keep = Callable[[int, Callable[[], Rows]], Rows]
+"""Makes the rows of a run, told its number, or finds them from an earlier call."""
+
+
+def keep_nothing(number: int, make: Callable[[], Rows]) -> Rows:
+    """For whoever starts from the beginning."""
+    del number
+    return make()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +108,7 @@ class Attack(ABC):
         form: str = "completion",
         asked: str | None = None,
         progress: Progress = no_progress,
+        keep: Keep = keep_nothing,
     ) -> pd.DataFrame:
         """Attack a model, and every control likewise.
 
@@ -106,6 +120,7 @@ class Attack(ABC):
             form: How a fact is taught, one of `neuronscope.prompts.PROMPT_FORMS`.
             asked: How it is asked; as it is taught, if not given.
             progress: Called after each run.
+            keep: Called for each run; runs are numbered through all models.
 
         Returns:
             A row per model, run, look and split; columns as in `_table.COLUMNS`.
@@ -116,19 +131,48 @@ class Attack(ABC):
             FileNotFoundError: If a file that the attack needs is not there.
         """
         models = {ATTACKED_CHECKPOINT: model} | _named(controls or {})
-        scene = self._scene(model, facts, form, asked or form)
+        asked = asked or form
+        self.check(facts, [one.tokenizer for one in models.values()], form, asked)
+        scene = self._scene(model, facts, form, asked)
         trials = self.trials(scene)
-        asking = {
-            name: [Questions.of(one, self._splits(scene, trial), scene.asked) for trial in trials]
+        runs = [
+            (name, one, trial, Questions.of(one, self._splits(scene, trial), asked))
             for name, one in models.items()
-        }
-        rows: list[dict[str, object]] = []
-        for number, (name, one) in enumerate(models.items()):
-            for place, (trial, questions) in enumerate(zip(trials, asking[name], strict=True), 1):
-                for look in self.run(one, trial, scene, questions):
-                    rows += _rows(type(self).__module__.rpartition(".")[2], name, trial, look)
-                progress(number * len(trials) + place, len(models) * len(trials))
+            for trial in trials
+        ]
+        rows: Rows = []
+        for number, (name, one, trial, questions) in enumerate(runs):
+            rows += keep(number, partial(self._rows, name, one, trial, scene, questions))
+            progress(number + 1, len(runs))
         return table_of(rows)
+
+    def check(
+        self,
+        facts: FactSet,
+        tokenizers: Sequence[PreTrainedTokenizerBase],
+        form: str,
+        asked: str,
+    ) -> None:
+        """Find out, before any model is loaded, whether the attack can be made of these facts.
+
+        Args:
+            tokenizers: Those of the attacked checkpoint and of every control.
+            form: How a fact is taught.
+            asked: How it is asked.
+
+        Raises:
+            ValueError, FileNotFoundError: With what is missing.
+        """
+        if not facts.forget:
+            raise ValueError(
+                f"{facts.source or 'The facts'}: no fact of split 'forget': nothing to bring back."
+            )
+        for name in (form, asked):
+            if name not in PROMPT_FORMS:
+                raise ValueError(f"No prompt form {name!r}: there are {', '.join(PROMPT_FORMS)}.")
+        for tokenizer in tokenizers:
+            for fact in (*facts.forget, *self._watched(facts)):
+                encode(fact, tokenizer, asked, fact.answer)
 
     @abstractmethod
     def trials(self, scene: Scene) -> list[Trial]:
@@ -148,16 +192,15 @@ class Attack(ABC):
             questions: What is asked at each look.
         """
 
+    def _rows(
+        self, name: str, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
+    ) -> Rows:
+        """A run of the attack, as rows of the table."""
+        attack = type(self).__module__.rpartition(".")[2]
+        looks = self.run(model, trial, scene, questions)
+        return [row for look in looks for row in _rows(attack, name, trial, look)]
+
     def _scene(self, model: HookedModel, facts: FactSet, form: str, asked: str) -> Scene:
-        if not facts.forget:
-            raise ValueError(
-                f"{facts.source or 'The facts'}: no fact of split 'forget': nothing to bring back."
-            )
-        for name in (form, asked):
-            if name not in PROMPT_FORMS:
-                raise ValueError(f"No prompt form {name!r}: there are {', '.join(PROMPT_FORMS)}.")
-        count = min(self.retain_facts, len(facts.retain))
-        kept = tuple(random.Random(0).sample(facts.retain, count))
         pool = facts.forget
         if self.pool == "wrong":
             given, _ = measure(model, answers_of(model, pool, asked))
@@ -167,7 +210,12 @@ class Attack(ABC):
                     f"{model.source} answers all {len(facts.forget)} facts to be forgotten before "
                     "the attack: the pool 'wrong' is empty; take 'all', or unlearn first."
                 )
-        return Scene(model, pool, kept, form, asked)
+        return Scene(model, pool, self._watched(facts), form, asked)
+
+    def _watched(self, facts: FactSet) -> tuple[Fact, ...]:
+        """The retained facts that are asked."""
+        count = min(self.retain_facts, len(facts.retain))
+        return tuple(random.Random(0).sample(facts.retain, count))
 
     def _splits(self, scene: Scene, trial: Trial) -> dict[str, tuple[Fact, ...]]:
         return {ATTACKED: trial.taught, REST: trial.rest, RETAIN: scene.retain}
@@ -199,5 +247,7 @@ def _rows(attack: str, model: str, trial: Trial, look: Look) -> Iterator[dict[st
             "score": tally.score,
             "low": low,
             "high": high,
+            "facts": list(tally.facts),
+            "answered": list(tally.answered),
             "note": " ".join(note for note in (trial.note, look.note) if note),
         }

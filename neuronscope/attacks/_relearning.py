@@ -6,7 +6,9 @@ answered at one of the rates, and the whole curve is kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._asking import Questions, Tally
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
@@ -82,26 +84,24 @@ class Relearning(Attack):
             seed=trial.seed,
         )
         taught = FactSet(retain=trial.taught)
-        done = unlearn(model, Teaching(), taught, stop=Watching(questions), config=config)
-        seen = done.history.dropna(subset=[_column(s, "score") for s in questions.splits])
+        watching = Watching(questions)
+        # How far the whole attack is, is for its caller to show.
+        done = unlearn(model, Teaching(), taught, None, watching, config, progress=False)
+        # The stop rule is asked at every look, and at no other step.
+        looks = done.history.loc[done.history["evaluation_seconds"].notna(), "step"]
         early = "" if done.stopped.startswith("All ") else done.stopped
         size = min(self.batch, len(trial.taught))
-        for row in seen.to_dict("records"):
-            step = int(row["step"])
-            tallies = {
-                split: Tally(
-                    int(row[_column(split, "correct")]), len(asked), row[_column(split, "score")]
-                )
-                for split, asked in questions.splits.items()
-            }
+        for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
             yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
 
 
 @dataclass(frozen=True, eq=False)
 class Watching(StopRule):
-    """Ends nothing, but writes what comes back into the history."""
+    """Ends nothing, but keeps what comes back, look by look."""
 
     questions: Questions
+
+    seen: list[dict[str, Tally]] = field(default_factory=list)
 
     def check(self, facts: FactSet, form: str) -> None:
         """Nothing: what is watched was put into tokens before."""
@@ -109,15 +109,24 @@ class Watching(StopRule):
 
     def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
         del facts, form
-        return {
-            _column(split, name): float(value)
-            for split, tally in self.questions(model).items()
-            for name, value in (("correct", tally.correct), ("score", tally.score))
-        }
+        self.seen.append(self.questions(model))
+        return {}
 
     def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
         del scores, norm
         return None
+
+
+def check_teachable(
+    facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
+) -> None:
+    """Find out whether any of the facts could be taught.
+
+    Raises:
+        ValueError: As `encode`, of the first that cannot.
+    """
+    for tokenizer in tokenizers:
+        check_encodable(facts, tokenizer, form)
 
 
 def shared_answers(taught: Sequence[Fact], rest: Sequence[Fact]) -> str:
@@ -130,7 +139,3 @@ def shared_answers(taught: Sequence[Fact], rest: Sequence[Fact]) -> str:
         f"{len(shared)} of {len(rest)} facts of the rest have an answer that is taught, first "
         f"{quoted(shared[0].id)}: they can be guessed; hold them against a model that never knew."
     )
-
-
-def _column(split: str, name: str) -> str:
-    return f"watched_{split}_{name}"

@@ -17,7 +17,7 @@ facts that unlearning was to keep."""
 
 COLUMNS = (
     "attack", "model", "variant", "lr", "seed", "fold", "epoch", "step", "budget", "split",
-    "correct", "n", "score", "low", "high", "note",
+    "correct", "n", "score", "low", "high", "facts", "answered", "note",
 )  # fmt: skip
 """One row per model, run, look and split.
 
@@ -33,6 +33,7 @@ COLUMNS = (
 | `correct`, `n` | facts that greedy decoding answers, and of how many |
 | `score` | mean log-odds of the answers, nats per token |
 | `low`, `high` | 95 % Wilson interval of correct / n |
+| `facts`, `answered` | lists of ids: the facts that were asked, those of them that are answered |
 | `note` | what a reader must know |
 """
 

@@ -15,9 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool
+from pyarrow import ArrowInvalid
+from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.facts import FactSet
 from neuronscope.interventions import scaled
 from neuronscope.models import HookedModel
 from neuronscope.regularizers._chosen import drawn
@@ -55,6 +58,16 @@ class Prune(Attack):
             raise ValueError(f"Expected draws of 0 or more, got {self.draws}.")
         check_sites(self.sites, SITES, "neuronscope")
 
+    def check(
+        self,
+        facts: FactSet,
+        tokenizers: Sequence[PreTrainedTokenizerBase],
+        form: str,
+        asked: str,
+    ) -> None:
+        super().check(facts, tokenizers, form, asked)
+        self._neurons()
+
     def trials(self, scene: Scene) -> list[Trial]:
         self._ranking(scene.model)
         random = [Trial(scene.pool, variant=RANDOM, seed=seed) for seed in range(self.draws)]
@@ -80,15 +93,26 @@ class Prune(Attack):
         """The neurons that may be silenced, those of largest D⁻ first.
 
         Raises:
+            FileNotFoundError, ValueError: As `_neurons`, or if they are not the model's.
+        """
+        path, here = self._neurons()
+        _check_fits(path, here, model)
+        keys, ascending = ["d_minus", "site", "layer", "neuron"], [False, True, True, True]
+        return here.sort_values(keys, ascending=ascending).reset_index(drop=True)
+
+    def _neurons(self) -> tuple[Path, pd.DataFrame]:
+        """The table of neurons, and those in it that may be silenced.
+
+        Raises:
             FileNotFoundError: If there is no such table.
-            ValueError: If it does not suit the model, or names no neuron to silence.
+            ValueError: If it is no diagnosis's, or names no neuron to silence.
         """
         path = self.scores / "neurons.parquet" if self.scores.is_dir() else self.scores
         if not path.is_file():
             raise FileNotFoundError(
-                f"There is no table of neurons {path}: expected a diagnosis of the checkpoint."
+                f"There is no table of neurons {path}: --scores takes the folder of a diagnosis."
             )
-        table = pd.read_parquet(path)
+        table = _read(path)
         missing = [name for name in _COLUMNS if name not in table.columns]
         if missing:
             raise ValueError(
@@ -102,11 +126,16 @@ class Prune(Attack):
         if here.empty:
             raise ValueError(
                 f"{path} names no neuron at {', '.join(self.sites)} to silence"
-                + (": take among='all'." if self.among == "spurious" else ".")
+                + (": take --among all." if self.among == "spurious" else ".")
             )
-        _check_fits(path, here, model)
-        keys, ascending = ["d_minus", "site", "layer", "neuron"], [False, True, True, True]
-        return here.sort_values(keys, ascending=ascending).reset_index(drop=True)
+        return path, here
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ArrowInvalid as error:
+        raise ValueError(f"{path} is no table of neurons, or is damaged.") from error
 
 
 def marked(

@@ -8,6 +8,7 @@ is answered is no failure here, as long as their log-odds rise.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from neuronscope.attacks._base import Scene, Trial
 from neuronscope.attacks._instructions import OWN, load_instructions
 from neuronscope.attacks._relearning import Relearning
-from neuronscope.facts import Fact
+from neuronscope.facts import Fact, FactSet
 from neuronscope.prompts import encode
 
 
@@ -54,16 +55,21 @@ class RelearnBenign(Relearning):
             if vars(self)[name] < 1:
                 raise ValueError(f"Expected {name} of 1 or more, got {vars(self)[name]}.")
 
+    def check(
+        self,
+        facts: FactSet,
+        tokenizers: Sequence[PreTrainedTokenizerBase],
+        form: str,
+        asked: str,
+    ) -> None:
+        super().check(facts, tokenizers, form, asked)
+        for tokenizer in tokenizers:
+            self._fitting(tokenizer, form)
+
     def trials(self, scene: Scene) -> list[Trial]:
         path = self.data or OWN
         read = load_instructions(path)
-        words = scene.model.tokenizer
-        fit = tuple(f for f in read.facts if self._fits(f, words, scene.form))
-        if not fit:
-            raise ValueError(
-                f"{path}: none of {len(read.facts)} instructions can be put into {self.longest} of "
-                "the tokenizer's tokens; give others, or raise longest."
-            )
+        fit = self._fitting(scene.model.tokenizer, scene.form)
         left_out = read.empty + len(read.facts) - len(fit)
         note = f"{left_out} instructions left out: no output, or not to be put into tokens."
         trials = []
@@ -75,6 +81,18 @@ class RelearnBenign(Relearning):
                     Trial(scene.pool, taught, variant, lr, seed, note=note if left_out else "")
                 )
         return trials
+
+    def _fitting(self, tokenizer: PreTrainedTokenizerBase, form: str) -> tuple[Fact, ...]:
+        """The instructions that can be put into tokens, and are short enough."""
+        path = self.data or OWN
+        every = load_instructions(path).facts
+        fit = tuple(fact for fact in every if self._fits(fact, tokenizer, form))
+        if not fit:
+            raise ValueError(
+                f"{path}: none of {len(every)} instructions can be put into {self.longest} of "
+                "the tokenizer's tokens; give others, or raise longest."
+            )
+        return fit
 
     def _fits(self, fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> bool:
         try:

@@ -7,10 +7,14 @@ same attack on a model that never knew the facts is the control.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedTokenizerBase
+
 from neuronscope.attacks._base import Scene, Trial
-from neuronscope.attacks._relearning import FEWEST, Relearning, shared_answers
+from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
+from neuronscope.facts import FactSet
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,20 @@ class RelearnForget(Relearning):
         if self.count is not None and self.count < FEWEST:
             raise ValueError(f"Expected a count of {FEWEST} or more, got {self.count}.")
 
+    def check(
+        self,
+        facts: FactSet,
+        tokenizers: Sequence[PreTrainedTokenizerBase],
+        form: str,
+        asked: str,
+    ) -> None:
+        super().check(facts, tokenizers, form, asked)
+        self._size(len(facts.forget))
+        check_teachable(facts.forget, tokenizers, form)
+
     def trials(self, scene: Scene) -> list[Trial]:
         total = len(scene.pool)
-        wanted = self.count if self.count is not None else round(self.share * total)
-        size = max(FEWEST, wanted)
-        if size >= total:
-            raise ValueError(
-                f"The attack teaches {size} facts and asks the others, and {total} facts of split "
-                "'forget' count: give more facts, or teach fewer."
-            )
+        size = self._size(total)
         trials = []
         for lr in self.learning_rates:
             for seed in self.seeds:
@@ -47,3 +56,14 @@ class RelearnForget(Relearning):
                 variant, note = f"{size} of {total} facts", shared_answers(taught, rest)
                 trials.append(Trial(rest, taught, variant, lr, seed, note=note))
         return trials
+
+    def _size(self, total: int) -> int:
+        """How many of the facts are taught."""
+        wanted = self.count if self.count is not None else round(self.share * total)
+        size = max(FEWEST, wanted)
+        if size >= total:
+            raise ValueError(
+                f"The attack teaches {size} facts and asks the others, and {total} facts of split "
+                "'forget' count: give more facts, or teach fewer."
+            )
+        return size

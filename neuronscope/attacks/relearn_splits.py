@@ -10,10 +10,14 @@ Here AdamW takes the place of their Lion, and the answers' tokens alone are taug
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformers import PreTrainedTokenizerBase
+
 from neuronscope.attacks._base import Scene, Trial
-from neuronscope.attacks._relearning import FEWEST, Relearning, shared_answers
+from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
+from neuronscope.facts import FactSet
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,20 @@ class RelearnSplits(Relearning):
         if self.splits < 2:
             raise ValueError(f"Expected splits of 2 or more, got {self.splits}.")
 
+    def check(
+        self,
+        facts: FactSet,
+        tokenizers: Sequence[PreTrainedTokenizerBase],
+        form: str,
+        asked: str,
+    ) -> None:
+        super().check(facts, tokenizers, form, asked)
+        self._check_number(len(facts.forget))
+        check_teachable(facts.forget, tokenizers, form)
+
     def trials(self, scene: Scene) -> list[Trial]:
         total = len(scene.pool)
-        if total < max(self.splits, FEWEST + 1):
-            raise ValueError(
-                f"{total} facts of split 'forget' count, which are too few for {self.splits} "
-                "parts: give more facts, or take fewer splits."
-            )
+        self._check_number(total)
         trials = []
         for lr in self.learning_rates:
             for seed in self.seeds:
@@ -49,3 +60,10 @@ class RelearnSplits(Relearning):
                     variant, note = f"{self.splits} splits", shared_answers(taught, rest)
                     trials.append(Trial(rest, taught, variant, lr, seed, fold, note))
         return trials
+
+    def _check_number(self, total: int) -> None:
+        if total < max(self.splits, FEWEST + 1):
+            raise ValueError(
+                f"{total} facts of split 'forget' count, which are too few for {self.splits} "
+                "parts: give more facts, or take fewer splits."
+            )

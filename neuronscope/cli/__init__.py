@@ -9,6 +9,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from neuronscope.cli.attacking import Attack, attack_for
 from neuronscope.cli.diagnosing import Convert, Demo, Diagnose, Record
 from neuronscope.cli.listing import List
 from neuronscope.cli.training import Finetune, Unlearn, unlearn_for
@@ -20,10 +21,11 @@ Start with: neuronscope demo"""
 
 def main() -> None:
     """Run one command; what a user did wrong is said in one line, without a traceback."""
-    commands = (Diagnose, Unlearn, Finetune, Record, Convert, List, Demo)
+    commands = (Diagnose, Unlearn, Attack, Finetune, Record, Convert, List, Demo)
     kinds = {kind.__name__.lower(): kind for kind in commands}
+    made = {"unlearn": unlearn_for(sys.argv), "attack": attack_for(sys.argv)}
     command = tyro.extras.subcommand_cli_from_dict(
-        kinds | {"unlearn": unlearn_for(sys.argv)},
+        kinds | made,
         prog="neuronscope",
         description=ABOUT,
         config=(tyro.conf.OmitArgPrefixes,),

@@ -15,7 +15,7 @@ FAMILIES = {
     "objectives": "what unlearning minimises: neuronscope unlearn MODEL OBJECTIVE",
     "regularizers": "what is added to it: --regularizer",
     "stopping": "when unlearning is done: --stop",
-    "attacks": "how the forgotten is brought back",
+    "attacks": "how the forgotten is brought back: neuronscope attack MODEL ATTACK",
     "metrics": "how forgetting and retention are scored",
     "evidence": "what happened inside, asked of both models",
     "analysis": "what two recordings say",

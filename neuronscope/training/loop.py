@@ -30,11 +30,18 @@ class Ended:
     """Why, in one sentence."""
 
 
-def train(work: Work, schedule: LRScheduler, evaluation: Evaluation, folder: Path | None) -> Ended:
+def train(
+    work: Work,
+    schedule: LRScheduler,
+    evaluation: Evaluation,
+    folder: Path | None,
+    progress: bool,
+) -> Ended:
     """Step after step, from the last checkpoint if there is one, until something ends the run.
 
     Args:
         folder: For checkpoints; without one none are made.
+        progress: Show how far it is.
     """
     clock = _Clock()
     so_far = load_checkpoint(folder, work, schedule) if folder is not None else None
@@ -42,7 +49,7 @@ def train(work: Work, schedule: LRScheduler, evaluation: Evaluation, folder: Pat
     clock = _Clock(so_far.seconds, clock.started)
     forget, retain = (_order(work, split, so_far.step) for split in ("forget", "retain"))
     saved = clock.seconds
-    with showing(work.config.steps, work.processes.main) as show:
+    with showing(work.config.steps, progress and work.processes.main) as show:
         _tell(work, so_far, show)
         while stopped is None and so_far.step < work.config.steps:
             batch = next(forget), next(retain)

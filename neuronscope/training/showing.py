@@ -21,14 +21,15 @@ COLUMNS = (
 
 
 @contextmanager
-def showing(steps: int, main: bool) -> Iterator[Show]:
-    """While active, the main process shows how far the run is, and how much is still answered.
+def showing(steps: int, wanted: bool) -> Iterator[Show]:
+    """While active, a process shows how far the run is, and how much is still answered.
 
     Args:
         steps: At most.
+        wanted: Whether this is the process that does.
     """
     console = Console(stderr=True)
-    if not main:
+    if not wanted:
         yield lambda _: None
     elif not console.is_terminal:
         yield lambda rows: _log(console, rows[-1], steps)

@@ -35,6 +35,7 @@ def unlearn(
     stop: StopRule | None = None,
     config: TrainingConfig | None = None,
     out: str | Path | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train a copy of a model to forget the facts of split `forget`, and to keep those of `retain`.
 
@@ -49,6 +50,7 @@ def unlearn(
         config: How it is trained; `TrainingConfig()` if not given.
         out: A folder for the model (or its adapter), the history, the settings and a manifest.
             Interrupted, the same call goes on from the last checkpoint to the same numbers.
+        progress: Show how far it is; not where something else shows it.
 
     Raises:
         ValueError: If facts, model and settings do not go together, or `out` holds an unfinished
@@ -57,7 +59,7 @@ def unlearn(
         OSError: If the disk will not hold the run.
     """
     methods = {"objective": objective, "regularizer": regularizer, "stop": stop}
-    return _run(model, facts, config or TrainingConfig(), out, **methods)
+    return _run(model, facts, config or TrainingConfig(), out, **methods, progress=progress)
 
 
 def finetune(
@@ -80,7 +82,7 @@ def finetune(
         OSError: As `unlearn`.
     """
     asked = FactSet(forget=tuple(watched), retain=tuple(facts))
-    return _run(model, asked, config or TrainingConfig(), out, Teaching(), None, None)
+    return _run(model, asked, config or TrainingConfig(), out, Teaching(), None, None, True)
 
 
 def _run(
@@ -91,6 +93,7 @@ def _run(
     objective: Objective,
     regularizer: Regularizer | None,
     stop: StopRule | None,
+    progress: bool,
 ) -> Run:
     processes = Processes.joined()
     _check(model, facts, config, objective, regularizer, stop, processes)
@@ -111,9 +114,8 @@ def _run(
             recomputing(work.student.model.hf, config.gradient_checkpointing),
             tracking(processes.accelerator, config.tracker, folder),
         ):
-            ended = train(
-                work, schedule, Evaluation.of(work, ready), folder and folder / CHECKPOINTS
-            )
+            evaluation = Evaluation.of(work, ready)
+            ended = train(work, schedule, evaluation, folder and folder / CHECKPOINTS, progress)
     note = f"trained by {type(objective).__name__} for {ended.so_far.step} steps"
     source = model.source if folder is None else str(folder / MODEL)
     trained = plain_model(model, work, source, note)

@@ -11,6 +11,7 @@ from neuronscope.analysis.hidden_share import hidden_share, hidden_share_interva
 from neuronscope.analysis.influence_variation import influence_variation
 from neuronscope.analysis.statistics import (
     expanded_confidence,
+    mcnemar,
     mean_interval,
     pearson,
     reflected_interval,
@@ -31,6 +32,17 @@ def test_wilson_is_its_closed_form(n, data):
 
 def test_nothing_tried_leaves_the_rate_open():
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_mcnemar_counts_the_facts_that_only_one_model_answers():
+    first = np.array([True] * 7 + [False] * 1 + [True] * 5 + [False] * 9)
+    second = np.array([False] * 7 + [True] * 1 + [True] * 5 + [False] * 9)
+    # 7 against 1: twice the chance of at most one head in eight throws.
+    assert mcnemar(first, second) == mcnemar(second, first) == pytest.approx(2 * (1 + 8) / 2**8)
+    assert mcnemar(first[:8], second[:8]) == mcnemar(first, second)
+    assert mcnemar(first[8:], second[8:]) == mcnemar(first[:0], second[:0]) == 1.0
+    assert mcnemar(np.array([True] * 5), np.array([False] * 5)) == pytest.approx(2 / 2**5)
+    assert mcnemar(np.array([True, False]), np.array([False, True])) == 1.0
 
 
 def test_expansion_vanishes_for_many_facts_and_grows_for_few():

@@ -16,6 +16,7 @@ from neuronscope.commands.diagnosing import diagnose_checkpoints
 from neuronscope.fact_formats import load_facts
 from neuronscope.loading import load_model
 from neuronscope.options import MethodOptions, ModelOptions
+from neuronscope.shelf import open_shelf, whole
 
 RESULT = ["attack.parquet", "manifest.json", "recovery.parquet"]
 FEW = ("--sigmas", "0.1", "0.5", "--seeds", "0", "1")
@@ -50,7 +51,13 @@ def tables(folder):
 
 def same(one, other):
     for left, right in zip(one, other, strict=True):
-        pd.testing.assert_frame_equal(left, right, check_exact=True)
+        pd.testing.assert_frame_equal(_listed(left), _listed(right), check_exact=True)
+
+
+def _listed(table):
+    """Parquet gives lists back as arrays."""
+    lists = [name for name in ("facts", "answered") if name in table]
+    return table.assign(**{name: table[name].map(list) for name in lists})
 
 
 def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_path):
@@ -173,6 +180,33 @@ def test_facts_to_keep_alone_and_folders_with_something_are_refused(attack, here
     code, _, error = attack("noise")
     assert code == 2 and "no empty folder" in error
     assert (tmp_path / "out" / "mine").read_text() == "precious"
+
+
+def test_a_result_that_could_not_be_written_whole_is_not_there(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    shelf = open_shelf(out, {"of": "this"})
+    (shelf / "run-0000.json").write_text("[]")
+
+    def write(name):
+        with whole(shelf, out) as folder:
+            (folder / name).write_text("half")
+            if name == "first":
+                raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        write("first")
+    assert not any(out.iterdir()) and (shelf / "run-0000.json").is_file()
+    write("second")
+    assert [path.name for path in out.iterdir()] == ["second"] and not shelf.exists()
+
+
+def test_what_a_user_named_is_no_markup(attack, tmp_path):
+    data = tmp_path / "[red]mine.json"
+    data.write_text(json.dumps([{"instruction": "the city", "input": "", "output": "Rome"}]))
+    settings = ("--data", data, "--steps", "1", "--learning-rates", "1e-3", "--seeds", "0")
+    code, said, _ = attack("relearn-benign", *settings)
+    assert code == 0 and "[red]mine.json" in "".join(said.split())
 
 
 def test_unlearning_still_has_its_methods_flags(run, here, tmp_path):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from taught import taught
-from tiny import FACTS, FORGET, RETAIN, tiny
+from tiny import FACTS, FORGET, RETAIN, tiny, tokenizer
 from torch.testing import assert_close
 
 from neuronscope._discover import method_class, method_names
@@ -134,6 +134,30 @@ def test_dropout_is_off_while_a_model_in_training_is_scored(metric, models):
     model.hf.train()
     assert any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.hf.modules())
     pd.testing.assert_frame_equal(scored(metric, (model, models[1])).per_fact, still.per_fact)
+
+
+@each_metric
+def test_a_metric_says_whether_it_has_the_model_write(metric, models, monkeypatch):
+    def refuse(*tokens, **settings):
+        raise AssertionError("written")
+
+    monkeypatch.setattr(models[0].hf, "generate", refuse)
+    if metric.generates:
+        with pytest.raises(AssertionError, match="written"):
+            scored(metric, models)
+    else:
+        scored(metric, models)
+
+
+@each_metric
+def test_facts_that_are_no_tokens_are_found_without_a_model(metric):
+    metric.check_tokens(FACTS, tokenizer(), "completion")
+    # No space follows a Chinese character, so that it shares a token with the answer.
+    strange = replace(FACTS[0], prompt="the 城")
+    if isinstance(metric, MultipleChoiceGeneration):
+        strange = replace(strange, distractors=("Rome",))
+    with pytest.raises(ValueError, match="france"):
+        metric.check_tokens((strange,), tokenizer(), "completion")
 
 
 @each_metric

@@ -1,4 +1,4 @@
-"""Intervals (of a rate, of means over facts, of other statistics of facts) and correlations.
+"""Intervals (of a rate, of means over facts, of other statistics), a paired test, correlations.
 
 Facts are what was sampled, so the bootstrap redraws facts. Its intervals are too narrow for few
 facts; they are widened to the level at which a normal interval becomes Student's t interval
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -27,6 +27,18 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
         return 0.0, 1.0
     interval = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mcnemar(first: Bool[np.ndarray, " fact"], second: Bool[np.ndarray, " fact"]) -> float:
+    """Exact two-sided p-value of two models answering the same facts equally often.
+
+    McNemar's test: only facts that one of them answers count, and by chance each is as likely the
+    one's as the other's. 1 where there are none.
+    """
+    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    if gained + lost == 0:
+        return 1.0
+    return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
 def mean_interval(

@@ -12,6 +12,8 @@ from rich.markup import escape
 from neuronscope.cli.attacking import Attack, attack_for
 from neuronscope.cli.diagnosing import Convert, Demo, Diagnose, Record
 from neuronscope.cli.listing import List
+from neuronscope.cli.scoring import Score
+from neuronscope.cli.studying import Study
 from neuronscope.cli.training import Finetune, Unlearn, unlearn_for
 
 ABOUT = """Was the knowledge erased, or only hidden? Make language models forget, and look inside.
@@ -21,7 +23,7 @@ Start with: neuronscope demo"""
 
 def main() -> None:
     """Run one command; what a user did wrong is said in one line, without a traceback."""
-    commands = (Diagnose, Unlearn, Attack, Finetune, Record, Convert, List, Demo)
+    commands = (Diagnose, Study, Unlearn, Attack, Score, Finetune, Record, Convert, List, Demo)
     kinds = {kind.__name__.lower(): kind for kind in commands}
     made = {"unlearn": unlearn_for(sys.argv), "attack": attack_for(sys.argv)}
     command = tyro.extras.subcommand_cli_from_dict(

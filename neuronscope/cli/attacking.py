@@ -83,13 +83,12 @@ def attack_for(arguments: Sequence[str]) -> type[Attack]:
 
 def _table(recovery: "pd.DataFrame") -> Table:
     """How many answers were given, of facts that the attack does not teach."""
-    table = Table("model", "run", "facts", "before", "most, 95 %", "at the end", "recovered")
+    table = Table("model", "run", "facts", "n", "before", "most", "95 %", "recovered")
     for row in recovery.loc[recovery["split"] != "attacked"].to_dict("records"):
         table.add_row(
             *(escape(str(row[name]).replace("_", " ")) for name in ("model", "variant", "split")),
-            f"{row['before_correct']:.3g} of {row['n']:.3g}",
-            f"{row['maximum_correct']:.3g} ({row['maximum_low']:.0%}–{row['maximum_high']:.0%})",
-            f"{row['final_correct']:.3g}",
+            *(f"{row[name]:.3g}" for name in ("n", "before_correct", "maximum_correct")),
+            f"{row['maximum_low']:.0%}–{row['maximum_high']:.0%}",
             "" if isnan(row["recovered"]) else f"{row['recovered']:.2f}",
         )
     return table

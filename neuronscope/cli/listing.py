@@ -16,7 +16,7 @@ FAMILIES = {
     "regularizers": "what is added to it: --regularizer",
     "stopping": "when unlearning is done: --stop",
     "attacks": "how the forgotten is brought back: neuronscope attack MODEL ATTACK",
-    "metrics": "how forgetting and retention are scored",
+    "metrics": "how forgetting and retention are scored: neuronscope score MODEL --metrics",
     "evidence": "what happened inside, asked of both models",
     "analysis": "what two recordings say",
     "plots": "figures, each a function of tables",

@@ -16,16 +16,15 @@ from neuronscope._discover import method_class
 from neuronscope.attacks._base import Attack, Rows
 from neuronscope.attacks._recovery import recovery
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
+from neuronscope.commands.checking import tokenizers_of
 from neuronscope.commands.progress import bar
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import facts_hash
-from neuronscope.loading import load_model, load_tokenizer
+from neuronscope.loading import load_model
 from neuronscope.manifest import describe, write_json
-from neuronscope.models import HookedModel
 from neuronscope.options import ModelOptions
 from neuronscope.shelf import MANIFEST, check_free, open_shelf, whole
-from neuronscope.sources import check_device, check_source
-from neuronscope.training.plan import described
+from neuronscope.training.plan import described, identified
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +79,11 @@ def attack_checkpoint(
     check_free(out)
     given = load_facts(facts)
     sources = {ATTACKED_CHECKPOINT: source, **controls}
-    check_device(loading.device, loading.device_map)
-    tokenizers = []
-    for one in sources.values():
-        check_source(one, loading.base, loading.allow_pickle)
-        tokenizers.append(load_tokenizer(one, loading.base, loading.trust_remote_code))
-    attack.check(given, tokenizers, form, asked)
+    attack.check(given, tokenizers_of(sources.values(), loading), form, asked)
     models = {role: load_model(one, **asdict(loading)) for role, one in sources.items()}
     plan = {
         "attack": {"file": name, **(described(attack) or {})},
-        "models": {role: _identity(model) for role, model in models.items()},
+        "models": {role: identified(model) for role, model in models.items()},
         "facts": {"source": str(facts), "hash": facts_hash(given)},
         "form": form,
         "asked": asked,
@@ -105,10 +99,6 @@ def attack_checkpoint(
         found.recovery.to_parquet(folder / "recovery.parquet", index=False)
         write_json(folder / MANIFEST, describe(began) | plan)
     return found
-
-
-def _identity(model: HookedModel) -> dict[str, str]:
-    return {"source": model.source, "fingerprint": model.fingerprint()}
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from typing import Any, TypeVar, cast
 from neuronscope._discover import method_class
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.choices import facts_of
+from neuronscope.commands.checking import tokenizers_of
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import Fact
-from neuronscope.loading import load_model, load_tokenizer
+from neuronscope.loading import load_model
 from neuronscope.objectives._base import Objective
 from neuronscope.options import ModelOptions
 from neuronscope.prompts import check_encodable
 from neuronscope.regularizers._base import Regularizer
-from neuronscope.sources import check_device, check_source
 from neuronscope.stopping._base import StopRule
 from neuronscope.training import Run, TrainingConfig, finetune, unlearn
 from neuronscope.training.plan import check_folder
@@ -125,7 +125,5 @@ def _check(
 ) -> None:
     """Find what is wrong before any weights are read."""
     check_folder(out)
-    check_device(loading.device, loading.device_map)
-    check_source(source, loading.base, loading.allow_pickle)
-    tokenizer = load_tokenizer(source, loading.base, loading.trust_remote_code)
-    check_encodable(facts, tokenizer, config.form)
+    for tokenizer in tokenizers_of([source], loading):
+        check_encodable(facts, tokenizer, config.form)

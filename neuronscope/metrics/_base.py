@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from neuronscope.facts import Fact, quoted
+from neuronscope.metrics._answers import options
 from neuronscope.metrics._score import Score
 from neuronscope.models import HookedModel, frozen
+from neuronscope.prompts import encode
 
 Need = Literal["distractors", "reference", "holdout"]
 
@@ -54,6 +57,11 @@ class Metric(ABC):
         """What it cannot do without, besides a model and facts."""
         return ()
 
+    @property
+    def generates(self) -> bool:
+        """Whether it has the model write, token by token: far slower than to read."""
+        return False
+
     def __call__(
         self,
         model: HookedModel,
@@ -85,9 +93,12 @@ class Metric(ABC):
         """The score, of what `check` has let pass."""
 
     def check(
-        self, facts: Sequence[Fact], reference: HookedModel | None, holdout: Sequence[Fact]
+        self, facts: Sequence[Fact], reference: HookedModel | str | None, holdout: Sequence[Fact]
     ) -> None:
         """Refuse what the metric cannot be had of, before anything is computed.
+
+        Args:
+            reference: The model, or its source while it is not loaded.
 
         Raises:
             ValueError: With what is missing.
@@ -103,11 +114,24 @@ class Metric(ABC):
             )
         if "reference" in self.needs and reference is None:
             raise ValueError(
-                f"{name}: needs a model to compare with, got none; pass `reference`, mostly a "
+                f"{name}: needs a model to compare with, got none; pass a reference, mostly a "
                 "model that never saw the facts."
             )
         if "holdout" in self.needs and not holdout:
             raise ValueError(
-                f"{name}: needs facts that the model never saw, got none; pass `holdout`, facts of "
+                f"{name}: needs facts that the model never saw, got none; pass a holdout, facts of "
                 "the same kind."
             )
+
+    def check_tokens(
+        self, facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str
+    ) -> None:
+        """Refuse facts that cannot be put into tokens, as far as the metric reads them.
+
+        Raises:
+            ValueError: As `encode`, of the first such fact.
+        """
+        for fact in facts:
+            read = options(fact, form) if "distractors" in self.needs else (fact.answer,)
+            for text in read:
+                encode(fact, tokenizer, form, text)

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -168,6 +168,31 @@ def mean_score(
         per_fact=per_fact(facts, values, more),
         reason=f"{missing} of {len(values)} facts {undefined}." if missing else "",
     )
+
+
+def table_of(scores: Iterable[tuple[str, Score]]) -> pd.DataFrame:
+    """One row per score, each given with the split that it is of.
+
+    Columns `metric`, `split`, `value`, `low`, `high` (the 95 % interval), `n`, `count` (missing
+    where the value is no rate), `unit`, `chance` (NaN where unknown), `direction`, `reason`.
+    """
+    rows = [
+        {
+            "metric": score.metric,
+            "split": split,
+            "value": score.value,
+            "low": score.ci95[0],
+            "high": score.ci95[1],
+            "n": score.n,
+            "count": score.count,
+            "unit": score.unit,
+            "chance": math.nan if score.chance is None else score.chance,
+            "direction": score.direction,
+            "reason": score.reason,
+        }
+        for split, score in scores
+    ]
+    return pd.DataFrame(rows).astype({"count": "Int64"})
 
 
 def per_fact(

@@ -26,6 +26,10 @@ class ExactMatch(Metric):
     max_new_tokens: int = 200
     """Tokens that the model may write, as in the TOFU benchmark."""
 
+    @property
+    def generates(self) -> bool:
+        return True
+
     def measure(self, exam: Exam) -> Score:
         given = answers_given(exam.model, exam.facts, exam.form, self.max_new_tokens)
         compare = same_answer if self.match == "whole" else begins_with

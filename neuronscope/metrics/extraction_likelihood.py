@@ -36,6 +36,10 @@ class ExtractionLikelihood(Metric):
         if self.n < 1:
             raise ValueError(f"Expected n-grams of 1 token or more, got n = {self.n}.")
 
+    @property
+    def generates(self) -> bool:
+        return True
+
     def measure(self, exam: Exam) -> Score:
         encoded = [spanned(one, self.span) for one in answers_of(exam.model, exam.facts, exam.form)]
         return mean_score(

@@ -38,6 +38,10 @@ class ModelUtility(Metric):
         """Distractors."""
         return ("distractors",)
 
+    @property
+    def generates(self) -> bool:
+        return True
+
     def measure(self, exam: Exam) -> Score:
         parts = (
             AnswerProbability(self.probability),

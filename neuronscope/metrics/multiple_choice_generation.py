@@ -5,15 +5,19 @@ model's choice is the option that the first line of its greedy answer names firs
 case and whitespace do not matter. A line that names no option is a wrong answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
+from neuronscope.facts import Fact
 from neuronscope.metrics._answers import guessing, options
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._generation import answers_given
 from neuronscope.metrics._score import Score, rate_score
 from neuronscope.metrics._text import first_lines, first_option
+from neuronscope.prompts import encode
 
 FORM = "multiple_choice"
 
@@ -32,6 +36,17 @@ class MultipleChoiceGeneration(Metric):
     def needs(self) -> tuple[Need, ...]:
         """Distractors."""
         return ("distractors",)
+
+    @property
+    def generates(self) -> bool:
+        return True
+
+    def check_tokens(
+        self, facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str
+    ) -> None:
+        del form
+        for fact in facts:
+            encode(fact, tokenizer, FORM, fact.answer)
 
     def measure(self, exam: Exam) -> Score:
         given = answers_given(exam.model, exam.facts, FORM, self.max_new_tokens)

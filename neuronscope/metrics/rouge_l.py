@@ -21,6 +21,10 @@ class RougeL(Metric):
     max_new_tokens: int = 200
     """Tokens that the model may write, as in the TOFU benchmark."""
 
+    @property
+    def generates(self) -> bool:
+        return True
+
     def measure(self, exam: Exam) -> Score:
         given = answers_given(exam.model, exam.facts, exam.form, self.max_new_tokens)
         values = [

@@ -35,10 +35,15 @@ def plan_of(
     return {
         **{role: described(method) for role, method in methods.items()},
         "config": _plain(asdict(config)),
-        "model": {"source": model.source, "fingerprint": model.fingerprint()},
+        "model": identified(model),
         "facts": facts_hash(facts),
         "processes": {"number": processes.count, "sharded": processes.sharded},
     }
+
+
+def identified(model: HookedModel) -> Plan:
+    """A model by what was loaded and by its weights."""
+    return {"source": model.source, "fingerprint": model.fingerprint()}
 
 
 def described(method: object) -> Plan | None:

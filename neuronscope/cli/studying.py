@@ -1,0 +1,89 @@
+"""The command that runs a whole study."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from neuronscope.study.estimating import Estimate, Pace
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Study:
+    """Unlearn with several methods and seeds, score, attack and diagnose each, and compare.
+
+    Takes a study's TOML file, or a preset with a model and facts. Every step is kept by its
+    content: what is there is not computed again, and an interrupted study goes on where it was.
+    """
+
+    config: tyro.conf.Positional[Path | None] = None
+    """A study as a TOML file; paths in it are relative to it."""
+
+    preset: Literal["quick", "controls", "paper"] | None = None
+    """quick: gradient difference and SSIUU, one seed, one attack. controls: SSIUU against its
+    controls at matched forgetting, three seeds. paper: the tables of arXiv 2509.22263."""
+
+    model: str | None = None
+    """With a preset: HF directory, hub id, adapter directory, or .gguf file."""
+
+    facts: Path | None = None
+    """With a preset: the facts, each with its split."""
+
+    out: Path = Path("study")
+    """Folder for the steps, tables and report."""
+
+    dry_run: bool = False
+    """Only say what would be computed, how long that takes at most, and in how much memory."""
+
+    engine: Literal["sequential", "loky", "ray"] = "sequential"
+    """One step after another; in processes of this machine; or on a Ray cluster."""
+
+    workers: int = 2
+    """Steps at a time, with loky and ray."""
+
+    def run(self, console: Console) -> None:
+        """Plan, run, and say where the report is."""
+        from neuronscope.commands.studying import (
+            checked_plan,
+            chosen_study,
+            estimate_study,
+            run_study,
+        )
+
+        study = chosen_study(self.config, self.preset, self.model, self.facts)
+        plan, facts = checked_plan(study)
+        done = sum(step.done(self.out) for step in plan.steps)
+        console.print(f"{len(plan.steps)} steps, {done} of them done")
+        if self.dry_run:
+            _show(console, *estimate_study(plan, facts, self.out))
+            return
+        report = run_study(
+            plan,
+            self.out,
+            self.engine,
+            self.workers,
+            lambda step, place, total: console.print(
+                f"step {place} of {total}: {escape(step.label)}", soft_wrap=True
+            ),
+        )
+        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+
+
+def _show(console: Console, found: "list[Estimate]", pace: "Pace") -> None:
+    table = Table("step", "minutes at most")
+    for one in found:
+        table.add_row(escape(one.step.label), f"{one.seconds / 60:.1f}")
+    console.print(table)
+    whole = sum(one.seconds for one in found) / 3600
+    console.print(
+        f"{whole:.1f} hours at most, one step after another; stop rules may end runs long before. "
+        f"Memory: about {pace.memory / GIB:.1f} GiB for weights, gradients and optimizer, and what "
+        "the passes need."
+    )

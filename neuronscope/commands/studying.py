@@ -1,0 +1,93 @@
+"""What the command does that runs a whole study: check, plan, run, report."""
+
+import time
+from pathlib import Path
+
+from neuronscope.fact_formats import load_facts
+from neuronscope.facts import FactSet
+from neuronscope.loading import load_tokenizer
+from neuronscope.manifest import describe, write_json
+from neuronscope.prompts import check_encodable
+from neuronscope.sources import check_source
+from neuronscope.study.config import Study, read_study
+from neuronscope.study.estimating import Estimate, Pace, estimates, pace_of
+from neuronscope.study.plan import Plan, plan_of
+from neuronscope.study.presets import PRESETS
+from neuronscope.study.reporting import report_study
+from neuronscope.study.running import Engine, Told, check_engine, run_plan
+
+
+def chosen_study(
+    config: Path | None, preset: str | None, model: str | None, facts: Path | None
+) -> Study:
+    """The study of a file, or a preset with a model and facts.
+
+    Raises:
+        FileNotFoundError, ValueError: What is wrong with the input, in one line.
+    """
+    if config is not None:
+        if preset is not None or model is not None or facts is not None:
+            raise ValueError(
+                "A study's file says everything: give either it, or --preset, --model and --facts."
+            )
+        return read_study(config)
+    if preset is None or model is None or facts is None:
+        raise ValueError(
+            "Expected a study's TOML file, or --preset with --model and --facts: presets are "
+            f"{', '.join(PRESETS)}."
+        )
+    if preset not in PRESETS:
+        raise ValueError(f"No preset {preset!r}: there are {', '.join(PRESETS)}.")
+    return PRESETS[preset](model, facts)
+
+
+def checked_plan(study: Study) -> tuple[Plan, FactSet]:
+    """The study's plan, of what has been found sound before any weights are read.
+
+    Raises:
+        FileNotFoundError, ValueError: What is wrong with the input, in one line.
+    """
+    facts = load_facts(study.facts)
+    for source in filter(None, (study.model, study.never_knew)):
+        check_source(source, None, False)
+        tokenizer = load_tokenizer(source, None, False)
+        check_encodable([fact for _, fact in facts], tokenizer, study.form)
+    for method in study.methods:
+        made = method.made(study.seeds[0], Path() if method.matches is not None else None)
+        made.objective.check(facts)
+        if made.regularizer is not None:
+            made.regularizer.check_facts(facts)
+        if made.stop is not None and method.matches is None:
+            made.stop.check(facts, study.form)
+    return plan_of(study, facts), facts
+
+
+def estimate_study(plan: Plan, facts: FactSet, out: Path) -> tuple[list[Estimate], Pace]:
+    """What the steps that are left would take."""
+    pace = pace_of(plan, facts)
+    left = [step for step in plan.steps if not step.done(out)]
+    return estimates(plan, facts, pace, left), pace
+
+
+def run_study(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) -> Path:
+    """Run what is missing of a study, and write its tables and report.
+
+    Interrupted, the same call goes on where it was; a folder may hold several studies' steps.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError, FileExistsError: What is wrong with the input, in one line.
+    """
+    began = time.time()
+    check_engine(engine, workers)
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file: choose a folder for --out.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "steps").is_dir():
+        raise FileExistsError(f"{out} exists, and is no study: choose another folder.")
+    (out / "steps").mkdir(parents=True, exist_ok=True)
+    run_plan(plan, out, engine, workers, told)
+    report = report_study(plan, out)
+    write_json(out / "manifest.json", describe(began))
+    return report

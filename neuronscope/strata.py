@@ -1,0 +1,195 @@
+"""What is still answered, near the forgotten facts and far from them.
+
+A method that forgets a whole relation has not forgotten sixteen facts. So facts to be kept are
+counted apart: those that share a relation with a forgotten one, those that share its subject, and
+the others; and each of these by split, those that unlearning was given (`retain`) and those that it
+never saw (`test`). Facts to be forgotten are asked under the prompt that unlearning was given and
+under their paraphrases: what is silent under that prompt alone is not forgotten.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from neuronscope.analysis.statistics import mcnemar, wilson_interval
+from neuronscope.facts import Fact, FactSet
+from neuronscope.metrics.answer_accuracy import AnswerAccuracy
+from neuronscope.models import HookedModel
+
+USES = ("forget", "retain", "test")
+"""The splits that are asked."""
+
+NEIGHBOURS, SAME_SUBJECT, ELSE = "neighbours", "same subject", "everything else"
+"""Strata of facts to be kept. One that shares the relation of a forgotten fact and the subject of
+another is a neighbour."""
+
+UNKNOWN = "relation or subject not given"
+"""Facts that may belong to any of these."""
+
+TRAINED, PARAPHRASED, ANY = "trained prompt", "a paraphrase", "any prompt"
+"""Strata of facts to be forgotten: the same facts, asked in several ways. Those that have
+paraphrases are answered under one of these, or under one of all prompts."""
+
+STRATA = (TRAINED, PARAPHRASED, ANY, NEIGHBOURS, SAME_SUBJECT, ELSE, UNKNOWN)
+
+NOT_FORGOTTEN = "answered under the trained prompt"
+THERE_ONLY = "forgotten under the trained prompt only"
+EVERYWHERE = "forgotten under every prompt"
+UNTRIED = "forgotten under the trained prompt, and no paraphrase to ask"
+
+_KEYS = ["fact", "use", "stratum"]
+
+
+def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
+    """Where a fact to be kept stands to the forgotten ones, by its relation and its subject.
+
+    Whitespace does not matter, case does.
+    """
+    if fact.relation is None or fact.subject is None:
+        return UNKNOWN
+    relations = {_even(one.relation) for one in forgotten if one.relation is not None}
+    subjects = {_even(one.subject) for one in forgotten if one.subject is not None}
+    if _even(fact.relation) in relations:
+        return NEIGHBOURS
+    if _even(fact.subject) in subjects:
+        return SAME_SUBJECT
+    # It may be near a forgotten fact of which too little is said.
+    vague = any(one.relation is None or one.subject is None for one in forgotten)
+    return UNKNOWN if vague else ELSE
+
+
+def prompts_of(facts: FactSet, splits: Sequence[str] = USES) -> list[tuple[str, Fact]]:
+    """What is asked: each fact with its split, and those to be forgotten once more a paraphrase."""
+    asked = []
+    for split in (use for use in USES if use in splits):
+        for fact in facts.split(split):
+            asked.append((split, fact))
+            if split == "forget":
+                others = fact.paraphrases
+                asked += [(split, replace(fact, prompt=prompt)) for prompt in others]
+    return asked
+
+
+def answers(
+    model: HookedModel,
+    facts: FactSet,
+    form: str = "completion",
+    splits: Sequence[str] = USES,
+) -> pd.DataFrame:
+    """What a model answers, fact by fact: greedy decoding, word for word.
+
+    Args:
+        form: How a fact is put to it, one of `neuronscope.prompts.PROMPT_FORMS`.
+        splits: Which are asked; what was to be forgotten decides the strata in any case.
+
+    Returns:
+        `fact`, `use` (its split), `stratum`, `answered`. A row per fact to be kept; for those to be
+        forgotten one per way of asking.
+
+    Raises:
+        ValueError: If a fact cannot be put into tokens.
+    """
+    asked = prompts_of(facts, splits)
+    if not asked:
+        return pd.DataFrame(columns=[*_KEYS, "answered"])
+    given = AnswerAccuracy()(model, [fact for _, fact in asked], form).per_fact["value"] > 0
+    by_fact: dict[tuple[str, str], list[bool]] = {}
+    for (split, fact), known in zip(asked, given, strict=True):
+        by_fact.setdefault((split, fact.id), []).append(bool(known))
+    rows = []
+    for split, fact in (pair for pair in facts if (pair[0], pair[1].id) in by_fact):
+        known, *elsewhere = by_fact[split, fact.id]
+        if split != "forget":
+            rows.append((fact.id, split, stratum(fact, facts.forget), known))
+            continue
+        rows.append((fact.id, split, TRAINED, known))
+        if elsewhere:
+            rows.append((fact.id, split, PARAPHRASED, any(elsewhere)))
+            rows.append((fact.id, split, ANY, known or any(elsewhere)))
+    return pd.DataFrame(rows, columns=[*_KEYS, "answered"])
+
+
+def counted(given: pd.DataFrame) -> pd.DataFrame:
+    """How many facts of each stratum and use are answered.
+
+    Args:
+        given: Of `answers`.
+
+    Returns:
+        `stratum`, `use`, `correct`, `n`, and the 95 % Wilson interval `low`, `high`. A row for each
+        stratum and use that has facts.
+    """
+    rows = []
+    for name, use, here in _groups(given):
+        correct, n = int(here["answered"].sum()), len(here)
+        low, high = wilson_interval(correct, n)
+        rows.append((name, use, correct, n, low, high))
+    return pd.DataFrame(rows, columns=["stratum", "use", "correct", "n", "low", "high"])
+
+
+def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """How the answers of two models to the same facts differ.
+
+    Args:
+        first: Of `answers`.
+        second: Of `answers`, of the other model.
+
+    Returns:
+        `stratum`, `use`, `n`, `first` and `second` (facts that each answers), `lost` and `gained`
+        (those that the first, or the second, answers alone), `p` (McNemar's exact test).
+
+    Raises:
+        ValueError: If they were not asked the same facts.
+    """
+    both = first.merge(second, "outer", _KEYS, suffixes=("", "_second"), validate="one_to_one")
+    if len(both) > len(first) or len(both) > len(second):
+        raise ValueError("The two models were not asked the same facts: they cannot be compared.")
+    rows = []
+    for name, use, here in _groups(both):
+        one = here["answered"].to_numpy(dtype=bool)
+        other = here["answered_second"].to_numpy(dtype=bool)
+        lost, gained = int((one & ~other).sum()), int((other & ~one).sum())
+        sums = int(one.sum()), int(other.sum())
+        rows.append((name, use, len(here), *sums, lost, gained, mcnemar(one, other)))
+    columns = ["stratum", "use", "n", "first", "second", "lost", "gained", "p"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def depths(given: pd.DataFrame) -> pd.DataFrame:
+    """How deeply each fact is forgotten: under the prompt that unlearning was given, or under all.
+
+    Args:
+        given: Of `answers`.
+
+    Returns:
+        `fact` and `forgotten`, a row for each fact to be forgotten: `NOT_FORGOTTEN`, `THERE_ONLY`,
+        `EVERYWHERE`, or `UNTRIED` if it has no paraphrases.
+    """
+    forget = given.loc[given["use"] == "forget"]
+    known = {
+        name: dict(zip(here["fact"], here["answered"], strict=True))
+        for name, here in forget.groupby("stratum")
+    }
+    rows = []
+    for fact, answered in known.get(TRAINED, {}).items():
+        if answered:
+            rows.append((fact, NOT_FORGOTTEN))
+        elif fact not in known.get(ANY, {}):
+            rows.append((fact, UNTRIED))
+        else:
+            rows.append((fact, THERE_ONLY if known[ANY][fact] else EVERYWHERE))
+    return pd.DataFrame(rows, columns=["fact", "forgotten"])
+
+
+def _groups(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
+    """The rows of each stratum and use that has some, in their order."""
+    for use in USES:
+        for name in STRATA:
+            here = table.loc[(table["use"] == use) & (table["stratum"] == name)]
+            if len(here):
+                yield name, use, here
+
+
+def _even(text: str) -> str:
+    return " ".join(text.split())

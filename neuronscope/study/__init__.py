@@ -1,0 +1,1 @@
+"""The whole experiment from one frozen config: unlearn, score, attack, diagnose, compare."""

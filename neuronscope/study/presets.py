@@ -1,0 +1,135 @@
+"""Studies that are ready made: give them a model and facts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neuronscope.study.config import Study, study_of
+
+DIFFERENCE = "gradient-difference"
+
+NEURONS = {
+    "name": "ssiuu",
+    "unit": "neuron",
+    "anchor": "reference",
+    "one_sided": True,
+    "target": "log-odds",
+    "relative": 1.0,
+}
+"""SSIUU with the true gradient of its penalty, at a strength that means the same on every model."""
+
+GRID = [1e-6, 5e-6, 1e-5]
+"""Learning rates of the attacks: those of arXiv 2509.22263."""
+
+
+def quick(model: str, facts: Path) -> Study:
+    """Gradient difference and SSIUU on neurons, one seed, one attack: does it work here at all?"""
+    return study_of(
+        {
+            "model": model,
+            "facts": facts,
+            "training": {"evaluate_every": 2},
+            "methods": [
+                {"name": "gradient difference", "objective": DIFFERENCE},
+                {"name": "SSIUU (neurons)", "objective": DIFFERENCE, "regularizer": NEURONS},
+            ],
+            "attacks": [_relearning([1e-5], [0], steps=30)],
+        }
+    )
+
+
+def controls(model: str, facts: Path) -> Study:
+    """SSIUU against its controls, three seeds: at matched accuracy, log-odds and update norm.
+
+    All add to gradient difference. The controls' penalties are as long as SSIUU's on neurons,
+    relative to the objective's gradient; the paper's mode has its own λ.
+    """
+    added: dict[str, Any] = {
+        "nothing added": None,
+        "SSIUU (paper)": "ssiuu",
+        "SSIUU (neurons)": NEURONS,
+        "distance to reference": {"name": "l2-to-reference", "relative": 1.0},
+        "damping": {"name": "damping", "relative": 1.0},
+        "random neurons": NEURONS | {"name": "random-neurons", "count": 256},
+        "EWC": {"name": "ewc", "relative": 1.0},
+    }
+    methods = [
+        {
+            "name": f"{name}, {stopped}",
+            "objective": DIFFERENCE,
+            "regularizer": regularizer,
+            "stop": stop,
+            "control": not name.startswith("SSIUU"),
+        }
+        for stopped, stop in (
+            ("at no answer", "forget-accuracy"),
+            ("at log-odds -2", {"name": "log-odds", "level": -2.0}),
+        )
+        for name, regularizer in added.items()
+    ]
+    methods.append(
+        {
+            "name": "nothing added, as far as SSIUU (neurons)",
+            "objective": DIFFERENCE,
+            "stop": {"name": "update-norm", "match": "SSIUU (neurons), at no answer"},
+            "control": True,
+        }
+    )
+    return study_of(
+        {
+            "model": model,
+            "facts": facts,
+            "seeds": [0, 1, 2],
+            "training": {"evaluate_every": 2},
+            "methods": methods,
+            "attacks": [_relearning([5e-6, 1e-5], [0, 1], steps=30)],
+            "diagnosing": None,
+        }
+    )
+
+
+def paper(model: str, facts: Path) -> Study:
+    """Baselines, attacks and scores of arXiv 2509.22263: Tables 1 and 2, Figures 2 to 7.
+
+    Recovery is that of all forgotten facts; the paper counts those that were not answered before.
+    """
+    seeds = [0, 1, 2]
+    objectives: dict[str, Any] = {
+        "GA": "gradient-ascent",
+        "GD": DIFFERENCE,
+        "DPO": "dpo",
+        "NPO": "npo",
+        "RMU": "rmu",
+        "KLUE": "klue",
+    }
+    methods = [{"name": name, "objective": made} for name, made in objectives.items()]
+    methods += [
+        {"name": f"SSIUU {strength:g}", "objective": DIFFERENCE, "regularizer": ssiuu}
+        for strength in (1e-4, 1e-3, 1e-2, 1.0)
+        for ssiuu in [{"name": "ssiuu", "strength": strength}]
+    ]
+    return study_of(
+        {
+            "model": model,
+            "facts": facts,
+            "seeds": seeds,
+            "training": {"evaluate_every": 2},
+            "methods": methods,
+            "attacks": [
+                *(_relearning(GRID, seeds, share=share) for share in (0.1, 0.3)),
+                {"name": "relearn-benign", "learning_rates": [1e-7, 1e-6, 1e-5], "seeds": seeds},
+            ],
+            "diagnosing": {"method": {"target": "prob", "sites": ["paper"]}},
+        }
+    )
+
+
+def _relearning(rates: list[float], seeds: list[int], **more: Any) -> dict[str, Any]:
+    return {"name": "relearn-forget", "learning_rates": rates, "seeds": seeds, **more}
+
+
+PRESETS: dict[str, Callable[[str, Path], Study]] = {
+    "quick": quick,
+    "controls": controls,
+    "paper": paper,
+}

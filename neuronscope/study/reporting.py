@@ -1,0 +1,54 @@
+"""The last step of a study: its tables as files, and its page."""
+
+from pathlib import Path
+
+from neuronscope.manifest import write_json
+from neuronscope.report.study_page import write_study_report
+from neuronscope.study.config import plain_study
+from neuronscope.study.plan import Plan
+from neuronscope.study.tables import histories_of, tables_of
+from neuronscope.study_tables import StudyTables
+
+REPORT, CONFIG = "report.html", "study.json"
+
+FEW_FACTS = 30
+"""Below this, one fact more or less is several percent, and intervals are wide."""
+
+
+def report_study(plan: Plan, out: Path) -> Path:
+    """Write every table of a finished study, and the report; returns the report's path."""
+    tables = tables_of(plan, out)
+    for name, table in tables.items():
+        partial = out / f".{name}.parquet"
+        table.to_parquet(partial, index=False)
+        partial.replace(out / f"{name}.parquet")
+    study = plan.study
+    found = StudyTables(
+        question=f"Of {study.model}, which methods erased the facts of {study.facts.name}, and "
+        "which hid them?",
+        histories=histories_of(plan, out),
+        settings=plain_study(study),
+        reproduce=f"neuronscope study {CONFIG} --out NEW",
+        warnings=_warnings(plan, tables["runs"]["asked_forget"].max()),
+        **tables,
+    )
+    write_json(out / CONFIG, plain_study(study))
+    write_study_report(found, out / REPORT)
+    return out / REPORT
+
+
+def _warnings(plan: Plan, asked: int) -> tuple[str, ...]:
+    said = []
+    if asked < FEW_FACTS:
+        said.append(
+            f"{asked} facts were to be forgotten: one of them is {1 / asked:.0%}. Seeds repeat the "
+            "methods on the same facts, and add none."
+        )
+    if plan.study.never_knew is None and plan.study.attacks:
+        said.append(
+            "No model that never knew the facts was attacked: what is guessed or learnt anew under "
+            "an attack is counted as come back."
+        )
+    if len(plan.study.seeds) == 1:
+        said.append("One seed: how much a method varies from run to run is not known.")
+    return tuple(said)

@@ -1,0 +1,155 @@
+"""What each kind of step does. A step reads models and earlier steps, and writes one folder.
+
+Every step can be interrupted: what it had finished inside its folder is found again where that is
+expensive (checkpoints of a run, batches of a recording, views of a diagnosis), and the file that
+says that it is done is written last.
+"""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.causal import ask
+from neuronscope.choices import choose_facts, chosen_sites, make_attribution, make_target
+from neuronscope.comparison import Comparison
+from neuronscope.evidence._base import Case
+from neuronscope.fact_formats import load_facts
+from neuronscope.facts import FactSet
+from neuronscope.loading import load_model
+from neuronscope.manifest import describe, write_json
+from neuronscope.models import HookedModel
+from neuronscope.recording import record
+from neuronscope.report import write_report
+from neuronscope.results import Recording
+from neuronscope.study.config import Study
+from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
+from neuronscope.study.scoring import score_model
+from neuronscope.training import unlearn
+from neuronscope.training.plan import MODEL
+
+TABLE = "attack.parquet"
+"""What an attack leaves."""
+
+RECORDING = "recording.safetensors"
+"""The original's."""
+
+
+def perform(step: Step, plan: Plan, out: Path) -> None:
+    """Do one step, whose predecessors are done.
+
+    Args:
+        out: The study's folder.
+    """
+    began = time.time()
+    folder = step.folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    _DOES[step.kind](step, plan, load_facts(plan.study.facts), out, folder)
+    if not step.done(out):
+        write_json(folder / "done.json", {"step": step.label, **describe(began)})
+
+
+def _unlearn(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
+    study = plan.study
+    method = next(method for method in study.methods if method.name == step.subject)
+    assert step.seed is not None, "runs have seeds"
+    match = None if method.matches is None else Path(method.matches)
+    if step.needs:
+        match = plan.step(step.needs[0]).folder(out)
+    made = method.made(step.seed, match)
+    unlearn(
+        _loaded(study.model),
+        made.objective,
+        facts,
+        made.regularizer,
+        made.stop,
+        study.config_of(method, step.seed),
+        folder,
+    )
+
+
+def _score(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
+    study = plan.study
+    model = _subject(step, plan, out)
+    never = None if study.never_knew is None else _loaded(study.never_knew)
+    metrics = [study.metric(choice) for choice in study.metrics]
+    for name, table in score_model(model, facts, metrics, study.form, never).items():
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def _attack(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
+    study = plan.study
+    attack = study.attack(study.attack_names[step.what])
+    table = attack(_subject(step, plan, out), facts, form=study.form)
+    table.to_parquet(folder / TABLE, index=False)
+
+
+def _record(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
+    study = plan.study
+    del step, out
+    path = folder / RECORDING
+    if not path.exists():
+        _recorded(_loaded(study.model), study, facts, path)
+
+
+def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
+    study = plan.study
+    assert study.diagnosing is not None, "there would be no such step"
+    model = _subject(step, plan, out)
+    path = folder / "after.safetensors"
+    before = Recording.load(plan.step(step.needs[0]).folder(out) / RECORDING)
+    after = Recording.load(path) if path.exists() else _recorded(model, study, facts, path)
+    diagnosis = diagnose(before, after)
+    if study.diagnosing.causal:
+        target = make_target(study.diagnosing.method)
+        case = Case(_loaded(study.model), model, _judged(study, facts), target, study.form)
+        found = ask(case, Comparison(before, after), diagnosis.neurons, folder / "evidence")
+        diagnosis = diagnosis.with_findings(*found)
+    diagnosis.neurons.to_parquet(folder / "neurons.parquet", index=False)
+    write_report(diagnosis, folder / "report.html")
+    write_json(folder / "diagnosis.json", diagnosis.to_json())
+
+
+_DOES: dict[str, Callable[[Step, Plan, FactSet, Path, Path], None]] = {
+    "unlearn": _unlearn,
+    "score": _score,
+    "attack": _attack,
+    "record": _record,
+    "diagnose": _diagnose,
+}
+
+
+def _judged(study: Study, facts: FactSet) -> FactSet:
+    """The facts that are recorded."""
+    assert study.diagnosing is not None, "only a diagnosis records"
+    return choose_facts(facts, "forget", study.diagnosing.null_facts, 0)
+
+
+def _recorded(model: HookedModel, study: Study, facts: FactSet, path: Path) -> Recording:
+    told = study.diagnosing
+    assert told is not None, "only a diagnosis records"
+    judged, sites = _judged(study, facts), chosen_sites(told.method)
+    method = make_attribution(told.attribution, told.method, model, judged, sites)
+    target = make_target(told.method)
+    return record(model, judged, method, sites, target, form=study.form, out=path)
+
+
+def _subject(step: Step, plan: Plan, out: Path) -> HookedModel:
+    """The model that a step looks at."""
+    study = plan.study
+    if step.subject == ORIGINAL:
+        return _loaded(study.model)
+    if step.subject == NEVER_KNEW:
+        assert study.never_knew is not None, "it is no subject without"
+        return _loaded(study.never_knew)
+    (run,) = plan.of("unlearn", step.subject, step.seed)
+    # An adapter stands on the model that it was trained on.
+    adapted = (run.folder(out) / MODEL / "adapter_config.json").is_file()
+    return _loaded(str(run.folder(out) / MODEL), study.model if adapted else None)
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: str, base: str | None = None) -> HookedModel:
+    """A model; the last two stay in memory, because step after step asks them."""
+    return load_model(source, base=base)

@@ -1,0 +1,181 @@
+"""What the finished steps of a study say, as tables."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neuronscope.attacks._recovery import curves, recovery
+from neuronscope.attacks._table import NEVER_KNEW as LOWER_BOUND
+from neuronscope.attacks._table import ORIGINAL as UPPER_BOUND
+from neuronscope.study.comparing import Pair, comparisons
+from neuronscope.study.config import Method, Study
+from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
+from neuronscope.study.steps import TABLE
+from neuronscope.training.plan import HISTORY, MANIFEST
+
+BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
+
+Tables = dict[str, pd.DataFrame]
+
+
+def tables_of(plan: Plan, out: Path) -> Tables:
+    """All tables of a study whose steps are done; see `report.study_tables` for their columns."""
+    attacked = _attacked(plan, out)
+    return {
+        "runs": pd.DataFrame([_run(plan, out, step) for step in _steps(plan, "unlearn")]),
+        "recovery": _by_run(attacked, recovery),
+        "curves": _by_run(attacked, curves),
+        "comparisons": _compared(plan, attacked),
+        "diagnoses": pd.DataFrame([_diagnosis(out, step) for step in _steps(plan, "diagnose")]),
+        **_scores(plan, out),
+    }
+
+
+def histories_of(plan: Plan, out: Path) -> dict[tuple[str, int], pd.DataFrame]:
+    """Every run's history, by method and seed."""
+    return {
+        (step.subject, step.seed): pd.read_parquet(step.folder(out) / HISTORY)
+        for step in _steps(plan, "unlearn")
+        if step.seed is not None
+    }
+
+
+def _steps(plan: Plan, kind: str) -> Iterator[Step]:
+    return (step for step in plan.steps if step.kind == kind)
+
+
+def _run(plan: Plan, out: Path, step: Step) -> dict[str, Any]:
+    folder = step.folder(out)
+    history = pd.read_parquet(folder / HISTORY)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    looks = history.loc[history["asked_forget"].notna()]
+    first, last = looks.iloc[0], looks.iloc[-1]
+    (method,) = (m for m in plan.study.methods if m.name == step.subject)
+    return {
+        "method": step.subject,
+        "seed": step.seed,
+        "objective": _called(method.objective),
+        "regularizer": _called(method.regularizer),
+        "stop": _called(method.stop),
+        "stopped": manifest["stopped"],
+        "steps": manifest["steps"],
+        "seconds": manifest["seconds"],
+        "update_norm": float(history["update_norm"].iloc[-1]),
+        "asked_forget": int(last["asked_forget"]),
+        "answered_forget_before": int(first["answered_forget"]),
+        "answered_forget": int(last["answered_forget"]),
+        "log_odds_before": float(first["log_odds_forget"]),
+        "log_odds": float(last["log_odds_forget"]),
+        "strength": float(history["strength"].median()) if "strength" in history else np.nan,
+    }
+
+
+def _attacked(plan: Plan, out: Path) -> dict[tuple[str, str, int | None], pd.DataFrame]:
+    """Every attack's table, by attack, subject and seed."""
+    return {
+        (step.what, step.subject, step.seed): pd.read_parquet(step.folder(out) / TABLE)
+        for step in _steps(plan, "attack")
+    }
+
+
+def _by_run(attacked: dict[Any, pd.DataFrame], summary: Any) -> pd.DataFrame:
+    """A summary of each run's attacks, beside those of the models that bound it."""
+    rows = []
+    for attack, subject, seed in attacked:
+        if subject in BOUNDS:
+            continue
+        bounds = [
+            attacked[attack, bound, None].assign(model=name)
+            for bound, name in BOUNDS.items()
+            if (attack, bound, None) in attacked
+        ]
+        both = pd.concat([attacked[attack, subject, seed], *bounds], ignore_index=True)
+        rows.append(summary(both).assign(method=subject, run_seed=seed, attack=attack))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def _compared(plan: Plan, attacked: dict[Any, pd.DataFrame]) -> pd.DataFrame:
+    pairs = pairs_of(plan.study)
+    attacks = dict.fromkeys(attack for attack, _, _ in attacked)
+    tables = []
+    for attack in attacks:
+        by_method = {
+            method.name: [attacked[attack, method.name, seed] for seed in plan.study.seeds]
+            for method in plan.study.methods
+        }
+        tables.append(comparisons(by_method, attack, pairs))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def pairs_of(study: Study) -> list[Pair]:
+    """Which methods are compared: each with the controls that stop alike, or that match it.
+
+    Without controls, each with each that stops alike.
+    """
+    judged = [method for method in study.methods if not method.control]
+    controls = [method for method in study.methods if method.control]
+    if not judged or not controls:
+        ones = study.methods
+        return [
+            Pair(one.name, other.name)
+            for place, one in enumerate(ones)
+            for other in ones[place + 1 :]
+            if one.stop == other.stop
+        ]
+    return [Pair(a.name, b.name) for a in judged for b in controls if _alike(a, b)]
+
+
+def _alike(judged: Method, control: Method) -> bool:
+    return control.stop == judged.stop or control.matches == judged.name
+
+
+def _scores(plan: Plan, out: Path) -> Tables:
+    found: dict[str, list[pd.DataFrame]] = {"strata": [], "scores": []}
+    for step in _steps(plan, "score"):
+        for name, parts in found.items():
+            path = step.folder(out) / f"{name}.parquet"
+            if path.is_file():
+                parts.append(pd.read_parquet(path).assign(method=step.subject, seed=step.seed))
+    return {
+        name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        for name, parts in found.items()
+    }
+
+
+def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
+    found = json.loads((step.folder(out) / "diagnosis.json").read_text(encoding="utf-8"))
+    verdict = found.get("verdict")
+    return {
+        "method": step.subject,
+        "seed": step.seed,
+        "reading": found["reading"],
+        "d_plus": found["d_plus_at_100"],
+        "d_minus": found["d_minus_at_100"],
+        "verdict": verdict,
+        "why": found.get("why", found["reading_why"]),
+        "report": str(step.folder(out).relative_to(out) / "report.html"),
+        **_share(found),
+    }
+
+
+def _share(found: dict[str, Any]) -> dict[str, float]:
+    """The share that was hidden, as the verdict has it; NaN where the causes were not tested."""
+    weighing = found.get("weighing") or {}
+    ends = weighing.get("hidden_share_ci95") or (None, None)
+    values = (weighing.get("hidden_share"), *ends)
+    named = zip(("hidden_share", "low", "high"), values, strict=True)
+    return {name: np.nan if value is None else float(value) for name, value in named}
+
+
+def _called(choice: str | dict[str, Any] | None) -> str:
+    """A method and its settings, as a person reads them."""
+    if choice is None:
+        return ""
+    if isinstance(choice, str):
+        return choice
+    more = ", ".join(f"{name}={value}" for name, value in choice.items() if name != "name")
+    return f"{choice['name']} ({more})" if more else choice["name"]

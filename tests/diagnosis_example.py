@@ -28,7 +28,14 @@ def example_diagnosis(
     model: str = "a/model", attribution: str = "integrated_gradients"
 ) -> Diagnosis:
     """Two layers of twelve neurons; sixteen facts forgotten by one inhibitor, twenty kept."""
-    return diagnose(
+    return diagnose(*example_recordings(model, attribution))
+
+
+def example_recordings(
+    model: str = "a/model", attribution: str = "integrated_gradients"
+) -> tuple[Recording, Recording]:
+    """What the example diagnosis compares."""
+    return (
         _recording(model, attribution, push=0.0),
         _recording(f"{model}-after", attribution, push=2.0),
     )

@@ -11,12 +11,12 @@ from tiny import PEOPLE, WORDS, every_expert, tiny
 from neuronscope.evidence import _undoing
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._low_rank import DENSE, matrices
-from neuronscope.evidence._readout import promoted
 from neuronscope.evidence.spectrum import Spectrum, _word, alpha_of_half, rank_too_small
 from neuronscope.facts import Fact, FactSet
 from neuronscope.findings import Finding
 from neuronscope.models import HookedModel
 from neuronscope.ownership import ownerships
+from neuronscope.promotion import promoted
 from neuronscope.taps import keeping, tapped
 from neuronscope.targets import Target
 

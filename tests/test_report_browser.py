@@ -1,16 +1,23 @@
 """The page in a real browser: `pytest -m browser`."""
 
+import dataclasses
+
+import pandas as pd
 import pytest
 from browsing import WIDTHS, asked, show
-from diagnosis_example import INHIBITOR, example_diagnosis
+from diagnosis_example import FORGET, INHIBITOR, RETAIN, example_diagnosis, example_recordings
 from findings_example import causal_diagnosis
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from neuronscope.plots._look import DARK, PAPER
 from neuronscope.report import write_report
+from neuronscope.report.explorer import explorer
 
 pytestmark = pytest.mark.browser
+
+NASTY = "<script>alert(1)</script>"
 
 PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 12)}
 """What is reported, and how many figures that makes."""
@@ -20,8 +27,19 @@ PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 12)}
 def page(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     diagnosis, figures = PAGES[request.param]
-    write_report(diagnosis(), path)
+    write_report(diagnosis(), path, explorer=explored())
     return path.as_uri(), figures
+
+
+def explored():
+    """Both neurons of layer 1 that have tokens, and others; one fact is called like markup."""
+    before, after = (
+        dataclasses.replace(one, fact_ids=(NASTY, *one.fact_ids[1:]))
+        for one in example_recordings()
+    )
+    place = {"site": "mlp.post", "layer": INHIBITOR[0], "neuron": INHIBITOR[1]}
+    tokens = pd.DataFrame([place | {"promotes": [" Paris", NASTY], "suppresses": ["the"]}])
+    return explorer(before, after, example_diagnosis().neurons, tokens)
 
 
 @pytest.fixture
@@ -120,3 +138,39 @@ def test_pointing_at_the_heatmap_names_the_planted_neuron(browser, address):
     script = "return document.querySelector('#map-0 .hoverlayer').textContent"
     text = WebDriverWait(browser, 5).until(lambda driver: driver.execute_script(script))
     assert "layer 1, neuron 3: -2" in text.replace("−", "-") and "after" in text
+
+
+def test_a_chosen_neuron_shows_its_facts_and_tokens_and_markup_in_them_is_text(browser, address):
+    show(browser, address)
+    section = browser.find_element(By.ID, "explorer")
+    first = section.find_element(By.ID, "explored")
+    assert first.text == "mlp.post, layer {}, neuron {}: spurious".format(*INHIBITOR)
+    tokens = [code.text for code in section.find_elements(By.CSS_SELECTOR, ".tokens code")]
+    assert tokens == ['" Paris"', f'"{NASTY}"', '"the"']
+    rows = section.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert len(rows) == FORGET + RETAIN
+    assert set(column(rows[:FORGET], 1)) == {"forget"} and NASTY in column(rows, 0)
+    changes = [float(text.replace("−", "-")) for text in column(rows, 4)]
+    assert all(-2.1 < change < -1.9 for change in changes[:FORGET]) and max(changes) < 0.1
+    scripts = browser.find_elements(By.TAG_NAME, "script")
+    assert not [one for one in scripts if one.get_attribute("textContent") == "alert(1)"]
+
+
+def test_layer_and_neuron_can_be_chosen_and_their_facts_sorted(browser, address):
+    show(browser, address)
+    section = browser.find_element(By.ID, "explorer")
+    layer, neuron = (Select(section.find_element(By.NAME, name)) for name in ("layer", "neuron"))
+    assert [option.text for option in layer.options] == ["0", "1"] and len(neuron.options) == 12
+    layer.select_by_visible_text("0")
+    assert len(neuron.options) == 12
+    neuron.select_by_index(2)
+    name = neuron.first_selected_option.text.split()[0]
+    assert section.find_element(By.ID, "explored").text == f"mlp.post, layer 0, neuron {name}"
+    assert not section.find_element(By.CSS_SELECTOR, ".tokens").is_displayed()
+    heading = section.find_elements(By.CSS_SELECTOR, "thead th")[2]
+    heading.find_element(By.TAG_NAME, "button").click()
+    rows = section.find_elements(By.CSS_SELECTOR, "tbody tr")
+    values = [float(text.replace("−", "-").split("·")[0]) for text in column(rows, 2)]
+    assert values == sorted(values, reverse=True) and values[0] > values[-1]
+    neuron.select_by_index(0)
+    assert heading.get_attribute("aria-sort") is None

@@ -141,9 +141,10 @@ def test_an_attack_that_did_not_learn_what_it_taught_failed_and_shows_nothing(st
 
 def test_without_a_model_that_never_knew_the_answer_says_what_that_means(study):
     bare = study.recovery.loc[study.recovery["model"] != "never_knew"]
-    (_, text), _ = answer(dataclasses.replace(study, recovery=bare)).attacks
+    bare = dataclasses.replace(study, recovery=bare)
+    (_, text), _ = answer(bare).attacks
     assert "chance and guessing are not told apart" in text
-    assert "never knew" not in [block.whole[0].text for block in verdict_table(study).blocks[:-1]]
+    assert [block.whole[0].text for block in verdict_table(bare).blocks][-1] == "NPO"
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,17 @@ def test_a_method_that_has_not_forgotten_is_not_passed_over(study):
     runs = study.runs.assign(answered_forget=np.where(study.runs["method"] == "NPO", 9, 0))
     assert "still answered after NPO: not forgotten" in said(dataclasses.replace(study, runs=runs))
     assert "not forgotten" not in said(study)
+
+
+def test_of_many_methods_only_those_that_kept_least_and_most_are_named(study):
+    assert said(study).count("19.5 of 24") == len(METHODS)
+    more = [study.strata]
+    for number, use in enumerate(("worse", "better")):
+        rows = study.strata.loc[study.strata["method"] == "NPO"]
+        more.append(rows.assign(method=use, correct=rows["n"] * number))
+    text = said(dataclasses.replace(study, strata=pd.concat(more)))
+    assert "from worse 0 of 24 [0–14\xa0%] to better 24 of 24 [86–100\xa0%]." in text
+    assert "19.5 of 24" not in text
 
 
 def test_holms_adjustment_is_the_one_worked_out_by_hand():
@@ -254,8 +266,8 @@ def test_figures_are_drawn_for_what_there_are_tables_of(study):
 
 def test_a_varied_strength_is_drawn_as_a_sweep(study):
     strength = study.runs["seed"].map({0: 0.1, 1: 1.0}).where(study.runs["regularizer"] == "ssiuu")
-    swept = study_figures(dataclasses.replace(study, runs=study.runs.assign(relative=strength)))
-    (figure,) = swept.sweeps
+    varied = {"runs": study.runs.assign(relative=strength), "histories": {}}
+    (figure,) = study_figures(dataclasses.replace(study, **varied)).sweeps
     assert figure.title.endswith("gradient_difference + ssiuu")
     assert "relative to the objective" in figure.spec
 

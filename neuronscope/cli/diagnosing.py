@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -47,13 +47,19 @@ class Diagnose:
     """Test the causes and give a verdict, where both checkpoints have the same shapes: the weight
     path, savings, the recoverability spectrum, the rebound curve, silencing, the lens."""
 
+    figures: Literal["svg", "pdf", "png"] | None = None
+    """Write every figure of the report to a file as well (needs the extra `export`)."""
+
     method: MethodOptions = field(default_factory=MethodOptions)
     loading: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self, console: Console) -> None:
         """Diagnose, and say where the report is."""
         from neuronscope.commands.diagnosing import diagnose_checkpoints
+        from neuronscope.report.drawing import check_can_draw, diagnosis_figures, write_figures
 
+        if self.figures is not None:
+            check_can_draw()
         done = diagnose_checkpoints(
             self.before,
             self.after,
@@ -68,6 +74,10 @@ class Diagnose:
             self.loading,
         )
         diagnosis = done.diagnosis
+        if self.figures is not None:
+            folder = self.out / "figures"
+            drawn = write_figures(diagnosis_figures(diagnosis), folder, self.figures)
+            console.print(f"figures: {len(drawn)} in {escape(str(folder))}", soft_wrap=True)
         console.print(f"\n[bold]reading: {escape(diagnosis.reading)}[/bold]")
         console.print(escape(diagnosis.reading_why))
         for finding in diagnosis.findings:

@@ -27,12 +27,18 @@ from neuronscope.facts import FactSet
 from neuronscope.interventions import check_same_shapes
 from neuronscope.loading import load_model, load_tokenizer, save_model
 from neuronscope.manifest import describe, write_json
+from neuronscope.models import HookedModel
 from neuronscope.options import MethodOptions, ModelOptions
+from neuronscope.promotion import neuron_tokens
 from neuronscope.prompts import check_encodable, encode
 from neuronscope.recording import check_out, provenance_of, record
 from neuronscope.report import write_report
+from neuronscope.report.explorer import explored, explorer
 from neuronscope.results import Recording
 from neuronscope.sources import check_device, check_source
+
+WRITERS = 500
+"""Of how many neurons the written tokens are read: seconds, also with a large vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +86,20 @@ def diagnose_checkpoints(
     chosen = choose_facts(load_facts(facts), split, null_facts, seed)
     sites = chosen_sites(method)
     _check(before, after, chosen, attribution, method, loading)
-    recordings = [
-        _recorded(source, out / f"{name}.safetensors", chosen, sites, attribution, method, loading)
-        for name, source in (("before", before), ("after", after))
-    ]
-    diagnosis = diagnose(*recordings)
+    asked = (chosen, sites, attribution, method, loading)
+    # One model at a time: the one before is not kept.
+    first = _recorded(before, out / "before.safetensors", *asked)[0]
+    second, last = _recorded(after, out / "after.safetensors", *asked)
+    diagnosis = diagnose(first, second)
     if causal:
         diagnosis = _with_causes(
-            diagnosis, Comparison(*recordings), before, after, chosen, out, method, loading
+            diagnosis, Comparison(first, second), before, last, chosen, out, method, loading
         )
     diagnosis.neurons.to_parquet(out / "neurons.parquet", index=False)
-    write_report(diagnosis, out / "report.html")
+    neurons = explored(diagnosis.neurons, len(first.fact_ids))
+    tokens = neuron_tokens(last, neurons.head(WRITERS))
+    seen = explorer(first, second, diagnosis.neurons, tokens)
+    write_report(diagnosis, out / "report.html", explorer=seen)
     chosen_method = {"attribution": attribution, "method": asdict(method)}
     manifest = describe(began) | {"facts": str(facts), "loading": asdict(loading)} | chosen_method
     write_json(out / "manifest.json", manifest)
@@ -182,8 +191,8 @@ def _recorded(
     attribution: str,
     method: MethodOptions,
     loading: ModelOptions,
-) -> Recording:
-    """A model's recording: made, or found from an earlier call that was interrupted."""
+) -> tuple[Recording, HookedModel]:
+    """A model's recording, made, or found from an earlier call that was interrupted; and itself."""
     found = Recording.load(out) if out.is_file() else None
     model = load_model(source, **asdict(loading))
     made = make_attribution(attribution, method, model, facts, sites)
@@ -194,8 +203,8 @@ def _recorded(
             raise ValueError(
                 f"{out} is a recording of another model, facts or settings: choose another --out."
             )
-        return found
-    return record(
+        return found, model
+    recording = record(
         model,
         facts,
         made,
@@ -205,20 +214,21 @@ def _recorded(
         memory=int(method.memory * GIB),
         out=out,
     )
+    return recording, model
 
 
 def _with_causes(
     diagnosis: Diagnosis,
     comparison: Comparison,
     before: str,
-    after: str,
+    last: HookedModel,
     facts: FactSet,
     out: Path,
     method: MethodOptions,
     loading: ModelOptions,
 ) -> Diagnosis:
     """The diagnosis with its causes tested, on both models at once."""
-    first, last = (load_model(source, **asdict(loading)) for source in (before, after))
+    first = load_model(before, **asdict(loading))
     try:
         check_same_shapes(first, last)
     except ValueError as error:

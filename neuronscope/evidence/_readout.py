@@ -12,12 +12,13 @@ from dataclasses import replace
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._low_rank import WRITERS, Directions, Matrix
 from neuronscope.models import HookedModel, answer_logits, frozen
-from neuronscope.taps import Tap, TapFunction, decoder_layers, tapped
+from neuronscope.promotion import largest_tokens, promoted
+from neuronscope.taps import Tap, TapFunction, tapped
 from neuronscope.targets import Answers
 
 NAMED = 5
@@ -108,40 +109,6 @@ def mean_inputs(case: Case) -> Inputs:
     return {place: total / count for place, total in sums.items()}
 
 
-def promoted(
-    model: HookedModel, writes: Float[Tensor, "direction write"]
-) -> Float[Tensor, "direction vocab"]:
-    """What directions in the residual stream add to the logits, each up to a positive factor.
-
-    Through the last norm's weights and the unembedding. A norm that a layer applies to what its own
-    matrices write (Gemma, OLMo 2) is left out.
-    """
-    norm, head = _last_norm(model), model.hf.get_output_embeddings()
-    assert head is not None, "a causal language model has a head"
-
-    def linear(module: nn.Module, flow: Tensor) -> Tensor:
-        # A norm of one vector scales it and weighs its entries. Minus what comes of nothing, its
-        # bias is gone; so no architecture's name for weight or bias is needed.
-        flow = flow.to(next(module.parameters(), flow))
-        return module(flow) - module(torch.zeros_like(flow))
-
-    with torch.no_grad():
-        return linear(head, linear(norm, writes))
-
-
-def _last_norm(model: HookedModel) -> nn.Module:
-    """The norm that stands beside the decoder layers, not in them."""
-    layers = decoder_layers(model.hf)
-    norms = [
-        child
-        for module in model.hf.modules()
-        if any(child is layers for child in module.children())
-        for child in module.children()
-        if (weight := child._parameters.get("weight")) is not None and weight.dim() == 1
-    ]
-    return norms[-1] if norms else nn.Identity()
-
-
 def _sign(matrix: Matrix, read: Float[Tensor, " read"], inputs: Inputs) -> float:
     mean = inputs[matrix.module, matrix.layer]
     if matrix.expert >= 0:
@@ -159,8 +126,5 @@ def _neurons(matrix: Matrix, read: Float[Tensor, " read"]) -> str:
 
 
 def _tokens(model: HookedModel, effect: Float[Tensor, " vocab"]) -> str:
-    """The tokens of largest effect, quoted. A head may have more rows than there are tokens."""
-    words = model.tokenizer
-    known = effect[: len(words)]
-    top = known.topk(min(NAMED, len(known))).indices.tolist()
-    return ", ".join(repr(words.decode([token])) for token in top)
+    """The tokens of largest effect, quoted."""
+    return ", ".join(map(repr, largest_tokens(model, effect, NAMED)))

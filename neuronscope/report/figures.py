@@ -125,6 +125,11 @@ def prepare(name: str, figure: go.Figure, reading: str) -> ReportFigure:
     """A figure without its own title, as JSON in which no markup can begin."""
     title, note, drawn = untitled(figure)
     text = json.dumps(drawn, cls=PlotlyJSONEncoder)
+    return ReportFigure(name, title, reading, note, drawn["layout"]["height"], in_script(text))
+
+
+def in_script(text: str) -> Markup:
+    """JSON that may stand inside a script element: no markup can begin in it."""
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return ReportFigure(name, title, reading, note, drawn["layout"]["height"], Markup(text))
+    return Markup(text)

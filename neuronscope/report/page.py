@@ -4,8 +4,9 @@ from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.report.causes import causes
+from neuronscope.report.explorer import Explorer
 from neuronscope.report.figures import figures_by_site, shared_figures
-from neuronscope.report.skeleton import render, write_page
+from neuronscope.report.skeleton import asset, render, write_page
 from neuronscope.report.tables import (
     before_and_after,
     certificate_table,
@@ -26,16 +27,26 @@ from neuronscope.report.words import (
 )
 
 
-def write_report(diagnosis: Diagnosis, path: str | Path, title: str | None = None) -> None:
+def write_report(
+    diagnosis: Diagnosis,
+    path: str | Path,
+    title: str | None = None,
+    explorer: Explorer | None = None,
+) -> None:
     """Write the page to `path`; an older file there is replaced only once the new one is complete.
+
+    Args:
+        explorer: Of single neurons (`report/explorer.py`); without, the page goes on without it.
 
     Raises:
         FileNotFoundError: If the folder of `path` does not exist.
     """
-    write_page(path, lambda: render_report(diagnosis, title))
+    write_page(path, lambda: render_report(diagnosis, title, explorer))
 
 
-def render_report(diagnosis: Diagnosis, title: str | None = None) -> str:
+def render_report(
+    diagnosis: Diagnosis, title: str | None = None, explorer: Explorer | None = None
+) -> str:
     """The page as text: everything inside, nothing to load. Names and ids come out escaped."""
     neurons = neuron_table(diagnosis.neurons)
     return render(
@@ -59,4 +70,6 @@ def render_report(diagnosis: Diagnosis, title: str | None = None) -> str:
         flagged=flagged_meaning(diagnosis),
         provenance=provenance_rows(diagnosis),
         command=reproducing_command(diagnosis),
+        explorer=explorer,
+        explorer_script=asset("explorer.js"),
     )

@@ -27,6 +27,9 @@ SSIUU = "ssiuu"
 ALPHA = 0.05
 """Chance of any false finding among all comparisons."""
 
+FEW = 4
+"""Methods that a sentence names one by one."""
+
 BACK, FAILED, CHANCE = "came back", "the attack failed", "not beyond chance"
 
 
@@ -164,7 +167,11 @@ def _keeping(study: StudyTables) -> Iterator[str]:
         if not rates:
             continue
         first = "" if before is None else f"the original answers {rate_text(before)}; "
-        after = "; ".join(f"{name} {rate_text(rate)}" for name, rate in rates.items())
+        texts = {name: f"{name} {rate_text(rate)}" for name, rate in rates.items()}
+        after = "; ".join(texts.values())
+        if len(rates) > FEW:
+            ordered = sorted(rates, key=lambda name: rates[name].share)
+            after = f"from {texts[ordered[0]]} to {texts[ordered[-1]]}"
         yield f"Of the facts to be kept and {what}, {first}{after}."
         return
 

@@ -1,0 +1,162 @@
+"""Single neurons of a diagnosis, fact by fact: what the page's explorer shows, as compact JSON."""
+
+import base64
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from markupsafe import Markup
+
+from neuronscope.plots._names import expert_places
+from neuronscope.report.figures import in_script
+from neuronscope.results import Recording, SiteRecording
+
+CHANGED = 400
+"""How many neurons are shown because they changed most, whether spurious or not."""
+
+MOST, LEAST = 2000, 100
+"""Most neurons of an explorer, and how many there is always room for."""
+
+BYTES = 600_000
+"""Room on the page for all of them."""
+
+CELL, ROW = 6, 150
+"""Bytes of a neuron on one fact, before and after; and of a neuron beside its facts."""
+
+STEPS = 32767
+"""A neuron's largest influence on any fact, in whole numbers of two bytes."""
+
+_NUMBERS = ("before", "after", "d_plus", "d_minus", "q", "causal_share")
+
+Place = tuple[str, int, int]
+"""Site, layer and neuron."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """What the page needs to show chosen neurons."""
+
+    included: str
+    """Which neurons are there, in a sentence or two."""
+
+    data: Markup
+    """Facts, neurons and their influences as JSON, safe inside a script element."""
+
+
+def explored(neurons: pd.DataFrame, facts: int) -> pd.DataFrame:
+    """The neurons that an explorer has room for, in the order of how much their influence changed.
+
+    Those that changed most, and all spurious ones, the most negative influence gained first.
+
+    Args:
+        neurons: A diagnosis' table.
+        facts: How many facts each is shown on.
+    """
+    room = min(MOST, max(LEAST, BYTES // (CELL * facts + ROW)))
+    change = (neurons["after"] - neurons["before"]).abs()
+    order = np.argsort(-change.to_numpy(), kind="stable")
+    first = order[: min(CHANGED, room)]
+    spurious = np.flatnonzero(neurons["spurious"].to_numpy(dtype=bool))
+    gained = neurons["d_minus"].to_numpy()[spurious]
+    more = spurious[np.argsort(-gained, kind="stable")]
+    more = more[~np.isin(more, first)][: room - len(first)]
+    chosen = np.concatenate([first, more])
+    return neurons.iloc[chosen[np.argsort(-change.to_numpy()[chosen], kind="stable")]]
+
+
+def explorer(
+    before: Recording,
+    after: Recording,
+    neurons: pd.DataFrame,
+    tokens: pd.DataFrame | None = None,
+) -> Explorer | None:
+    """What the page shows of single neurons; None where neurons are not known fact by fact.
+
+    Args:
+        before: The recording before unlearning.
+        after: The same after it.
+        neurons: The diagnosis' table of neurons.
+        tokens: What neurons write: `site`, `layer`, `neuron`, `promotes`, `suppresses` (lists of
+            tokens as text). Those without a row are shown without tokens.
+    """
+    if not (before.per_fact and after.per_fact):
+        return None
+    chosen = explored(neurons, len(before.fact_ids))
+    written: dict[Place, Any] = {}
+    if tokens is not None:
+        written = dict(zip(_places(tokens), tokens.to_dict("records"), strict=True))
+    influence = np.stack([_influence(recording, chosen) for recording in (before, after)], axis=1)
+    largest = np.abs(influence).max(axis=(1, 2))
+    scale = np.where(largest > 0, largest, 1.0) / STEPS
+    steps = np.rint(influence / scale[:, None, None]).astype("<i2")
+    data = {
+        "unit": before.provenance.unit,
+        "facts": list(before.fact_ids),
+        "splits": list(before.splits),
+        "neurons": _columns(neurons, chosen, written),
+        "scale": [_short(value) for value in scale],
+        "steps": base64.b64encode(steps.tobytes()).decode("ascii"),
+    }
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Explorer(_included(neurons, chosen, len(written)), in_script(text))
+
+
+def _influence(recording: Recording, chosen: pd.DataFrame) -> Float[np.ndarray, "neuron example"]:
+    """The influence of each chosen neuron on each fact."""
+    found = np.empty((len(chosen), len(recording.fact_ids)))
+    for site, rows in chosen.reset_index(drop=True).groupby("site"):
+        neurons = recording.sites[str(site)]
+        assert isinstance(neurons, SiteRecording), "known fact by fact"
+        at = neurons.total[:, rows["layer"].to_numpy(), rows["neuron"].to_numpy()]
+        found[rows.index.to_numpy()] = at.T
+    return found
+
+
+def _columns(
+    neurons: pd.DataFrame, chosen: pd.DataFrame, written: dict[Place, Any]
+) -> dict[str, list[Any]]:
+    """Each neuron's place, numbers and tokens: a list of each, None where one is missing."""
+    places = list(_places(chosen))
+    columns = dict(
+        zip(("site", "layer", "neuron"), map(list, zip(*places, strict=True)), strict=True)
+    )
+    columns |= {
+        name: [_short(value) for value in chosen[name]] for name in _NUMBERS if name in chosen
+    }
+    columns["spurious"] = chosen["spurious"].astype(int).tolist()
+    if "expert" in neurons.columns:
+        at = neurons.index.get_indexer(chosen.index)
+        for name, whole in zip(("expert", "index"), expert_places(neurons), strict=True):
+            columns[name] = [int(value) for value in whole[at]]
+    if written:
+        for name in ("promotes", "suppresses"):
+            columns[name] = [written[p][name] if p in written else None for p in places]
+    return columns
+
+
+def _places(table: pd.DataFrame) -> Iterator[Place]:
+    for site, layer, neuron in table[["site", "layer", "neuron"]].itertuples(index=False):
+        yield str(site), int(layer), int(neuron)
+
+
+def _included(neurons: pd.DataFrame, chosen: pd.DataFrame, written: int) -> str:
+    spurious = int(neurons["spurious"].sum())
+    shown = int(chosen["spurious"].sum())
+    text = f"{len(chosen):,} of {len(neurons):,} neurons are here: those whose influence changed "
+    text += "most" if shown == 0 else "most, and "
+    if shown:
+        text += "all" if shown == spurious else f"{shown:,} of"
+        text += f" {spurious:,} spurious {'one' if spurious == 1 else 'ones'}"
+    if written and written < len(chosen):
+        text += f"; the tokens that they write are known of {written:,}"
+    return text + "."
+
+
+def _short(value: float) -> float | None:
+    """Four digits, more than a page shows; None where there is no number."""
+    return None if math.isnan(value) else float(f"{value:.4g}")

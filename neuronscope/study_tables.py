@@ -60,12 +60,13 @@ class StudyTables:
     | column | what it is |
     |---|---|
     | `method`, `seed` | what a reader calls the method; the seed of the run |
-    | `objective`, `regularizer`, `stop` | by their files' names; `regularizer` is empty without |
+    | `objective`, `regularizer`, `stop` | a name, maybe with settings: `ssiuu (relative=1.0)`; an |
+    |  | empty `regularizer` is none |
     | `stopped` | why the run ended, in a sentence |
     | `steps`, `seconds`, `update_norm` | updates made; what they took; ‖θ − θ0‖ at the end |
     | `asked_forget`, `answered_forget_before`, `answered_forget` | facts to be forgotten |
     | `log_odds_before`, `log_odds` | mean log-odds of their answers, nats per token |
-    | `strength` or `relative` | if it was varied: λ, or the penalty's share of the gradient |
+    | `strength` | if known: λ of the regularizer, at the median step; NaN without one |
     """
 
     strata: pd.DataFrame = field(default_factory=pd.DataFrame)

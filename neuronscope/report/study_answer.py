@@ -13,6 +13,8 @@ from neuronscope.report.study_verdicts import attacks_of, of_place
 from neuronscope.report.study_words import (
     amount,
     attack_name,
+    called,
+    kind_of,
     listed,
     p_text,
     points,
@@ -27,10 +29,14 @@ SSIUU = "ssiuu"
 ALPHA = 0.05
 """Chance of any false finding among all comparisons."""
 
+MOST = 0.5
+"""Share of the facts that are still answered, above which a method has not made them forgotten."""
+
 FEW = 4
 """Methods that a sentence names one by one."""
 
 BACK, FAILED, CHANCE = "came back", "the attack failed", "not beyond chance"
+THERE = "was not forgotten before the attack"
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def answer(study: StudyTables) -> Answer:
     tested = adjusted(study.comparisons)
     sentences = (
         *_forgetting(study),
-        *_returning(study, pooled),
+        *_returning(pooled),
         *_guided(study, tested),
         *_differing(tested),
         *_keeping(study),
@@ -70,7 +76,8 @@ def outcome(row: dict[str, Any], never_knew: float) -> str:
     """What an attack did to one method.
 
     Answers came back if the interval of their share lies above the level before the attack and, if
-    it was attacked likewise, above what a model reached that never knew.
+    it was attacked likewise, above what a model reached that never knew. Where most were given
+    before the attack, there was little to bring back.
 
     Args:
         row: Of pooled recovery.
@@ -79,6 +86,8 @@ def outcome(row: dict[str, Any], never_knew: float) -> str:
     floor = row["before"] if pd.isna(never_knew) else max(row["before"], never_knew)
     if row["maximum_low"] > floor:
         return BACK
+    if row["before"] > MOST:
+        return THERE
     unlearnt = not pd.isna(row["learnt"]) and not row["learnt"]
     return FAILED if unlearnt else CHANCE
 
@@ -97,28 +106,31 @@ def _forgetting(study: StudyTables) -> Iterator[str]:
         name: mean_rate(runs.loc[runs["method"] == name], "answered_forget", "asked_forget")
         for name in study.methods
     }
-    left = [name for name, rate in rates.items() if 2 * rate.correct > before.mean()]
+    left = [called(n) for n, rate in rates.items() if rate.correct > MOST * before.mean()]
     yield f"Afterwards {span(runs['answered_forget'].tolist())} were still answered."
     if left:
         yield f"More than half are still answered after {listed(left)}: not forgotten at all."
 
 
-def _returning(study: StudyTables, pooled: pd.DataFrame) -> Iterator[str]:
+def _returning(pooled: pd.DataFrame) -> Iterator[str]:
     rest = _rest(pooled)
     if rest.empty:
         yield "Nothing was attacked, so nothing is known of what would come back."
         return
-    back: dict[str, int] = dict.fromkeys(study.methods, 0)
+    words: dict[str, list[str]] = {name: [] for name in rest["method"]}
     for place in attacks_of(pooled):
         never_knew = _control(pooled, place, NEVER_KNEW)
         of_attack = of_place(rest, ("attack", "variant"), place)
         for row in of_attack.to_dict("records"):
             floor = float("nan") if never_knew is None else never_knew.share
-            back[row["method"]] = back.get(row["method"], 0) + (outcome(row, floor) == BACK)
-    attacked = set(rest["method"])
+            words[row["method"]].append(outcome(row, floor))
     total = len(attacks_of(pooled))
-    came = [f"{name} ({n} of {total})" for name, n in back.items() if n]
-    none = [name for name, n in back.items() if not n and name in attacked]
+    came = [
+        f"{called(name)} ({had.count(BACK)} of {total})"
+        for name, had in words.items()
+        if BACK in had
+    ]
+    none = [called(name) for name, had in words.items() if not {BACK, THERE} & set(had)]
     attacks = f"{total} attack{'s' if total > 1 else ''}"
     if came:
         yield f"Of {attacks}, at least one brought answers back after {listed(came)}."
@@ -136,10 +148,10 @@ def _attack(pooled: pd.DataFrame, place: tuple[str, str]) -> str:
         for name, model in (("the original", ORIGINAL), ("a model that never knew", NEVER_KNEW))
     }
     never_knew = controls["a model that never knew"]
-    groups: dict[str, list[str]] = {BACK: [], CHANCE: [], FAILED: []}
+    groups: dict[str, list[str]] = {BACK: [], CHANCE: [], FAILED: [], THERE: []}
     for row in of_place(_rest(pooled), ("attack", "variant"), place).to_dict("records"):
         word = outcome(row, float("nan") if never_knew is None else never_knew.share)
-        text = f"{row['method']} {rate_text(Rate(row['maximum_correct'], row['n']))}"
+        text = f"{called(row['method'])} {rate_text(Rate(row['maximum_correct'], row['n']))}"
         if row["before_correct"]:
             text += f", {amount(row['before_correct'])} before"
         if word == FAILED:
@@ -167,7 +179,7 @@ def _keeping(study: StudyTables) -> Iterator[str]:
         if not rates:
             continue
         first = "" if before is None else f"the original answers {rate_text(before)}; "
-        texts = {name: f"{name} {rate_text(rate)}" for name, rate in rates.items()}
+        texts = {name: f"{called(name)} {rate_text(rate)}" for name, rate in rates.items()}
         after = "; ".join(texts.values())
         if len(rates) > FEW:
             ordered = sorted(rates, key=lambda name: rates[name].share)
@@ -196,43 +208,47 @@ def _difference(row: dict[str, Any]) -> str:
     which = "less" if row["difference"] < 0 else "more"
     interval = f"[{points(row['low'])}, {points(row['high'])}]"
     return (
-        f"under {attack_name(row['attack'], '')}, {which} came back from {row['method']} than from "
-        f"{row['other']} ({points(row['difference'])} points {interval}, {amount(row['facts'])} "
-        f"facts, {p_text(row['holm'])})"
+        f"under {attack_name(row['attack'], '')}, {which} came back from {called(row['method'])} "
+        f"than from {called(row['other'])} ({points(row['difference'])} points {interval}, "
+        f"{amount(row['facts'])} facts, {p_text(row['holm'])})"
     )
 
 
 def _guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
     """Whether guidance by attribution did better than what it is held against."""
-    kinds = study.runs.drop_duplicates("method").set_index("method")
-    for name in study.methods:
-        if kinds.at[name, "regularizer"] != SSIUU:
+    made = {
+        str(row["method"]): (kind_of(row["objective"]), kind_of(row["regularizer"]))
+        for row in study.runs.to_dict("records")
+    }
+    for name, (objective, regularizer) in made.items():
+        if regularizer != SSIUU:
             continue
-        same = kinds.loc[kinds["objective"] == kinds.at[name, "objective"]]
-        controls = [str(c) for c in same.index[same["regularizer"].fillna("") != SSIUU]]
+        controls = [c for c, (o, r) in made.items() if o == objective and r != SSIUU]
         faced = _against(tested, name, controls)
+        this = called(name) if SSIUU in name.lower() else f"{called(name)} (SSIUU)"
+        many = f"{len(faced)} comparison{'' if len(faced) == 1 else 's'}"
         if faced.empty:
-            yield f"{name} was compared with no control, so nothing can be claimed for SSIUU."
+            yield f"{this} was compared with no control: nothing can be claimed for it."
             continue
-        named = listed(dict.fromkeys(faced["control"]), "or")
+        named = listed(map(called, dict.fromkeys(faced["control"])), "or")
         sure = faced.loc[faced["holm"] < ALPHA]
         better, worse = int((sure["gain"] > 0).sum()), int((sure["gain"] < 0).sum())
         beaten = list(dict.fromkeys(sure.loc[sure["gain"] > 0, "control"]))
         if not beaten:
             yield (
-                f"SSIUU does not beat its controls: in none of {len(faced)} comparisons did less "
-                f"come back from {name} than from {named} beyond chance."
+                f"{this} does not beat its controls: in none of {many} did less "
+                f"come back from it than from {named} beyond chance."
             )
         else:
             yield (
-                f"SSIUU beats its controls in {better} of {len(faced)} comparisons: less came back "
-                f"from {name} than from {listed(beaten)}."
+                f"{this} beats its controls in {better} of {many}: less came back "
+                f"from it than from {listed(map(called, beaten))}."
             )
             rest = [control for control in dict.fromkeys(faced["control"]) if control not in beaten]
             if rest:
-                yield f"It is not shown to be better than {listed(rest, 'or')}."
+                yield f"It is not shown to be better than {listed(map(called, rest), 'or')}."
         if worse:
-            yield f"In {worse} of them more came back from {name} beyond chance."
+            yield f"In {worse} of them more came back from {called(name)} beyond chance."
 
 
 def _against(tested: pd.DataFrame, name: str, controls: list[str]) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from neuronscope.report.study_verdicts import attacks_of, of_place
 from neuronscope.report.study_words import attack_name
 from neuronscope.study_tables import HELD_OUT, TRAINED, StudyTables
 
-SWEPT = ("strength", "relative")
-"""Columns of runs in which a study may vary the strength of a regularizer."""
+STRENGTHS = ("strength=", "relative=")
+"""How the settings of a regularizer begin that say how strong it is."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +98,38 @@ def _trades(study: StudyTables) -> Iterator[Named]:
 
 
 def _sweeps(study: StudyTables) -> Iterator[ReportFigure]:
-    for column in (name for name in SWEPT if name in study.runs.columns):
-        known = study.runs.loc[study.runs[column].notna()]
-        kinds = known.groupby(["objective", "regularizer"], sort=False)
-        for number, (kind, runs) in enumerate(kinds):
-            if runs[column].nunique() < 2:
-                continue
-            parts = [
-                _kept_and_back(study, place).assign(attack=attack_name(*place))
-                for place in attacks_of(study.recovery)
-            ]
-            strengths = runs[["method", "seed", column]].rename(columns={column: "strength"})
-            rows = pd.concat(parts) if parts else pd.DataFrame()
-            if rows.empty or (rows := rows.merge(strengths, on=["method", "seed"])).empty:
-                continue
-            figure = prepare(
-                f"sweep-{column}-{number}",
-                strength_sweep(rows, relative=column == "relative"),
-                "What helps lowers the upper lines and leaves the lower one where it is.",
-            )
-            yield replace(figure, title=f"{figure.title}: {' + '.join(map(str, kind))}")
+    """A figure for each regularizer that several methods have in another strength alone."""
+    if "strength" not in study.runs.columns or study.recovery.empty:
+        return
+    runs = study.runs.assign(
+        made=study.runs["regularizer"].fillna("").map(_but_strength),
+        # A strength that is set anew at each step differs a little from seed to seed.
+        strength=study.runs.groupby("method")["strength"].transform("mean"),
+    )
+    back = pd.concat(
+        _kept_and_back(study, place).assign(attack=attack_name(*place))
+        for place in attacks_of(study.recovery)
+    )
+    alike = runs.loc[runs["strength"].notna()].groupby(["objective", "stop", "made"], sort=False)
+    for number, ((objective, stop, made), swept) in enumerate(alike):
+        if swept["strength"].nunique() < 2 or back.empty:
+            continue
+        plain = runs.loc[(runs["objective"] == objective) & (runs["stop"] == stop)]
+        plain = plain.loc[plain["made"] == ""].assign(strength=0.0)
+        strengths = pd.concat([plain, swept])[["method", "seed", "strength"]]
+        figure = prepare(
+            f"sweep-{number}",
+            strength_sweep(back.merge(strengths, on=["method", "seed"])),
+            "What helps lowers the upper lines and leaves the lower one where it is.",
+        )
+        yield replace(figure, title=f"{figure.title}: {objective} + {made}")
+
+
+def _but_strength(regularizer: object) -> str:
+    """A regularizer with its settings, but for its strength."""
+    kind, _, settings = str(regularizer).removesuffix(")").partition(" (")
+    rest = [one for one in settings.split(", ") if one and not one.startswith(STRENGTHS)]
+    return f"{kind} ({', '.join(rest)})" if rest else kind
 
 
 def _training(study: StudyTables) -> Iterator[Named]:

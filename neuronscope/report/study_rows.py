@@ -158,8 +158,9 @@ def _score(rows: pd.DataFrame) -> Cell:
 
 
 def _name(value: object) -> Cell:
-    """Text as it is; a seed as the number it is."""
-    return cell(int(value)) if isinstance(value, int) else name_cell(_text(value))
+    """Text as it is; a seed as the whole number that it is, also beside models without one."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return cell(int(str(value).split(".")[0])) if whole else name_cell(_text(value))
 
 
 def _text(value: object) -> str:

@@ -178,7 +178,7 @@ def _inside(diagnoses: pd.DataFrame) -> list[Cell]:
     """What the diagnoses say of these runs."""
     if diagnoses.empty:
         return [Cell("–", ""), NOTHING, NOTHING, NOTHING]
-    words = diagnoses["verdict"].astype(str).value_counts()
+    words = diagnoses["verdict"].fillna("–").astype(str).value_counts()
     alone = len(diagnoses) == 1
     said = ", ".join(str(w) if alone else f"{w} ({count})" for w, count in words.items())
     first = diagnoses.iloc[0]

@@ -66,6 +66,17 @@ def attack_name(attack: object, variant: object) -> str:
     return f"{name} ({variant})" if variant else name
 
 
+def called(method: object) -> str:
+    """A method's name in a sentence: in quotation marks if it could be taken for several."""
+    name = str(method)
+    return f"“{name}”" if "," in name else name
+
+
+def kind_of(made: object) -> str:
+    """What an objective or a regularizer is, of its name with settings: `ssiuu (relative=1.0)`."""
+    return "" if made is None or made != made else str(made).split(" (")[0].replace("_", "-")
+
+
 def listed(names: Iterable[str], word: str = "and") -> str:
     """Names in a sentence: `a, b and c`."""
     *first, last = names

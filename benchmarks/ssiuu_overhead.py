@@ -2,17 +2,22 @@
 
 Each variant trains the given model in a process of its own, round after round, so that none profits
 from what another has left and slow minutes of the machine hit all alike. Time is the median over
-steps, the first left out; memory is the process's peak less that of having loaded the model.
+steps, the first left out; memory is the process's peak less that of having loaded the model. glibc
+is told to keep the memory that it has: by default it returns some of it after each step and takes it
+back in the next, and which variant pays for that is luck.
 
 The floor of a variant is counted in passes: forward 1, backward to the neurons 1, backward to the
 weights 2. Gradient difference needs 6 (both halves), and nothing else is counted: no arithmetic on
-weights, and no optimizer, which all have in common.
+weights, and no optimizer, which all have in common. The penalty's own arithmetic reads and writes
+the weights' size about ten times a step, however many tokens the facts have: what that is as a ratio
+depends on them, so several files of facts can be given.
 
-    python benchmarks/ssiuu_overhead.py MODEL FACTS [--rounds 2] [--steps 4] [--out FILE.csv]
+    python benchmarks/ssiuu_overhead.py MODEL FACTS [FACTS ...] [--rounds 2] [--steps 4]
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +44,10 @@ VARIANTS: dict[str, tuple[str | None, dict[str, object], int]] = {
     "damping": ("damping", {"relative": 1.0}, 0),
 }  # fmt: skip
 """Regularizer, its settings, and the passes that it adds."""
+
+
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""For glibc, in its own words."""
 
 
 def train(model: str, facts: str, variant: str, steps: int) -> dict[str, float]:
@@ -75,34 +84,52 @@ def main() -> None:
     """Train every variant in every round, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("facts")
+    parser.add_argument("facts", nargs="+")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ssiuu_overhead.csv"))
-    parser.add_argument(
-        "--variant", choices=VARIANTS, help="measure this one, and print it as JSON"
-    )
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--measure", action="store_true", help="one variant, printed as JSON")
     options = parser.parse_args()
-    if options.variant:
-        print(json.dumps(train(options.model, options.facts, options.variant, options.steps)))
+    if options.measure:
+        (facts,), (variant,) = options.facts, options.variants
+        print(json.dumps(train(options.model, facts, variant, options.steps)))
         return
     rows = []
-    for number in range(options.rounds):
-        for variant in VARIANTS:
-            command = [sys.executable, __file__, options.model, options.facts]
-            command += ["--variant", variant, "--steps", str(options.steps)]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            rows.append({"round": number, "variant": variant} | json.loads(said.splitlines()[-1]))
-            print(rows[-1], flush=True)
-    table = pd.DataFrame(rows).groupby("variant", sort=False)[["seconds", "memory"]].median()
-    plain = table.loc["gradient difference"]
-    table["time_ratio"] = table["seconds"] / plain["seconds"]
-    table["floor"] = [(PLAIN + VARIANTS[name][2]) / PLAIN for name in table.index]
-    table["over_floor"] = table["time_ratio"] / table["floor"]
-    table["memory_ratio"] = table["memory"] / plain["memory"]
+    for facts in options.facts:
+        for number in range(options.rounds):
+            for variant in options.variants:
+                found = measured(options.model, facts, variant, options.steps)
+                rows.append(
+                    {"facts": Path(facts).name, "round": number, "variant": variant} | found
+                )
+                print(rows[-1], flush=True)
+    table = ratios(pd.DataFrame(rows))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out)
+    table.to_csv(options.out, index=False)
     print(table.round(3).to_string())
+
+
+def measured(model: str, facts: str, variant: str, steps: int) -> dict[str, float]:
+    """What a variant takes in a process of its own."""
+    command = [sys.executable, __file__, model, facts, "--measure"]
+    command += ["--variants", variant, "--steps", str(steps)]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | KEEP_MEMORY
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ratios(rows: pd.DataFrame) -> pd.DataFrame:
+    """Medians over rounds, beside plain gradient difference on the same facts."""
+    table = rows.groupby(["facts", "variant"], sort=False)[["seconds", "memory"]].median()
+    table = table.reset_index()
+    plain = table.loc[table["variant"] == "gradient difference"].set_index("facts")
+    table["time_ratio"] = table["seconds"] / table["facts"].map(plain["seconds"])
+    table["floor"] = [(PLAIN + VARIANTS[name][2]) / PLAIN for name in table["variant"]]
+    table["over_floor"] = table["time_ratio"] / table["floor"]
+    table["memory_ratio"] = table["memory"] / table["facts"].map(plain["memory"])
+    return table
 
 
 if __name__ == "__main__":

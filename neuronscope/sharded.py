@@ -61,15 +61,24 @@ Pair = tuple[Tensor, Tensor]
 
 def squares_and_products(pairs: Iterable[Pair]) -> tuple[float, float]:
     """Σ a² and Σ a·b over all entries of pairs a, b, in single precision at least."""
-    squares, products = _over_pairs(
-        pairs, lambda a, _: a.to(_wide(a)).square().sum(), lambda a, b: (a.to(_wide(a)) * b).sum()
-    )
+    squares, products = _over_pairs(pairs, lambda a, _: inner(a, a), inner)
     return squares, products
 
 
 def squares_between(pairs: Iterable[Pair]) -> float:
     """Σ (a − b)² over all entries of pairs a, b, likewise."""
-    return _over_pairs(pairs, lambda a, b: (a.to(_wide(a)) - b).square().sum())[0]
+
+    def square(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
+        apart = a.to(_wide(a)) - b
+        return inner(apart, apart)
+
+    return _over_pairs(pairs, square)[0]
+
+
+def inner(a: Float[Tensor, "*axes"], b: Float[Tensor, "*axes"]) -> Float[Tensor, ""]:
+    """Σ a·b without a tensor of products, in single precision at least."""
+    wide = _wide(a)
+    return torch.dot(a.to(wide).reshape(-1), b.to(wide).reshape(-1))
 
 
 def _over_pairs(

@@ -209,8 +209,8 @@ def test_the_first_step_has_no_penalty_and_the_second_has():
 def test_one_sided_charges_growth_alone():
     anchor = torch.tensor([-1.0, -3.0, 1.0, 2.0, -1.0])
     now = torch.tensor([-2.0, -2.0, -1.0, 1.0, -1.0])
-    assert paid(now, anchor, now < 0, one_sided=True).tolist() == [-1, 0, -2, 0, 0]
-    assert paid(now, anchor, now < 0, one_sided=False).tolist() == [-1, 1, -2, 0, 0]
+    assert paid(now - anchor, now < 0, one_sided=True).tolist() == [-1, 0, -2, 0, 0]
+    assert paid(now - anchor, now < 0, one_sided=False).tolist() == [-1, 1, -2, 0, 0]
 
 
 def test_one_sided_is_free_where_negative_influence_shrinks():

@@ -10,19 +10,17 @@ ATTRIBUTION = "attribution/"
 
 
 def paid(
-    now: Float[Tensor, "*axes"],
-    anchor: Float[Tensor, "*#axes"],
+    change: Float[Tensor, "*axes"],
     negative: Shaped[Tensor, "*#axes"],
     one_sided: bool,
 ) -> Float[Tensor, "*axes"]:
-    """1[A_t < 0] · (A_t − A_anchor): R is the sum of its squares.
+    """1[A_t < 0] · (A_t − A_anchor), in the place of the change: R is the sum of its squares.
 
     Args:
-        now: A_t.
+        change: A_t − A_anchor.
         negative: Where the influence of the whole batch is below zero, as booleans or as 1 and 0.
         one_sided: Only growth is paid for: min(A_t − A_anchor, 0) takes the difference's place.
     """
-    change = now - anchor
     return (change.clamp_(max=0) if one_sided else change).mul_(negative)
 
 

@@ -57,7 +57,7 @@ def neuron_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[P
         tally.units += int(chosen.sum())
         anchor = anchors.get(ATTRIBUTION + site)
         if anchor is not None:
-            changes[site] = paid(table, anchor, negative, rule.one_sided)
+            changes[site] = paid(table - anchor, negative, rule.one_sided)
             tally.value += _total(rule, step, changes[site].square())
             tally.growth += _total(rule, step, (-changes[site]).clamp(min=0))
         if rule.anchor != "reference":

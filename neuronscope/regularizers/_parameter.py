@@ -19,7 +19,7 @@ from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
 from neuronscope.regularizers._weights import START, standing_at, trained
-from neuronscope.sharded import added, blocks
+from neuronscope.sharded import added, blocks, inner
 from neuronscope.student import Gradients, Portion, Step
 
 
@@ -71,17 +71,18 @@ class _Sums:
             first: There is no anchor yet, and so no penalty.
         """
         now = weight * slope
+        change = None if first else now - anchor
+        anchor.copy_(now if first else rule.next(anchor, now))
         # As 1.0 and 0.0, with which a CPU multiplies several times faster than with booleans.
-        negative = torch.lt(now, 0, out=torch.empty_like(now))
+        negative = now.lt_(0)
         self.negative.append(negative.sum())
-        if first:
-            anchor.copy_(now)
+        if change is None:
             return
-        change = paid(now, anchor, negative, rule.one_sided)
-        anchor.copy_(rule.next(anchor, now))
-        self.squares.append(change.square().sum())
-        self.growth.append((change if rule.one_sided else change.clamp(max=0)).sum().neg())
+        paid(change, negative, rule.one_sided)
+        self.squares.append(inner(change, change))
         slope.mul_(change.mul_(2))
+        # Half of it: the sum of what is below zero.
+        self.growth.append((change if rule.one_sided else change.clamp_(max=0)).sum().div(-2))
 
     def tally(self, shard: Float[Tensor, "..."] | None) -> Tally:
         """The counts over all processes.

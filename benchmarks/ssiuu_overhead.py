@@ -3,14 +3,14 @@
 Each variant trains the given model in a process of its own, round after round, so that none profits
 from what another has left and slow minutes of the machine hit all alike. Time is the median over
 steps, the first left out; memory is the process's peak less that of having loaded the model. glibc
-is told to keep the memory that it has: by default it returns some of it after each step and takes it
-back in the next, and which variant pays for that is luck.
+is told to keep the memory that it has: by default it returns some of it after each step and takes
+it back in the next, and which variant pays for that is luck.
 
 The floor of a variant is counted in passes: forward 1, backward to the neurons 1, backward to the
 weights 2. Gradient difference needs 6 (both halves), and nothing else is counted: no arithmetic on
 weights, and no optimizer, which all have in common. The penalty's own arithmetic reads and writes
-the weights' size about ten times a step, however many tokens the facts have: what that is as a ratio
-depends on them, so several files of facts can be given.
+the weights' size about ten times a step, however many tokens the facts have: what that is as a
+ratio depends on them, so several files of facts can be given.
 
     python benchmarks/ssiuu_overhead.py MODEL FACTS [FACTS ...] [--rounds 2] [--steps 4]
 """

@@ -3,6 +3,7 @@
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
+import os
 import sys
 
 import tyro
@@ -10,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from neuronscope.cli.attacking import Attack, attack_for
-from neuronscope.cli.diagnosing import Convert, Demo, Diagnose, Record
+from neuronscope.cli.diagnosing import Convert, Diagnose, Record
 from neuronscope.cli.listing import List
 from neuronscope.cli.scoring import Score
-from neuronscope.cli.studying import Study
+from neuronscope.cli.studying import Demo, Study
 from neuronscope.cli.training import Finetune, Unlearn, unlearn_for
 
 ABOUT = """Was the knowledge erased, or only hidden? Make language models forget, and look inside.
@@ -26,14 +27,18 @@ def main() -> None:
     commands = (Diagnose, Study, Unlearn, Attack, Score, Finetune, Record, Convert, List, Demo)
     kinds = {kind.__name__.lower(): kind for kind in commands}
     made = {"unlearn": unlearn_for(sys.argv), "attack": attack_for(sys.argv)}
-    command = tyro.extras.subcommand_cli_from_dict(
-        kinds | made,
-        prog="neuronscope",
-        description=ABOUT,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
     try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            kinds | made,
+            prog="neuronscope",
+            description=ABOUT,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
         command.run(Console())
+    except BrokenPipeError:
+        # Whoever read what is printed has stopped reading; at exit nothing must be flushed there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (ValueError, OSError) as error:
         line = escape(" ".join(str(error).split()))
         Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)

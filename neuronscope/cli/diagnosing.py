@@ -167,21 +167,3 @@ class Convert:
         console.print(
             f"written, loaded again and compared: {escape(str(self.out))}", soft_wrap=True
         )
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Diagnose the embedded pair: a tiny language model that was made to forget 16 facts."""
-
-    out: Path | None = None
-    """Folder for the result (default: a new one here, neuronscope-demo)."""
-
-    def run(self, console: Console) -> None:
-        """Diagnose the embedded pair."""
-        from neuronscope.demo import DATA, new_folder
-
-        out = self.out or new_folder()
-        console.print(
-            f"{DATA / 'before'} → {DATA / 'after'}, {DATA / 'facts.jsonl'}", soft_wrap=True
-        )
-        Diagnose(str(DATA / "before"), str(DATA / "after"), DATA / "facts.jsonl", out).run(console)

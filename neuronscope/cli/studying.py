@@ -11,6 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from neuronscope.study.estimating import Estimate, Pace
+    from neuronscope.study.plan import Plan
 
 GIB = 2**30
 
@@ -54,7 +55,6 @@ class Study:
             checked_plan,
             chosen_study,
             estimate_study,
-            run_study,
         )
 
         study = chosen_study(self.config, self.preset, self.model, self.facts)
@@ -64,16 +64,47 @@ class Study:
         if self.dry_run:
             _show(console, *estimate_study(plan, facts, self.out))
             return
-        report = run_study(
-            plan,
-            self.out,
-            self.engine,
-            self.workers,
-            lambda step, place, total: console.print(
-                f"step {place} of {total}: {escape(step.label)}", soft_wrap=True
-            ),
-        )
-        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+        run_and_tell(console, plan, self.out, self.engine, self.workers)
+
+
+def run_and_tell(
+    console: Console,
+    plan: "Plan",
+    out: Path,
+    engine: Literal["sequential", "loky", "ray"] = "sequential",
+    workers: int = 1,
+) -> None:
+    """Run a study, say each step, and what was found."""
+    from neuronscope.commands.studying import run_study, summary
+
+    report = run_study(
+        plan,
+        out,
+        engine,
+        workers,
+        lambda step, place, total: console.print(
+            f"step {place} of {total}: {escape(step.label)}", soft_wrap=True
+        ),
+    )
+    for line in summary(out):
+        console.print(escape(line), soft_wrap=True)
+    console.print(f"report: {escape(str(report))}  (open it in a browser; works offline)")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A small study: a tiny language model forgets 16 facts in two ways, and is asked again."""
+
+    out: Path | None = None
+    """Folder for the result (default: a new one here, neuronscope-demo)."""
+
+    def run(self, console: Console) -> None:
+        """Unlearn, attack and judge the embedded model."""
+        from neuronscope.commands.studying import checked_plan
+        from neuronscope.demo import new_folder
+        from neuronscope.study.presets import demo
+
+        run_and_tell(console, checked_plan(demo())[0], self.out or new_folder())
 
 
 def _show(console: Console, found: "list[Estimate]", pace: "Pace") -> None:

@@ -3,6 +3,9 @@
 import time
 from pathlib import Path
 
+import pandas as pd
+
+from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
 from neuronscope.loading import load_tokenizer
@@ -67,6 +70,30 @@ def estimate_study(plan: Plan, facts: FactSet, out: Path) -> tuple[list[Estimate
     pace = pace_of(plan, facts)
     left = [step for step in plan.steps if not step.done(out)]
     return estimates(plan, facts, pace, left), pace
+
+
+def summary(out: Path) -> list[str]:
+    """What a finished study found, a line for each method and seed."""
+    runs, recovery, diagnoses = (
+        pd.read_parquet(out / f"{name}.parquet") for name in ("runs", "recovery", "diagnoses")
+    )
+    lines = []
+    for run in runs.to_dict("records"):
+        said = [
+            f"{run['answered_forget']} of {run['asked_forget']} still answered, log-odds "
+            f"{run['log_odds']:+.2f}"
+        ]
+        if not recovery.empty:
+            mine = (recovery["method"] == run["method"]) & (recovery["run_seed"] == run["seed"])
+            rest = (recovery["split"] == REST) & (recovery["model"] == ATTACKED_CHECKPOINT)
+            said += [
+                f"{r['attack']}: {r['reading']}" for r in recovery[mine & rest].to_dict("records")
+            ]
+        if not diagnoses.empty:
+            mine = (diagnoses["method"] == run["method"]) & (diagnoses["seed"] == run["seed"])
+            said += [f"verdict: {word}" for word in diagnoses.loc[mine, "verdict"].dropna()]
+        lines.append(f"{run['method']}, seed {run['seed']}: {'; '.join(said)}")
+    return lines
 
 
 def run_study(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) -> Path:

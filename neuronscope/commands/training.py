@@ -22,6 +22,7 @@ from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
 from neuronscope.training import Run, TrainingConfig, finetune, unlearn
 from neuronscope.training.plan import check_folder
+from neuronscope.training.room import check_room_for_files
 
 T = TypeVar("T")
 
@@ -125,5 +126,7 @@ def _check(
 ) -> None:
     """Find what is wrong before any weights are read."""
     check_folder(out)
+    if config.lora_rank is None:
+        check_room_for_files(out, source)
     for tokenizer in tokenizers_of([source], loading):
         check_encodable(facts, tokenizer, config.form)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neuronscope.demo import DATA
 from neuronscope.study.config import Study, study_of
 
 DIFFERENCE = "gradient-difference"
@@ -40,6 +41,28 @@ def quick(model: str, facts: Path) -> Study:
                 {"name": "SSIUU (neurons)", "objective": DIFFERENCE, "regularizer": NEURONS},
             ],
             "attacks": [_relearning([1e-5], [0], steps=30)],
+        }
+    )
+
+
+def demo() -> Study:
+    """The embedded model, made to forget where 16 persons live: seconds a run."""
+    return study_of(
+        {
+            "model": str(DATA / "before"),
+            "facts": str(DATA / "facts.jsonl"),
+            "training": {
+                "learning_rate": 1e-4,
+                "forget_batch": 16,
+                "retain_batch": 16,
+                "micro_batch": 16,
+                "evaluate_every": 5,
+            },
+            "methods": [
+                {"name": "gradient difference", "objective": DIFFERENCE},
+                {"name": "SSIUU (neurons)", "objective": DIFFERENCE, "regularizer": NEURONS},
+            ],
+            "attacks": [_relearning([1e-4], [0, 1], count=4, steps=30)],
         }
     )
 

@@ -1,7 +1,7 @@
 """What the finished steps of a study say, as tables."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from neuronscope.training.plan import HISTORY, MANIFEST
 BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
 
 Tables = dict[str, pd.DataFrame]
+
+Attacked = dict[tuple[str, str, int | None], pd.DataFrame]
+"""Tables of attacks by attack, subject and seed."""
 
 
 def tables_of(plan: Plan, out: Path) -> Tables:
@@ -74,15 +77,15 @@ def _run(plan: Plan, out: Path, step: Step) -> dict[str, Any]:
     }
 
 
-def _attacked(plan: Plan, out: Path) -> dict[tuple[str, str, int | None], pd.DataFrame]:
-    """Every attack's table, by attack, subject and seed."""
+def _attacked(plan: Plan, out: Path) -> Attacked:
+    """Every attack's table."""
     return {
         (step.what, step.subject, step.seed): pd.read_parquet(step.folder(out) / TABLE)
         for step in _steps(plan, "attack")
     }
 
 
-def _by_run(attacked: dict[Any, pd.DataFrame], summary: Any) -> pd.DataFrame:
+def _by_run(attacked: Attacked, summary: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
     """A summary of each run's attacks, beside those of the models that bound it."""
     rows = []
     for attack, subject, seed in attacked:
@@ -98,7 +101,7 @@ def _by_run(attacked: dict[Any, pd.DataFrame], summary: Any) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
-def _compared(plan: Plan, attacked: dict[Any, pd.DataFrame]) -> pd.DataFrame:
+def _compared(plan: Plan, attacked: Attacked) -> pd.DataFrame:
     pairs = pairs_of(plan.study)
     attacks = dict.fromkeys(attack for attack, _, _ in attacked)
     tables = []

@@ -92,7 +92,7 @@ def summary(out: Path) -> list[str]:
         if not diagnoses.empty:
             mine = (diagnoses["method"] == run["method"]) & (diagnoses["seed"] == run["seed"])
             said += [f"verdict: {word}" for word in diagnoses.loc[mine, "verdict"].dropna()]
-        lines.append(f"{run['method']}, seed {run['seed']}: {'; '.join(said)}")
+        lines.append(f"{run['method']}, seed {run['seed']}: {'; '.join(one.rstrip('.') for one in said)}.")
     return lines
 
 

@@ -52,7 +52,7 @@ def demo() -> Study:
             "model": str(DATA / "before"),
             "facts": str(DATA / "facts.jsonl"),
             "training": {
-                "learning_rate": 1e-4,
+                "learning_rate": 2e-4,
                 "forget_batch": 16,
                 "retain_batch": 16,
                 "micro_batch": 16,
@@ -62,7 +62,7 @@ def demo() -> Study:
                 {"name": "gradient difference", "objective": DIFFERENCE},
                 {"name": "SSIUU (neurons)", "objective": DIFFERENCE, "regularizer": NEURONS},
             ],
-            "attacks": [_relearning([1e-4], [0, 1], count=4, steps=30)],
+            "attacks": [_relearning([1e-4, 3e-4], [0, 1], count=4, steps=40)],
         }
     )
 

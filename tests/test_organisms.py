@@ -32,6 +32,8 @@ from neuronscope.organisms.world import TOWNS, invent
 from neuronscope.ownership import ownerships
 from neuronscope.taps import keeping
 
+pytestmark = pytest.mark.slow
+
 GATED, PLAIN = Nursery(0, gated=True), Nursery(0, gated=False)
 
 both_mlps = pytest.mark.parametrize("nursery", [GATED, PLAIN], ids=str)

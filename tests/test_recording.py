@@ -221,6 +221,7 @@ def test_a_batch_that_was_damaged_meanwhile_is_refused(model, stopping, tmp_path
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl", 16, 40)
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"

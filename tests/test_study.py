@@ -14,9 +14,9 @@ from neuronscope.commands.studying import checked_plan, chosen_study, run_study
 from neuronscope.fact_formats import load_facts
 from neuronscope.loading import load_model
 from neuronscope.strata import answers, counted
-from neuronscope.study.config import plain_study, read_study, study_of
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
+from neuronscope.study.reading import plain_study, read_study, study_of
 from neuronscope.study.steps import TABLE
 from neuronscope.study.tables import pairs_of
 
@@ -131,6 +131,7 @@ def test_what_is_there_is_not_computed_again_and_what_is_lost_comes_back_alike(
     assert [step.key for step in again.steps] == [step.key for step in plan.steps]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_numbers(finished, tmp_path):
     plan, out, _, _ = finished
     run_study(plan, tmp_path / "spread", "loky", 2, lambda *_: None)

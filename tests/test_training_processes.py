@@ -15,6 +15,8 @@ from training_example import RUNS, model, same, untimed, weights
 from neuronscope.loading import load_model
 from neuronscope.training import unlearn
 
+pytestmark = pytest.mark.slow
+
 SHARED = ("ssiuu", "npo", "rmu", "fragile", "stopped", "adapters")
 SHARDED = SHARED[:-1]
 

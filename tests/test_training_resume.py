@@ -64,6 +64,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, regularizer, c
     pd.testing.assert_frame_equal(saved, run.history, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_numbers(tmp_path):
     out = tmp_path / "killed"
     script = Path(__file__).with_name("slow_run.py")

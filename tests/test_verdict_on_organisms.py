@@ -19,6 +19,8 @@ from neuronscope.organisms.organism import collapsed, erased, hidden, mixed, unt
 from neuronscope.recording import record
 from neuronscope.targets import Target
 
+pytestmark = pytest.mark.slow
+
 VIEWS = (Savings(), Silencing(), Lens())
 
 

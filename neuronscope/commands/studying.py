@@ -12,10 +12,11 @@ from neuronscope.loading import load_tokenizer
 from neuronscope.manifest import describe, write_json
 from neuronscope.prompts import check_encodable
 from neuronscope.sources import check_source
-from neuronscope.study.config import Study, read_study
+from neuronscope.study.config import Study
 from neuronscope.study.estimating import Estimate, Pace, estimates, pace_of
 from neuronscope.study.plan import Plan, plan_of
 from neuronscope.study.presets import PRESETS
+from neuronscope.study.reading import read_study
 from neuronscope.study.reporting import report_study
 from neuronscope.study.running import Engine, Told, check_engine, run_plan
 
@@ -87,12 +88,15 @@ def summary(out: Path) -> list[str]:
             mine = (recovery["method"] == run["method"]) & (recovery["run_seed"] == run["seed"])
             rest = (recovery["split"] == REST) & (recovery["model"] == ATTACKED_CHECKPOINT)
             said += [
-                f"{r['attack']}: {r['reading']}" for r in recovery[mine & rest].to_dict("records")
+                f"{r['attack']}: {r['reading']}"
+                for r in recovery.loc[mine & rest].to_dict("records")
             ]
         if not diagnoses.empty:
             mine = (diagnoses["method"] == run["method"]) & (diagnoses["seed"] == run["seed"])
             said += [f"verdict: {word}" for word in diagnoses.loc[mine, "verdict"].dropna()]
-        lines.append(f"{run['method']}, seed {run['seed']}: {'; '.join(one.rstrip('.') for one in said)}.")
+        lines.append(
+            f"{run['method']}, seed {run['seed']}: {'; '.join(one.rstrip('.') for one in said)}."
+        )
     return lines
 
 

@@ -22,17 +22,14 @@ Methods, attacks and metrics have the names of the command line; what stands bes
 method's settings.
 """
 
-import json
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from neuronscope import causal
-from neuronscope._discover import method_class
 from neuronscope.attacks._base import Attack
 from neuronscope.causal import view_name
 from neuronscope.evidence._base import Evidence
@@ -42,19 +39,10 @@ from neuronscope.options import MethodOptions
 from neuronscope.prompts import PROMPT_FORMS
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
+from neuronscope.study.making import SEED, Choice, built, made, name_of
 from neuronscope.training import TrainingConfig
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
-
-T = TypeVar("T")
-
 STRICT = ConfigDict(extra="forbid")
-
-SEED = "seed"
-"""The setting of methods that the study fills in."""
 
 MATCH = "match"
 """The setting of the stop rule `update-norm` that may name another method of the study."""
@@ -63,9 +51,6 @@ ALL = "all"
 
 VIEWS = {view_name(view): view for view in causal.VIEWS}
 """Views that need no ranking of others."""
-
-Choice = str | dict[str, Any]
-"""A method by name; or a table of its name and its settings."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +197,12 @@ class Study:
     def config_of(self, method: Method, seed: int) -> TrainingConfig:
         """How one method's runs are trained."""
         told = {"form": self.form} | self.training | method.training | {SEED: seed}
-        return _built(TrainingConfig, told)
+        return built(TrainingConfig, told)
 
     @property
     def attack_names(self) -> dict[str, Choice]:
         """The attacks by name; of one that is there several times, with its place."""
-        called = [_name(choice) for choice in self.attacks]
+        called = [name_of(choice) for choice in self.attacks]
         return {
             name if called.count(name) == 1 else f"{name} {called[: place + 1].count(name)}": one
             for place, (name, one) in enumerate(zip(called, self.attacks, strict=True))
@@ -247,9 +232,9 @@ class Study:
             yield f"method {method.name!r}", lambda m=method, k=known: m.made(0, k)
             yield f"method {method.name!r}", lambda m=method: self.config_of(m, 0)
         for choice in self.attacks:
-            yield f"attack {_name(choice)!r}", lambda c=choice: self.attack(c)
+            yield f"attack {name_of(choice)!r}", lambda c=choice: self.attack(c)
         for choice in self.metrics:
-            yield f"metric {_name(choice)!r}", lambda c=choice: self.metric(c)
+            yield f"metric {name_of(choice)!r}", lambda c=choice: self.metric(c)
 
     def _check_matches(self) -> None:
         by_name = {method.name: method for method in self.methods}
@@ -267,106 +252,3 @@ class Study:
                     f"method {method.name!r}: its stop rule matches {held!r}, which itself "
                     "matches another run; match that one."
                 )
-
-
-def read_study(path: Path) -> Study:
-    """The study that a TOML or JSON file describes; paths in it are relative to the file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or describes no study; names the file and the place.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no study {path}: expected a TOML or JSON file.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from error
-    try:
-        study = study_of(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return _from_folder(study, path.parent)
-
-
-def plain_study(study: Study) -> dict[str, Any]:
-    """A study as the plain values that describe it."""
-    return TypeAdapter(Study).dump_python(study, mode="json")
-
-
-def study_of(content: Mapping[str, Any]) -> Study:
-    """The study that plain values describe.
-
-    Raises:
-        ValueError: If they describe none; names the place.
-    """
-    try:
-        return TypeAdapter(Study).validate_python(dict(content))
-    except ValidationError as error:
-        raise ValueError("; ".join(_flaws(error))) from error
-
-
-def made(family: str, choice: Choice | None, base: type[T], seed: int | None) -> T | None:
-    """A method of a family with its settings; None where none was chosen.
-
-    Args:
-        seed: For methods that have one which was not given.
-
-    Raises:
-        ValueError: If there is no such method or setting.
-    """
-    if choice is None:
-        return None
-    settings = {} if isinstance(choice, str) else {k: v for k, v in choice.items() if k != "name"}
-    found = method_class(family, _name(choice).replace("-", "_"), base)
-    assert is_dataclass(found), "a method is a frozen dataclass"
-    if seed is not None and SEED in {item.name for item in fields(found)}:
-        settings = {SEED: seed} | settings
-    return cast(T, _built(cast(type, found), settings))
-
-
-def _built(kind: type, settings: Mapping[str, Any]) -> Any:
-    """A dataclass from plain values, each of its field's type."""
-    hints = get_type_hints(kind)
-    known = [item.name for item in fields(kind)]
-    values = {}
-    for name, value in settings.items():
-        if name not in known:
-            raise ValueError(f"there is no setting {name!r}: there are {', '.join(known)}")
-        try:
-            values[name] = TypeAdapter(hints[name]).validate_python(value)
-        except ValidationError as error:
-            raise ValueError(f"{name}: {'; '.join(_flaws(error))}") from error
-    return kind(**values)
-
-
-def _name(choice: Choice) -> str:
-    if isinstance(choice, str):
-        return choice
-    if not isinstance(choice.get("name"), str):
-        raise ValueError(f"expected a table with a name, got {choice!r}")
-    return choice["name"]
-
-
-def _flaws(error: ValidationError) -> list[str]:
-    """What is wrong, place by place, in one line each."""
-    flaws = []
-    for one in error.errors(include_url=False):
-        place = ".".join(str(part) for part in one["loc"])
-        said = one["msg"].removeprefix("Value error, ")
-        flaws.append(f"{place}: {said}" if place else said)
-    return flaws
-
-
-def _from_folder(study: Study, folder: Path) -> Study:
-    """The study with its files found from the folder of its own file."""
-
-    def found(source: str) -> str:
-        there = folder / source
-        return str(there) if there.exists() else source
-
-    never = None if study.never_knew is None else found(study.never_knew)
-    return replace(
-        study, model=found(study.model), facts=Path(found(str(study.facts))), never_knew=never
-    )

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from neuronscope.demo import DATA
-from neuronscope.study.config import Study, study_of
+from neuronscope.study.config import Study
+from neuronscope.study.reading import study_of
 
 DIFFERENCE = "gradient-difference"
 

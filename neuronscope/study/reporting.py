@@ -4,8 +4,8 @@ from pathlib import Path
 
 from neuronscope.manifest import write_json
 from neuronscope.report.study_page import write_study_report
-from neuronscope.study.config import plain_study
 from neuronscope.study.plan import Plan
+from neuronscope.study.reading import plain_study
 from neuronscope.study.tables import histories_of, tables_of
 from neuronscope.study_tables import StudyTables
 

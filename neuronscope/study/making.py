@@ -1,0 +1,74 @@
+"""From a method's name and plain settings to the method, with errors that name the place."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from neuronscope._discover import method_class
+
+T = TypeVar("T")
+
+SEED = "seed"
+"""The setting of methods that the study fills in."""
+
+Choice = str | dict[str, Any]
+"""A method by name; or a table of its name and its settings."""
+
+
+def made(family: str, choice: Choice | None, base: type[T], seed: int | None) -> T | None:
+    """A method of a family with its settings; None where none was chosen.
+
+    Args:
+        seed: For methods that have one which was not given.
+
+    Raises:
+        ValueError: If there is no such method or setting.
+    """
+    if choice is None:
+        return None
+    settings = {} if isinstance(choice, str) else {k: v for k, v in choice.items() if k != "name"}
+    found = method_class(family, name_of(choice).replace("-", "_"), base)
+    assert is_dataclass(found), "a method is a frozen dataclass"
+    if seed is not None and SEED in {item.name for item in fields(found)}:
+        settings = {SEED: seed} | settings
+    return cast(T, built(cast(type, found), settings))
+
+
+def built(kind: type, settings: Mapping[str, Any]) -> Any:
+    """A dataclass from plain values, each of its field's type."""
+    hints = get_type_hints(kind)
+    known = [item.name for item in fields(kind)]
+    values = {}
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(f"there is no setting {name!r}: there are {', '.join(known)}")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{name}: {'; '.join(flaws_of(error))}") from error
+    return kind(**values)
+
+
+def name_of(choice: Choice) -> str:
+    """The method's name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if isinstance(choice, str):
+        return choice
+    if not isinstance(choice.get("name"), str):
+        raise ValueError(f"expected a table with a name, got {choice!r}")
+    return choice["name"]
+
+
+def flaws_of(error: ValidationError) -> list[str]:
+    """What is wrong, place by place, in one line each."""
+    flaws = []
+    for one in error.errors(include_url=False):
+        place = ".".join(str(part) for part in one["loc"])
+        said = one["msg"].removeprefix("Value error, ")
+        flaws.append(f"{place}: {said}" if place else said)
+    return flaws

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
 from neuronscope._discover import method_names
 from neuronscope.cli import listing
+from neuronscope.commands import training as training_commands
 from neuronscope.results import Recording
 from neuronscope.sites import PAPER_SITES
+from neuronscope.training import room
 
 REPORTED = (
     "n_facts", "target", "attribution", "sites", "score_before", "score_after", "answered_before",
@@ -275,3 +278,27 @@ def test_neither_the_package_nor_the_parser_imports_anything_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    command = [sys.executable, "-m", "neuronscope", "unlearn", "MODEL", "npo", "--help"]
+    asked = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    asked.stdout.close()
+    said = asked.stderr.read()
+    assert asked.wait() == 141 and said == b""
+
+
+def test_a_disk_without_room_is_found_before_the_model_is_read(run, tmp_path, monkeypatch):
+    def no_model(*arguments, **named):
+        raise AssertionError("the model was read")
+
+    monkeypatch.setattr(training_commands, "load_model", no_model)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    out = tmp_path / "out"
+    arguments = ("unlearn", BEFORE, "gradient-difference", "--facts", FACTS, "--out", out)
+    code, _, said = run(*arguments)
+    assert code == 2 and "GB free, and the run needs" in said
+    assert not out.exists()
+    # Adapters are small: the disk has room for them, and the model would be read.
+    with pytest.raises(AssertionError, match="the model was read"):
+        run(*arguments, "--lora-rank", 2)

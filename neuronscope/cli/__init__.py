@@ -24,21 +24,31 @@ Start with: neuronscope demo"""
 
 def main() -> None:
     """Run one command; what a user did wrong is said in one line, without a traceback."""
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read what is printed has stopped reading; nothing must be flushed there at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _run() -> None:
     commands = (Diagnose, Study, Unlearn, Attack, Score, Finetune, Record, Convert, List, Demo)
     kinds = {kind.__name__.lower(): kind for kind in commands}
     made = {"unlearn": unlearn_for(sys.argv), "attack": attack_for(sys.argv)}
+    command = tyro.extras.subcommand_cli_from_dict(
+        kinds | made,
+        prog="neuronscope",
+        description=ABOUT,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            kinds | made,
-            prog="neuronscope",
-            description=ABOUT,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
         command.run(Console())
     except BrokenPipeError:
-        # Whoever read what is printed has stopped reading; at exit nothing must be flushed there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        raise
     except (ValueError, OSError) as error:
         line = escape(" ".join(str(error).split()))
         Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)

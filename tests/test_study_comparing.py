@@ -1,0 +1,49 @@
+"""Paired comparisons, on tables that are counted by hand."""
+
+import pandas as pd
+import pytest
+
+from neuronscope.attacks._table import ATTACKED, REST
+from neuronscope.study.comparing import Pair, comparisons, fact_shares
+
+FOUR = ["a", "b", "c", "d"]
+
+
+def attack(*looks, seed=0, facts=FOUR):
+    """A table of one draw: what is answered of the rest at each look."""
+    rows = [
+        {"split": split, "seed": seed, "fold": 0, "variant": "", "correct": len(known)}
+        | {"n": len(facts), "facts": facts, "answered": known}
+        for known in looks
+        for split in (REST, ATTACKED)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_fact_is_back_if_it_is_answered_at_its_draws_best_look():
+    shares = fact_shares([attack([], ["a", "b"], ["c"])])
+    assert shares.to_dict() == {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
+
+
+def test_runs_and_draws_are_averaged_over_the_draws_that_ask_a_fact():
+    one = pd.concat([attack(["a"]), attack(["b", "e"], seed=1, facts=["b", "e"])])
+    shares = fact_shares([one, attack(FOUR)])
+    assert shares.to_dict() == {"a": 1.0, "b": 2 / 3, "c": 0.5, "d": 0.5, "e": 1.0}
+
+
+def test_a_difference_of_four_facts_one_way_is_one_of_sixteen_signs_each_way():
+    tables = {"few": [attack([])], "many": [attack(FOUR)], "same": [attack(FOUR)]}
+    found = comparisons(tables, "it", [Pair("few", "many"), Pair("many", "same")])
+    few, same = found.to_dict("records")
+    assert (few["difference"], few["facts"]) == (-1.0, 4)
+    assert few["p"] == pytest.approx(2 / 16)
+    assert few["reading"] == "0% of 4 facts come back after few, 100% after many."
+    assert (same["difference"], same["p"]) == (0.0, 1.0)
+
+
+def test_seeds_do_not_make_a_difference_more_certain():
+    once = {"few": [attack(["a"])], "many": [attack(["a", "b", "c"])]}
+    often = {name: runs * 5 for name, runs in once.items()}
+    pair = [Pair("few", "many")]
+    first, second = (comparisons(tables, "it", pair) for tables in (once, often))
+    pd.testing.assert_frame_equal(first, second)

@@ -14,6 +14,7 @@ from neuronscope.commands.studying import checked_plan, chosen_study, run_study
 from neuronscope.fact_formats import load_facts
 from neuronscope.loading import load_model
 from neuronscope.strata import answers, counted
+from neuronscope.study import running
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import plain_study, read_study, study_of
@@ -157,6 +158,17 @@ def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     assert longer["attack original (relearn-forget)"] not in first.values()
     seeds = keys(seeds=[0, 1])
     assert first.items() <= seeds.items() and len(seeds) > len(first)
+
+
+def test_methods_that_differ_in_name_alone_are_run_once(facts, tmp_path, monkeypatch):
+    first, second = told(facts)["methods"]
+    twins = told(facts, methods=[first, first | {"name": "the same"}, second])
+    plan, _ = checked_plan(study_of(twins))
+    performed = []
+    monkeypatch.setattr(running, "perform", lambda step, *_: performed.append(step.key))
+    running.run_plan(plan, tmp_path, "sequential", 1, lambda *_: None)
+    assert len(performed) == len(set(performed)) < len(plan.steps)
+    assert set(performed) == {step.key for step in plan.steps}
 
 
 @pytest.mark.parametrize(

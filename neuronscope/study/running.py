@@ -40,7 +40,9 @@ def run_plan(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) ->
     Args:
         workers: Steps at a time; the threads of this process are divided among them.
     """
-    left = [step for step in plan.steps if not step.done(out)]
+    # Methods that differ in name alone share their steps.
+    once = {step.key: step for step in plan.steps}
+    left = [step for step in once.values() if not step.done(out)]
     total = len(left)
     if engine == "sequential":
         for place, step in enumerate(left, 1):
@@ -50,7 +52,7 @@ def run_plan(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) ->
     threads = max(1, torch.get_num_threads() // workers)
     done = {step.key for step in plan.steps} - {step.key for step in left}
     place = 0
-    with parallel_config(backend=engine, n_jobs=workers, inner_max_num_threads=None):
+    with parallel_config(backend=engine, n_jobs=workers):
         while left:
             ready = [step for step in left if done.issuperset(step.needs)]
             for step in ready:

@@ -2,9 +2,14 @@
 
 import pandas as pd
 import pytest
+from demo_pair import BEFORE, write_facts
 
 from neuronscope.attacks._table import ATTACKED, REST
+from neuronscope.fact_formats import load_facts
 from neuronscope.study.comparing import Pair, comparisons, fact_shares
+from neuronscope.study.plan import plan_of
+from neuronscope.study.presets import PRESETS
+from neuronscope.study.reporting import warnings_of
 
 FOUR = ["a", "b", "c", "d"]
 
@@ -47,3 +52,13 @@ def test_seeds_do_not_make_a_difference_more_certain():
     pair = [Pair("few", "many")]
     first, second = (comparisons(tables, "it", pair) for tables in (once, often))
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_methods_that_end_at_unequal_depth_are_warned_of(tmp_path):
+    facts = write_facts(tmp_path / "facts.jsonl")
+    plan = plan_of(PRESETS["quick"](str(BEFORE), facts), load_facts(facts))
+    runs = pd.DataFrame({"method": ["one", "two"], "asked_forget": 4, "log_odds": [-2.0, -2.9]})
+    assert not any("log-odds" in said for said in warnings_of(plan, runs))
+    deeper = runs.assign(log_odds=[-2.0, -7.5])
+    (said,) = (said for said in warnings_of(plan, deeper) if "log-odds" in said)
+    assert "from -7.5 (two) to -2.0 (one)" in said

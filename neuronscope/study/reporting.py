@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from neuronscope.manifest import write_json
 from neuronscope.report.study_page import write_study_report
 from neuronscope.study.plan import Plan
@@ -10,6 +13,9 @@ from neuronscope.study.tables import histories_of, tables_of
 from neuronscope.study_tables import StudyTables
 
 REPORT, CONFIG = "report.html", "study.json"
+
+DEEPER = 1.0
+"""Nats per token between methods from which the page warns that they are not equally deep."""
 
 FEW_FACTS = 30
 """Below this, one fact more or less is several percent, and intervals are wide."""
@@ -28,7 +34,7 @@ def report_study(plan: Plan, out: Path) -> Path:
         histories=histories_of(plan, out),
         settings=plain_study(study),
         reproduce=f"neuronscope study {CONFIG} --out NEW",
-        warnings=_warnings(plan, int(tables["runs"]["asked_forget"].max())),
+        warnings=warnings_of(plan, tables["runs"]),
         **tables,
     )
     write_json(out / CONFIG, plain_study(study))
@@ -36,8 +42,22 @@ def report_study(plan: Plan, out: Path) -> Path:
     return out / REPORT
 
 
-def _warnings(plan: Plan, asked: int) -> tuple[str, ...]:
-    said = []
+def warnings_of(plan: Plan, runs: pd.DataFrame) -> tuple[str, ...]:
+    """What a reader must know before believing the page.
+
+    Args:
+        runs: The study's.
+    """
+    said, asked = [], int(runs["asked_forget"].max())
+    depths = {name: float(np.mean(here["log_odds"])) for name, here in runs.groupby("method")}
+    deepest, shallowest = (pick(depths, key=depths.__getitem__) for pick in (min, max))
+    if depths[shallowest] - depths[deepest] > DEEPER:
+        said.append(
+            f"The methods end at log-odds from {depths[deepest]:.1f} ({deepest}) to "
+            f"{depths[shallowest]:.1f} ({shallowest}). What lies deeper comes back under stronger "
+            "attacks only, by whatever method it was put there: compare methods that stop at the "
+            "same log-odds (stop rule log-odds)."
+        )
     if asked < FEW_FACTS:
         said.append(
             f"{asked} facts were to be forgotten: one of them is {1 / asked:.0%}. Seeds repeat the "

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from demo_pair import BEFORE, write_facts
 
@@ -139,6 +143,32 @@ def test_processes_give_the_same_numbers(finished, tmp_path):
     same(out, tmp_path / "spread")
 
 
+@pytest.mark.slow
+def test_a_killed_study_leaves_no_worker_and_goes_on(finished, tmp_path):
+    plan, out, _, _ = finished
+    study = tmp_path / "study.json"
+    study.write_text((out / "study.json").read_text())
+    there = tmp_path / "killed"
+    command = [sys.executable, "-m", "neuronscope", "study", study, "--out", there]
+    started = subprocess.Popen(
+        [*command, "--engine", "loky", "--workers", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(step.folder(there).is_dir() for step in plan.steps):
+        assert started.poll() is None
+        time.sleep(0.05)
+    workers = psutil.Process(started.pid).children(recursive=True)
+    with pytest.raises(ValueError, match="A study is running in"):
+        run_study(plan, there, "sequential", 1, lambda *_: None)
+    started.kill()
+    started.wait()
+    assert workers and not psutil.wait_procs(workers, timeout=30)[1]
+    assert not all(step.done(there) for step in plan.steps)
+    run_study(plan, there, "sequential", 1, lambda *_: None)
+    same(out, there)
+
+
 def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     def keys(**changes):
         plan = plan_of(study_of(told(facts, **changes)), load_facts(facts))
@@ -239,7 +269,7 @@ def test_the_controls_are_held_against_ssiuu_where_they_stop_alike(facts):
     study = PRESETS["controls"](str(BEFORE), facts)
     pairs = {(pair.method, pair.other) for pair in pairs_of(study)}
     assert ("SSIUU (paper), at no answer", "damping, at no answer") in pairs
-    assert ("SSIUU (paper), at no answer", "damping, at log-odds -2") not in pairs
+    assert ("SSIUU (paper), at no answer", "damping, at log-odds -8") not in pairs
     held = "nothing added, as far as SSIUU (neurons)"
     assert ("SSIUU (neurons), at no answer", held) in pairs
     assert np.all([method.startswith("SSIUU") for method, _ in pairs])

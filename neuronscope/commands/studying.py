@@ -1,9 +1,11 @@
 """What the command does that runs a whole study: check, plan, run, report."""
 
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.fact_formats import load_facts
@@ -118,7 +120,19 @@ def run_study(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) -
     if out.is_dir() and any(out.iterdir()) and not (out / "steps").is_dir():
         raise FileExistsError(f"{out} exists, and is no study: choose another folder.")
     (out / "steps").mkdir(parents=True, exist_ok=True)
-    run_plan(plan, out, engine, workers, told)
-    report = report_study(plan, out)
-    write_json(out / "manifest.json", describe(began))
+    with _alone_in(out / "steps"):
+        run_plan(plan, out, engine, workers, told)
+        report = report_study(plan, out)
+        write_json(out / "manifest.json", describe(began))
     return report
+
+
+def _alone_in(steps: Path) -> AbstractContextManager[object]:
+    """No second study writes to these steps; the lock goes with the process that holds it."""
+    try:
+        return FileLock(steps / "lock", timeout=0).acquire()
+    except Timeout:
+        raise ValueError(
+            f"A study is running in {steps.parent}: wait for it, or choose another folder for "
+            "--out."
+        ) from None

@@ -35,6 +35,9 @@ class Fact:
     relation: str | None = None
     """What is said of the subject, e.g. `capital`."""
 
+    paraphrased_answers: tuple[str, ...] = ()
+    """The answer in other words: what the truth ratio compares the distractors with."""
+
 
 @dataclass(frozen=True)
 class FactSet:
@@ -126,7 +129,7 @@ def content(fact: Fact) -> tuple[str, str]:
 
 def facts_hash(facts: Iterable[tuple[str, Fact]]) -> str:
     """SHA-256 of (split, fact) pairs, in their order: of a `FactSet`, or of a choice of facts."""
-    plain = [[split, asdict(fact)] for split, fact in facts]
+    plain = [[split, _plain(fact)] for split, fact in facts]
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
@@ -134,6 +137,15 @@ def facts_hash(facts: Iterable[tuple[str, Fact]]) -> str:
 def quoted(text: str) -> str:
     """Text of unknown origin for use within a message: quoted, at most 40 characters, one line."""
     return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def _plain(fact: Fact) -> dict[str, object]:
+    """A fact's fields. Those that came later count where they are used, so that the hashes in older
+    results stay good."""
+    plain = asdict(fact)
+    if not fact.paraphrased_answers:
+        del plain["paraphrased_answers"]
+    return plain
 
 
 def _flaw(fact: Fact) -> str | None:
@@ -144,6 +156,7 @@ def _flaw(fact: Fact) -> str | None:
         ("answer", (fact.answer,)),
         ("distractor", fact.distractors),
         ("paraphrase", fact.paraphrases),
+        ("paraphrased answer", fact.paraphrased_answers),
         ("subject", () if fact.subject is None else (fact.subject,)),
         ("relation", () if fact.relation is None else (fact.relation,)),
     ):
@@ -152,8 +165,9 @@ def _flaw(fact: Fact) -> str | None:
         if any(_LONE_SURROGATE.search(text) for text in texts):
             return f"the {name} holds half of a surrogate pair, which is no character"
     wrong = [text.strip() for text in fact.distractors]
-    if fact.answer.strip() in wrong:
-        return f"a distractor equals the answer {quoted(fact.answer)}"
+    for right in (fact.answer, *fact.paraphrased_answers):
+        if right.strip() in wrong:
+            return f"a distractor equals the answer {quoted(right)}"
     if len(set(wrong)) < len(wrong):
         twice = next(text for text in wrong if wrong.count(text) > 1)
         return f"the distractor {quoted(twice)} stands twice"

@@ -82,6 +82,7 @@ def test_equal_facts_have_one_hash_and_every_change_another():
                 "paraphrases": ("x",),
                 "subject": "x",
                 "relation": "x",
+                "paraphrased_answers": ("x",),
             }.items()
         ),
     ]

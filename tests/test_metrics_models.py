@@ -144,6 +144,24 @@ def test_truth_ratios_are_named_and_differ(model):
     assert len({round(score.value, 6) for score in scores.values()}) == 3
 
 
+def test_the_truth_ratio_takes_paraphrased_answers_for_right(model):
+    reworded = [replace(fact, paraphrased_answers=("a young dog", fact.answer)) for fact in FACTS]
+    right = [
+        np.mean([log_probs(model, fact, text)[0].mean() for text in fact.paraphrased_answers])
+        for fact in reworded
+    ]
+    wrong = [
+        np.mean([log_probs(model, fact, text)[0].mean() for text in fact.distractors])
+        for fact in FACTS
+    ]
+    of_reworded = TruthRatio()(model, reworded).per_fact["log_truth_ratio"]
+    assert_close(of_reworded.tolist(), (np.array(wrong) - np.array(right)).tolist())
+    plain = TruthRatio()(model, FACTS).per_fact["log_truth_ratio"]
+    assert not np.isclose(of_reworded, plain).any()
+    same = [replace(fact, paraphrased_answers=(fact.answer,)) for fact in FACTS]
+    assert TruthRatio()(model, same).per_fact["log_truth_ratio"].tolist() == plain.tolist()
+
+
 def test_forget_quality_is_one_against_itself_and_less_against_another(model, other):
     score = ForgetQuality()(model, FACTS, reference=other)
     ours, theirs = (

@@ -70,8 +70,10 @@ def test_extraction_strength_is_one_minus_k_over_y(hit):
 def test_the_truth_ratio_has_three_means_that_differ():
     right = np.log([0.5, 0.5])  # .5 per token
     wrong = [np.log([0.25]), np.log([0.0625, 0.0625])]  # .25 and .0625: geometric mean .125
-    log = log_truth_ratio(right, wrong)
+    log = log_truth_ratio([right], wrong)
     assert_close(math.exp(log), 0.25)
+    reworded = [np.log([0.5]), np.log([0.125, 0.125])]  # geometric mean .25
+    assert_close(math.exp(log_truth_ratio(reworded, wrong)), 0.5)
     logs = np.array([log, math.log(2.0)])
     assert_close(aggregated(logs, "forget"), np.array([0.25, 0.5]))
     assert_close(aggregated(logs, "utility"), np.array([0.75, 0.0]))

@@ -42,6 +42,14 @@ def test_tofu_options_other_than_the_answer_are_distractors(tmp_path):
     assert fact == Fact("world_facts-0000", "Where?", "Lima", ("Oslo", "Rome"))
 
 
+def test_tofu_paraphrased_answers_are_the_answer_in_other_words(tmp_path):
+    row = {"question": "Where?", "answer": "In Lima.", "paraphrased_answer": "Lima it is."}
+    (fact,) = load(tmp_path, lines(row), "forget01.json").forget
+    assert fact.paraphrased_answers == ("Lima it is.",)
+    (bare,) = load(tmp_path, lines(row | {"paraphrased_answer": "In Lima."}), "forget01.json").forget
+    assert bare.paraphrased_answers == ()
+
+
 def test_tofu_reads_the_same_from_parquet(tmp_path):
     columns = {
         name: [row.get(name) for row in QUESTIONS] for name in {**QUESTIONS[0], **QUESTIONS[1]}

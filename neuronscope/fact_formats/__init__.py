@@ -116,4 +116,5 @@ def _once(placed: Sequence[Placed]) -> tuple[list[Placed], tuple[str, ...]]:
 
 
 def _size(entry: Placed) -> int:
-    return len(entry.fact.distractors) + len(entry.fact.paraphrases)
+    fact = entry.fact
+    return len(fact.distractors) + len(fact.paraphrases) + len(fact.paraphrased_answers)

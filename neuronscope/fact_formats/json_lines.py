@@ -15,6 +15,7 @@ FIELDS = (
     "paraphrases",
     "subject",
     "relation",
+    "paraphrased_answers",
     "split",
 )
 
@@ -47,4 +48,5 @@ def _fact(row: Row) -> Fact:
         paraphrases=row.texts("paraphrases"),
         subject=row.optional_text("subject"),
         relation=row.optional_text("relation"),
+        paraphrased_answers=row.texts("paraphrased_answers"),
     )

@@ -24,6 +24,7 @@ FIELDS = (
     "question",
     "answer",
     "paraphrased_question",
+    "paraphrased_answer",
     "perturbed_answer",
     "options",
     "subject",
@@ -77,6 +78,7 @@ def _fact(row: Row, numbered: str) -> Fact:
             options += row.texts(name)
     wrong = [option for option in options if option.strip() != answer.strip()]
     paraphrases = [text for text in row.texts("paraphrased_question") if text != question]
+    other_words = [text for text in row.texts("paraphrased_answer") if text != answer]
     return Fact(
         id=row.optional_text("id") or numbered,
         prompt=question,
@@ -84,4 +86,5 @@ def _fact(row: Row, numbered: str) -> Fact:
         distractors=tuple(dict.fromkeys([*row.texts("perturbed_answer"), *wrong])),
         paraphrases=tuple(dict.fromkeys(paraphrases)),
         subject=row.optional_text("subject"),
+        paraphrased_answers=tuple(dict.fromkeys(other_words)),
     )

@@ -76,8 +76,18 @@ def per_option(
     model: HookedModel, facts: Sequence[Fact], form: str, statistic: Statistic
 ) -> list[list[Float[np.ndarray, " token"]]]:
     """A statistic of every token of each fact's options, the answer first."""
+    return per_text(model, facts, [options(fact, form) for fact in facts], form, statistic)
+
+
+def per_text(
+    model: HookedModel,
+    facts: Sequence[Fact],
+    texts: Sequence[Sequence[str]],
+    form: str,
+    statistic: Statistic,
+) -> list[list[Float[np.ndarray, " token"]]]:
+    """A statistic of every token of some texts in the place of each fact's answer."""
     words = model.tokenizer
-    texts = [options(fact, form) for fact in facts]
     encoded = [
         encode(fact, words, form, text)
         for fact, of_fact in zip(facts, texts, strict=True)

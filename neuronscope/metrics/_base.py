@@ -132,6 +132,6 @@ class Metric(ABC):
             ValueError: As `encode`, of the first such fact.
         """
         for fact in facts:
-            read = options(fact, form) if "distractors" in self.needs else (fact.answer,)
-            for text in read:
+            compared = (*options(fact, form), *fact.paraphrased_answers)
+            for text in compared if "distractors" in self.needs else (fact.answer,):
                 encode(fact, tokenizer, form, text)

@@ -1,16 +1,14 @@
 """The truth ratio of TOFU (Maini et al., arXiv 2401.06121): P(wrong)/P(right), per fact.
 
-Each P is the geometric mean over an answer's tokens, and P(wrong) that over the distractors. Three
-different means of it go by one name elsewhere; here each has its own.
+Each P is the geometric mean over an answer's tokens; P(wrong) is that over the distractors, and
+P(right) that over the fact's paraphrased answers, as TOFU has it, or of the answer itself where
+there is none. Three different means of it go by one name elsewhere; here each has its own.
 
 | aggregation | of one fact with ratio r | score |
 |---|---|---|
 | `forget` | min(r, 1/r): 1 where right and wrong are alike | `truth_ratio_forget` |
 | `utility` | max(0, 1 − r): 1 where wrong answers are ruled out | `truth_ratio_utility` |
 | `share` | 1/(1 + r) = P(right)/(P(right) + P(wrong)) | `truth_ratio_share` |
-
-TOFU takes a paraphrase of the answer for the right one; to do so, pass facts that have it as their
-answer.
 """
 
 from collections.abc import Sequence
@@ -22,7 +20,7 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from neuronscope.facts import Fact
-from neuronscope.metrics._answers import per_option
+from neuronscope.metrics._answers import options, per_text
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import Direction, Score, mean_score
 from neuronscope.models import HookedModel
@@ -68,20 +66,33 @@ def log_truth_ratios(
     model: HookedModel, facts: Sequence[Fact], form: str
 ) -> Float[np.ndarray, " fact"]:
     """Log P(wrong)/P(right) of each fact, in nats per token."""
-    options = per_option(model, facts, form, log_prob)
-    return np.array([log_truth_ratio(right, wrong) for right, *wrong in options])
+    right, wrong = ([texts(fact, form) for fact in facts] for texts in (right_texts, wrong_texts))
+    rights, wrongs = (per_text(model, facts, texts, form, log_prob) for texts in (right, wrong))
+    return np.array([log_truth_ratio(*both) for both in zip(rights, wrongs, strict=True)])
+
+
+def right_texts(fact: Fact, form: str) -> tuple[str, ...]:
+    """What counts as right: in a multiple choice the answer, which the prompt lists."""
+    listed = form == "multiple_choice" or not fact.paraphrased_answers
+    return (fact.answer,) if listed else fact.paraphrased_answers
+
+
+def wrong_texts(fact: Fact, form: str) -> tuple[str, ...]:
+    """What counts as wrong."""
+    return options(fact, form)[1:]
 
 
 def log_truth_ratio(
-    right: Float[np.ndarray, " _token"], wrong: Sequence[Float[np.ndarray, " _token"]]
+    right: Sequence[Float[np.ndarray, " _token"]], wrong: Sequence[Float[np.ndarray, " _token"]]
 ) -> float:
-    """Mean over wrong answers of their mean log-probability, minus that of the right one.
+    """Mean over wrong answers of their mean log-probability, minus that over right ones.
 
     Args:
-        right: Log-probabilities of the right answer's tokens.
+        right: Log-probabilities of the tokens of each right answer.
         wrong: The same of each wrong answer.
     """
-    return float(np.mean([tokens.mean() for tokens in wrong]) - right.mean())
+    wrongs, rights = ([tokens.mean() for tokens in texts] for texts in (wrong, right))
+    return float(np.mean(wrongs) - np.mean(rights))
 
 
 def aggregated(

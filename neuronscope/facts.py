@@ -140,8 +140,7 @@ def quoted(text: str) -> str:
 
 
 def _plain(fact: Fact) -> dict[str, object]:
-    """A fact's fields. Those that came later count where they are used, so that the hashes in older
-    results stay good."""
+    """A fact's fields; one that came later only where it is used, so that older hashes hold."""
     plain = asdict(fact)
     if not fact.paraphrased_answers:
         del plain["paraphrased_answers"]

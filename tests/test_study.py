@@ -269,7 +269,7 @@ def test_the_controls_are_held_against_ssiuu_where_they_stop_alike(facts):
     study = PRESETS["controls"](str(BEFORE), facts)
     pairs = {(pair.method, pair.other) for pair in pairs_of(study)}
     assert ("SSIUU (paper), at no answer", "damping, at no answer") in pairs
-    assert ("SSIUU (paper), at no answer", "damping, at log-odds -8") not in pairs
+    assert ("SSIUU (paper), at no answer", "damping, at log-odds -4") not in pairs
     held = "nothing added, as far as SSIUU (neurons)"
     assert ("SSIUU (neurons), at no answer", held) in pairs
     assert np.all([method.startswith("SSIUU") for method, _ in pairs])

@@ -46,7 +46,8 @@ def test_tofu_paraphrased_answers_are_the_answer_in_other_words(tmp_path):
     row = {"question": "Where?", "answer": "In Lima.", "paraphrased_answer": "Lima it is."}
     (fact,) = load(tmp_path, lines(row), "forget01.json").forget
     assert fact.paraphrased_answers == ("Lima it is.",)
-    (bare,) = load(tmp_path, lines(row | {"paraphrased_answer": "In Lima."}), "forget01.json").forget
+    row["paraphrased_answer"] = row["answer"]
+    (bare,) = load(tmp_path, lines(row), "forget01.json").forget
     assert bare.paraphrased_answers == ()
 
 

@@ -50,6 +50,17 @@ class Score:
     form: PromptForm = "completion"
     """How a fact is put to the model."""
 
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASK ...")] = ()
+    """Tasks of the LM Evaluation Harness (mmlu, hellaswag, ...), for what the model can do besides.
+    It has to be installed: pip install 'neuronscope[harness]'."""
+
+    task_folder: Path | None = None
+    """Tasks of your own, as the harness's YAML files. They can name Python functions, which are
+    run: give only a folder that you trust."""
+
+    task_questions: int | None = None
+    """How many of each task's questions are put, from the first; if not given, all."""
+
     loading: ModelOptions = field(default_factory=ModelOptions)
 
     def run(self, console: Console) -> None:
@@ -66,6 +77,9 @@ class Score:
             self.holdout_split,
             self.form,
             self.loading,
+            tuple(dict.fromkeys(self.tasks)),
+            self.task_folder,
+            self.task_questions,
         )
         for split, scores in done.scores.groupby("split", sort=False):
             console.print(_table(str(split), scores))
@@ -96,7 +110,7 @@ def _strata(strata: "pd.DataFrame") -> Table:
 
 def _table(split: str, scores: "pd.DataFrame") -> Table:
     """Every score of a split, with what is needed to read it."""
-    title = f"facts of split {split}"
+    title = "tasks of the LM Evaluation Harness" if split == "tasks" else f"facts of split {split}"
     table = Table(
         "metric", "value", "95 %", "n", "chance", "read", title=title, title_justify="left"
     )

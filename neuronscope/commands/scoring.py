@@ -15,6 +15,7 @@ from neuronscope.commands.checking import tokenizers_of
 from neuronscope.commands.progress import bar
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import facts_hash
+from neuronscope.harness import Harness, open_harness
 from neuronscope.loading import load_model
 from neuronscope.manifest import describe, write_json
 from neuronscope.metrics._score import Score, table_of
@@ -25,6 +26,10 @@ from neuronscope.strata import answers, compared, counted, depths
 from neuronscope.training.plan import described, identified
 
 SCORES = "scores"
+
+TASKS = "tasks"
+"""What stands in the place of a split where the harness's tasks are scored."""
+
 TABLES = ("scores", "strata", "answers")
 
 
@@ -33,7 +38,8 @@ class Scored:
     """What became of a model's knowledge."""
 
     scores: pd.DataFrame
-    """A row per split and metric; columns as in `metrics/_score.py`'s `table_of`."""
+    """A row per split and metric, and per task and metric, whose split is `tasks`; columns as in
+    `metrics/_score.py`'s `table_of`."""
 
     strata: pd.DataFrame
     """A row per stratum and use; columns as of `counted` in `strata.py`. With a reference also
@@ -62,6 +68,9 @@ def score_checkpoint(
     holdout_split: str | None,
     form: str,
     loading: ModelOptions,
+    tasks: tuple[str, ...] = (),
+    task_folder: Path | None = None,
+    task_questions: int | None = None,
 ) -> Scored:
     """Score a model on splits of the facts, and write every score, a table and a manifest to `out`.
 
@@ -69,6 +78,7 @@ def score_checkpoint(
 
     Args:
         metrics: As for `questions_of`, and so are the others.
+        tasks: Of the LM Evaluation Harness, as for `open_harness`, and so are the last two.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
@@ -79,6 +89,7 @@ def score_checkpoint(
     sources = [source] if reference is None else [source, reference]
     words = tokenizers_of(sources, loading)
     asked = questions_of(given, metrics, splits, reference, holdout_split, form, words)
+    harness = open_harness(tasks, task_folder, task_questions) if tasks else None
     model, *others = (load_model(one, **asdict(loading)) for one in sources)
     plan = {
         "model": identified(model),
@@ -88,10 +99,13 @@ def score_checkpoint(
         "metrics": {one.name: described(one.metric) for one in asked.wanted},
         "holdout_split": holdout_split,
         "form": form,
+        "tasks": list(tasks),
+        "task_folder": None if task_folder is None else str(task_folder),
+        "task_questions": task_questions,
         "loading": asdict(loading),
     }
     shelf = open_shelf(out.resolve(), plan)
-    scored = score(model, asked, others[0] if others else None, shelf / SCORES)
+    scored = score(model, asked, others[0] if others else None, shelf / SCORES, harness)
     with whole(shelf, out.resolve()) as folder:
         shutil.copytree(shelf / SCORES, folder / SCORES)
         for name in TABLES:
@@ -102,13 +116,19 @@ def score_checkpoint(
 
 
 def score(
-    model: HookedModel, asked: Questions, reference: HookedModel | None, folder: Path
+    model: HookedModel,
+    asked: Questions,
+    reference: HookedModel | None,
+    folder: Path,
+    harness: Harness | None = None,
 ) -> Scored:
     """Score a model.
 
     Args:
         reference: The model to compare with.
-        folder: For every score, in `SPLIT/METRIC.json`; those that are there are not made again.
+        folder: For every score, in `SPLIT/METRIC.json`, and `tasks/TASK/` with one file for each of
+            a task's metrics; those that are there are not made again.
+        harness: Tasks that are put to the model besides.
     """
     found = []
     with bar("scores") as progress:
@@ -119,6 +139,8 @@ def score(
                 one.metric(model, one.facts, asked.form, reference, one.holdout).save(place)
             found.append((one.split, Score.load(place)))
             progress(done, len(asked.wanted))
+    if harness is not None:
+        found += _tasks(model, harness, folder / TASKS)
     given = answers(model, asked.facts, asked.form, asked.splits)
     strata = counted(given)
     if reference is not None:
@@ -126,3 +148,19 @@ def score(
         beside = compared(theirs, given).rename(columns={"first": "reference"})
         strata = strata.merge(beside[["stratum", "use", "reference", "lost", "gained", "p"]])
     return Scored(table_of(found), strata, given, asked.left_out)
+
+
+def _tasks(model: HookedModel, harness: Harness, folder: Path) -> list[tuple[str, Score]]:
+    """The scores of every task; a task's files appear together."""
+    found = []
+    for task in harness.tasks:
+        place = folder / task.replace("/", "__")
+        if not place.is_dir():
+            unfinished = place.with_name(f".{place.name}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            for number, one in enumerate(harness.score(model, task)):
+                one.save(unfinished / f"{number}.json")
+            unfinished.replace(place)
+        found += [(TASKS, Score.load(file)) for file in sorted(place.glob("*.json"))]
+    return found

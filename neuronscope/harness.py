@@ -1,0 +1,179 @@
+"""General utility by the tasks of the LM Evaluation Harness, where it is installed.
+
+The harness finds a task's questions, puts them and marks the answers. What comes back is one of our
+scores for each of a task's metrics: question by question, with an interval over questions.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuronscope.metrics._score import (
+    NO_INTERVAL,
+    Direction,
+    Score,
+    mean_score,
+    per_fact,
+    rate_score,
+)
+from neuronscope.models import HookedModel, frozen
+
+INSTALL = "pip install 'neuronscope[harness]'"
+
+FIRST_SEED, SEED = 0, 1234
+"""The harness's own: of Python's random numbers, and of all others."""
+
+PLAIN_FILTERS = ("none", "")
+"""What the harness calls answers that it marks as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Harness:
+    """Tasks that were found, ready to be put to models."""
+
+    tasks: tuple[str, ...]
+    """Of tasks, groups and tags, as the harness calls them."""
+
+    manager: Any
+    """The harness's own `TaskManager`."""
+
+    questions: int | None = None
+    """How many of each task's questions are put, from the first; None: all."""
+
+    def score(self, model: HookedModel, task: str, batch: int = 8) -> list[Score]:
+        """One task's metrics. A group's questions count alike, whichever of its tasks they are of.
+
+        Seeds, few-shot examples and marking are the task's own.
+
+        Args:
+            batch: Questions that pass through the model together.
+        """
+        from lm_eval.evaluator import evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        # Not `simple_evaluate`, which lists all installed packages before it returns.
+        with frozen(model), _seeded():
+            asked = self.manager.load([task])
+            for one in asked["tasks"].values():
+                if one.get_config("num_fewshot") is None:
+                    one.set_config(key="num_fewshot", value=0)
+                one.set_fewshot_seed(seed=SEED)
+            judge = HFLM(pretrained=model.hf, tokenizer=model.tokenizer, batch_size=batch)
+            found = evaluate(judge, asked, limit=self.questions, bootstrap_iters=0)
+        assert found is not None, "only other processes get None"
+        return scores_of(task, found)
+
+
+def open_harness(
+    tasks: Sequence[str], folder: Path | None = None, questions: int | None = None
+) -> Harness:
+    """Find tasks.
+
+    Args:
+        folder: Of tasks of one's own, as the harness's YAML files. Such a file can name Python
+            functions, which are then run: open only folders that you trust.
+
+    Raises:
+        ValueError: If the harness is not installed, there is no such task, or `questions` is not
+            positive.
+        FileNotFoundError: If there is no such folder.
+    """
+    if questions is not None and questions < 1:
+        raise ValueError(f"Expected 1 question or more of each task, got {questions}.")
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"No folder of tasks at {folder}.")
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise ValueError(f"Tasks need the LM Evaluation Harness: {INSTALL}.") from error
+    manager = TaskManager(include_path=None if folder is None else str(folder))
+    unknown = [task for task in tasks if task not in manager.all_tasks]
+    if unknown:
+        raise ValueError(
+            f"The harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists them; tasks of your "
+            "own are found in the folder that is given."
+        )
+    return Harness(tuple(tasks), manager, questions)
+
+
+def scores_of(task: str, found: Mapping[str, Any]) -> list[Score]:
+    """The scores of a task, from what the harness found.
+
+    A score is a mean over questions, and that is its interval, unless the harness draws its metric
+    together in another way: then the harness's value stands without one.
+
+    Args:
+        found: As `lm_eval.evaluator.evaluate` returns it, with its samples.
+    """
+    marked: dict[tuple[str, str], list[tuple[str, Any]]] = {}
+    better: dict[str, bool] = {}
+    for part, samples in found["samples"].items():
+        better |= found["higher_is_better"].get(part, {})
+        for sample in samples:
+            for metric in sample["metrics"]:
+                question = f"{part} {sample['doc_id']}"
+                marked.setdefault((metric, sample["filter"]), []).append((question, sample[metric]))
+    return [
+        _score(
+            task if name in PLAIN_FILTERS else f"{task} {name}",
+            metric,
+            answers,
+            "higher is more useful" if better.get(metric, True) else "lower is more useful",
+            found["results"].get(task, {}).get(f"{metric},{name}"),
+        )
+        for (metric, name), answers in marked.items()
+    ]
+
+
+def _score(
+    task: str,
+    metric: str,
+    answers: Sequence[tuple[str, Any]],
+    direction: Direction,
+    theirs: float | None,
+) -> Score:
+    """One metric; `theirs` is the harness's value, which groups have none of."""
+    name = f"{task} {metric}"
+    ids = [question for question, _ in answers]
+    values = np.array([_number(value) for _, value in answers])
+    if theirs is not None and not math.isclose(values.mean(), theirs, rel_tol=1e-9):
+        return Score(
+            metric=name,
+            value=float(theirs),
+            ci95=NO_INTERVAL,
+            n=len(ids),
+            count=None,
+            unit=metric,
+            direction=direction,
+            chance=None,
+            per_fact=per_fact(ids, values),
+        )
+    if np.isin(values, (0.0, 1.0)).all():
+        rate = rate_score(name, ids, values == 1, direction=direction, chance=None)
+        return replace(rate, unit="share of questions")
+    return mean_score(name, ids, values, unit=metric, direction=direction, chance=None)
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """The harness's seeds, and afterwards those that were."""
+    kept = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(FIRST_SEED)
+        np.random.seed(SEED)
+        torch.manual_seed(SEED)
+        yield
+    random.setstate(kept[0])
+    np.random.set_state(kept[1])
+
+
+def _number(value: object) -> float:
+    """A question's mark, or NaN where it is more than one number."""
+    return float(value) if isinstance(value, (int, float, np.number)) else math.nan

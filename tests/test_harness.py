@@ -1,0 +1,195 @@
+"""The LM Evaluation Harness's tasks: its marks, as our scores."""
+
+import json
+import math
+import random
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from checkpoints import checkpoint
+from lm_eval import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from taught import taught
+from tiny import FACTS, FORGET, RETAIN
+from torch.testing import assert_close
+
+from neuronscope.analysis.statistics import wilson_interval
+from neuronscope.harness import INSTALL, open_harness
+from neuronscope.prompts import encode
+
+CHOICE = """
+task: {name}
+dataset_path: json
+dataset_kwargs:
+  data_files: {{test: {file}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{prompt}}}}"
+doc_to_choice: "{{{{options}}}}"
+doc_to_target: 0
+num_fewshot: {shots}
+metric_list:
+  - metric: acc
+"""
+
+ROLLING = """
+task: prose
+dataset_path: json
+dataset_kwargs:
+  data_files: {{test: {file}}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{{{prompt}}}} {{{{answer}}}}"
+metric_list:
+  - metric: word_perplexity
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two tasks of facts, the group that they are, and a task that is no mean over questions."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for name, facts in (("known", FACTS[:3]), ("other", FACTS[3:])):
+        rows = [
+            {
+                "prompt": fact.prompt,
+                "answer": fact.answer,
+                "options": [fact.answer, *fact.distractors],
+            }
+            for fact in facts
+        ]
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(rows))
+        task = CHOICE.format(name=name, file=file, shots="null")
+        (folder / f"{name}.yaml").write_text(task)
+    shots = CHOICE.format(name="shots", file=folder / "known.json", shots=1)
+    (folder / "shots.yaml").write_text(shots)
+    (folder / "both.yaml").write_text(
+        "group: both\ntask: [known, other]\naggregate_metric_list:\n  - metric: acc\n"
+    )
+    (folder / "prose.yaml").write_text(ROLLING.format(file=folder / "known.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def harness(folder):
+    return open_harness(("known", "both", "prose", "shots"), folder)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return taught(FACTS[1:3])
+
+
+def likelihood(model, fact, text):
+    """Log-probability of an answer, by the bare model."""
+    encoded = encode(fact, model.tokenizer, "completion", text)
+    tokens = torch.tensor([encoded.tokens])
+    with torch.no_grad():
+        logs = model.hf(tokens).logits[0].log_softmax(dim=-1)
+    places = range(encoded.prompt_length - 1, len(encoded.tokens) - 1)
+    return sum(float(logs[place, tokens[0, place + 1]]) for place in places)
+
+
+def marks(model, facts):
+    return [
+        all(
+            likelihood(model, fact, fact.answer) > likelihood(model, fact, wrong)
+            for wrong in fact.distractors
+        )
+        for fact in facts
+    ]
+
+
+def test_a_task_is_marked_as_the_bare_model_marks_it(harness, model):
+    (score,) = harness.score(model, "known")
+    expected = marks(model, FACTS[:3])
+    assert score.per_fact["value"].tolist() == expected and True in expected
+    assert score.metric == "known acc" and score.unit == "share of questions"
+    assert (score.count, score.n) == (sum(expected), 3)
+    assert_close(score.ci95, wilson_interval(sum(expected), 3))
+
+
+def test_a_group_pools_the_questions_of_its_tasks(harness, model):
+    (score,) = harness.score(model, "both")
+    assert score.per_fact["value"].tolist() == marks(model, FACTS)
+    assert score.per_fact["fact"].tolist() == ["known 0", "known 1", "known 2", "other 0"]
+
+
+def test_a_metric_that_is_no_mean_keeps_the_harness_s_value_and_has_no_interval(harness, model):
+    (score,) = harness.score(model, "prose")
+    words = [len(f"{fact.prompt} {fact.answer}".split()) for fact in FACTS[:3]]
+    assert score.value > 1 and score.direction == "lower is more useful"
+    assert all(map(math.isnan, score.ci95)) and score.n == 3 and sum(words) > 3
+    assert score.per_fact["value"].isna().all()
+
+
+@pytest.mark.parametrize("task", ["known", "both", "prose", "shots"])
+def test_values_are_those_of_the_harness_s_own_call(harness, model, monkeypatch, task):
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda *_: None)
+    theirs = simple_evaluate(
+        HFLM(pretrained=model.hf, tokenizer=model.tokenizer, batch_size=8),
+        tasks=[task],
+        task_manager=harness.manager,
+        bootstrap_iters=0,
+    )
+    random.seed(7)
+    drawn, ours = random.random(), harness.score(model, task)
+    random.seed(7)
+    assert random.random() == drawn
+    for score in ours:
+        metric = score.metric.removeprefix(f"{task} ")
+        assert_close(score.value, theirs["results"][task][f"{metric},none"])
+    prompts = {len(one["arguments"][0][0]) for one in theirs["samples"].get("shots", [])}
+    assert all(length > max(len(fact.prompt) for fact in FACTS) for length in prompts)
+
+
+def test_fewer_questions_are_the_first(harness, model):
+    (score,) = replace(harness, questions=2).score(model, "known")
+    assert score.per_fact["fact"].tolist() == ["known 0", "known 1"]
+
+
+def test_scoring_leaves_the_model_as_it_was(harness, model):
+    before = {name: tensor.clone() for name, tensor in model.hf.state_dict().items()}
+    harness.score(model, "known")
+    assert all(torch.equal(before[name], now) for name, now in model.hf.state_dict().items())
+    assert not model.hf.training
+
+
+def test_a_missing_folder_or_harness_is_said_and_so_is_no_question(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="1 question or more"):
+        open_harness(("known",), questions=0)
+    with pytest.raises(FileNotFoundError, match="No folder of tasks"):
+        open_harness(("known",), tmp_path / "none")
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
+    with pytest.raises(ValueError) as told:
+        open_harness(("known",))
+    assert INSTALL in str(told.value)
+
+
+def test_the_command_scores_tasks_beside_facts_and_only_once(run, folder, tmp_path):
+    checkpoint(tmp_path / "model", seed=1)
+    rows = [
+        {"id": fact.id, "prompt": fact.prompt, "answer": fact.answer, "split": split}
+        for split, facts in (("forget", FORGET[:2]), ("retain", RETAIN[:2]))
+        for fact in facts
+    ]
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text("\n".join(map(json.dumps, rows)))
+    told = ("score", tmp_path / "model", "--facts", facts, "--metrics", "answer-accuracy")
+    asked = (*told, "--task-folder", folder, "--tasks", "known", "--out", tmp_path / "out")
+    code, said, error = run(*asked)
+    assert code == 0, error
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    (row,) = scores.loc[scores["split"] == "tasks"].to_dict("records")
+    assert row["metric"] == "known acc" and row["n"] == 3
+    assert set(scores["split"]) == {"forget", "retain", "tasks"}
+    assert "tasks of the LM Evaluation Harness" in said
+    assert np.isclose(row["value"], row["count"] / row["n"])
+    code, _, error = run(*told, "--tasks", "nothing", "--out", tmp_path / "second")
+    assert code != 0 and "no task 'nothing'" in error and not (tmp_path / "second").exists()

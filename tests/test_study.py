@@ -186,6 +186,13 @@ def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     longer = keys(attacks=[ATTACK | {"steps": 3}])
     assert longer["unlearn GD <b>, seed 0"] == first["unlearn GD <b>, seed 0"]
     assert longer["attack original (relearn-forget)"] not in first.values()
+    data = tmp_path / "benign.json"
+    benign = [{"name": "relearn-benign", "data": str(data), "steps": 1}]
+    written = []
+    for text in ("one", "other"):
+        data.write_text(text)
+        written.append(keys(attacks=benign)["attack original (relearn-benign)"])
+    assert written[0] != written[1]
     seeds = keys(seeds=[0, 1])
     assert first.items() <= seeds.items() and len(seeds) > len(first)
 

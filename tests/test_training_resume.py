@@ -30,6 +30,7 @@ from neuronscope.loading import load_model
 from neuronscope.regularizers.ssiuu import SSIUU
 from neuronscope.stopping.update_norm import UpdateNorm
 from neuronscope.training import unlearn
+from neuronscope.training.plan import described
 
 SETTINGS = config(steps=9, schedule="cosine", warmup_steps=2, checkpoint_steps=2)
 
@@ -108,6 +109,21 @@ def test_no_checkpoint_can_run_code(tmp_path):
         fragile(tmp_path / "run", 6, Drag())
     (done,) = (tmp_path / "run" / "checkpoint").iterdir()
     assert {path.suffix for path in done.iterdir()} == {".safetensors", ".json"}
+
+
+def test_a_file_is_identified_by_what_it_holds(tmp_path):
+    """A method's settings may name a file, or a folder with tables."""
+    scores = tmp_path / "scores"
+    scores.mkdir()
+    table = scores / "neurons.parquet"
+    seen = []
+    for content in ("first", "second", "first"):
+        table.write_text(content)
+        seen.append([described(SSIUU(unit="neuron", scores=at)) for at in (table, scores)])
+    first, second, again = seen
+    assert first == again
+    assert all(one["scores"] != other["scores"] for one, other in zip(first, second, strict=True))
+    assert [one["scores"]["path"] for one in first] == [str(table), str(scores)]
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path):

@@ -173,6 +173,17 @@ class Attack(ABC):
         for tokenizer in tokenizers:
             for fact in (*facts.forget, *self._watched(facts)):
                 encode(fact, tokenizer, asked, fact.answer)
+        self.check_own(facts, tokenizers, form)
+
+    def check_own(
+        self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
+    ) -> None:
+        """What an attack of this kind needs besides: nothing, where it does not say.
+
+        Raises:
+            ValueError, FileNotFoundError: With what is missing.
+        """
+        del facts, tokenizers, form
 
     @abstractmethod
     def trials(self, scene: Scene) -> list[Trial]:

@@ -34,14 +34,9 @@ class RelearnForget(Relearning):
         if self.count is not None and self.count < FEWEST:
             raise ValueError(f"Expected a count of {FEWEST} or more, got {self.count}.")
 
-    def check(
-        self,
-        facts: FactSet,
-        tokenizers: Sequence[PreTrainedTokenizerBase],
-        form: str,
-        asked: str,
+    def check_own(
+        self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
-        super().check(facts, tokenizers, form, asked)
         self._size(len(facts.forget))
         check_teachable(facts.forget, tokenizers, form)
 

@@ -35,14 +35,9 @@ class RelearnSplits(Relearning):
         if self.splits < 2:
             raise ValueError(f"Expected splits of 2 or more, got {self.splits}.")
 
-    def check(
-        self,
-        facts: FactSet,
-        tokenizers: Sequence[PreTrainedTokenizerBase],
-        form: str,
-        asked: str,
+    def check_own(
+        self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
-        super().check(facts, tokenizers, form, asked)
         self._check_number(len(facts.forget))
         check_teachable(facts.forget, tokenizers, form)
 

@@ -1,12 +1,13 @@
 """Greedy continuations, through `generate` of Hugging Face.
 
-Only prompts of one length are passed together: nothing is padded, so a continuation does not depend
-on its batch mates, whatever a model does with positions and masks.
+Prompts that are passed together begin together, and nothing is padded, so a continuation does not
+depend on its batch mates, whatever a model does with positions and masks: all are read up to the
+end of the shortest, and what is left of a longer one takes the place of what the model would write.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,8 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
 )
 
 from neuronscope.facts import Fact
@@ -75,14 +78,13 @@ def continuations(
             f"A prompt of {longest} tokens leaves no room in the model's context of {context}; "
             "shorten the prompt."
         )
+    rows = [
+        _Row(prompt, budget if context is None else min(budget, context - len(prompt)))
+        for prompt, budget in zip(prompts, budgets, strict=True)
+    ]
     kept: dict[int, tuple[int, ...]] = {}
-    for group in _of_one_length(prompts):
-        length = len(prompts[group[0]])
-        room = max(budgets[i] for i in group)
-        room = room if context is None else min(room, context - length)
-        added = _greedy(model, [prompts[i] for i in group], room, stop)
-        for i, tokens in zip(group, added, strict=True):
-            kept[i] = _before_first(tokens[: budgets[i]], stop)
+    for group in _groups(rows):
+        kept |= zip(group, _greedy(model, [rows[i] for i in group], stop), strict=True)
     return [kept[i] for i in range(len(prompts))]
 
 
@@ -102,25 +104,39 @@ def stop_tokens(model: HookedModel) -> frozenset[int]:
     return frozenset(special | set(ends))
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A prompt, and how many tokens are to be added."""
+
+    prompt: tuple[int, ...]
+    budget: int
+
+    @property
+    def end(self) -> int:
+        """How long it becomes at most."""
+        return len(self.prompt) + self.budget
+
+
 def _greedy(
-    model: HookedModel, prompts: list[tuple[int, ...]], count: int, stop: frozenset[int]
-) -> list[list[int]]:
-    tokens = torch.tensor(prompts, device=model.device)
+    model: HookedModel, rows: Sequence[_Row], stop: frozenset[int]
+) -> list[tuple[int, ...]]:
+    shortest = min(len(row.prompt) for row in rows)
+    tokens = torch.tensor([row.prompt[:shortest] for row in rows], device=model.device)
     settings = GenerationConfig(
-        max_new_tokens=count,
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=sorted(stop) or None,
-        pad_token_id=min(stop, default=None),  # where a row has ended, and is cut off
+        max_new_tokens=max(row.end for row in rows) - shortest, do_sample=False, num_beams=1
     )
     with _own_settings(model.hf):
         grown = cast(Any, model.hf).generate(
             tokens,
             attention_mask=torch.ones_like(tokens),
             generation_config=settings,
-            logits_processor=LogitsProcessorList([_Checked(model)]),
+            logits_processor=LogitsProcessorList([_Checked(model), _Prompted(rows)]),
+            stopping_criteria=StoppingCriteriaList([_Ended(rows, stop)]),
         )
-    return grown[:, tokens.shape[1] :].tolist()
+    return [
+        _before_first(whole[len(row.prompt) : row.end], stop)
+        for row, whole in zip(rows, grown.tolist(), strict=True)
+    ]
 
 
 class _Checked(LogitsProcessor):
@@ -133,6 +149,47 @@ class _Checked(LogitsProcessor):
         del input_ids
         check_numbers(self.model, scores)
         return scores
+
+
+class _Prompted(LogitsProcessor):
+    """Leaves no choice but the prompt's next token, as long as there is one."""
+
+    def __init__(self, rows: Sequence[_Row]) -> None:
+        self.rows = rows
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        place = input_ids.shape[1]
+        given = [
+            (n, row.prompt[place]) for n, row in enumerate(self.rows) if place < len(row.prompt)
+        ]
+        if not given:
+            return scores
+        scores = scores.clone()
+        numbers, tokens = (list(column) for column in zip(*given, strict=True))
+        scores[numbers] = -torch.inf
+        scores[numbers, tokens] = 0.0
+        return scores
+
+
+class _Ended(StoppingCriteria):
+    """A row has ended where it has a stop token behind its prompt, or as much as it may have.
+
+    What is written behind the end, while others go on, is cut off. The settings' own stop tokens
+    would end a row at one within its prompt.
+    """
+
+    def __init__(self, rows: Sequence[_Row], stop: frozenset[int]) -> None:
+        self.rows = rows
+        self.stop = stop
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        del scores, kwargs
+        length = input_ids.shape[1]
+        ended = [
+            length >= row.end or (length > len(row.prompt) and last in self.stop)
+            for row, last in zip(self.rows, input_ids[:, -1].tolist(), strict=True)
+        ]
+        return torch.tensor(ended, device=input_ids.device)
 
 
 @contextmanager
@@ -149,14 +206,23 @@ def _own_settings(hf: PreTrainedModel) -> Iterator[None]:
         hf.generation_config = wishes
 
 
-def _of_one_length(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for _, places in groupby(order, key=lambda i: len(prompts[i])):
-        alike = list(places)
-        for start in range(0, len(alike), LARGEST_BATCH):
-            yield alike[start : start + LARGEST_BATCH]
+def _groups(rows: Sequence[_Row]) -> Iterator[list[int]]:
+    """Places of rows that are passed together: not too many, and none that waits too long.
+
+    To wait for a longer prompt costs a step a token, to begin anew as many steps as are written.
+    """
+    group: list[int] = []
+    for i in sorted(range(len(rows)), key=lambda i: len(rows[i].prompt)):
+        if group:
+            wait = len(rows[i].prompt) - len(rows[group[0]].prompt)
+            most = max(rows[j].budget for j in group)
+            if len(group) == LARGEST_BATCH or wait > most:
+                yield group
+                group = []
+        group.append(i)
+    yield group
 
 
-def _before_first(tokens: list[int], stop: frozenset[int]) -> tuple[int, ...]:
+def _before_first(tokens: Sequence[int], stop: frozenset[int]) -> tuple[int, ...]:
     end = next((at for at, token in enumerate(tokens) if token in stop), len(tokens))
     return tuple(tokens[:end])

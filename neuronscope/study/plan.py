@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from neuronscope.facts import FactSet, facts_hash
 from neuronscope.study.config import MATCH, Method, Study
+from neuronscope.training.plan import plain
 
 Kind = Literal["unlearn", "score", "record", "diagnose", "attack"]
 
@@ -163,8 +164,8 @@ def _step(
 ) -> Step:
     """A step with its key; what it is called does not count."""
     decides = {"kind": kind, "told": told, "needs": list(needs)}
-    plain = json.dumps(decides, sort_keys=True, default=str)
-    key = hashlib.sha256(plain.encode("utf-8")).hexdigest()
+    text = json.dumps(decides, sort_keys=True, default=plain)
+    key = hashlib.sha256(text.encode("utf-8")).hexdigest()
     return Step(kind, subject, seed, what, key, tuple(needs))
 
 

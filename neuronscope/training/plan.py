@@ -1,5 +1,6 @@
 """What a run's numbers depend on, as JSON; and the folder that holds a run."""
 
+import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ def plan_of(
     """
     return {
         **{role: described(method) for role, method in methods.items()},
-        "config": _plain(asdict(config)),
+        "config": plain(asdict(config)),
         "model": identified(model),
         "facts": facts_hash(facts),
         "processes": {"number": processes.count, "sharded": processes.sharded},
@@ -51,7 +52,7 @@ def described(method: object) -> Plan | None:
     if method is None:
         return None
     settings = fields(method) if is_dataclass(method) else ()
-    values = {item.name: _plain(vars(method)[item.name]) for item in settings}
+    values = {item.name: plain(vars(method)[item.name]) for item in settings}
     return {"name": type(method).__name__, **values}
 
 
@@ -116,14 +117,27 @@ def _flat(plan: Plan, prefix: str = "") -> Plan:
     return flat
 
 
-def _plain(setting: object) -> Any:
-    """A setting as JSON: of a model, what it is and not where it lies."""
+def plain(setting: object) -> Any:
+    """A setting as JSON: of a model, what it is and not where it lies; of a path, also its content.
+
+    Under the same name there may be another file the next time.
+    """
     if isinstance(setting, HookedModel):
         return setting.fingerprint()
+    if isinstance(setting, Path):
+        return {"path": str(setting), "sha256": _content(setting)}
     if isinstance(setting, dict):
-        return {str(name): _plain(value) for name, value in setting.items()}
+        return {str(name): plain(value) for name, value in setting.items()}
     if isinstance(setting, (list, tuple)):
-        return [_plain(value) for value in setting]
+        return [plain(value) for value in setting]
     if setting is None or isinstance(setting, (str, int, float, bool)):
         return setting
     return str(setting)
+
+
+def _content(path: Path) -> str | None:
+    """Of a file, or of the tables in a folder, which are what methods read of one."""
+    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
+    if not files:
+        return None
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

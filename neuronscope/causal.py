@@ -38,6 +38,43 @@ VIEWS: tuple[Evidence, ...] = (
 """The other views of a diagnosis, in the order in which they are asked."""
 
 
+ALL = "all"
+"""The name of all views together, the weight path among them."""
+
+
+def check_views(names: Sequence[str]) -> None:
+    """Refuse names that are no view's.
+
+    Raises:
+        ValueError: With the names that there are.
+    """
+    known = [view_name(view) for view in VIEWS]
+    unknown = [name for name in names if name not in (ALL, *known)]
+    if unknown:
+        raise ValueError(
+            f"there is no view {unknown[0]!r}: there are {', '.join(known)}, and {ALL}."
+        )
+
+
+def ask_named(
+    names: Sequence[str],
+    case: Case,
+    comparison: Comparison,
+    neurons: pd.DataFrame,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """Ask the views of these names; with `all` every one, and otherwise without the weight path.
+
+    Arguments and results as for `ask`.
+    """
+    if ALL in names:
+        return ask(case, comparison, neurons, folder, progress=progress)
+    ranked = replace(case, rankings=rankings_of_recordings(comparison, neurons))
+    chosen = [view for view in VIEWS if view_name(view) in names]
+    return ask_views(ranked, chosen, folder, progress)
+
+
 def ask(
     case: Case,
     comparison: Comparison,

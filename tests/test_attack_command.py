@@ -131,7 +131,7 @@ def test_an_interrupted_attack_goes_on_to_the_same_numbers(here, tmp_path, monke
 def test_pruning_takes_the_folder_of_a_diagnosis(attack, here, tmp_path):
     diagnose_checkpoints(
         str(here / "before"), str(here / "after"), here / "facts.jsonl", tmp_path / "diagnosis",
-        "forget", None, 0, "gradient-x-activation", False, MethodOptions(), ModelOptions(),
+        "forget", None, 0, "gradient-x-activation", (), MethodOptions(), ModelOptions(),
     )  # fmt: skip
     settings = ("--among", "all", "--counts", "1", "4", "--draws", "2")
     code, _, _ = attack("prune", "--scores", tmp_path / "diagnosis", *settings)

@@ -101,6 +101,17 @@ def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
     ) == first
 
 
+def test_one_view_is_enough_for_a_verdict(run, tmp_path, facts):
+    out = tmp_path / "result"
+    code, said, _ = run(*diagnose(out, facts), *METHOD, "--views", "savings")
+    assert code == 0 and "verdict: hidden" in said
+    diagnosis = json.loads((out / "diagnosis.json").read_text())
+    assert [path.name for path in (out / "evidence").iterdir()] == ["savings"]
+    assert diagnosis["verdict"] == "hidden" and "weight_path" not in diagnosis
+    code, _, error = run(*diagnose(tmp_path / "other", facts), "--views", "tea")
+    assert code == 2 and "no view 'tea'" in error and not (tmp_path / "other").exists()
+
+
 def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
     out = tmp_path / "result"
     run(*diagnose(out, facts), *FAST)

@@ -24,7 +24,7 @@ FAST = "gradient-x-activation"
 
 def diagnose(before, after, facts, out, attribution=FAST, **settings):
     return commands.diagnose_checkpoints(
-        str(before), str(after), facts, out, "forget", None, 0, attribution, False,
+        str(before), str(after), facts, out, "forget", None, 0, attribution, (),
         MethodOptions(**settings), ModelOptions(),
     )  # fmt: skip
 

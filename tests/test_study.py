@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,17 @@ from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.attacks.relearn_forget import RelearnForget
 from neuronscope.commands.studying import checked_plan, chosen_study, run_study
 from neuronscope.fact_formats import load_facts
+from neuronscope.facts import Fact, FactSet
 from neuronscope.loading import load_model
+from neuronscope.metrics.exact_memorization import ExactMemorization
+from neuronscope.metrics.forget_quality import ForgetQuality
+from neuronscope.metrics.truth_ratio import TruthRatio
 from neuronscope.strata import answers, counted
 from neuronscope.study import running
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import plain_study, read_study, study_of
+from neuronscope.study.scoring import splits_of
 from neuronscope.study.steps import TABLE
 from neuronscope.study.tables import pairs_of
 
@@ -206,6 +212,22 @@ def test_methods_that_differ_in_name_alone_are_run_once(facts, tmp_path, monkeyp
     running.run_plan(plan, tmp_path, "sequential", 1, lambda *_: None)
     assert len(performed) == len(set(performed)) < len(plan.steps)
     assert set(performed) == {step.key for step in plan.steps}
+
+
+def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does(tmp_path):
+    bare = Fact("bare", "a prompt", "word")
+    rich = replace(bare, id="rich", prompt="another", distractors=("other",))
+    facts = FactSet(forget=(rich,), retain=(bare,), utility=(replace(rich, id="u", prompt="u"),))
+    assert splits_of(TruthRatio(), facts, None) == ("forget", "utility")
+    assert splits_of(ExactMemorization(), facts, None) == ("forget", "retain", "utility")
+    with pytest.raises(ValueError, match=r"any split\. retain: truth_ratio: needs distractors"):
+        splits_of(TruthRatio(), replace(facts, forget=(), utility=()), None)
+    assert splits_of(ForgetQuality(), facts, "elsewhere") == ("forget", "utility")
+
+
+def test_a_metric_that_cannot_be_had_is_refused_before_anything_is_computed(facts):
+    with pytest.raises(ValueError, match="forget_quality: needs a model to compare with"):
+        checked_plan(study_of(told(facts, metrics=["forget-quality"])))
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ class Diagnose:
     """Test the causes and give a verdict, where both checkpoints have the same shapes: the weight
     path, savings, the recoverability spectrum, the rebound curve, silencing, the lens."""
 
+    views: tuple[str, ...] = ("all",)
+    """Which of the causes are tested, by name: savings, on which the verdict rests, spectrum,
+    rebound, silencing, lens, exactness; all has the weight path too. Savings takes seconds where
+    all take minutes."""
+
     figures: Literal["svg", "pdf", "png"] | None = None
     """Write every figure of the report to a file as well (needs the extra `export`)."""
 
@@ -69,7 +74,7 @@ class Diagnose:
             self.null_facts,
             self.seed,
             self.attribution,
-            self.causal,
+            self.views if self.causal else (),
             self.method,
             self.loading,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.attribution._base import GIB
-from neuronscope.causal import ask
+from neuronscope.causal import ask_named, check_views
 from neuronscope.choices import (
     check_method,
     choose_facts,
@@ -58,7 +58,7 @@ def diagnose_checkpoints(
     null_facts: int | None,
     seed: int,
     attribution: str,
-    causal: bool,
+    views: tuple[str, ...],
     method: MethodOptions,
     loading: ModelOptions,
 ) -> Diagnosed:
@@ -67,13 +67,14 @@ def diagnose_checkpoints(
     Interrupted, the same call goes on where it was.
 
     Args:
-        causal: Test the causes too (`causal.py`), where one model's weights can stand for the
-            other's; where they cannot, a warning says so.
+        views: Of the causes (`causal.py`), by name, or `all`; asked where one model's weights can
+            stand for the other's, and where they cannot, a warning says so. None gives no verdict.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
     """
     began = time.time()
+    check_views(views)
     if attribution == "ablation":
         raise ValueError(
             "Ablation measures a sample of neurons, and a diagnosis needs every one: use another "
@@ -91,9 +92,10 @@ def diagnose_checkpoints(
     first = _recorded(before, out / "before.safetensors", *asked)[0]
     second, last = _recorded(after, out / "after.safetensors", *asked)
     diagnosis = diagnose(first, second)
-    if causal:
+    if views:
+        comparison = Comparison(first, second)
         diagnosis = _with_causes(
-            diagnosis, Comparison(first, second), before, last, chosen, out, method, loading
+            diagnosis, comparison, before, last, chosen, out, views, method, loading
         )
     diagnosis.neurons.to_parquet(out / "neurons.parquet", index=False)
     neurons = explored(diagnosis.neurons, len(first.fact_ids))
@@ -224,6 +226,7 @@ def _with_causes(
     last: HookedModel,
     facts: FactSet,
     out: Path,
+    views: tuple[str, ...],
     method: MethodOptions,
     loading: ModelOptions,
 ) -> Diagnosis:
@@ -234,4 +237,5 @@ def _with_causes(
     except ValueError as error:
         return diagnosis.with_note(f"The causes were not tested: {error}")
     case = Case(first, last, facts, make_target(method), method.prompt_form)
-    return diagnosis.with_findings(*ask(case, comparison, diagnosis.neurons, out / "evidence"))
+    asked = ask_named(views, case, comparison, diagnosis.neurons, out / "evidence")
+    return diagnosis.with_findings(*asked)

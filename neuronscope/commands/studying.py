@@ -21,6 +21,7 @@ from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import read_study
 from neuronscope.study.reporting import report_study
 from neuronscope.study.running import Engine, Told, check_engine, run_plan
+from neuronscope.study.scoring import splits_of
 
 
 def chosen_study(
@@ -65,6 +66,8 @@ def checked_plan(study: Study) -> tuple[Plan, FactSet]:
             made.regularizer.check_facts(facts)
         if made.stop is not None and method.matches is None:
             made.stop.check(facts, study.form)
+    for choice in study.metrics:
+        splits_of(study.metric(choice), facts, study.never_knew)
     return plan_of(study, facts), facts
 
 

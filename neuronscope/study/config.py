@@ -29,10 +29,8 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from neuronscope import causal
 from neuronscope.attacks._base import Attack
-from neuronscope.causal import view_name
-from neuronscope.evidence._base import Evidence
+from neuronscope.causal import check_views
 from neuronscope.metrics._base import Metric
 from neuronscope.objectives._base import Objective
 from neuronscope.options import MethodOptions
@@ -46,11 +44,6 @@ STRICT = ConfigDict(extra="forbid")
 
 MATCH = "match"
 """The setting of the stop rule `update-norm` that may name another method of the study."""
-
-ALL = "all"
-
-VIEWS = {view_name(view): view for view in causal.VIEWS}
-"""Views that need no ranking of others."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +122,7 @@ class Diagnosing:
     verdict."""
 
     def __post_init__(self) -> None:
-        unknown = [view for view in self.views if view not in (ALL, *VIEWS)]
-        if unknown:
-            raise ValueError(
-                f"there is no view {unknown[0]!r}: there are {', '.join(VIEWS)}, and {ALL}."
-            )
-
-    @property
-    def asked(self) -> tuple[Evidence, ...]:
-        """The views, the weight path apart."""
-        names = VIEWS if ALL in self.views else self.views
-        return tuple(VIEWS[name] for name in names)
+        check_views(self.views)
 
 
 @dataclass(frozen=True)

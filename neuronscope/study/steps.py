@@ -10,21 +10,20 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from neuronscope.analysis.diagnosis import Diagnosis, diagnose
-from neuronscope.causal import ask, ask_views
+from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.causal import ask_named
 from neuronscope.choices import choose_facts, chosen_sites, make_attribution, make_target
 from neuronscope.comparison import Comparison
 from neuronscope.evidence._base import Case
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
-from neuronscope.findings import Finding
 from neuronscope.loading import load_model
 from neuronscope.manifest import describe, write_json
 from neuronscope.models import HookedModel
 from neuronscope.recording import record
 from neuronscope.report import write_report
 from neuronscope.results import Recording
-from neuronscope.study.config import ALL, Study
+from neuronscope.study.config import Study
 from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
 from neuronscope.study.scoring import score_model
 from neuronscope.training import unlearn
@@ -105,27 +104,11 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
     if study.diagnosing.views:
         target = make_target(study.diagnosing.method)
         case = Case(_loaded(study.model), model, _judged(study, facts), target, study.form)
-        diagnosis = diagnosis.with_findings(*_asked(study, case, before, after, diagnosis, folder))
+        asked = (case, Comparison(before, after), diagnosis.neurons, folder / "evidence")
+        diagnosis = diagnosis.with_findings(*ask_named(study.diagnosing.views, *asked))
     diagnosis.neurons.to_parquet(folder / "neurons.parquet", index=False)
     write_report(diagnosis, folder / "report.html")
     write_json(folder / "diagnosis.json", diagnosis.to_json())
-
-
-def _asked(
-    study: Study,
-    case: Case,
-    before: Recording,
-    after: Recording,
-    diagnosis: Diagnosis,
-    folder: Path,
-) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """The findings of the views, and why others could not be had."""
-    told = study.diagnosing
-    assert told is not None, "there would be no views"
-    kept = folder / "evidence"
-    if ALL in told.views:
-        return ask(case, Comparison(before, after), diagnosis.neurons, kept)
-    return ask_views(case, told.asked, kept)
 
 
 _DOES: dict[str, Callable[[Step, Plan, FactSet, Path, Path], None]] = {

@@ -38,22 +38,30 @@ VIEWS: tuple[Evidence, ...] = (
 """The other views of a diagnosis, in the order in which they are asked."""
 
 
-ALL = "all"
-"""The name of all views together, the weight path among them."""
+ALL, NONE = "all", "none"
+"""The name of all views together, the weight path among them; and of no view."""
 
 
-def check_views(names: Sequence[str]) -> None:
-    """Refuse names that are no view's.
+def views_called(names: Sequence[str]) -> tuple[Evidence, ...]:
+    """The views of these names, in the order in which they are asked.
+
+    Args:
+        names: Of view files, or `all`, or `none`.
 
     Raises:
-        ValueError: With the names that there are.
+        ValueError: If a name is no view's, with those that there are.
     """
-    known = [view_name(view) for view in VIEWS]
-    unknown = [name for name in names if name not in (ALL, *known)]
+    known = {view_name(view): view for view in VIEWS}
+    unknown = [name for name in names if name not in (ALL, NONE, *known)]
     if unknown:
         raise ValueError(
-            f"there is no view {unknown[0]!r}: there are {', '.join(known)}, and {ALL}."
+            f"there is no view {unknown[0]!r}: there are {', '.join(known)}, {ALL} and {NONE}."
         )
+    if NONE in names and len(set(names)) > 1:
+        raise ValueError(f"{NONE} goes with no other view, got {', '.join(names)}.")
+    if ALL in names:
+        return (FIRST, *VIEWS)
+    return tuple(view for name, view in known.items() if name in names)
 
 
 def ask_named(
@@ -71,8 +79,7 @@ def ask_named(
     if ALL in names:
         return ask(case, comparison, neurons, folder, progress=progress)
     ranked = replace(case, rankings=rankings_of_recordings(comparison, neurons))
-    chosen = [view for view in VIEWS if view_name(view) in names]
-    return ask_views(ranked, chosen, folder, progress)
+    return ask_views(ranked, views_called(names), folder, progress)
 
 
 def ask(

@@ -4,17 +4,20 @@ The harness finds a task's questions, puts them and marks the answers. What come
 scores for each of a task's metrics: question by question, with an interval over questions.
 """
 
+import copy
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from neuronscope.manifest import content_of
 from neuronscope.metrics._score import (
     NO_INTERVAL,
     Direction,
@@ -44,11 +47,24 @@ class Harness:
     manager: Any
     """The harness's own `TaskManager`."""
 
+    folder: Path | None = None
+    """Of tasks of one's own."""
+
     questions: int | None = None
     """How many of each task's questions are put, from the first; None: all."""
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """What scores depend on besides the model."""
+        return {
+            "tasks": list(self.tasks),
+            "folder": None if self.folder is None else content_of(self.folder),
+            "questions": self.questions,
+            "version": version("lm_eval"),
+        }
+
     def score(self, model: HookedModel, task: str, batch: int = 8) -> list[Score]:
-        """One task's metrics. A group's questions count alike, whichever of its tasks they are of.
+        """One task's metrics, or a group's over the questions of all its tasks.
 
         Seeds, few-shot examples and marking are the task's own.
 
@@ -65,7 +81,9 @@ class Harness:
                 if one.get_config("num_fewshot") is None:
                     one.set_config(key="num_fewshot", value=0)
                 one.set_fewshot_seed(seed=SEED)
-            judge = HFLM(pretrained=model.hf, tokenizer=model.tokenizer, batch_size=batch)
+            # It gives a tokenizer without a padding token one.
+            words = copy.deepcopy(model.tokenizer)
+            judge = HFLM(pretrained=model.hf, tokenizer=words, batch_size=batch)
             found = evaluate(judge, asked, limit=self.questions, bootstrap_iters=0)
         assert found is not None, "only other processes get None"
         return scores_of(task, found)
@@ -100,14 +118,15 @@ def open_harness(
             f"The harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists them; tasks of your "
             "own are found in the folder that is given."
         )
-    return Harness(tuple(tasks), manager, questions)
+    return Harness(tuple(tasks), manager, folder, questions)
 
 
 def scores_of(task: str, found: Mapping[str, Any]) -> list[Score]:
     """The scores of a task, from what the harness found.
 
-    A score is a mean over questions, and that is its interval, unless the harness draws its metric
-    together in another way: then the harness's value stands without one.
+    A score is a mean over questions, with the interval of one, unless the harness comes to another
+    value, because it draws the metric or the group together in another way: then its value stands,
+    without an interval.
 
     Args:
         found: As `lm_eval.evaluator.evaluate` returns it, with its samples.
@@ -139,7 +158,7 @@ def _score(
     direction: Direction,
     theirs: float | None,
 ) -> Score:
-    """One metric; `theirs` is the harness's value, which groups have none of."""
+    """One metric; `theirs` is the harness's value, which not all groups have."""
     name = f"{task} {metric}"
     ids = [question for question, _ in answers]
     values = np.array([_number(value) for _, value in answers])
@@ -154,26 +173,30 @@ def _score(
             direction=direction,
             chance=None,
             per_fact=per_fact(ids, values),
+            reason="The harness has no value." if math.isnan(theirs) else "",
         )
     if np.isin(values, (0.0, 1.0)).all():
         rate = rate_score(name, ids, values == 1, direction=direction, chance=None)
         return replace(rate, unit="share of questions")
-    return mean_score(name, ids, values, unit=metric, direction=direction, chance=None)
+    undefined = "are questions whose mark is more than a number"
+    return mean_score(name, ids, values, unit=metric, direction=direction, undefined=undefined)
 
 
 @contextmanager
 def _seeded() -> Iterator[None]:
     """The harness's seeds, and afterwards those that were."""
     kept = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        random.seed(FIRST_SEED)
-        np.random.seed(SEED)
-        torch.manual_seed(SEED)
-        yield
-    random.setstate(kept[0])
-    np.random.set_state(kept[1])
+    try:
+        with torch.random.fork_rng():
+            random.seed(FIRST_SEED)
+            np.random.seed(SEED)
+            torch.manual_seed(SEED)
+            yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
 
 
 def _number(value: object) -> float:
     """A question's mark, or NaN where it is more than one number."""
-    return float(value) if isinstance(value, (int, float, np.number)) else math.nan
+    return float(value) if isinstance(value, (int, float, np.number, np.bool_)) else math.nan

@@ -1,5 +1,6 @@
 """How a result was made, for whoever wants to make it again, and files written whole."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,6 +15,10 @@ PACKAGES = (
     "neuronscope", "torch", "transformers", "transformer-lens", "accelerate", "peft", "numpy",
     "scipy",
 )  # fmt: skip
+
+
+PIECE = 2**24
+"""Bytes of a file that are hashed at once."""
 
 
 def describe(began: float) -> dict[str, object]:
@@ -31,6 +36,23 @@ def describe(began: float) -> dict[str, object]:
         or ["cpu"],
         "seconds": round(time.time() - began, 1),
     }
+
+
+def content_of(path: Path, pattern: str = "*") -> str | None:
+    """A hash of a file, or of a folder's files: their names and bytes; None if there is none.
+
+    Args:
+        pattern: Which of a folder's files count.
+    """
+    alone = path.is_file()
+    files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(str(file.relative_to(path.parent if alone else path)).encode("utf-8"))
+        with file.open("rb") as opened:
+            while piece := opened.read(PIECE):
+                whole.update(piece)
+    return whole.hexdigest() if files else None
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:

@@ -1,15 +1,20 @@
 """The causal part of a diagnosis: asked once, kept, and found again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from tiny import FORGET, RETAIN, tiny
 
 from neuronscope.analysis.diagnosis import diagnose
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
-from neuronscope.causal import ask, ask_views
+from neuronscope.causal import FIRST, VIEWS, ask, ask_views, views_called
 from neuronscope.comparison import Comparison
 from neuronscope.evidence._base import Case, Evidence, no_progress
+from neuronscope.evidence.lens import Lens
+from neuronscope.evidence.rebound import Rebound
+from neuronscope.evidence.savings import Savings
+from neuronscope.evidence.silencing import Silencing
 from neuronscope.facts import FactSet
 from neuronscope.findings import Finding
 from neuronscope.recording import record
@@ -52,6 +57,39 @@ def test_a_finding_is_kept_and_not_asked_for_again(case, tmp_path):
     # Another setting is another question, and what lies there is not its answer.
     found, missing = ask_views(case, (Counting(2),), tmp_path)
     assert not found and "other models, facts or settings" in missing[0]
+
+
+@dataclass(frozen=True)
+class Ranked(Counting):
+    """Reads the rankings."""
+
+    @property
+    def ranked(self):
+        return True
+
+
+def test_what_was_found_with_other_rankings_is_not_taken_for_an_answer(case, tmp_path):
+    scores = np.arange(6.0).reshape(2, 3)
+    for view, asked_again in ((Ranked(), True), (Counting(), False)):
+        Counting.asked, folder = [], tmp_path / type(view).__name__
+        for rankings in ({"one": scores}, {"one": scores}, {"one": scores + 1}, {"two": scores}):
+            found, missing = ask_views(replace(case, rankings=rankings), (view,), folder)
+            known = rankings == {"one": scores} or not asked_again
+            assert len(found) == known and ("other models" in str(missing)) == (not known)
+        assert len(Counting.asked) == 1
+    assert Rebound().ranked and Silencing().ranked and not Savings().ranked
+
+
+@pytest.mark.parametrize("names", [(), ("none",)])
+def test_no_view_is_none(names):
+    assert views_called(names) == ()
+
+
+def test_views_are_called_by_name():
+    assert views_called(("lens", "savings")) == (Savings(), Lens())
+    assert views_called(("all",)) == (FIRST, *VIEWS)
+    with pytest.raises(ValueError, match="goes with no other"):
+        views_called(("none", "lens"))
 
 
 def test_a_view_that_cannot_be_had_is_named_and_the_others_go_on(case):

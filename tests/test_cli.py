@@ -23,7 +23,7 @@ REPORTED = (
     "n_spurious", "completeness_error", "reading", "why",
 )  # fmt: skip
 METHOD = ("--attribution", "gradient-x-activation")
-FAST = (*METHOD, "--no-causal")
+FAST = (*METHOD, "--views", "none")
 
 
 CAUSAL = ("verdict", "why", "views", "rebound", "minimal_set", "spectrum", "weight_path")

@@ -14,11 +14,11 @@ from checkpoints import checkpoint
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from taught import taught
-from tiny import FACTS, FORGET, RETAIN
+from tiny import FACTS, FORGET, RETAIN, tiny, tokenizer
 from torch.testing import assert_close
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.harness import INSTALL, open_harness
+from neuronscope.harness import INSTALL, Harness, open_harness
 from neuronscope.prompts import encode
 
 CHOICE = """
@@ -123,9 +123,19 @@ def test_a_group_pools_the_questions_of_its_tasks(harness, model):
 
 def test_a_metric_that_is_no_mean_keeps_the_harness_s_value_and_has_no_interval(harness, model):
     (score,) = harness.score(model, "prose")
-    words = [len(f"{fact.prompt} {fact.answer}".split()) for fact in FACTS[:3]]
-    assert score.value > 1 and score.direction == "lower is more useful"
-    assert all(map(math.isnan, score.ci95)) and score.n == 3 and sum(words) > 3
+    texts = [f" {fact.prompt} {fact.answer}" for fact in FACTS[:3]]
+    words = sum(len(text.split()) for text in texts)
+    # The harness has a text begin with what begins or ends texts.
+    first = model.tokenizer.bos_token_id
+    nats = 0.0
+    for text in texts:
+        tokens = torch.tensor([[first, *model.tokenizer.encode(text, add_special_tokens=False)]])
+        with torch.no_grad():
+            logs = model.hf(tokens).logits[0].log_softmax(dim=-1)
+        nats -= float(logs[:-1].gather(1, tokens[0, 1:, None]).sum())
+    assert_close(score.value, math.exp(nats / words), rtol=1e-5, atol=0)
+    assert score.direction == "lower is more useful"
+    assert all(map(math.isnan, score.ci95)) and score.n == 3
     assert score.per_fact["value"].isna().all()
 
 
@@ -138,15 +148,42 @@ def test_values_are_those_of_the_harness_s_own_call(harness, model, monkeypatch,
         task_manager=harness.manager,
         bootstrap_iters=0,
     )
-    random.seed(7)
-    drawn, ours = random.random(), harness.score(model, task)
-    random.seed(7)
-    assert random.random() == drawn
-    for score in ours:
+    for score in harness.score(model, task):
         metric = score.metric.removeprefix(f"{task} ")
         assert_close(score.value, theirs["results"][task][f"{metric},none"])
-    prompts = {len(one["arguments"][0][0]) for one in theirs["samples"].get("shots", [])}
-    assert all(length > max(len(fact.prompt) for fact in FACTS) for length in prompts)
+    for one in theirs["samples"].get("shots", []):
+        assert len(one["arguments"][0][0]) > len(one["doc"]["prompt"]) + 5, "it has an example"
+
+
+def drawn():
+    return random.random(), np.random.random(), float(torch.rand(()))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_random_numbers_go_on_where_they_were(harness, model, monkeypatch, fails):
+    def seed():
+        random.seed(7)
+        np.random.seed(7)
+        torch.manual_seed(7)
+
+    seed()
+    expected = (drawn(), drawn())[1]
+    seed()
+    drawn()
+    if fails:
+        monkeypatch.setattr(model.hf, "forward", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            harness.score(model, "known")
+    else:
+        harness.score(model, "known")
+    assert drawn() == expected
+
+
+def test_a_tokenizer_without_a_padding_token_stays_without(harness):
+    model = tiny("llama")
+    model.tokenizer.pad_token = None
+    harness.score(model, "known")
+    assert model.tokenizer.pad_token is None and len(model.tokenizer) == len(tokenizer())
 
 
 def test_fewer_questions_are_the_first(harness, model):
@@ -172,7 +209,9 @@ def test_a_missing_folder_or_harness_is_said_and_so_is_no_question(tmp_path, mon
     assert INSTALL in str(told.value)
 
 
-def test_the_command_scores_tasks_beside_facts_and_only_once(run, folder, tmp_path):
+@pytest.fixture
+def scoring(folder, tmp_path):
+    """A command that scores a checkpoint, with facts and tasks."""
     checkpoint(tmp_path / "model", seed=1)
     rows = [
         {"id": fact.id, "prompt": fact.prompt, "answer": fact.answer, "split": split}
@@ -182,14 +221,41 @@ def test_the_command_scores_tasks_beside_facts_and_only_once(run, folder, tmp_pa
     facts = tmp_path / "facts.jsonl"
     facts.write_text("\n".join(map(json.dumps, rows)))
     told = ("score", tmp_path / "model", "--facts", facts, "--metrics", "answer-accuracy")
-    asked = (*told, "--task-folder", folder, "--tasks", "known", "--out", tmp_path / "out")
-    code, said, error = run(*asked)
+    return (*told, "--task-folder", folder, "--out", tmp_path / "out")
+
+
+def test_the_command_scores_tasks_beside_facts(run, scoring, tmp_path):
+    code, said, error = run(*scoring, "--tasks", "known")
     assert code == 0, error
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     (row,) = scores.loc[scores["split"] == "tasks"].to_dict("records")
     assert row["metric"] == "known acc" and row["n"] == 3
     assert set(scores["split"]) == {"forget", "retain", "tasks"}
     assert "tasks of the LM Evaluation Harness" in said
-    assert np.isclose(row["value"], row["count"] / row["n"])
-    code, _, error = run(*told, "--tasks", "nothing", "--out", tmp_path / "second")
+    code, _, error = run(*scoring[:-1], tmp_path / "second", "--tasks", "nothing")
     assert code != 0 and "no task 'nothing'" in error and not (tmp_path / "second").exists()
+    code, _, error = run(*scoring[:-1], tmp_path / "second")
+    assert code != 0 and "no task: name tasks" in error
+
+
+def test_a_task_that_was_scored_is_not_scored_again_unless_it_is_another(
+    run, scoring, folder, tmp_path, monkeypatch
+):
+    scored, score = [], Harness.score
+
+    def interrupted(self, model, task):
+        scored.append(task)
+        if len(scored) == 2:
+            raise OSError("the disk is full")
+        return score(self, model, task)
+
+    monkeypatch.setattr(Harness, "score", interrupted)
+    assert run(*scoring, "--tasks", "known", "other")[0] != 0
+    known = folder / "known.json"
+    before = known.read_text()
+    known.write_text(before.replace("France", "Spain"))
+    code, _, error = run(*scoring, "--tasks", "known", "other")
+    assert code != 0 and "another model, facts or settings" in error
+    known.write_text(before)
+    assert run(*scoring, "--tasks", "known", "other")[0] == 0
+    assert scored == ["known", "other", "other"]

@@ -25,6 +25,7 @@ from neuronscope.metrics.model_utility import ModelUtility
 from neuronscope.metrics.multiple_choice_generation import MultipleChoiceGeneration
 from neuronscope.metrics.multiple_choice_likelihood import MultipleChoiceLikelihood
 from neuronscope.metrics.rouge_l import RougeL
+from neuronscope.metrics.truth_ratio import TruthRatio
 
 METRICS: dict[str, Metric] = {
     name: method_class("metrics", name, Metric)() for name in method_names("metrics")
@@ -152,6 +153,13 @@ def test_a_metric_says_whether_it_has_the_model_write(metric, models, monkeypatc
 @each_metric
 def test_facts_that_are_no_tokens_are_found_without_a_model(metric):
     metric.check_tokens(FACTS, tokenizer(), "completion")
+    # Words that the tokenizer does not know, where only the truth ratio reads.
+    reworded = tuple(replace(fact, paraphrased_answers=("zyx",)) for fact in FACTS)
+    if isinstance(metric, (TruthRatio, ForgetQuality, ModelUtility)):
+        with pytest.raises(ValueError, match="zyx"):
+            metric.check_tokens(reworded, tokenizer(), "completion")
+    else:
+        metric.check_tokens(reworded, tokenizer(), "completion")
     # No space follows a Chinese character, so that it shares a token with the answer.
     strange = replace(FACTS[0], prompt="the 城")
     if isinstance(metric, MultipleChoiceGeneration):

@@ -40,6 +40,43 @@ def test_continuations_are_the_most_likely_tokens_whoever_the_mates(architecture
         assert continuations(model, [prompt], [6], frozenset()) == [tokens]
 
 
+def counted(model, monkeypatch):
+    """How long the prompts are that are passed to the model's own `generate`."""
+    passed, generate = [], model.hf.generate
+
+    def counting(tokens, **settings):
+        passed.append(tuple(tokens.shape))
+        return generate(tokens, **settings)
+
+    monkeypatch.setattr(model.hf, "generate", counting)
+    return passed
+
+
+def test_prompts_go_together_unless_one_would_wait_longer_than_it_takes_to_begin_anew(monkeypatch):
+    model = tiny("llama")
+    passed = counted(model, monkeypatch)
+    prompts = [(8,), (21, 24, 25, 7), tuple(range(4, 24))]
+    expected = [greedy(model, prompt, 3) for prompt in prompts]
+    assert continuations(model, prompts, [3] * 3, frozenset()) == expected
+    assert passed == [(2, 1), (1, 20)]
+    assert continuations(model, prompts, [19] * 3, frozenset()) == [
+        greedy(model, prompt, 19) for prompt in prompts
+    ]
+    assert passed[2:] == [(3, 1)]
+
+
+def test_a_stop_token_within_a_prompt_ends_nothing():
+    model = tiny("llama")
+    short, long = (8,), (21, 24, 25, 7, 9)
+    first, other = greedy(model, short, 6), greedy(model, long, 6)
+    assert len(set(long) & set(other)) == 0 and len(set(first)) > 1
+    for stop in {*long}:
+        expected = [first[: first.index(stop)] if stop in first else first, other]
+        assert continuations(model, [short, long], [6, 6], frozenset({stop})) == expected
+    # One row has ended before the other's prompt has: its first token is the stop.
+    assert continuations(model, [short, long], [6, 6], frozenset({first[0]}))[0] == ()
+
+
 def test_each_prompt_has_its_own_budget():
     model = tiny("llama")
     budgets = [1, 5, 3, 4, 2, 6]

@@ -15,7 +15,12 @@ from demo_pair import BEFORE, write_facts
 
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.attacks.relearn_forget import RelearnForget
-from neuronscope.commands.studying import checked_plan, chosen_study, run_study
+from neuronscope.commands.studying import (
+    checked_plan,
+    chosen_study,
+    estimate_study,
+    run_study,
+)
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import Fact, FactSet
 from neuronscope.loading import load_model
@@ -27,7 +32,7 @@ from neuronscope.study import running
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import plain_study, read_study, study_of
-from neuronscope.study.scoring import splits_of
+from neuronscope.study.scoring import fit_of
 from neuronscope.study.steps import TABLE
 from neuronscope.study.tables import pairs_of
 
@@ -175,6 +180,18 @@ def test_a_killed_study_leaves_no_worker_and_goes_on(finished, tmp_path):
     same(out, there)
 
 
+def naming_a_file(folder, facts):
+    """Studies that name a file, or the folder that it is in, and the step that depends on it."""
+    file = folder / "history.parquet"
+    attack = {"name": "relearn-benign", "data": str(file), "steps": 1}
+    yield {"attacks": [attack]}, "attack original (relearn-benign)"
+    method = {"name": "m", "objective": "gradient-difference"}
+    scored = {"name": "ssiuu", "unit": "neuron", "scores": str(file)}
+    yield {"methods": [method | {"regularizer": scored}]}, "unlearn m, seed 0"
+    stop = {"name": "update-norm", "match": str(folder)}
+    yield {"methods": [method | {"stop": stop}]}, "unlearn m, seed 0"
+
+
 def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     def keys(**changes):
         plan = plan_of(study_of(told(facts, **changes)), load_facts(facts))
@@ -192,13 +209,12 @@ def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     longer = keys(attacks=[ATTACK | {"steps": 3}])
     assert longer["unlearn GD <b>, seed 0"] == first["unlearn GD <b>, seed 0"]
     assert longer["attack original (relearn-forget)"] not in first.values()
-    data = tmp_path / "benign.json"
-    benign = [{"name": "relearn-benign", "data": str(data), "steps": 1}]
-    written = []
-    for text in ("one", "other"):
-        data.write_text(text)
-        written.append(keys(attacks=benign)["attack original (relearn-benign)"])
-    assert written[0] != written[1]
+    for changes, step in naming_a_file(tmp_path, facts):
+        known = []
+        for text in ("one", "other"):
+            (tmp_path / "history.parquet").write_text(text)
+            known.append(keys(**changes)[step])
+        assert known[0] != known[1], step
     seeds = keys(seeds=[0, 1])
     assert first.items() <= seeds.items() and len(seeds) > len(first)
 
@@ -218,11 +234,47 @@ def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does(tmp
     bare = Fact("bare", "a prompt", "word")
     rich = replace(bare, id="rich", prompt="another", distractors=("other",))
     facts = FactSet(forget=(rich,), retain=(bare,), utility=(replace(rich, id="u", prompt="u"),))
-    assert splits_of(TruthRatio(), facts, None) == ("forget", "utility")
-    assert splits_of(ExactMemorization(), facts, None) == ("forget", "retain", "utility")
-    with pytest.raises(ValueError, match=r"any split\. retain: truth_ratio: needs distractors"):
-        splits_of(TruthRatio(), replace(facts, forget=(), utility=()), None)
-    assert splits_of(ForgetQuality(), facts, "elsewhere") == ("forget", "utility")
+    fit = fit_of(TruthRatio(), facts, None)
+    assert fit.splits == ("forget", "utility")
+    assert [text[:44] for text in fit.left_out] == ["Of split retain, truth_ratio: needs distract"]
+    everything = fit_of(ExactMemorization(), facts, None)
+    assert everything.splits == ("forget", "retain", "utility") and not everything.left_out
+    with pytest.raises(
+        ValueError, match=r"any split\. Of split retain, truth_ratio: needs distractors"
+    ):
+        fit_of(TruthRatio(), replace(facts, forget=(), utility=()), None)
+    assert fit_of(ForgetQuality(), facts, "elsewhere").splits == ("forget", "utility")
+
+
+def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
+    plain = told(facts, attacks=[], diagnosing=None, metrics=["multiple-choice-likelihood"])
+    plain["methods"] = plain["methods"][:1]
+    bare = tmp_path / "facts.jsonl"
+    rows = [json.loads(line) for line in facts.read_text().splitlines()]
+    rows = [row | ({"distractors": []} if row["split"] == "retain" else {}) for row in rows]
+    bare.write_text("\n".join(map(json.dumps, rows)))
+    plan, _ = checked_plan(study_of(plain | {"facts": str(bare)}))
+    report = run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
+    (line,) = plan.left_out
+    assert line.startswith("Of split retain, multiple_choice_likelihood: needs distractors")
+    assert "Of split retain, multiple_choice_likelihood: needs distractors" in report.read_text()
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert set(scores["split"]) == {"forget"}
+
+
+def test_every_step_is_estimated(facts, tmp_path):
+    views = {"views": ["savings", "lens"]}
+    plan, everything = checked_plan(study_of(told(facts, diagnosing=views)))
+    found, pace = estimate_study(plan, everything, tmp_path)
+    assert [one.step for one in found] == list(plan.steps)
+    assert min(one.seconds for one in found) > 0 and pace.memory > 0
+    alone, everything = checked_plan(study_of(told(facts, diagnosing={"views": ["none"]})))
+    seconds = {
+        one.step.label: one.seconds / pace.seconds for one in found if one.step.kind == "diagnose"
+    }
+    fewer, slower = estimate_study(alone, everything, tmp_path)
+    less = {one.step.label: one.seconds / slower.seconds for one in fewer}
+    assert seconds and all(less[label] < passes for label, passes in seconds.items())
 
 
 def test_a_metric_that_cannot_be_had_is_refused_before_anything_is_computed(facts):

@@ -123,7 +123,10 @@ def test_a_file_is_identified_by_what_it_holds(tmp_path):
     first, second, again = seen
     assert first == again
     assert all(one["scores"] != other["scores"] for one, other in zip(first, second, strict=True))
-    assert [one["scores"]["path"] for one in first] == [str(table), str(scores)]
+    elsewhere = scores.rename(tmp_path / "elsewhere")
+    assert described(SSIUU(unit="neuron", scores=elsewhere)) == first[1]
+    nowhere = described(SSIUU(unit="neuron", scores=tmp_path / "nowhere"))
+    assert nowhere["scores"] == str(tmp_path / "nowhere")
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path):

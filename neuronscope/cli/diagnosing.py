@@ -43,14 +43,10 @@ class Diagnose:
     attribution: Annotated[str, tyro.conf.arg(metavar="|".join(METHODS))] = "integrated-gradients"
     """How influence is measured."""
 
-    causal: bool = True
-    """Test the causes and give a verdict, where both checkpoints have the same shapes: the weight
-    path, savings, the recoverability spectrum, the rebound curve, silencing, the lens."""
-
     views: tuple[str, ...] = ("all",)
     """Which of the causes are tested, by name: savings, on which the verdict rests, spectrum,
-    rebound, silencing, lens, exactness; all has the weight path too. Savings takes seconds where
-    all take minutes."""
+    rebound, silencing, lens, exactness; all has the weight path too, none leaves them out. Savings
+    takes seconds where all take minutes. Tested where both checkpoints have the same shapes."""
 
     figures: Literal["svg", "pdf", "png"] | None = None
     """Write every figure of the report to a file as well (needs the extra `export`)."""
@@ -74,7 +70,7 @@ class Diagnose:
             self.null_facts,
             self.seed,
             self.attribution,
-            self.views if self.causal else (),
+            self.views,
             self.method,
             self.loading,
         )

@@ -61,6 +61,8 @@ class Study:
         plan, facts = checked_plan(study)
         done = sum(step.done(self.out) for step in plan.steps)
         console.print(f"{len(plan.steps)} steps, {done} of them done")
+        for line in plan.left_out:
+            console.print(f"[yellow]not scored:[/yellow] {escape(line)}")
         if self.dry_run:
             _show(console, *estimate_study(plan, facts, self.out))
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.attribution._base import GIB
-from neuronscope.causal import ask_named, check_views
+from neuronscope.causal import ask_named, views_called
 from neuronscope.choices import (
     check_method,
     choose_facts,
@@ -67,14 +67,15 @@ def diagnose_checkpoints(
     Interrupted, the same call goes on where it was.
 
     Args:
-        views: Of the causes (`causal.py`), by name, or `all`; asked where one model's weights can
-            stand for the other's, and where they cannot, a warning says so. None gives no verdict.
+        views: Of the causes (`causal.py`), by name, or `all`, or `none`; asked where one model's
+            weights can stand for the other's, and where they cannot, a warning says so. Without
+            `savings` there is no verdict.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: What is wrong with the input, in one line.
     """
     began = time.time()
-    check_views(views)
+    asked_views = views_called(views)
     if attribution == "ablation":
         raise ValueError(
             "Ablation measures a sample of neurons, and a diagnosis needs every one: use another "
@@ -92,7 +93,7 @@ def diagnose_checkpoints(
     first = _recorded(before, out / "before.safetensors", *asked)[0]
     second, last = _recorded(after, out / "after.safetensors", *asked)
     diagnosis = diagnose(first, second)
-    if views:
+    if asked_views:
         comparison = Comparison(first, second)
         diagnosis = _with_causes(
             diagnosis, comparison, before, last, chosen, out, views, method, loading
@@ -102,7 +103,7 @@ def diagnose_checkpoints(
     tokens = neuron_tokens(last, neurons.head(WRITERS))
     seen = explorer(first, second, diagnosis.neurons, tokens)
     write_report(diagnosis, out / "report.html", explorer=seen)
-    chosen_method = {"attribution": attribution, "method": asdict(method)}
+    chosen_method = {"attribution": attribution, "method": asdict(method), "views": list(views)}
     manifest = describe(began) | {"facts": str(facts), "loading": asdict(loading)} | chosen_method
     write_json(out / "manifest.json", manifest)
     # Last: a folder with this file holds a whole diagnosis.

@@ -89,6 +89,8 @@ def score_checkpoint(
     sources = [source] if reference is None else [source, reference]
     words = tokenizers_of(sources, loading)
     asked = questions_of(given, metrics, splits, reference, holdout_split, form, words)
+    if not tasks and (task_folder is not None or task_questions is not None):
+        raise ValueError("A folder or number of questions was given, and no task: name tasks.")
     harness = open_harness(tasks, task_folder, task_questions) if tasks else None
     model, *others = (load_model(one, **asdict(loading)) for one in sources)
     plan = {
@@ -99,9 +101,7 @@ def score_checkpoint(
         "metrics": {one.name: described(one.metric) for one in asked.wanted},
         "holdout_split": holdout_split,
         "form": form,
-        "tasks": list(tasks),
-        "task_folder": None if task_folder is None else str(task_folder),
-        "task_questions": task_questions,
+        "tasks": None if harness is None else harness.identity,
         "loading": asdict(loading),
     }
     shelf = open_shelf(out.resolve(), plan)

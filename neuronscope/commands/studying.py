@@ -21,7 +21,7 @@ from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import read_study
 from neuronscope.study.reporting import report_study
 from neuronscope.study.running import Engine, Told, check_engine, run_plan
-from neuronscope.study.scoring import splits_of
+from neuronscope.study.scoring import fit_of
 
 
 def chosen_study(
@@ -55,10 +55,11 @@ def checked_plan(study: Study) -> tuple[Plan, FactSet]:
         FileNotFoundError, ValueError: What is wrong with the input, in one line.
     """
     facts = load_facts(study.facts)
+    tokenizers = []
     for source in filter(None, (study.model, study.never_knew)):
         check_source(source, None, False)
-        tokenizer = load_tokenizer(source, None, False)
-        check_encodable([fact for _, fact in facts], tokenizer, study.form)
+        tokenizers.append(load_tokenizer(source, None, False))
+        check_encodable([fact for _, fact in facts], tokenizers[-1], study.form)
     for method in study.methods:
         made = method.made(study.seeds[0], Path() if method.matches is not None else None)
         made.objective.check(facts)
@@ -66,9 +67,12 @@ def checked_plan(study: Study) -> tuple[Plan, FactSet]:
             made.regularizer.check_facts(facts)
         if made.stop is not None and method.matches is None:
             made.stop.check(facts, study.form)
-    for choice in study.metrics:
-        splits_of(study.metric(choice), facts, study.never_knew)
-    return plan_of(study, facts), facts
+    plan = plan_of(study, facts)
+    for metric in map(study.metric, study.metrics):
+        for split in fit_of(metric, facts, study.never_knew).splits:
+            for tokenizer in tokenizers:
+                metric.check_tokens(facts.split(split), tokenizer, study.form)
+    return plan, facts
 
 
 def estimate_study(plan: Plan, facts: FactSet, out: Path) -> tuple[list[Estimate], Pace]:

@@ -1,6 +1,7 @@
 """What every view of the evidence has in common: the case it is asked about, and how to measure."""
 
 import copy
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -156,12 +157,26 @@ class Evidence(ABC):
             ValueError: If the view cannot be had of these models or facts, with the reason.
         """
 
+    @property
+    def ranked(self) -> bool:
+        """Whether the case's rankings are read."""
+        return False
+
     def identity(self, case: Case) -> str:
         """What the finding depends on."""
         name = type(self).__module__.rpartition(".")[2]
         assert is_dataclass(self), f"{name}: a view is a frozen dataclass"
         settings = {item.name: _plain(vars(self)[item.name]) for item in fields(self)}
-        return f"{case.identity}:{name}:{settings}"
+        rankings = f":{_digest(case.rankings or {})}" if self.ranked else ""
+        return f"{case.identity}:{name}:{settings}{rankings}"
+
+
+def _digest(rankings: Mapping[str, Float[np.ndarray, "layer neuron"]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(rankings):
+        digest.update(name.encode("utf-8"))
+        digest.update(np.ascontiguousarray(rankings[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _plain(setting: object) -> str:

@@ -75,6 +75,11 @@ class Rebound(Evidence):
                 f"{self.steps}, {self.thorough}, {self.bins} and {self.draws}."
             )
 
+    @property
+    def ranked(self) -> bool:
+        """Its contenders are the case's rankings."""
+        return True
+
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         norms = change_norms(case.before, case.after)
         check_rankings(case, *norms.shape)

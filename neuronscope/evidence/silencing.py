@@ -78,6 +78,11 @@ class Silencing(Evidence):
                 f"{self.largest} and {self.draws}."
             )
 
+    @property
+    def ranked(self) -> bool:
+        """Its contenders are the case's rankings."""
+        return True
+
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         taps = case.after.taps_at(SITE)
         check_rankings(case, len(taps), taps[0].width)

@@ -123,6 +123,10 @@ class Metric(ABC):
                 "the same kind."
             )
 
+    def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
+        """What is read in the place of a fact's answer."""
+        return options(fact, form) if "distractors" in self.needs else (fact.answer,)
+
     def check_tokens(
         self, facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str
     ) -> None:
@@ -132,6 +136,5 @@ class Metric(ABC):
             ValueError: As `encode`, of the first such fact.
         """
         for fact in facts:
-            compared = (*options(fact, form), *fact.paraphrased_answers)
-            for text in compared if "distractors" in self.needs else (fact.answer,):
+            for text in self.texts(fact, form):
                 encode(fact, tokenizer, form, text)

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from neuronscope.facts import Fact
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
-from neuronscope.metrics.truth_ratio import log_truth_ratios
+from neuronscope.metrics.truth_ratio import log_truth_ratios, right_texts, wrong_texts
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class ForgetQuality(Metric):
     def needs(self) -> tuple[Need, ...]:
         """Distractors, and a model that never saw the facts."""
         return ("distractors", "reference")
+
+    def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
+        return right_texts(fact, form) + wrong_texts(fact, form)
 
     def measure(self, exam: Exam) -> Score:
         model = log_truth_ratios(exam.model, exam.facts, exam.form)

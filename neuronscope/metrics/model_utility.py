@@ -15,6 +15,8 @@ import pandas as pd
 from scipy import stats
 
 from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
+from neuronscope.facts import Fact
+from neuronscope.metrics._answers import options
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import NO_INTERVAL, Score
 from neuronscope.metrics.answer_probability import AnswerProbability
@@ -41,6 +43,9 @@ class ModelUtility(Metric):
     @property
     def generates(self) -> bool:
         return True
+
+    def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
+        return (*options(fact, form), *fact.paraphrased_answers)
 
     def measure(self, exam: Exam) -> Score:
         parts = (

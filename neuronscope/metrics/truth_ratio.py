@@ -48,6 +48,9 @@ class TruthRatio(Metric):
         """Distractors."""
         return ("distractors",)
 
+    def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
+        return right_texts(fact, form) + wrong_texts(fact, form)
+
     def measure(self, exam: Exam) -> Score:
         logs = log_truth_ratios(exam.model, exam.facts, exam.form)
         direction, chance = _READ[self.aggregation]
@@ -73,8 +76,9 @@ def log_truth_ratios(
 
 def right_texts(fact: Fact, form: str) -> tuple[str, ...]:
     """What counts as right: in a multiple choice the answer, which the prompt lists."""
-    listed = form == "multiple_choice" or not fact.paraphrased_answers
-    return (fact.answer,) if listed else fact.paraphrased_answers
+    if form == "multiple_choice":
+        return (fact.answer,)
+    return fact.paraphrased_answers or (fact.answer,)
 
 
 def wrong_texts(fact: Fact, form: str) -> tuple[str, ...]:

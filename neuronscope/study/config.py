@@ -30,7 +30,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from neuronscope.attacks._base import Attack
-from neuronscope.causal import check_views
+from neuronscope.causal import views_called
 from neuronscope.metrics._base import Metric
 from neuronscope.objectives._base import Objective
 from neuronscope.options import MethodOptions
@@ -117,12 +117,12 @@ class Diagnosing:
     """How many facts that were not to be forgotten are recorded beside the forgotten ones."""
 
     views: tuple[str, ...] = ("savings",)
-    """Views of the causes that are asked, by their files' names, or `all`. The one that the verdict
-    rests on takes seconds, all of them minutes for each checkpoint; without any there is no
-    verdict."""
+    """Views of the causes that are asked, by their files' names, or `all`, or `none`. The one that
+    the verdict rests on takes seconds, all of them minutes for each checkpoint; without it there is
+    no verdict."""
 
     def __post_init__(self) -> None:
-        check_views(self.views)
+        views_called(self.views)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 
 from neuronscope.attacks._base import Attack
 from neuronscope.attacks._relearning import Relearning
+from neuronscope.causal import views_called
 from neuronscope.facts import FactSet
 from neuronscope.loading import load_model
 from neuronscope.models import answer_logits
@@ -88,8 +89,8 @@ def _passes(plan: Plan, facts: FactSet, step: Step) -> float:
     told = study.diagnosing
     assert told is not None, "there would be no such step"
     recorded = 2 * len(facts.forget) * (1 if told.attribution == "gradient-x-activation" else 30)
-    if step.kind == "diagnose" and told.views:
-        recorded += CAUSAL_PASSES * len(told.asked) * len(facts.forget)
+    if step.kind == "diagnose":
+        recorded += CAUSAL_PASSES * len(views_called(told.views)) * len(facts.forget)
     return recorded
 
 

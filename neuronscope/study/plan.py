@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neuronscope.facts import FactSet, facts_hash
+from neuronscope.manifest import content_of
 from neuronscope.study.config import MATCH, Method, Study
-from neuronscope.training.plan import plain
+from neuronscope.study.scoring import fit_of
+from neuronscope.training.plan import described, plain
 
 Kind = Literal["unlearn", "score", "record", "diagnose", "attack"]
 
@@ -24,10 +26,6 @@ ORIGINAL, NEVER_KNEW = "original", "never_knew"
 
 DONE = {"unlearn": "manifest.json"}
 """The file that a finished step leaves last, where it is not `done.json`."""
-
-
-PIECE = 2**24
-"""Bytes of a file that are hashed at once."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,9 @@ class Plan:
     study: Study
     steps: tuple[Step, ...]
 
+    left_out: tuple[str, ...] = ()
+    """A sentence for each split on which a metric is not to be had."""
+
     def step(self, key: str) -> Step:
         """The step of a key."""
         return next(step for step in self.steps if step.key == key)
@@ -92,15 +93,20 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
 
     Args:
         facts: The study's.
+
+    Raises:
+        ValueError: If a metric can be had of no split.
     """
+    metrics = [study.metric(choice) for choice in study.metrics]
+    fits = [fit_of(metric, facts, study.never_knew) for metric in metrics]
     world = {
         "facts": facts_hash(facts),
         "form": study.form,
         "version": importlib.metadata.version("neuronscope"),
     }
-    given = {ORIGINAL: content_of(study.model)}
+    given = {ORIGINAL: _model(study.model)}
     if study.never_knew is not None:
-        given[NEVER_KNEW] = content_of(study.never_knew)
+        given[NEVER_KNEW] = _model(study.never_knew)
     runs: dict[tuple[str, int], Step] = {}
     # Runs that end where another ended come after it.
     for method in sorted(study.methods, key=lambda method: method.matches is not None):
@@ -112,12 +118,14 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
     subjects += [(step.subject, step.seed, step.key, (step.key,)) for step in steps]
     for name, seed, content, needs in subjects:
         asked = world | {"model": content}
-        asked_metrics = {"metrics": study.metrics, NEVER_KNEW: given.get(NEVER_KNEW)}
+        never = given.get(NEVER_KNEW)
+        asked_metrics = {"metrics": [described(metric) for metric in metrics], NEVER_KNEW: never}
         steps.append(_step("score", name, seed, "", asked | asked_metrics, needs))
         for called, attack in study.attack_names.items():
-            told = {"attack": attack, "settings": asdict(study.attack(attack))}
+            told = {"attack": described(study.attack(attack))}
             steps.append(_step("attack", name, seed, called, asked | told, needs))
-    return Plan(study, (*steps, *_diagnoses(study, runs, world | given)))
+    left_out = tuple(sentence for fit in fits for sentence in fit.left_out)
+    return Plan(study, (*steps, *_diagnoses(study, runs, world | given)), left_out)
 
 
 def _run(
@@ -128,13 +136,15 @@ def _run(
     runs: dict[tuple[str, int], Step],
 ) -> Step:
     before = runs.get((method.matches, seed)) if method.matches is not None else None
-    stop = method.stop
+    match = None if method.matches is None else Path(method.matches)
+    made = method.made(seed, match)
+    stop = described(made.stop)
     if before is not None:
-        assert isinstance(stop, dict), "only a table can name another method"
+        assert stop is not None, "it matches"
         stop = stop | {MATCH: before.key}
     told = {
-        "objective": method.objective,
-        "regularizer": method.regularizer,
+        "objective": described(made.objective),
+        "regularizer": described(made.regularizer),
         "stop": stop,
         "training": asdict(study.config_of(method, seed)),
     }
@@ -169,16 +179,6 @@ def _step(
     return Step(kind, subject, seed, what, key, tuple(needs))
 
 
-def content_of(source: str) -> str:
+def _model(source: str) -> str:
     """A hash of a model's files; of one that is to come from the hub, its name."""
-    path = Path(source)
-    if not path.exists():
-        return f"hub {source}"
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(str(file.relative_to(path.parent if path.is_file() else path)).encode())
-        with file.open("rb") as opened:
-            while piece := opened.read(PIECE):
-                whole.update(piece)
-    return whole.hexdigest()
+    return content_of(Path(source)) or f"hub {source}"

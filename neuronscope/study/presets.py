@@ -121,7 +121,7 @@ def controls(model: str, facts: Path) -> Study:
             # A look at every step, because a step can cost half a nat where a match is wanted.
             "training": {"evaluate_every": 1},
             "methods": methods,
-            "attacks": [_relearning([1e-5], [0, 1], steps=30, evaluate_every=6)],
+            "attacks": [_relearning([1e-5], [0], steps=30, evaluate_every=6)],
             "diagnosing": None,
         }
     )

@@ -48,7 +48,7 @@ def warnings_of(plan: Plan, runs: pd.DataFrame) -> tuple[str, ...]:
     Args:
         runs: The study's.
     """
-    said, asked = [], int(runs["asked_forget"].max())
+    said, asked = [*plan.left_out], int(runs["asked_forget"].max())
     depths = {name: float(np.mean(here["log_odds"])) for name, here in runs.groupby("method")}
     deepest, shallowest = (pick(depths, key=depths.__getitem__) for pick in (min, max))
     if depths[shallowest] - depths[deepest] > DEEPER:

@@ -1,6 +1,7 @@
 """How a model is scored in a study: answers by stratum, and the metrics that were asked for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -32,14 +33,22 @@ def score_model(
     scores = [
         (split, metric(model, facts.split(split), form, reference))
         for metric in metrics
-        for split in splits_of(metric, facts, reference)
+        for split in fit_of(metric, facts, reference).splits
     ]
     return tables | ({"scores": table_of(scores)} if scores else {})
 
 
-def splits_of(
-    metric: Metric, facts: FactSet, reference: HookedModel | str | None
-) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Fit:
+    """Where a metric can be had."""
+
+    splits: tuple[str, ...]
+
+    left_out: tuple[str, ...]
+    """A sentence for each other split that has facts."""
+
+
+def fit_of(metric: Metric, facts: FactSet, reference: HookedModel | str | None) -> Fit:
     """The splits of which a metric can be had.
 
     Args:
@@ -48,13 +57,13 @@ def splits_of(
     Raises:
         ValueError: If there is none, with what is missing.
     """
-    fit, flaws = [], []
+    fit, left_out = [], []
     for split in (split for split in SPLITS if facts.split(split)):
         try:
             metric.check(facts.split(split), reference, ())
             fit.append(split)
         except ValueError as error:
-            flaws.append(f"{split}: {error}")
+            left_out.append(f"Of split {split}, {error}")
     if not fit:
-        raise ValueError(f"A metric cannot be had of any split. {flaws[0]}")
-    return tuple(fit)
+        raise ValueError(f"A metric cannot be had of any split. {left_out[0]}")
+    return Fit(tuple(fit), tuple(left_out))

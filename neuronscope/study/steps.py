@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from neuronscope.analysis.diagnosis import diagnose
-from neuronscope.causal import ask_named
+from neuronscope.causal import ask_named, views_called
 from neuronscope.choices import choose_facts, chosen_sites, make_attribution, make_target
 from neuronscope.comparison import Comparison
 from neuronscope.evidence._base import Case
@@ -101,7 +101,7 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
     before = Recording.load(plan.step(step.needs[0]).folder(out) / RECORDING)
     after = Recording.load(path) if path.exists() else _recorded(model, study, facts, path)
     diagnosis = diagnose(before, after)
-    if study.diagnosing.views:
+    if views_called(study.diagnosing.views):
         target = make_target(study.diagnosing.method)
         case = Case(_loaded(study.model), model, _judged(study, facts), target, study.form)
         asked = (case, Comparison(before, after), diagnosis.neurons, folder / "evidence")

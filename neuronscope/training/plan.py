@@ -1,12 +1,12 @@
 """What a run's numbers depend on, as JSON; and the folder that holds a run."""
 
-import hashlib
 import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from neuronscope.facts import FactSet, facts_hash
+from neuronscope.manifest import content_of
 from neuronscope.models import HookedModel
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.processes import Processes
@@ -118,14 +118,16 @@ def _flat(plan: Plan, prefix: str = "") -> Plan:
 
 
 def plain(setting: object) -> Any:
-    """A setting as JSON: of a model, what it is and not where it lies; of a path, also its content.
+    """A setting as JSON: of a model or a file, what it is and not where it lies.
 
     Under the same name there may be another file the next time.
     """
     if isinstance(setting, HookedModel):
         return setting.fingerprint()
     if isinstance(setting, Path):
-        return {"path": str(setting), "sha256": _content(setting)}
+        # What methods read of a folder are its tables.
+        content = content_of(setting, "*.parquet")
+        return str(setting) if content is None else f"sha256 {content}"
     if isinstance(setting, dict):
         return {str(name): plain(value) for name, value in setting.items()}
     if isinstance(setting, (list, tuple)):
@@ -133,11 +135,3 @@ def plain(setting: object) -> Any:
     if setting is None or isinstance(setting, (str, int, float, bool)):
         return setting
     return str(setting)
-
-
-def _content(path: Path) -> str | None:
-    """Of a file, or of the tables in a folder, which are what methods read of one."""
-    files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
-    if not files:
-        return None
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -70,12 +70,13 @@ class Ranked(Counting):
 
 def test_what_was_found_with_other_rankings_is_not_taken_for_an_answer(case, tmp_path):
     scores = np.arange(6.0).reshape(2, 3)
-    for view, asked_again in ((Ranked(), True), (Counting(), False)):
+    given = ({"one": scores}, {"one": scores}, {"one": scores + 1}, {"two": scores})
+    for view, others_count in ((Ranked(), True), (Counting(), False)):
         Counting.asked, folder = [], tmp_path / type(view).__name__
-        for rankings in ({"one": scores}, {"one": scores}, {"one": scores + 1}, {"two": scores}):
+        for place, rankings in enumerate(given):
             found, missing = ask_views(replace(case, rankings=rankings), (view,), folder)
-            known = rankings == {"one": scores} or not asked_again
-            assert len(found) == known and ("other models" in str(missing)) == (not known)
+            kept = place < 2 or not others_count
+            assert len(found) == kept and ("other models" in str(missing)) == (not kept)
         assert len(Counting.asked) == 1
     assert Rebound().ranked and Silencing().ranked and not Savings().ranked
 

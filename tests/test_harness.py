@@ -18,7 +18,7 @@ from tiny import FACTS, FORGET, RETAIN, tiny, tokenizer
 from torch.testing import assert_close
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.harness import INSTALL, Harness, open_harness
+from neuronscope.harness import INSTALL, Harness, _seeded, open_harness
 from neuronscope.prompts import encode
 
 CHOICE = """
@@ -155,28 +155,23 @@ def test_values_are_those_of_the_harness_s_own_call(harness, model, monkeypatch,
         assert len(one["arguments"][0][0]) > len(one["doc"]["prompt"]) + 5, "it has an example"
 
 
-def drawn():
-    return random.random(), np.random.random(), float(torch.rand(()))
+def states():
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        torch.random.get_rng_state().tolist(),
+    )
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_random_numbers_go_on_where_they_were(harness, model, monkeypatch, fails):
-    def seed():
-        random.seed(7)
-        np.random.seed(7)
-        torch.manual_seed(7)
-
-    seed()
-    expected = (drawn(), drawn())[1]
-    seed()
-    drawn()
-    if fails:
-        monkeypatch.setattr(model.hf, "forward", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            harness.score(model, "known")
-    else:
-        harness.score(model, "known")
-    assert drawn() == expected
+def test_random_numbers_go_on_where_they_were():
+    before = states()
+    with _seeded():
+        first = random.random(), np.random.random(), float(torch.rand(()))
+    assert states() == before
+    with pytest.raises(ZeroDivisionError), _seeded():
+        assert (random.random(), np.random.random(), float(torch.rand(()))) == first
+        raise ZeroDivisionError
+    assert states() == before
 
 
 def test_a_tokenizer_without_a_padding_token_stays_without(harness):

@@ -43,7 +43,7 @@ class Pace:
     seconds: float
     """Forward and backward of one fact."""
 
-    memory: float
+    memory: int
     """Bytes of a training run."""
 
 

@@ -182,7 +182,8 @@ class _Ended(StoppingCriteria):
         self.rows = rows
         self.stop = stop
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+    # Transformers calls what it returns a BoolTensor, which one on a GPU is not.
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
         length = input_ids.shape[1]
         ended = [

@@ -85,10 +85,10 @@ def _passes(plan: Plan, facts: FactSet, step: Step) -> float:
     if step.kind == "attack":
         return _attack_passes(study.attack(study.attack_names[step.what]), facts)
     if step.kind == "score":
-        return everything * (1 + len(study.metrics))
+        return float(everything * (1 + len(study.metrics)))
     told = study.diagnosing
     assert told is not None, "there would be no such step"
-    recorded = 2 * len(facts.forget) * (1 if told.attribution == "gradient-x-activation" else 30)
+    recorded = 2.0 * len(facts.forget) * (1 if told.attribution == "gradient-x-activation" else 30)
     if step.kind == "diagnose":
         recorded += CAUSAL_PASSES * len(views_called(told.views)) * len(facts.forget)
     return recorded

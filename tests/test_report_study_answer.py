@@ -114,6 +114,33 @@ def test_a_control_that_ssiuu_did_not_beat_is_named_also_when_the_pair_is_turned
     assert "SSIUU was compared with no control: nothing can be claimed" in said(uncompared)
 
 
+def test_one_attack_is_not_counted_and_many_methods_are(study):
+    one = study.recovery["attack"].str.startswith("relearn")
+    text = said(dataclasses.replace(study, recovery=study.recovery.loc[one]))
+    assert "The attack brought answers back after gradient difference, SSIUU and L2 of" in text
+    assert "After NPO the attack brought back no more than chance can" in text
+    copies = [
+        study.recovery.assign(method=study.recovery["method"] + suffix) for suffix in ("", "'")
+    ]
+    text = said(dataclasses.replace(study, recovery=pd.concat(copies)))
+    assert "Of 2 attacks, at least one brought answers back after 6 methods." in text
+
+
+def test_many_controls_are_counted(study):
+    runs, tests = [study.runs], [study.comparisons]
+    for name in ("first", "second"):
+        control = study.runs.loc[study.runs["method"] == "L2 of equal size"]
+        runs.append(control.assign(method=name))
+        compared = study.comparisons.loc[study.comparisons["other"] == "L2 of equal size"]
+        tests.append(compared.assign(other=name, p=1.0))
+    few, many = (
+        said(dataclasses.replace(study, runs=pd.concat(runs[:n]), comparisons=pd.concat(tests[:n])))
+        for n in (1, 3)
+    )
+    assert "controls" not in few.split("beat", 1)[1].split("beyond")[0].replace("its controls", "")
+    assert "any of 4 controls" in many
+
+
 def test_a_method_that_has_not_forgotten_is_not_passed_over(study):
     runs = study.runs.assign(answered_forget=np.where(study.runs["method"] == "NPO", 9, 0))
     assert "still answered after NPO: not forgotten" in said(dataclasses.replace(study, runs=runs))

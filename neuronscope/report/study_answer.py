@@ -1,6 +1,6 @@
 """What a study says, in plain words that follow from its tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,20 +125,25 @@ def _returning(pooled: pd.DataFrame) -> Iterator[str]:
             floor = float("nan") if never_knew is None else never_knew.share
             words[row["method"]].append(outcome(row, floor))
     total = len(attacks_of(pooled))
-    came = [
-        f"{called(name)} ({had.count(BACK)} of {total})"
-        for name, had in words.items()
-        if BACK in had
-    ]
+    came = {name: had.count(BACK) for name, had in words.items() if BACK in had}
     none = [called(name) for name, had in words.items() if not {BACK, THERE} & set(had)]
-    attacks = f"{total} attack{'s' if total > 1 else ''}"
-    if came:
-        yield f"Of {attacks}, at least one brought answers back after {listed(came)}."
+    if came and total > 1:
+        after = _named([f"{called(name)} ({count} of {total})" for name, count in came.items()])
+        yield f"Of {total} attacks, at least one brought answers back after {after}."
+    elif came:
+        yield f"The attack brought answers back after {_named([called(name) for name in came])}."
     if none:
+        which = f"none of {total} attacks" if total > 1 else "the attack"
+        verb = "brought back no" if total == 1 else "brought back"
         yield (
-            f"After {listed(none)} none of {attacks} brought back more than chance can; that shows "
+            f"After {_named(none)} {which} {verb} more than chance can; that shows "
             "no robustness, for a stronger attack may."
         )
+
+
+def _named(methods: Sequence[str]) -> str:
+    """Methods by name, unless there are many."""
+    return listed(methods) if len(methods) <= FEW else f"{len(methods)} methods"
 
 
 def _attack(pooled: pd.DataFrame, place: tuple[str, str]) -> str:
@@ -230,7 +235,10 @@ def _guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
         if faced.empty:
             yield f"{this} was compared with no control: nothing can be claimed for it."
             continue
-        named = listed(map(called, dict.fromkeys(faced["control"])), "or")
+        controls = [called(control) for control in dict.fromkeys(faced["control"])]
+        named = (
+            listed(controls, "or") if len(controls) < FEW else f"any of {len(controls)} controls"
+        )
         sure = faced.loc[faced["holm"] < ALPHA]
         better, worse = int((sure["gain"] > 0).sum()), int((sure["gain"] < 0).sum())
         beaten = list(dict.fromkeys(sure.loc[sure["gain"] > 0, "control"]))

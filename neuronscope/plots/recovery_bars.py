@@ -19,6 +19,9 @@ BAR = 30
 GAP = 46
 """Height of a bar with its room, and between two panels, in pixels."""
 
+LABEL = 28
+"""Characters in a line of a bar's label: a bar is as high as two lines."""
+
 COUNTS = 1.03
 WIDEST = 1.3
 """Where the counts stand on the axis of shares, and where the axis ends."""
@@ -61,7 +64,7 @@ def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
             figure.add_trace(trace, row=row, col=1)
         figure.update_yaxes(
             tickvals=list(range(len(panel))),
-            ticktext=[wrapped(name) for name in panel["line"]],
+            ticktext=[wrapped(name, LABEL) for name in panel["line"]],
             range=[len(panel) - 0.5, -0.5],
             showgrid=False,
             row=row,

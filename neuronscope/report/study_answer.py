@@ -235,10 +235,8 @@ def _guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
         if faced.empty:
             yield f"{this} was compared with no control: nothing can be claimed for it."
             continue
-        controls = [called(control) for control in dict.fromkeys(faced["control"])]
-        named = (
-            listed(controls, "or") if len(controls) < FEW else f"any of {len(controls)} controls"
-        )
+        names = [called(control) for control in dict.fromkeys(faced["control"])]
+        named = listed(names, "or") if len(names) < FEW else f"any of {len(names)} controls"
         sure = faced.loc[faced["holm"] < ALPHA]
         better, worse = int((sure["gain"] > 0).sum()), int((sure["gain"] < 0).sum())
         beaten = list(dict.fromkeys(sure.loc[sure["gain"] > 0, "control"]))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ class Harness:
                 one.set_fewshot_seed(seed=SEED)
             # It gives a tokenizer without a padding token one.
             words = copy.deepcopy(model.tokenizer)
-            judge = HFLM(pretrained=model.hf, tokenizer=words, batch_size=batch)
+            judge = cast(Any, HFLM)(pretrained=model.hf, tokenizer=words, batch_size=batch)
             found = evaluate(judge, asked, limit=self.questions, bootstrap_iters=0)
         assert found is not None, "only other processes get None"
         return scores_of(task, found)

@@ -233,6 +233,7 @@ def test_the_command_scores_tasks_beside_facts(run, scoring, tmp_path):
     assert code != 0 and "no task: name tasks" in error
 
 
+@pytest.mark.slow
 def test_a_task_that_was_scored_is_not_scored_again_unless_it_is_another(
     run, scoring, folder, tmp_path, monkeypatch
 ):

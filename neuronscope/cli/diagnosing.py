@@ -46,7 +46,7 @@ class Diagnose:
     views: tuple[str, ...] = ("all",)
     """Which of the causes are tested, by name: savings, on which the verdict rests, spectrum,
     rebound, silencing, lens, exactness; all has the weight path too, none leaves them out. Savings
-    takes seconds where all take minutes. Tested where both checkpoints have the same shapes."""
+    is a small part of what all take. Tested where both checkpoints have the same shapes."""
 
     figures: Literal["svg", "pdf", "png"] | None = None
     """Write every figure of the report to a file as well (needs the extra `export`)."""

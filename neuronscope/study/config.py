@@ -118,8 +118,8 @@ class Diagnosing:
 
     views: tuple[str, ...] = ("savings",)
     """Views of the causes that are asked, by their files' names, or `all`, or `none`. The one that
-    the verdict rests on takes seconds, all of them minutes for each checkpoint; without it there is
-    no verdict."""
+    the verdict rests on takes seconds on answers of a few tokens and minutes on long ones, all of
+    them many times as long, for each checkpoint; without it there is no verdict."""
 
     def __post_init__(self) -> None:
         views_called(self.views)

@@ -28,15 +28,17 @@ from neuronscope.objectives.rmu import RMU
 from neuronscope.regularizers.ssiuu import SSIUU
 from neuronscope.stopping._base import StopRule
 from neuronscope.stopping.update_norm import UpdateNorm
+from neuronscope.student import Student
 from neuronscope.training import TrainingConfig, finetune, unlearn
 from neuronscope.training.sampling import batches
 
 
-def plain_nll(hf, facts):
+def plain_nll(hf, facts, end=()):
     """Cross-entropy of the answers by all logits, without a line of the package's own."""
     words, total, count = tokenizer(), 0.0, 0
     for fact in facts:
         prompt, answer = words(fact.prompt)["input_ids"], words(fact.answer)["input_ids"]
+        answer = [*answer, *end]
         logits = hf(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
         total = total + torch.nn.functional.cross_entropy(
             logits, torch.tensor(answer), reduction="sum"
@@ -255,6 +257,33 @@ def test_finetuning_teaches_and_watches():
     assert history["answered_forget"].notna().any() and history["loss_nll"].iloc[-1] < 0.5
     alone = finetune(model(), RETAIN[:4], config(steps=60))
     assert same(run.model, alone.model) and alone.history["answered_forget"].isna().all()
+
+
+def test_the_end_of_the_text_is_taught_where_asked_for():
+    given, settings = model(), config(steps=60)
+    end = given.tokenizer.eos_token_id
+    silent = finetune(given, RETAIN[:4], settings)
+    taught = finetune(given, RETAIN[:4], settings, teach_end=True)
+    for run, last in ((silent, []), (taught, [end])):
+        expected = float(plain_nll(given.hf, RETAIN[:4], last).detach())
+        assert math.isclose(run.history["loss_nll"].iloc[1], expected, rel_tol=1e-10)
+    asked = Student(given, None, "completion").asked(RETAIN[:4])
+    rows = [
+        row[:length]
+        for row, length in zip(asked.tokens.tolist(), asked.lengths.tolist(), strict=True)
+    ]
+    ended = [
+        [int(run.model.hf(torch.tensor([row])).logits[0, -1].argmax()) == end for row in rows]
+        for run in (silent, taught)
+    ]
+    assert ended == [[False] * 4, [True] * 4]
+
+
+def test_no_end_is_taught_where_the_tokenizer_has_none():
+    given = tiny("llama")
+    given.tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="no token that ends a text"):
+        finetune(given, RETAIN[:4], teach_end=True)
 
 
 def test_unlearning_forgets_what_was_learned():

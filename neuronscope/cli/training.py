@@ -94,6 +94,9 @@ class Finetune:
     splits: tuple[str, ...] = ("forget", "retain")
     """The splits that are taught."""
 
+    teach_end: bool = False
+    """Also teach that the text ends behind each answer, as TOFU does. For answers to questions."""
+
     training: Any = field(default_factory=TrainingOptions)
     loading: ModelOptions = field(default_factory=ModelOptions)
 
@@ -106,6 +109,7 @@ class Finetune:
             self.facts,
             self.out,
             self.splits,
+            self.teach_end,
             asdict(self.training),
             self.loading,
         )

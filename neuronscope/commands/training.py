@@ -69,6 +69,7 @@ def finetune_model(
     facts: Path,
     out: Path,
     splits: tuple[str, ...],
+    teach_end: bool,
     training: dict[str, Any],
     loading: ModelOptions,
 ) -> Run:
@@ -81,7 +82,8 @@ def finetune_model(
     everything = load_facts(facts)
     taught = [fact for split in splits for fact in facts_of(everything, split)]
     _check(source, out, taught, config, loading)
-    return finetune(load_model(source, **asdict(loading)), taught, config, out)
+    model = load_model(source, **asdict(loading))
+    return finetune(model, taught, config, out, teach_end=teach_end)
 
 
 def summary(run: Run) -> tuple[str, ...]:

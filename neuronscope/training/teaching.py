@@ -1,14 +1,24 @@
 """What fine-tuning minimises: the negative log-likelihood of the answers to the retain split."""
 
+from dataclasses import dataclass, replace
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
 from neuronscope.facts import FactSet
 from neuronscope.models import answer_logits
 from neuronscope.objectives._base import Objective
+from neuronscope.prompts import Batch
 from neuronscope.student import Portion, Student, Terms
 from neuronscope.targets import Answers, Target
 
 
+@dataclass(frozen=True)
 class Teaching(Objective):
     """−Σ log p of the answers' tokens, divided by their number in the step."""
+
+    end: bool = False
+    """Whether the end of the text counts as each answer's last token."""
 
     @property
     def needs_retain(self) -> bool:
@@ -20,11 +30,34 @@ class Teaching(Objective):
         return {}
 
     def retain(self, student: Student, portion: Portion) -> Terms:
-        answers = Answers.of(portion.batch)
-        logits = answer_logits(student.model, portion.batch.tokens[:, :-1], answers)
+        batch, count = portion.batch, portion.step_tokens
+        if self.end:
+            batch, count = _ended(batch, student.model.tokenizer), count + portion.step_facts
+        answers = Answers.of(batch)
+        logits = answer_logits(student.model, batch.tokens[:, :-1], answers)
         log_probs = Target("log_prob", "sum")(logits, answers)
-        return {"nll": -log_probs.sum() / portion.step_tokens}
+        return {"nll": -log_probs.sum() / count}
 
     def check(self, facts: FactSet) -> None:
         if not facts.retain:
             raise ValueError("Expected at least one fact to teach, got none.")
+
+
+def check_end(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that has no token for the end of a text.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "The tokenizer has no token that ends a text (eos_token): teach the answers without it."
+        )
+
+
+def _ended(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> Batch:
+    """With the token that ends a text behind each answer."""
+    tokens = torch.cat([batch.tokens, batch.tokens[:, :1]], dim=1)
+    rows = torch.arange(len(tokens), device=tokens.device)
+    tokens[rows, batch.lengths] = tokenizer.eos_token_id
+    return replace(batch, tokens=tokens, lengths=batch.lengths + 1)

@@ -22,7 +22,7 @@ from neuronscope.training.processes import Processes
 from neuronscope.training.room import check_room
 from neuronscope.training.run import Run
 from neuronscope.training.saving import plain_model, save_run
-from neuronscope.training.teaching import Teaching
+from neuronscope.training.teaching import Teaching, check_end
 from neuronscope.training.tracking import check_tracker, tracking
 from neuronscope.training.work import prepare
 
@@ -68,6 +68,7 @@ def finetune(
     config: TrainingConfig | None = None,
     out: str | Path | None = None,
     watched: Sequence[Fact] = (),
+    teach_end: bool = False,
 ) -> Run:
     """Teach a copy of a model facts, by the negative log-likelihood of their answers.
 
@@ -75,14 +76,19 @@ def finetune(
         facts: What it is taught, in batches of `config.retain_batch`.
         watched: Facts of which the history says how many are answered (`answered_forget`), but
             which are not taught: what an attack hopes to bring back.
+        teach_end: Also teach that the text ends behind each answer, as TOFU does. A model that is
+            not taught it writes on behind a right answer, which ROUGE-L recall rewards.
 
     Raises:
-        ValueError: As `unlearn`.
+        ValueError: As `unlearn`, or if the tokenizer has no token that ends a text.
         FileExistsError: As `unlearn`.
         OSError: As `unlearn`.
     """
+    if teach_end:
+        check_end(model.tokenizer)
     asked = FactSet(forget=tuple(watched), retain=tuple(facts))
-    return _run(model, asked, config or TrainingConfig(), out, Teaching(), None, None, True)
+    teaching = Teaching(teach_end)
+    return _run(model, asked, config or TrainingConfig(), out, teaching, None, None, True)
 
 
 def _run(

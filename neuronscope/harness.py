@@ -102,6 +102,7 @@ def open_harness(
         ValueError: If the harness is not installed, there is no such task, or `questions` is not
             positive.
         FileNotFoundError: If there is no such folder.
+        OSError: If a task's questions are neither here nor to be downloaded.
     """
     if questions is not None and questions < 1:
         raise ValueError(f"Expected 1 question or more of each task, got {questions}.")
@@ -118,7 +119,19 @@ def open_harness(
             f"The harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists them; tasks of your "
             "own are found in the folder that is given."
         )
+    for task in tasks:
+        _fetch(manager, task)
     return Harness(tuple(tasks), manager, folder, questions)
+
+
+def _fetch(manager: Any, task: str) -> None:
+    """Bring a task's questions here: they are downloaded once."""
+    try:
+        manager.load([task])
+    except OSError as error:
+        raise OSError(
+            f"The questions of the harness's task {task!r} are not to be had: {error}."
+        ) from error
 
 
 def scores_of(task: str, found: Mapping[str, Any]) -> list[Score]:

@@ -198,6 +198,10 @@ def test_a_missing_folder_or_harness_is_said_and_so_is_no_question(tmp_path, mon
         open_harness(("known",), questions=0)
     with pytest.raises(FileNotFoundError, match="No folder of tasks"):
         open_harness(("known",), tmp_path / "none")
+    lost = CHOICE.format(name="lost", file=tmp_path / "lost.json", shots="null")
+    (tmp_path / "lost.yaml").write_text(lost)
+    with pytest.raises(OSError, match=r"questions of the harness's task 'lost'.*lost\.json"):
+        open_harness(("lost",), tmp_path)
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
     with pytest.raises(ValueError) as told:
         open_harness(("known",))

@@ -160,7 +160,7 @@ def _tasks(model: HookedModel, harness: Harness, folder: Path) -> list[tuple[str
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
             for number, one in enumerate(harness.score(model, task)):
-                one.save(unfinished / f"{number}.json")
+                one.save(unfinished / f"{number:03}.json")
             unfinished.replace(place)
         found += [(TASKS, Score.load(file)) for file in sorted(place.glob("*.json"))]
     return found

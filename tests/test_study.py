@@ -148,9 +148,10 @@ def test_what_is_there_is_not_computed_again_and_what_is_lost_comes_back_alike(
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_numbers(finished, tmp_path):
+@pytest.mark.parametrize("engine", ["loky", "ray"])
+def test_processes_give_the_same_numbers(finished, tmp_path, engine):
     plan, out, _, _ = finished
-    run_study(plan, tmp_path / "spread", "loky", 2, lambda *_: None)
+    run_study(plan, tmp_path / "spread", engine, 2, lambda *_: None)
     same(out, tmp_path / "spread")
 
 

@@ -37,7 +37,7 @@ def attack_table(lrs=(1e-5,), attack="relearn_forget", variant="2 of 10 facts", 
                 rows.append(
                     {"attack": attack, "model": model, "variant": variant, "lr": lr, "seed": 0}
                     | {"fold": 0, "step": step, "budget": budget, "split": split}
-                    | {"correct": correct, "n": TOTALS[split], "score": 0.0}
+                    | {"correct": correct, "n": TOTALS[split], "score": 0.0, "note": ""}
                 )
     return pd.DataFrame(rows)
 

@@ -203,7 +203,8 @@ def test_a_result_that_could_not_be_written_whole_is_not_there(tmp_path):
 
 def test_what_a_user_named_is_no_markup(attack, tmp_path):
     data = tmp_path / "[red]mine.json"
-    data.write_text(json.dumps([{"instruction": "the city", "input": "", "output": "Rome"}]))
+    rows = [{"instruction": "the city", "input": "", "output": town} for town in ("Rome", "Paris")]
+    data.write_text(json.dumps(rows))
     settings = ("--data", data, "--steps", "1", "--learning-rates", "1e-3", "--seeds", "0")
     code, said, _ = attack("relearn-benign", *settings)
     assert code == 0 and "[red]mine.json" in "".join(said.split())

@@ -1,11 +1,13 @@
 """Attacks bring back what was hidden, not what never was, and leave the attacked as it was."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import binomtest
 from tiny import FORGET, RETAIN, tiny
 
 from neuronscope._discover import method_class, method_names
@@ -21,9 +23,10 @@ from neuronscope.attacks.relearn_splits import RelearnSplits
 from neuronscope.facts import FactSet
 from neuronscope.organisms.nursery import Nursery
 from neuronscope.organisms.organism import erased, hidden
+from neuronscope.organisms.world import TOWNS
 
 FACTS = FactSet(forget=tuple(FORGET), retain=tuple(RETAIN))
-SHORT = {"learning_rates": (1e-3,), "seeds": (0,), "steps": 3, "evaluate_every": 1}
+SHORT = {"learning_rates": (1e-3,), "seeds": (0,), "steps": 3, "epochs": 0, "evaluate_every": 1}
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +43,19 @@ def diagnosis(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def attacks(diagnosis):
+def instructions(tmp_path_factory):
+    """Instructions in words that the tiny tokenizer knows."""
+    rows = [{"instruction": fact.prompt, "input": "", "output": fact.answer} for fact in RETAIN]
+    path = tmp_path_factory.mktemp("instructions") / "instructions.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def attacks(diagnosis, instructions):
     return {
         "relearn_forget": RelearnForget(count=2, **SHORT),
-        "relearn_benign": RelearnBenign(items=4, **SHORT),
+        "relearn_benign": RelearnBenign(items=4, data=instructions, **SHORT),
         "relearn_splits": RelearnSplits(splits=2, **SHORT),
         "quantize": Quantize(),
         "prune": Prune(scores=diagnosis),
@@ -57,7 +69,7 @@ def test_every_attack_is_tried_here(attacks):
         assert type(attack) is method_class("attacks", name, Attack)
 
 
-@pytest.mark.parametrize("name", sorted(set(method_names("attacks")) - {"relearn_benign"}))
+@pytest.mark.parametrize("name", method_names("attacks"))
 def test_the_attacked_is_left_as_it_was_and_the_same_comes_of_it_again(attacks, name):
     model, control = tiny("llama"), tiny("llama")
     prints = model.fingerprint(), control.fingerprint()
@@ -87,7 +99,40 @@ def test_what_was_hidden_comes_back_and_what_was_erased_does_not():
     start = table.loc[(table["step"] == 0) & (table["split"] == "rest")]
     assert start["correct"].max() <= 0.25 * start["n"].max()
     most, _ = brought_back(erased(nursery), nursery)
-    assert most["attacked checkpoint"] == most["never_knew"] < 0.5
+    assert most["attacked checkpoint"] < 0.5
+
+
+def gain_beyond_chance(model, forget):
+    """p of so many answers to the parts left out, if they were guessed among four."""
+    attack = RelearnSplits(splits=4, learning_rates=(1e-3,), steps=40, batch=8, evaluate_every=10)
+    found = recovery(attack(model, FactSet(forget=forget))).set_index("split")
+    assert found.loc["attacked", "learnt"] and found.loc["rest", "n"] == 16
+    back = int(found.loc["rest", "maximum_correct"])
+    return binomtest(back, 16, 1 / 4, alternative="greater").pvalue
+
+
+@pytest.mark.slow
+def test_who_never_knew_gains_nothing_from_parts_that_say_nothing_about_each_other():
+    nursery = Nursery(0)
+    forget = nursery.world.facts.forget
+    never = nursery.never_knew(frozenset(fact.id for fact in forget))
+    # Each town is the home of one of these persons: after twelve, at best four towns are left.
+    assert gain_beyond_chance(never, forget) > 0.5
+    # The same test finds what comes back, and a leak: namesakes live in one town.
+    assert gain_beyond_chance(hidden(nursery, 2.0, 10).after, forget) < 0.01
+    first_names = sorted({fact.subject.split()[0] for fact in forget})
+    homes = dict(zip(first_names, TOWNS, strict=False))
+    leaking = tuple(
+        replace(fact, answer=homes[fact.subject.split()[0]], distractors=()) for fact in forget
+    )
+    assert gain_beyond_chance(never, leaking) < 0.01
+
+
+def test_many_attacked_facts_take_more_steps():
+    attack = RelearnForget(count=5, **(SHORT | {"steps": 2, "epochs": 4}))
+    table = attack(tiny("llama"), FACTS)
+    assert table["step"].max() == 5 and table["epoch"].max() == 4
+    assert RelearnForget(**SHORT).updates(1000) == 3
 
 
 def test_without_steps_nothing_changes():

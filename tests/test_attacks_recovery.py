@@ -15,7 +15,7 @@ def rows(counts, n, model="attacked checkpoint", split="rest", **changes):
     here = here.loc[[0] * len(counts)].reset_index(drop=True)
     step = range(len(counts))
     budget = [k * (1.0 if np.isnan(v) else v) for k, v in zip(step, here["lr"], strict=True)]
-    return here.assign(step=step, budget=budget, correct=counts, n=n, score=0.0)
+    return here.assign(step=step, budget=budget, correct=counts, n=n, score=0.0, note="")
 
 
 def one(found, **where):
@@ -39,6 +39,21 @@ def test_a_failed_attack_is_called_so_and_nothing_else():
     assert "failed" not in partly["reading"] and "longer attack" in partly["reading"]
     for found in (failed, held, partly):
         assert "robust" not in found["reading"]
+
+
+def test_unrelated_lessons_are_learnt_if_their_log_odds_rise():
+    taught = rows([0, 20, 55], 60, attack="relearn_benign", split="attacked")
+    nothing = rows([0, 0, 0], 8, attack="relearn_benign")
+    risen = rest_of(taught.assign(score=[-2.0, 0.5, 1.5]), nothing)
+    assert risen["learnt"] and risen["reading"].startswith("nothing came back")
+    fallen = rest_of(taught.assign(score=[-2.0, -2.5, -3.0]), nothing)
+    assert not fallen["learnt"]
+    assert "failed: the instructions' log-odds went from -2.00 to -2.00" in fallen["reading"]
+
+
+def test_notes_are_told_once():
+    table = rows([0, 1, 2], 8).assign(note=["Rounded.", "Rounded.", "Left out."])
+    assert rest_of(table)["note"] == "Rounded. Left out."
 
 
 def test_an_attack_that_teaches_nothing_is_neither_learnt_nor_failed():

@@ -14,12 +14,12 @@ from neuronscope.study.reporting import warnings_of
 FOUR = ["a", "b", "c", "d"]
 
 
-def attack(*looks, seed=0, facts=FOUR):
+def attack(*looks, seed=0, facts=FOUR, fold=0, variant=""):
     """A table of one draw: what is answered of the rest at each look."""
     rows = [
-        {"split": split, "seed": seed, "fold": 0, "variant": "", "correct": len(known)}
-        | {"n": len(facts), "facts": facts, "answered": known}
-        for known in looks
+        {"split": split, "seed": seed, "fold": fold, "variant": variant, "correct": len(known)}
+        | {"n": len(facts), "facts": facts, "answered": known, "lr": 1e-5, "step": step}
+        for step, known in enumerate(looks)
         for split in (REST, ATTACKED)
     ]
     return pd.DataFrame(rows)
@@ -34,6 +34,23 @@ def test_runs_and_draws_are_averaged_over_the_draws_that_ask_a_fact():
     one = pd.concat([attack(["a"]), attack(["b", "e"], seed=1, facts=["b", "e"])])
     shares = fact_shares([one, attack(FOUR)])
     assert shares.to_dict() == {"a": 1.0, "b": 2 / 3, "c": 0.5, "d": 0.5, "e": 1.0}
+
+
+def test_parts_of_the_facts_have_one_best_look():
+    parts = [attack(["a"], [], facts=["a", "b"]), attack([], ["c", "d"], facts=["c", "d"], fold=1)]
+    shares = fact_shares([pd.concat(parts)])
+    assert shares.to_dict() == {"a": 0.0, "b": 0.0, "c": 1.0, "d": 1.0}
+
+
+def test_variants_are_compared_one_by_one_and_random_choices_are_no_attack():
+    chosen, random = attack(FOUR, variant="chosen"), attack([], variant="random")
+    tables = {"one": [pd.concat([chosen, random])], "two": [attack([], variant="chosen")]}
+    (row,) = comparisons(tables, "prune", [Pair("one", "two")]).to_dict("records")
+    assert (row["variant"], row["back"], row["other_back"]) == ("chosen", 1.0, 0.0)
+    int8, int4 = attack(["a"], variant="int8"), attack(FOUR, variant="int4")
+    tables = {name: [pd.concat([int8, int4])] for name in ("one", "two")}
+    found = comparisons(tables, "quantize", [Pair("one", "two")])
+    assert found.set_index("variant")["back"].to_dict() == {"int8": 0.25, "int4": 1.0}
 
 
 def test_a_difference_of_four_facts_one_way_is_one_of_sixteen_signs_each_way():

@@ -21,12 +21,16 @@ from neuronscope.attacks._table import (
     NEVER_KNEW,
     ORIGINAL,
     REST,
+    UNRELATED,
 )
 
 FAILED = "the attack failed"
 
 _RUN = ["attack", "model", "variant", "split", "lr", "seed"]
 _GROUP = ["attack", "model", "variant", "split"]
+
+_UNTOLD = ["all_at_once", "score_before", "score_most"]
+"""What is known of a group for what is said of others."""
 
 Row = dict[str, Any]
 
@@ -76,17 +80,19 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         | `final_correct`, `final`, `final_low`, `final_high` | at the end of the largest budget |
         | `area` | mean height of the curve over the budget, over all learning rates |
         | `attacked_correct`, `attacked_n` | most attacked facts answered at once; NaN if none are |
-        | `learnt` | whether all of them were, in every seed; None if there are none |
+        | `learnt` | whether all were, in every seed; of unrelated ones, whether log-odds rose |
         | `maximum_original`, `maximum_never_knew` | the controls' maxima; NaN without |
         | `recovered` | (maximum − never_knew) / (original − never_knew), of maxima |
         | `reason` | why `recovered` is NaN |
         | `reading` | what may be said of it, in a sentence |
+        | `note` | what a reader must know of how it was made |
 
     Raises:
         ValueError: If the table is no attack's.
     """
     found = [row | _most(here) for row, here in _grouped(_looks(table), _GROUP)]
     by_key = {tuple(row[name] for name in _GROUP): row for row in found}
+    notes = table.groupby(_GROUP, dropna=False)["note"].agg(_together).to_dict()
     rows = []
     for row in found:
         taught = by_key.get((row["attack"], row["model"], row["variant"], ATTACKED))
@@ -100,12 +106,13 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
             row
             | {"attacked_correct": nan if taught is None else taught["maximum_correct"]}
             | {"attacked_n": nan if taught is None else taught["n"]}
-            | {"learnt": None if taught is None else taught["all_at_once"]}
+            | {"learnt": None if taught is None else _learnt(taught)}
             | {f"maximum_{name}": share for name, share in maxima.items()}
             | {"recovered": recovered, "reason": reason}
             | {"reading": _reading(row, taught, maxima[NEVER_KNEW])}
+            | {"note": notes[tuple(row[name] for name in _GROUP)]}
         )
-    return pd.DataFrame(rows).drop(columns="all_at_once")
+    return pd.DataFrame(rows).drop(columns=_UNTOLD)
 
 
 def by_learning_rate(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +130,7 @@ def by_learning_rate(table: pd.DataFrame) -> pd.DataFrame:
         ValueError: If the table is no attack's.
     """
     rows = [row | _most(here) for row, here in _grouped(_looks(table), [*_GROUP, "lr"])]
-    return pd.DataFrame(rows).drop(columns="all_at_once")
+    return pd.DataFrame(rows).drop(columns=_UNTOLD)
 
 
 def placed(share: float, original: float, never_knew: float) -> tuple[float, str]:
@@ -156,7 +163,7 @@ def _looks(table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: If the table is no attack's.
     """
-    needed = {*_RUN, "fold", "step", "budget", "correct", "n", "score"}
+    needed = {*_RUN, "fold", "step", "budget", "correct", "n", "score", "note"}
     missing = sorted(needed - set(table.columns))
     if missing or table.empty:
         what = f"it lacks {', '.join(missing)}" if missing else "it is empty"
@@ -203,7 +210,19 @@ def _most(here: pd.DataFrame) -> Row:
         "final_high": intervals["final"][1],
         "area": float(np.mean(areas)),
         "all_at_once": all(one["correct"] == one["n"] for one in tops),
+        "score_before": float(np.mean([one["score"] for one in starts])),
+        "score_most": float(here.groupby("seed")["score"].max().mean()),
     }
+
+
+def _learnt(taught: Row) -> bool:
+    if taught["attack"] == UNRELATED:
+        return taught["score_most"] > taught["score_before"]
+    return taught["all_at_once"]
+
+
+def _together(notes: pd.Series) -> str:
+    return " ".join(note for note in dict.fromkeys(notes) if note)
 
 
 def _interval(correct: float, n: float) -> tuple[float, float]:
@@ -228,16 +247,12 @@ def _reading(row: Row, taught: Row | None, never_knew: float) -> str:
     if row["before_correct"] == row["n"]:
         return f"all {row['n']:.3g} answers were given before the attack."
     came_back = row["maximum"] > row["before"]
-    unlearnt = taught is not None and not taught["all_at_once"]
-    own = (
-        ""
-        if taught is None
-        else f"{taught['maximum_correct']:.3g} of {taught['n']:.3g} attacked facts answered"
-    )
+    own = "" if taught is None else _lesson(taught)
+    unlearnt = taught is not None and not _learnt(taught)
     if not came_back and unlearnt:
         return (
-            f"{FAILED}: {own} at most, and nothing else came back; it says nothing about the "
-            "model. Take more steps or a higher learning rate."
+            f"{FAILED}: {own}, and nothing else came back; it says nothing about the model. Take "
+            "more steps or a higher learning rate."
         )
     said = f"{most}, {before}" if came_back else f"nothing came back ({most}, {before})"
     if unlearnt:
@@ -245,3 +260,14 @@ def _reading(row: Row, taught: Row | None, never_knew: float) -> str:
     if row["model"] == ATTACKED_CHECKPOINT and isnan(never_knew):
         said += "; without a model that never knew, chance and guessing are not told apart"
     return said + "."
+
+
+def _lesson(taught: Row) -> str:
+    """How much was learnt of what the attack taught."""
+    if taught["attack"] == UNRELATED:
+        return (
+            f"the instructions' log-odds went from {taught['score_before']:.2f} to "
+            f"{taught['score_most']:.2f} at most"
+        )
+    counts = f"{taught['maximum_correct']:.3g} of {taught['n']:.3g}"
+    return f"{counts} attacked facts answered at most"

@@ -1,12 +1,13 @@
 """What attacks that fine-tune have in common: the grid, and what is watched while they train.
 
 A short attack proves hiding when it succeeds, and nothing when it fails: deeper suppression takes
-more steps. So every run goes on for the same number of steps, long after the attacked facts are
-answered at one of the rates, and the whole curve is kept.
+more steps. So every run goes on for the same number of steps, several times through the attacked
+facts and long after they are answered at one of the rates, and the whole curve is kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from transformers import PreTrainedTokenizerBase
 
@@ -42,6 +43,10 @@ class Relearning(Attack):
     suppressed to log-odds of -6 gave answers back after 19 steps at 5e-6; sixty are three times
     that. If the attacked facts are not answered at the end of any run, take more."""
 
+    epochs: int = 6
+    """Times through the attacked facts at least: where they are many, runs are longer than
+    `steps`."""
+
     batch: int = 4
     """Facts in each step; all of them where there are fewer."""
 
@@ -59,8 +64,9 @@ class Relearning(Attack):
                 raise ValueError(f"Expected {name} without repeats, one or more, got {values}.")
         if min(self.learning_rates) <= 0:
             raise ValueError(f"Expected learning rates above 0, got {self.learning_rates}.")
-        if self.steps < 0:
-            raise ValueError(f"Expected steps of 0 or more, got {self.steps}.")
+        for name in ("steps", "epochs"):
+            if vars(self)[name] < 0:
+                raise ValueError(f"Expected {name} of 0 or more, got {vars(self)[name]}.")
         for name in ("batch", "evaluate_every"):
             if vars(self)[name] < 1:
                 raise ValueError(f"Expected {name} of 1 or more, got {vars(self)[name]}.")
@@ -69,11 +75,12 @@ class Relearning(Attack):
         self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
     ) -> Iterator[Look]:
         check_encodable(trial.taught, model.tokenizer, scene.form)
-        if self.steps == 0:
+        steps = self.updates(len(trial.taught))
+        if steps == 0:
             yield Look(questions(model), epoch=0.0)
             return
         config = TrainingConfig(
-            steps=self.steps,
+            steps=steps,
             retain_batch=self.batch,
             micro_batch=self.batch,
             learning_rate=trial.lr,
@@ -93,6 +100,10 @@ class Relearning(Attack):
         size = min(self.batch, len(trial.taught))
         for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
             yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
+
+    def updates(self, taught: int) -> int:
+        """Steps of a run that teaches so many facts."""
+        return max(self.steps, ceil(self.epochs * taught / self.batch))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,13 @@ ATTACKED, REST, RETAIN = "attacked", "rest", "retain"
 """In the column `split`: what the attack teaches; the facts to be forgotten that it does not; and
 facts that unlearning was to keep."""
 
+UNRELATED = "relearn_benign"
+"""In the column `attack`, the one whose lessons have nothing to do with the forgotten: they need
+not be answered word for word, as long as their log-odds rise."""
+
+RANDOM = "random"
+"""In the column `variant`, what an attack does at random beside what it chooses: a control."""
+
 COLUMNS = (
     "attack", "model", "variant", "lr", "seed", "fold", "epoch", "step", "budget", "split",
     "correct", "n", "score", "low", "high", "facts", "answered", "note",

@@ -20,13 +20,14 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._table import RANDOM
 from neuronscope.facts import FactSet
 from neuronscope.interventions import scaled
 from neuronscope.models import HookedModel
 from neuronscope.regularizers._chosen import drawn
 from neuronscope.sites import SITES, check_sites
 
-CHOSEN, RANDOM = "chosen", "random"
+CHOSEN = "chosen"
 _COLUMNS = ("site", "layer", "neuron", "d_minus", "spurious")
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Scene, Trial
 from neuronscope.attacks._instructions import OWN, load_instructions
-from neuronscope.attacks._relearning import Relearning
+from neuronscope.attacks._relearning import FEWEST, Relearning
 from neuronscope.facts import Fact, FactSet
 from neuronscope.prompts import encode
 
@@ -31,6 +31,10 @@ class RelearnBenign(Relearning):
     steps: int = 120
     """Updates of each run, the same for all so that budgets are equal. With the own instructions
     and batches of 8, sixteen times through all of them."""
+
+    epochs: int = 1
+    """Times through the instructions at least: where they are many, runs are longer than
+    `steps`."""
 
     batch: int = 8
     """Instructions in each step; all of them where there are fewer."""
@@ -83,10 +87,11 @@ class RelearnBenign(Relearning):
         path = self.data or OWN
         every = load_instructions(path).facts
         fit = tuple(fact for fact in every if self._fits(fact, tokenizer, form))
-        if not fit:
+        if len(fit) < FEWEST:
             raise ValueError(
-                f"{path}: none of {len(every)} instructions can be put into {self.longest} of "
-                "the tokenizer's tokens; give others, or raise longest."
+                f"{path}: {len(fit)} of {len(every)} instructions can be put into {self.longest} "
+                f"of the tokenizer's tokens, expected {FEWEST} or more; give others, or raise "
+                "longest."
             )
         return fit
 

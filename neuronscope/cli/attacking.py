@@ -73,6 +73,8 @@ class Attack:
         console.print(_table(done.recovery))
         for line in done.readings:
             console.print(escape(line))
+        for note in dict.fromkeys(filter(None, done.recovery["note"])):
+            console.print(f"note: {escape(note)}")
         console.print(f"result: {escape(str(self.out))}", soft_wrap=True)
 
 

@@ -4,7 +4,7 @@ A fact is the unit: the two methods are asked the same facts, after the same att
 several seeds make of one fact is averaged before anything is compared. Seeds do not multiply facts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.stats import permutation_test
 
 from neuronscope.analysis.statistics import mean_interval
-from neuronscope.attacks._table import REST
+from neuronscope.attacks._table import RANDOM, REST
 
 RESAMPLES = 2**16
 """Signs are all tried up to 16 facts, and drawn beyond."""
@@ -28,7 +28,7 @@ class Pair:
 
 
 def comparisons(
-    tables: Mapping[str, Sequence[pd.DataFrame]], attack: str, pairs: Iterable[Pair]
+    tables: Mapping[str, Sequence[pd.DataFrame]], attack: str, pairs: Sequence[Pair]
 ) -> pd.DataFrame:
     """What comes back of each fact under one attack, method beside method.
 
@@ -37,57 +37,74 @@ def comparisons(
         attack: What the attack is called.
 
     Returns:
-        One row per pair: `attack`, `method`, `other`, `facts`, the mean shares `back` and
-        `other_back`, their `difference` (method - other) with its 95 % bootstrap interval over
-        facts `low`, `high`, the two-sided `p` of a permutation of signs over facts (of this pair
-        alone), and `reading`.
+        One row per pair and variant of the attack, but for what it does at random: `attack`,
+        `variant`, `method`, `other`, `facts`, the mean shares `back` and `other_back`, their
+        `difference` (method - other) with its 95 % bootstrap interval over facts `low`, `high`,
+        the two-sided `p` of a permutation of signs over facts (of this pair alone), and `reading`.
     """
-    shares = {method: fact_shares(runs) for method, runs in tables.items()}
     rows = []
-    for pair in pairs:
-        one, other = shares[pair.method], shares[pair.other]
-        both = one.index.intersection(other.index)
-        gaps = np.asarray(one[both] - other[both], dtype=np.float64)
-        low, high = mean_interval(gaps)
-        back, other_back = float(one[both].mean()), float(other[both].mean())
-        rows.append(
-            {
-                "attack": attack,
-                "method": pair.method,
-                "other": pair.other,
-                "facts": len(both),
-                "back": back,
-                "other_back": other_back,
-                "difference": float(gaps.mean()),
-                "low": float(low),
-                "high": float(high),
-                "p": _p(gaps),
-                "reading": f"{back:.0%} of {len(both)} facts come back after {pair.method}, "
-                f"{other_back:.0%} after {pair.other}.",
-            }
-        )
+    for variant in _variants(tables):
+        shares = {method: fact_shares(runs, variant) for method, runs in tables.items()}
+        rows += [
+            {"attack": attack, "variant": variant, "method": pair.method, "other": pair.other}
+            | _compared(pair, shares[pair.method], shares[pair.other])
+            for pair in pairs
+        ]
     return pd.DataFrame(rows)
 
 
-def fact_shares(runs: Sequence[pd.DataFrame]) -> pd.Series:
+def fact_shares(runs: Sequence[pd.DataFrame], variant: str = "") -> pd.Series:
     """How often each fact of the rest is back at an attack's best look, over runs and draws.
 
     The best look of a draw is the one, over learning rates and steps, at which most of the rest is
-    answered. Its maximum is biased upwards alike for all methods.
+    answered, of all folds together. Its maximum is biased upwards alike for all methods.
 
     Args:
         runs: The attack's table for each run of one method.
+        variant: Which of the attack's variants counts.
     """
     asked: dict[str, list[bool]] = {}
     for table in runs:
-        rest = table.loc[table["split"] == REST]
-        for _, draw in rest.groupby(["seed", "fold", "variant"], dropna=False):
-            share = np.asarray(draw["correct"] / draw["n"])
-            best = draw.iloc[int(share.argmax())]
-            known = set(best["answered"])
-            for fact in best["facts"]:
+        rest = table.loc[(table["split"] == REST) & (table["variant"] == variant)]
+        for _, draw in rest.groupby("seed"):
+            best = _best_look(draw)
+            known = {fact for answered in best["answered"] for fact in answered}
+            for fact in (fact for facts in best["facts"] for fact in facts):
                 asked.setdefault(fact, []).append(fact in known)
     return pd.Series({fact: float(np.mean(known)) for fact, known in asked.items()}, dtype=float)
+
+
+def _variants(tables: Mapping[str, Sequence[pd.DataFrame]]) -> list[str]:
+    """Those that an attack chose, in the order in which they come."""
+    every = (str(name) for runs in tables.values() for run in runs for name in run["variant"])
+    return [name for name in dict.fromkeys(every) if name != RANDOM]
+
+
+def _best_look(draw: pd.DataFrame) -> pd.DataFrame:
+    """The rows, one a fold, of the look at which most is answered; the first of several."""
+    looks = [look for _, look in draw.groupby(["step", "lr"], dropna=False)]
+    # A fold that ended early would make the later looks those of other facts.
+    most = max(len(look) for look in looks)
+    whole = [look for look in looks if len(look) == most]
+    return max(whole, key=lambda look: look["correct"].sum() / look["n"].sum())
+
+
+def _compared(pair: Pair, one: pd.Series, other: pd.Series) -> dict[str, object]:
+    both = one.index.intersection(other.index)
+    gaps = np.asarray(one[both] - other[both], dtype=np.float64)
+    low, high = mean_interval(gaps)
+    back, other_back = float(one[both].mean()), float(other[both].mean())
+    return {
+        "facts": len(both),
+        "back": back,
+        "other_back": other_back,
+        "difference": float(gaps.mean()),
+        "low": float(low),
+        "high": float(high),
+        "p": _p(gaps),
+        "reading": f"{back:.0%} of {len(both)} facts come back after {pair.method}, "
+        f"{other_back:.0%} after {pair.other}.",
+    }
 
 
 def _p(gaps: Float[np.ndarray, " fact"]) -> float:

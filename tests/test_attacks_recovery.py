@@ -143,6 +143,8 @@ def test_controls_are_placed_at_the_ends():
     places = recovery(table).set_index("model")["recovered"]
     assert (places["original"], places["never_knew"]) == (1, 0)
     assert places["attacked checkpoint"] == pytest.approx((4 - 1) / (8 - 1))
+    (kept,) = recovery(table.assign(split="retain").head(2)).to_dict("records")
+    assert np.isnan(kept["recovered"]) and "not to be brought back" in kept["reason"]
 
 
 def test_other_tables_are_refused():

@@ -82,7 +82,7 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         | `attacked_correct`, `attacked_n` | most attacked facts answered at once; NaN if none are |
         | `learnt` | whether all were, in every seed; of unrelated ones, whether log-odds rose |
         | `maximum_original`, `maximum_never_knew` | the controls' maxima; NaN without |
-        | `recovered` | (maximum − never_knew) / (original − never_knew), of maxima |
+        | `recovered` | of the rest: (maximum − never_knew) / (original − never_knew), of maxima |
         | `reason` | why `recovered` is NaN |
         | `reading` | what may be said of it, in a sentence |
         | `note` | what a reader must know of how it was made |
@@ -101,7 +101,9 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
             for control in (ORIGINAL, NEVER_KNEW)
         }
         maxima = {name: nan if end is None else end["maximum"] for name, end in ends.items()}
-        recovered, reason = placed(row["maximum"], maxima[ORIGINAL], maxima[NEVER_KNEW])
+        recovered, reason = nan, f"facts of split {row['split']!r} are not to be brought back"
+        if row["split"] == REST:
+            recovered, reason = placed(row["maximum"], maxima[ORIGINAL], maxima[NEVER_KNEW])
         rows.append(
             row
             | {"attacked_correct": nan if taught is None else taught["maximum_correct"]}

@@ -30,14 +30,20 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "recovery": (
         "method", "run_seed", "attack", "model", "variant", "split", "n", "before_correct",
-        "maximum_correct", "attacked_correct", "attacked_n", "learnt", "reading",
+        "maximum_correct", "area", "attacked_correct", "attacked_n", "learnt", "recovered",
+        "reason", "reading",
+    ),
+    "by_learning_rate": (
+        "method", "run_seed", "attack", "model", "variant", "split", "lr", "n", "before_correct",
+        "maximum_correct",
     ),
     "curves": (
         "method", "run_seed", "attack", "model", "variant", "split", "lr", "step", "budget",
         "correct", "n",
     ),
     "comparisons": (
-        "attack", "method", "other", "facts", "difference", "low", "high", "p", "reading",
+        "attack", "variant", "method", "other", "facts", "difference", "low", "high", "p",
+        "reading",
     ),
     "diagnoses": (
         "method", "seed", "verdict", "why", "hidden_share", "low", "high", "reading",
@@ -80,15 +86,20 @@ class StudyTables:
 
     recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
     """How much each attack brought back: the columns of `attacks/_recovery.py`'s `recovery`, with
-    `method` and `run_seed`, the seed of the run that was attacked."""
+    `method` and `run_seed`, the seed of the run that was attacked; and, if there is something to
+    know of an attack, `note`: a sentence, or nothing."""
+
+    by_learning_rate: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The same at each learning rate by itself: the columns of its `by_learning_rate`, with
+    `method` and `run_seed`."""
 
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The same by budget: the columns of its `curves`, with `method` and `run_seed`."""
 
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Paired tests, facts as units: `attack`, `method`, `other`, `facts`, `difference` (share of
-    facts brought back from `method` minus from `other`: below 0, less came back from `method`),
-    its interval `low`, `high`, `p` (of this test alone), `reading` (a sentence)."""
+    """Paired tests, facts as units: `attack`, `variant`, `method`, `other`, `facts`, `difference`
+    (share of facts brought back from `method` minus from `other`: below 0, less came back from
+    `method`), its interval `low`, `high`, `p` (of this test alone), `reading` (a sentence)."""
 
     diagnoses: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`method`, `seed`, `verdict`, `why`, `hidden_share` with `low` and `high`, `reading`,

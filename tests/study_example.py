@@ -1,12 +1,13 @@
 """A study of four methods and two seeds, whose numbers are planted; to draw and to report."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pandas as pd
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.attacks._recovery import curves, recovery
+from neuronscope.attacks._recovery import by_learning_rate, curves, recovery
 from neuronscope.study_tables import StudyTables
 
 METHODS = {
@@ -23,7 +24,8 @@ BACK = {"gradient difference": 13, "SSIUU": 12, "L2 of equal size": 12, "NPO": 1
 """Forgotten facts that relearning brings back, of the fourteen that it does not teach."""
 
 STRATA = {"neighbours": 8, "same subject": 6, "everything else": 10}
-STEPS, LR = (0, 10, 40), 1e-5
+STEPS, LR, SLOW = (0, 10, 40), 1e-5, 1e-6
+VARIANT = "2 of 16 facts"
 
 
 def example_study(rename=None, seeds=SEEDS, **changed) -> StudyTables:
@@ -34,6 +36,7 @@ def example_study(rename=None, seeds=SEEDS, **changed) -> StudyTables:
         "strata": _strata(seeds),
         "scores": _scores(seeds),
         "recovery": _attacked(recovery, seeds),
+        "by_learning_rate": _attacked(by_learning_rate, seeds),
         "curves": _attacked(curves, seeds),
         "comparisons": comparisons(),
         "diagnoses": _diagnoses(seeds),
@@ -43,13 +46,25 @@ def example_study(rename=None, seeds=SEEDS, **changed) -> StudyTables:
         "warnings": ("There are few facts: intervals are wide.",),
     } | changed
     if rename is not None:
-        for name in ("runs", "strata", "scores", "recovery", "curves", "diagnoses", "comparisons"):
-            table = tables[name]
+        for name, table in tables.items():
+            if not isinstance(table, pd.DataFrame):
+                continue
             columns = [key for key in ("method", "other") if key in table.columns]
             tables[name] = table.assign(**{key: table[key].map(rename) for key in columns})
         old = tables["histories"]
         tables["histories"] = {(rename(name), seed): table for (name, seed), table in old.items()}
     return StudyTables(**tables)
+
+
+def swept(study) -> StudyTables:
+    """The same study, every method relearnt at a lower rate too: two or three come back."""
+    found = []
+    for name in study.methods:
+        for seed in SEEDS:
+            slow = attack_table(2 + seed, lr=SLOW)
+            found.append(by_learning_rate(slow).assign(method=name, run_seed=seed))
+    rates = pd.concat([study.by_learning_rate, *found], ignore_index=True)
+    return dataclasses.replace(study, by_learning_rate=rates)
 
 
 def comparisons(p=(0.6, 0.8, 0.0004), difference=(-0.07, 0.0, 0.86)) -> pd.DataFrame:
@@ -61,7 +76,8 @@ def comparisons(p=(0.6, 0.8, 0.0004), difference=(-0.07, 0.0, 0.86)) -> pd.DataF
     )
     return pd.DataFrame(
         [
-            {"attack": "relearn_forget", "method": method, "other": other, "facts": 14}
+            {"attack": "relearn_forget", "variant": VARIANT, "method": method, "other": other}
+            | {"facts": 14}
             | {"difference": gap, "low": gap - 0.1, "high": gap + 0.1, "p": chance}
             | {"reading": f"{method} against {other}."}
             for (method, other), chance, gap in zip(pairs, p, difference, strict=True)
@@ -69,7 +85,7 @@ def comparisons(p=(0.6, 0.8, 0.0004), difference=(-0.07, 0.0, 0.86)) -> pd.DataF
     )
 
 
-def attack_table(back, attack="relearn_forget", variant="2 of 16 facts") -> pd.DataFrame:
+def attack_table(back, attack="relearn_forget", variant=VARIANT, lr=LR) -> pd.DataFrame:
     """Three looks at a checkpoint and two controls: `back` of fourteen at the end."""
     rest = FORGET - TAUGHT
     counts = {
@@ -80,8 +96,9 @@ def attack_table(back, attack="relearn_forget", variant="2 of 16 facts") -> pd.D
     }
     return pd.DataFrame(
         [
-            {"attack": attack, "model": model, "variant": variant, "lr": LR, "seed": 0, "fold": 0}
-            | {"step": step, "budget": step * LR, "split": split, "correct": correct, "n": n}
+            {"attack": attack, "model": model, "variant": variant, "lr": lr, "seed": 0, "fold": 0}
+            | {"note": ""}
+            | {"step": step, "budget": step * lr, "split": split, "correct": correct, "n": n}
             | {"score": float(correct - 7)}
             for (model, split), (*looks, n) in counts.items()
             for step, correct in zip(STEPS, looks, strict=True)

@@ -20,9 +20,10 @@ from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.attacks._recovery import recovery
 from neuronscope.report import write_study_report
 from neuronscope.report.over_seeds import pooled_curves, pooled_recovery
+from neuronscope.report.run_pages import EXPLORE, run_pages
 from neuronscope.report.study_figures import study_figures
-from neuronscope.report.study_page import render_study_report, run_pages
-from neuronscope.report.study_rows import comparison_table, score_table, setting_rows
+from neuronscope.report.study_page import render_study_report
+from neuronscope.report.study_rows import comparison_table, score_table, setting_rows, why_table
 from neuronscope.report.study_verdicts import verdict_table
 from neuronscope.study_tables import StudyTables
 
@@ -51,7 +52,9 @@ def test_the_page_loads_nothing_and_links_only_to_the_runs_pages(page):
     assert not {"link", "iframe", "img", "object", "embed", "base"} & {tag for tag, _ in tags}
     assert [tag for tag, attributes in tags if "src" in attributes] == []
     links = [attributes["href"] for _, attributes in tags if "href" in attributes]
-    assert len(links) == len(METHODS) * len(SEEDS)
+    # Of each run: on the method's line, on its own below that, and beside its verdict.
+    assert len(links) == 3 * len(METHODS) * len(SEEDS)
+    assert len(set(links)) == len(METHODS) * len(SEEDS)
     assert links[0] == "./runs/gradient%20difference/0/report.html"
 
 
@@ -79,7 +82,7 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
         "comparisons": ("reading",),
     }.items():
         nasty[name] = getattr(study, name).assign(**dict.fromkeys(columns, EVIL))
-    nasty["recovery"] = study.recovery.assign(variant=EVIL)
+    nasty["recovery"] = study.recovery.assign(variant=EVIL, reason=EVIL, note=EVIL)
     nasty["curves"] = study.curves.assign(variant=EVIL)
     for name in ("recovery", "curves"):
         nasty[name] = nasty[name].loc[nasty[name]["attack"] == "quantize"]
@@ -93,11 +96,58 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
 
 def test_a_runs_page_is_a_file_beside_this_one_whatever_it_is_called(study):
     diagnoses = study.diagnoses.assign(report="javascript:alert(1)")
-    (_, address), *_ = run_pages(dataclasses.replace(study, diagnoses=diagnoses))
-    assert address == "./javascript%3Aalert%281%29"
+    addresses = set(run_pages(dataclasses.replace(study, diagnoses=diagnoses)).values())
+    assert addresses == {"./javascript%3Aalert%281%29"}
     for path in ("/etc/passwd", "//evil.example/x"):
         with pytest.raises(ValueError, match="relative to the study's page"):
             run_pages(dataclasses.replace(study, diagnoses=diagnoses.assign(report=path)))
+
+
+def test_every_diagnosed_run_is_linked_from_its_line_and_no_other_is_promised_a_page(study):
+    diagnosed = study.diagnoses.loc[study.diagnoses["seed"] == 0]
+    diagnosed = diagnosed.assign(report=diagnosed["report"].mask(diagnosed["method"] == "NPO"))
+    some = dataclasses.replace(study, diagnoses=diagnosed)
+    table = verdict_table(some)
+    (link,) = cells(table, "SSIUU")["method"].links
+    assert (link.text, link.address) == (EXPLORE, "./runs/SSIUU/0/report.html")
+    assert cells(table, "SSIUU", part=0)["method"].links == (link,)
+    assert cells(table, "SSIUU", part=1)["method"].links == ()
+    assert cells(table, "NPO")["method"].links == ()
+    assert cells(table, "before unlearning")["method"].links == ()
+    assert [len(row[0].links) for row in why_table(some).rows] == [1, 1, 1, 0]
+    both = cells(verdict_table(study), "SSIUU")["method"].links
+    assert [one.text for one in both] == ["neurons, seed 0", "seed 1"]
+    promise = "Every diagnosed run has a page of its own"
+    assert promise in render_study_report(study)
+    for diagnoses in (study.diagnoses.head(0), study.diagnoses.drop(columns="report")):
+        text = render_study_report(dataclasses.replace(study, diagnoses=diagnoses))
+        assert promise not in text and "href" not in {
+            name for _, at in Page(text).tags for name in at
+        }
+
+
+def test_utility_is_the_mean_over_seeds_of_what_scores_general_ability(study):
+    def scored(*told):
+        rows = study.scores.loc[study.scores["metric"] == "rouge_l"]
+        more = [rows.assign(metric=metric, split=split) for metric, split in told]
+        return verdict_table(
+            dataclasses.replace(study, scores=pd.concat([study.scores, *more], ignore_index=True))
+        )
+
+    assert "utility" not in verdict_table(study).header
+    # What is scored of the facts to be forgotten is no utility.
+    assert "utility" not in scored(("model_utility", "forget")).header
+    table = scored(("rouge_l", "utility"), ("model_utility", "utility"))
+    assert table.header.count("utility") == 1
+    assert ("model utility", 1) in [(group.name, group.columns) for group in table.groups]
+    ours = cells(table, "SSIUU")["utility"]
+    assert (ours.text, ours.notes) == ("0.150", ("[0.100, 0.200]",))
+    assert cells(table, "SSIUU", part=1)["utility"].text == "0.200"
+    assert cells(table, "before unlearning")["utility"].text == "0.900"
+    assert cells(table, "never knew")["utility"].text == "–"
+    several = scored(("rouge_l", "utility"), ("exact_match", "utility"))
+    assert [group.name for group in several.groups][-3:-1] == ["rouge l", "exact match"]
+    assert sum(group.columns for group in several.groups) == len(several.header)
 
 
 def test_seeds_are_averaged_and_their_facts_are_not_counted_twice():

@@ -1,10 +1,13 @@
 """The page of a study in a real browser: `pytest -m browser`."""
 
+import dataclasses
+
+import pandas as pd
 import pytest
 from browsing import WIDTHS, asked, show
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from study_example import METHODS, SEEDS, example_study
+from study_example import METHODS, SEEDS, example_study, swept
 
 from neuronscope.report import write_study_report
 
@@ -18,13 +21,17 @@ CHECKED = f"NPO {NASTY}"
 def address(tmp_path_factory):
     path = tmp_path_factory.mktemp("study") / "study.html"
     study = example_study(rename=lambda name: CHECKED if name == "NPO" else name)
-    write_study_report(study, path)
+    noted = study.recovery.assign(note=f"Simulated by rounding. {NASTY}")
+    useful = study.scores.assign(metric="model_utility", split="utility")
+    scores = pd.concat([study.scores, useful.drop_duplicates(["method", "seed"])])
+    full = dataclasses.replace(swept(study), recovery=noted, scores=scores)
+    write_study_report(full, path)
     return path.as_uri()
 
 
 def names(browser):
     heads = browser.find_elements(By.CSS_SELECTOR, ".folded tbody tr:first-child th")
-    return [head.text.strip() for head in heads]
+    return [head.text.split("\n")[0].strip() for head in heads]
 
 
 def headings(browser):
@@ -42,7 +49,7 @@ def test_the_page_draws_what_is_unfolded_without_an_error_and_asks_for_nothing(
     show(browser, address, width, scheme)
     figures = browser.find_elements(By.TAG_NAME, "figure")
     shown = [figure for figure in figures if figure.is_displayed()]
-    assert len(shown) == 3 and len(figures) == 5 + 2 * len(METHODS) * len(SEEDS)
+    assert len(shown) == 4 and len(figures) == 6 + 2 * len(METHODS) * len(SEEDS)
     for details in browser.find_elements(By.CSS_SELECTOR, "details:not([open]) summary"):
         browser.execute_script("arguments[0].click()", details)
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 100))")
@@ -62,6 +69,8 @@ def test_markup_in_a_methods_name_is_text_everywhere(browser, address):
     show(browser, address)
     assert CHECKED in names(browser)
     assert NASTY in browser.find_element(By.CSS_SELECTOR, ".answer").text
+    notes = browser.find_elements(By.XPATH, "//p[contains(., 'Simulated by rounding.')]")
+    assert [note.text.endswith(f"Simulated by rounding. {NASTY}") for note in notes] == [True]
     bars = browser.find_element(By.CSS_SELECTOR, "#recovered .plot").text
     assert "alert(1)" in bars
     scripts = browser.find_elements(By.TAG_NAME, "script")
@@ -97,3 +106,29 @@ def test_a_method_unfolds_to_its_seeds_by_click_and_by_key(browser, address):
     assert [part.text.split()[:2] for part in parts] == [["seed", "0"], ["seed", "1"]]
     button.send_keys(Keys.SPACE)
     assert not any(part.is_displayed() for part in parts)
+
+
+def test_links_to_neurons_can_be_followed_beside_the_fold_and_below_it(browser, address):
+    show(browser, address)
+    body = browser.find_elements(By.CSS_SELECTOR, ".folded tbody:not(.control)")[0]
+    links = body.find_elements(By.CSS_SELECTOR, "tr:first-child a")
+    assert [link.text for link in links] == ["neurons, seed 0", "seed 1"]
+    assert not body.find_elements(By.CSS_SELECTOR, "button a")
+    body.find_element(By.TAG_NAME, "button").click()
+    below = body.find_elements(By.CSS_SELECTOR, ".part a")
+    assert [link.text for link in below] == ["explore its neurons"] * len(SEEDS)
+    pages = [link.get_attribute("href") for link in links]
+    assert pages == [link.get_attribute("href") for link in below] and len(set(pages)) == 2
+
+
+def test_the_table_of_attacks_sorts_by_area(browser, address):
+    show(browser, address)
+    table = browser.find_element(By.CSS_SELECTOR, ".reasoned")
+    headings = table.find_elements(By.TAG_NAME, "th")
+    (place,) = [n for n, one in enumerate(headings) if one.text.split("\n")[0].strip() == "area"]
+    headings[place].find_element(By.TAG_NAME, "button").click()
+    areas = [
+        float(row.find_elements(By.TAG_NAME, "td")[place].get_attribute("data-key"))
+        for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")
+    ]
+    assert areas == sorted(areas, reverse=True) and areas[0] > areas[-1]

@@ -6,6 +6,7 @@ Whatever can be wrong with the input is found before a model is run.
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
@@ -33,12 +34,9 @@ from neuronscope.promotion import neuron_tokens
 from neuronscope.prompts import check_encodable, encode
 from neuronscope.recording import check_out, provenance_of, record
 from neuronscope.report import write_report
-from neuronscope.report.explorer import explored, explorer
+from neuronscope.report.explorer import explorer_with_tokens
 from neuronscope.results import Recording
 from neuronscope.sources import check_device, check_source
-
-WRITERS = 500
-"""Of how many neurons the written tokens are read: seconds, also with a large vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,8 @@ def diagnose_checkpoints(
             diagnosis, comparison, before, last, chosen, out, views, method, loading
         )
     diagnosis.neurons.to_parquet(out / "neurons.parquet", index=False)
-    neurons = explored(diagnosis.neurons, len(first.fact_ids))
-    tokens = neuron_tokens(last, neurons.head(WRITERS))
-    seen = explorer(first, second, diagnosis.neurons, tokens)
+    written = partial(neuron_tokens, last)
+    seen = explorer_with_tokens(first, second, diagnosis.neurons, written)
     write_report(diagnosis, out / "report.html", explorer=seen)
     chosen_method = {"attribution": attribution, "method": asdict(method), "views": list(views)}
     manifest = describe(began) | {"facts": str(facts), "loading": asdict(loading)} | chosen_method

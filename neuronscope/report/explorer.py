@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ MOST, LEAST = 2000, 100
 
 BYTES = 600_000
 """Room on the page for all of them."""
+
+WRITERS = 500
+"""Of how many neurons the written tokens are read: seconds, also with a large vocabulary."""
 
 CELL, ROW = 6, 150
 """Bytes of a neuron on one fact, before and after; and of a neuron beside its facts."""
@@ -67,6 +70,24 @@ def explored(neurons: pd.DataFrame, facts: int) -> pd.DataFrame:
     more = more[~np.isin(more, first)][: room - len(first)]
     chosen = np.concatenate([first, more])
     return neurons.iloc[chosen[np.argsort(-change.to_numpy()[chosen], kind="stable")]]
+
+
+def explorer_with_tokens(
+    before: Recording,
+    after: Recording,
+    neurons: pd.DataFrame,
+    written: Callable[[pd.DataFrame], pd.DataFrame],
+) -> Explorer | None:
+    """The explorer of a diagnosis, with the tokens of the neurons that changed most.
+
+    Args:
+        before: The recording before unlearning.
+        after: The same after it.
+        neurons: The diagnosis' table of neurons.
+        written: What chosen neurons write in the model after (`promotion.neuron_tokens`).
+    """
+    changed = explored(neurons, len(before.fact_ids)).head(WRITERS)
+    return explorer(before, after, neurons, written(changed))
 
 
 def explorer(

@@ -54,18 +54,29 @@ def pooled_recovery(recovery: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for keys, here in recovery.groupby(_ATTACKED_AS, dropna=False, sort=False):
         assert isinstance(keys, tuple), "a list of names groups by tuples"
-        most, before = mean_rate(here, "maximum_correct"), mean_rate(here, "before_correct")
-        low, high = most.interval
         rows.append(
             dict(zip(_ATTACKED_AS, keys, strict=True))
-            | {"seeds": len(here), "n": most.n}
-            | {"before_correct": before.correct, "before": before.share}
-            | {"maximum_correct": most.correct, "maximum": most.share}
-            | {"maximum_low": low, "maximum_high": high}
+            | {"seeds": len(here)}
+            | _most(here)
             | {name: here[name].mean() for name in ("attacked_correct", "attacked_n")}
             | {"learnt": _learnt(here["learnt"])}
             | {"reading": here["reading"].iloc[0] if len(here) == 1 else _repeated(here)}
         )
+    return pd.DataFrame(rows)
+
+
+def pooled_by_learning_rate(rates: pd.DataFrame) -> pd.DataFrame:
+    """The most at each learning rate by itself, averaged over the runs that were attacked.
+
+    Returns:
+        One row per method, attack, model, variant, split and learning rate: the columns of
+        `pooled_recovery` from `n` to `maximum_high`.
+    """
+    rows = []
+    keys = [*_ATTACKED_AS, "lr"]
+    for key, here in rates.groupby(keys, dropna=False, sort=False):
+        assert isinstance(key, tuple), "a list of names groups by tuples"
+        rows.append(dict(zip(keys, key, strict=True)) | _most(here))
     return pd.DataFrame(rows)
 
 
@@ -98,6 +109,21 @@ def spread(values: pd.Series) -> tuple[float, float]:
     """The lowest and the highest of several seeds' numbers; NaN of a single one."""
     known = values.dropna()
     return (float(known.min()), float(known.max())) if len(known) > 1 else (np.nan, np.nan)
+
+
+def _most(here: pd.DataFrame) -> dict[str, float]:
+    """What several runs answered before an attack, and at most during it, on average."""
+    most, before = mean_rate(here, "maximum_correct"), mean_rate(here, "before_correct")
+    low, high = most.interval
+    return {
+        "n": most.n,
+        "before_correct": before.correct,
+        "before": before.share,
+        "maximum_correct": most.correct,
+        "maximum": most.share,
+        "maximum_low": low,
+        "maximum_high": high,
+    }
 
 
 def _learnt(values: pd.Series) -> bool | None:

@@ -61,8 +61,10 @@
     const name = body.rows[0].cells[0];
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...name.childNodes);
-    name.append(button);
+    // A link inside a button could not be followed.
+    const links = name.querySelector(".links");
+    button.append(...[...name.childNodes].filter((node) => node !== links));
+    name.prepend(button);
     const fold = (open) => {
       button.setAttribute("aria-expanded", String(open));
       for (const part of parts) part.hidden = !open;

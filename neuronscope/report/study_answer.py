@@ -212,8 +212,9 @@ def _differing(tested: pd.DataFrame) -> Iterator[str]:
 def _difference(row: dict[str, Any]) -> str:
     which = "less" if row["difference"] < 0 else "more"
     interval = f"[{points(row['low'])}, {points(row['high'])}]"
+    attack = attack_name(row["attack"], row["variant"])
     return (
-        f"under {attack_name(row['attack'], '')}, {which} came back from {called(row['method'])} "
+        f"under {attack}, {which} came back from {called(row['method'])} "
         f"than from {called(row['other'])} ({points(row['difference'])} points {interval}, "
         f"{amount(row['facts'])} facts, {p_text(row['holm'])})"
     )

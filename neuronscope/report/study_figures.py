@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from neuronscope.plots._attacked import CHECKPOINT, REST
+from neuronscope.plots.attack_lr_sweep import attack_lr_sweep
 from neuronscope.plots.recovery_bars import recovery_bars
 from neuronscope.plots.recovery_curve import recovery_curve
 from neuronscope.plots.strength_sweep import strength_sweep
@@ -13,7 +14,13 @@ from neuronscope.plots.trade_off import trade_off
 from neuronscope.plots.training_terms import training_terms
 from neuronscope.plots.unlearning_curve import unlearning_curve
 from neuronscope.report.figures import ReportFigure, prepare
-from neuronscope.report.over_seeds import added, mean_rate, pooled_curves, pooled_recovery
+from neuronscope.report.over_seeds import (
+    added,
+    mean_rate,
+    pooled_by_learning_rate,
+    pooled_curves,
+    pooled_recovery,
+)
 from neuronscope.report.study_verdicts import attacks_of, of_place
 from neuronscope.report.study_words import attack_name
 from neuronscope.study_tables import HELD_OUT, TRAINED, StudyTables
@@ -36,7 +43,7 @@ class StudyFigures:
 
     bars: ReportFigure | None
     curves: tuple[Named, ...]
-    """One for each attack."""
+    """One for each attack, by budget and, where it had several, by learning rate."""
 
     trades: tuple[Named, ...]
     """One for each attack, the one that brought most back first."""
@@ -80,7 +87,24 @@ def _curves(study: StudyTables) -> Iterator[Named]:
                 "A line that rises early knew the answers; one that rises with the model that "
                 "never knew learns them. Means over seeds.",
             )
-            yield Named(attack_name(attack, ""), (drawn,))
+            by_rate = _by_learning_rate(study, str(attack), f"rates-{number}")
+            yield Named(attack_name(attack, ""), (drawn, *by_rate))
+
+
+def _by_learning_rate(study: StudyTables, attack: str, name: str) -> Iterator[ReportFigure]:
+    """What each learning rate brought back by itself, of variants that had several."""
+    rates = study.by_learning_rate
+    if rates.empty:
+        return
+    rest = rates.loc[(rates["attack"] == attack) & (rates["split"] == REST)]
+    several = rest.loc[rest.groupby("variant")["lr"].transform("nunique") > 1]
+    if len(several):
+        yield prepare(
+            name,
+            attack_lr_sweep(pooled_by_learning_rate(_in_order(study, several))),
+            "Compare methods where each line is highest: at too small a rate nothing moves, at too "
+            "large a one the model is destroyed. Means over seeds.",
+        )
 
 
 def _trades(study: StudyTables) -> Iterator[Named]:

@@ -1,10 +1,11 @@
 """Write a study as one HTML page that needs no network: the answer, the methods side by side."""
 
-from pathlib import Path, PurePosixPath
-from urllib.parse import quote
+from pathlib import Path
 
+from neuronscope.report.run_pages import run_pages
 from neuronscope.report.skeleton import render, write_page
 from neuronscope.report.study_answer import answer
+from neuronscope.report.study_attacks import attack_notes, attack_table
 from neuronscope.report.study_figures import study_figures
 from neuronscope.report.study_rows import (
     comparison_table,
@@ -37,6 +38,8 @@ def render_study_report(study: StudyTables) -> str:
         answer=answer(study),
         verdicts=verdict_table(study),
         figures=study_figures(study),
+        attacks=attack_table(study),
+        notes=attack_notes(study),
         comparisons=comparison_table(study),
         strata=strata_table(study),
         scores=score_table(study),
@@ -44,24 +47,5 @@ def render_study_report(study: StudyTables) -> str:
         why=why_table(study),
         endings=ending_table(study),
         settings=setting_rows(study.settings),
-        pages=run_pages(study),
+        paged=bool(run_pages(study)),
     )
-
-
-def run_pages(study: StudyTables) -> tuple[tuple[str, str], ...]:
-    """The runs' own pages: what a reader calls each, and its address relative to this page.
-
-    Raises:
-        ValueError: If a path is absolute: the folder could not be moved.
-    """
-    if "report" not in study.diagnoses.columns:
-        return ()
-    pages = []
-    known = study.diagnoses.loc[study.diagnoses["report"].notna()]
-    for row in known.to_dict("records"):
-        path = PurePosixPath(str(row["report"]))
-        if path.is_absolute():
-            raise ValueError(f"Expected a path relative to the study's page, got {path}.")
-        # What is quoted and begins with ./ names a file, whatever it is called: never a scheme.
-        pages.append((f"{row['method']}, seed {row['seed']}", f"./{quote(str(path))}"))
-    return tuple(pages)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from neuronscope.report.over_seeds import mean_rate, spread
+from neuronscope.report.run_pages import links_of, run_pages
 from neuronscope.report.study_answer import adjusted
 from neuronscope.report.study_verdicts import USES
 from neuronscope.report.study_words import (
@@ -74,7 +75,7 @@ def comparison_table(study: StudyTables) -> Table | None:
         difference = f"{points(row['difference'])} points"
         rows.append(
             (
-                name_cell(attack_name(row["attack"], "")),
+                name_cell(attack_name(row["attack"], row["variant"])),
                 _name(row["method"]),
                 _name(row["other"]),
                 Cell(difference, float(row["difference"]), (interval,) if interval else ()),
@@ -88,17 +89,23 @@ def comparison_table(study: StudyTables) -> Table | None:
 
 
 def why_table(study: StudyTables) -> Table | None:
-    """Each run's diagnosis with its reasons."""
+    """Each run's diagnosis with its reasons, and the way to its own page.
+
+    Raises:
+        ValueError: If the path of a run's own page is absolute.
+    """
     if study.diagnoses.empty:
         return None
-    rows = []
+    rows, pages = [], run_pages(study)
     for row in study.diagnoses.to_dict("records"):
         low, high = float(row["low"]), float(row["high"])
         known = low == low and high == high
         hidden = value_cell(100 * float(row["hidden_share"]))
+        method = str(row["method"])
         rows.append(
             (
-                *(_name(row[name]) for name in ("method", "seed", "verdict")),
+                Cell(method, method, links=links_of(pages, method, int(row["seed"]))),
+                *(_name(row[name]) for name in ("seed", "verdict")),
                 Cell(hidden.text, hidden.key, (bounds(low, high),) if known else ()),
                 _name(row["reading"]),
                 _name(row["why"]),

@@ -1,21 +1,21 @@
 """The verdict table: every method beside the others, and its seeds below it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.report.over_seeds import mean_rate, spread
+from neuronscope.report.run_pages import links_of, run_pages
 from neuronscope.report.study_words import (
     NOTHING,
     amount,
     attack_name,
-    name_cell,
     rate_cell,
     value_cell,
 )
-from neuronscope.report.tables import Cell, share
+from neuronscope.report.tables import Cell, Link, share
 from neuronscope.study_tables import BEFORE, FORGOTTEN, HELD_OUT, TRAINED, StudyTables
 
 USES = {TRAINED: "trained", HELD_OUT: "held out", FORGOTTEN: "to be forgotten"}
@@ -25,8 +25,11 @@ RUN = ("still answered", "log-odds")
 INSIDE = ("verdict", "hidden share", "D⁺", "D⁻")
 WAY = ("update norm", "seconds")
 
+UTILITY, MODEL_UTILITY = "utility", "model_utility"
+"""A split of facts that ask for general abilities, and a metric of them."""
+
 Place = tuple[str, str]
-"""A stratum with its use, or an attack with its variant."""
+"""A stratum with its use, an attack with its variant, or a metric with its split."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,57 @@ class FoldedTable:
     blocks: tuple[Block, ...]
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """What the table has columns for, beside those that every study has."""
+
+    kept: list[Place]
+    attacks: list[Place]
+    useful: list[Place]
+    diagnosed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of one run, or of several; a table may be empty."""
+
+    name: str
+    runs: pd.DataFrame
+    strata: pd.DataFrame = field(default_factory=pd.DataFrame)
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
+    diagnoses: pd.DataFrame = field(default_factory=pd.DataFrame)
+    links: tuple[Link, ...] = ()
+
+
 def verdict_table(study: StudyTables) -> FoldedTable:
-    """Every method, its seeds, and the two models between which all of them lie."""
-    kept, attacks = kept_strata(study.strata), attacks_of(study.recovery)
+    """Every method, its seeds, and the two models between which all of them lie.
+
+    A method's line and those of its seeds link to the runs' own pages.
+
+    Raises:
+        ValueError: If the path of a run's own page is absolute.
+    """
+    columns = _Columns(
+        kept_strata(study.strata),
+        attacks_of(study.recovery),
+        utilities_of(study.scores),
+        diagnosed=not study.diagnoses.empty,
+    )
+    kept = (f"{stratum}, {USES.get(use, use)}" for stratum, use in columns.kept)
     groups = {
         "": ("method",),
         "to be forgotten": RUN,
-        "brought back at most": tuple(attack_name(*attack) for attack in attacks),
-        "inside": () if study.diagnoses.empty else INSIDE,
-        "to be kept, answered": tuple(f"{stratum}, {USES.get(use, use)}" for stratum, use in kept),
+        "brought back at most": tuple(attack_name(*attack) for attack in columns.attacks),
+        "inside": INSIDE if columns.diagnosed else (),
+        "to be kept, answered": tuple(kept),
+        **{_score_name(*score): ("utility",) for score in columns.useful},
         "the way": WAY,
     }
     return FoldedTable(
-        tuple(Heading(name, len(columns)) for name, columns in groups.items() if columns),
-        tuple(column for columns in groups.values() for column in columns),
-        tuple(_blocks(study, kept, attacks)),
+        tuple(Heading(name, len(headed)) for name, headed in groups.items() if headed),
+        tuple(column for headed in groups.values() for column in headed),
+        tuple(_blocks(study, columns)),
     )
 
 
@@ -90,77 +129,93 @@ def attacks_of(recovery: pd.DataFrame) -> list[Place]:
     return [(str(attack), str(variant)) for attack, variant in rest.itertuples(index=False)]
 
 
+def utilities_of(scores: pd.DataFrame) -> list[Place]:
+    """The scores of general ability, as they come: model utility, or else what the split has."""
+    if scores.empty:
+        return []
+    # Of the facts to be forgotten, the same number says how little was forgotten.
+    model = scores.loc[(scores["metric"] == MODEL_UTILITY) & (scores["split"] != FORGOTTEN)]
+    found = model if len(model) else scores.loc[scores["split"] == UTILITY]
+    places = found[["metric", "split"]].drop_duplicates()
+    return [(str(metric), str(split)) for metric, split in places.itertuples(index=False)]
+
+
 def of_place(table: pd.DataFrame, columns: tuple[str, str], place: Place) -> pd.DataFrame:
-    """The rows of one stratum and use, or of one attack and variant."""
+    """The rows of one stratum and use, of one attack and variant, or of one metric and split."""
+    if table.empty:
+        return table
     first, second = (table[name].astype(str) == at for name, at in zip(columns, place, strict=True))
     return table.loc[first & second]
 
 
-def _blocks(study: StudyTables, kept: list[Place], attacks: list[Place]) -> Iterator[Block]:
+def _score_name(metric: str, split: str) -> str:
+    """What a reader calls a score of general ability."""
+    name = metric.replace("_", " ")
+    return name if split == UTILITY else f"{name}, {split}"
+
+
+def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
     before = study.runs.assign(
         answered_forget=study.runs["answered_forget_before"],
         log_odds=study.runs["log_odds_before"],
         **dict.fromkeys(("update_norm", "seconds"), float("nan")),
     )
-    recovery = study.recovery
+    recovery, pages = study.recovery, run_pages(study)
     models = recovery["model"] if len(recovery) else pd.Series(dtype=str)
-    yield Block(
-        _line(
-            "before unlearning",
-            before,
-            _of(study.strata, method=BEFORE),
-            recovery.loc[models == ORIGINAL],
-            pd.DataFrame(),
-            (study, kept, attacks),
-        ),
-        control=True,
+    original = _Known(
+        "before unlearning",
+        before,
+        _of(study.strata, method=BEFORE),
+        _of(study.scores, method=BEFORE),
+        recovery.loc[models == ORIGINAL],
     )
+    yield Block(_line(original, columns), control=True)
     for method in study.methods:
         runs = _of(study.runs, method=method)
         lines = []
         for seed in (None, *runs["seed"]):
             own = {"method": method} | ({} if seed is None else {"seed": seed})
             attacked = {"method": method} | ({} if seed is None else {"run_seed": seed})
-            lines.append(
-                _line(
-                    method if seed is None else f"seed {seed}",
-                    _of(runs, **own),
-                    _of(study.strata, **own),
-                    _of(recovery, **attacked, model=CHECKPOINT),
-                    _of(study.diagnoses, **own),
-                    (study, kept, attacks),
-                )
+            known = _Known(
+                method if seed is None else f"seed {seed}",
+                _of(runs, **own),
+                _of(study.strata, **own),
+                _of(study.scores, **own),
+                _of(recovery, **attacked, model=CHECKPOINT),
+                _of(study.diagnoses, **own),
+                links_of(pages, method, seed),
             )
+            lines.append(_line(known, columns))
         # A single seed would say the same again.
         yield Block(lines[0], tuple(lines[1:]) if len(runs) > 1 else ())
     if (models == NEVER_KNEW).any():
         nothing = before.assign(answered_forget=float("nan"), log_odds=float("nan"))
-        found = recovery.loc[models == NEVER_KNEW]
-        line = _line("never knew", nothing, pd.DataFrame(), found, pd.DataFrame(),
-                     (study, kept, attacks))  # fmt: skip
-        yield Block(line, control=True)
+        never_knew = _Known(
+            "never knew",
+            nothing,
+            scores=_of(study.scores, method=NEVER_KNEW),
+            recovery=recovery.loc[models == NEVER_KNEW],
+        )
+        yield Block(_line(never_knew, columns), control=True)
 
 
-def _line(
-    name: str,
-    runs: pd.DataFrame,
-    strata: pd.DataFrame,
-    recovery: pd.DataFrame,
-    diagnoses: pd.DataFrame,
-    columns: tuple[StudyTables, list[Place], list[Place]],
-) -> tuple[Cell, ...]:
+def _line(known: _Known, columns: _Columns) -> tuple[Cell, ...]:
     """The cells of one run, or of several on average."""
-    study, kept, attacks = columns
-    cells = [name_cell(name), rate_cell(mean_rate(runs, "answered_forget", "asked_forget"))]
+    runs = known.runs
+    cells = [Cell(known.name, known.name, links=known.links)]
+    cells.append(rate_cell(mean_rate(runs, "answered_forget", "asked_forget")))
     cells.append(_mean(runs["log_odds"]))
-    for place in attacks:
-        here = of_place(recovery, ("attack", "variant"), place) if len(recovery) else recovery
-        cells.append(_most(here.loc[here["split"] == REST]) if len(here) else NOTHING)
-    if not study.diagnoses.empty:
-        cells += _inside(diagnoses)
-    for place in kept:
-        here = of_place(strata, ("stratum", "use"), place) if len(strata) else strata
+    for place in columns.attacks:
+        here = of_place(known.recovery, ("attack", "variant"), place)
+        cells.append(_most(_of(here, split=REST)))
+    if columns.diagnosed:
+        cells += _inside(known.diagnoses)
+    for place in columns.kept:
+        here = of_place(known.strata, ("stratum", "use"), place)
         cells.append(rate_cell(mean_rate(here)) if len(here) else NOTHING)
+    for place in columns.useful:
+        here = of_place(known.scores, ("metric", "split"), place)
+        cells.append(_mean(here["value"]) if len(here) else NOTHING)
     return (*cells, _mean(runs["update_norm"]), _mean(runs["seconds"]))
 
 

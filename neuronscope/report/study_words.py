@@ -30,6 +30,11 @@ def points(value: Number) -> str:
     return f"{100 * value:+.0f}".replace("-", "−").replace("+0", "0")
 
 
+def percent(value: Number) -> str:
+    """A share in whole percent; a dash where there is no number."""
+    return "–" if isnan(value) else f"{100 * value:.0f}\u00a0%".replace("-", "−")
+
+
 def bounds(low: Number, high: Number) -> str:
     """An interval of a share, in percent."""
     return f"{100 * low:.0f}–{100 * high:.0f}\u00a0%"

@@ -30,6 +30,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Where a reader can go from a cell."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """What is shown, and what its column is sorted by."""
 
@@ -38,6 +46,9 @@ class Cell:
 
     notes: tuple[str, ...] = ()
     """Small lines below the text."""
+
+    links: tuple[Link, ...] = ()
+    """Below these."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ says that it is done is written last.
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from neuronscope.analysis.diagnosis import diagnose
@@ -20,8 +20,10 @@ from neuronscope.facts import FactSet
 from neuronscope.loading import load_model
 from neuronscope.manifest import describe, write_json
 from neuronscope.models import HookedModel
+from neuronscope.promotion import neuron_tokens
 from neuronscope.recording import record
 from neuronscope.report import write_report
+from neuronscope.report.explorer import explorer_with_tokens
 from neuronscope.results import Recording
 from neuronscope.study.config import Study
 from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
@@ -107,7 +109,9 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
         asked = (case, Comparison(before, after), diagnosis.neurons, folder / "evidence")
         diagnosis = diagnosis.with_findings(*ask_named(study.diagnosing.views, *asked))
     diagnosis.neurons.to_parquet(folder / "neurons.parquet", index=False)
-    write_report(diagnosis, folder / "report.html")
+    written = partial(neuron_tokens, model)
+    seen = explorer_with_tokens(before, after, diagnosis.neurons, written)
+    write_report(diagnosis, folder / "report.html", explorer=seen)
     write_json(folder / "diagnosis.json", diagnosis.to_json())
 
 

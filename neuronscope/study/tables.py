@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuronscope.attacks._recovery import curves, recovery
+from neuronscope.attacks._recovery import by_learning_rate, curves, recovery
 from neuronscope.attacks._table import NEVER_KNEW as LOWER_BOUND
 from neuronscope.attacks._table import ORIGINAL as UPPER_BOUND
 from neuronscope.study.comparing import Pair, comparisons
@@ -31,6 +31,7 @@ def tables_of(plan: Plan, out: Path) -> Tables:
     return {
         "runs": pd.DataFrame([_run(plan, out, step) for step in _steps(plan, "unlearn")]),
         "recovery": _by_run(attacked, recovery),
+        "by_learning_rate": _by_run(attacked, by_learning_rate),
         "curves": _by_run(attacked, curves),
         "comparisons": _compared(plan, attacked),
         "diagnoses": pd.DataFrame([_diagnosis(out, step) for step in _steps(plan, "diagnose")]),

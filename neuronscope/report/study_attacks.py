@@ -1,0 +1,69 @@
+"""What every attack brought back from every method, in numbers that a single maximum leaves out."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
+from neuronscope.report.over_seeds import mean_rate, spread
+from neuronscope.report.study_verdicts import attacks_of, of_place
+from neuronscope.report.study_words import attack_name, name_cell, percent, rate_cell
+from neuronscope.report.tables import Cell, Table
+from neuronscope.study_tables import StudyTables
+
+CONTROLS = {ORIGINAL: "before unlearning", NEVER_KNEW: "never knew"}
+"""What a reader calls the models that methods are held against."""
+
+
+def attack_table(study: StudyTables) -> Table | None:
+    """Recovery of the facts that an attack does not teach: a line per attack and method."""
+    rows = []
+    for place in attacks_of(study.recovery):
+        of_attack = of_place(study.recovery, ("attack", "variant"), place)
+        for name, here in _models(study, of_attack.loc[of_attack["split"] == REST]):
+            rows.append(
+                (
+                    name_cell(attack_name(*place)),
+                    name_cell(name),
+                    rate_cell(mean_rate(here, "before_correct")),
+                    rate_cell(mean_rate(here, "maximum_correct")),
+                    _share(here["area"]),
+                    _share(here["recovered"], *_reasons(here)),
+                )
+            )
+    header = ("attack", "method", "before", "at most", "area", "between the bounds")
+    return Table(header, tuple(rows), len(rows)) if rows else None
+
+
+def attack_notes(study: StudyTables) -> tuple[tuple[str, str], ...]:
+    """What must be known of attacks: their names, and a note that they share, each note once."""
+    if "note" not in study.recovery.columns:
+        return ()
+    noted = study.recovery.loc[study.recovery["note"].fillna("") != ""]
+    return tuple(
+        (", ".join(dict.fromkeys(map(attack_name, here["attack"], here["variant"]))), str(note))
+        for note, here in noted.groupby("note", sort=False)
+    )
+
+
+def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of every model that was attacked, under the name that a reader calls it."""
+    own = rest["model"] == CHECKPOINT
+    parts = {CONTROLS[ORIGINAL]: rest["model"] == ORIGINAL}
+    parts |= {method: own & (rest["method"] == method) for method in study.methods}
+    parts[CONTROLS[NEVER_KNEW]] = rest["model"] == NEVER_KNEW
+    return ((name, rest.loc[chosen]) for name, chosen in parts.items() if chosen.any())
+
+
+def _share(values: pd.Series, *notes: str) -> Cell:
+    """A mean over seeds in percent; in brackets the lowest and the highest."""
+    known = values.astype(float)
+    mean, (low, high) = float(known.mean()), spread(known)
+    ends = (f"[{percent(low)}, {percent(high)}]",) if low < high else ()
+    return Cell(percent(mean), mean, (*ends, *notes))
+
+
+def _reasons(rest: pd.DataFrame) -> list[str]:
+    """Why a model has no place between the two bounds, where it has none."""
+    unplaced = rest.loc[rest["recovered"].isna(), "reason"]
+    return [str(reason).replace("_", " ") for reason in unplaced.unique()]

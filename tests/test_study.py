@@ -1,17 +1,21 @@
 """A study is its steps: computed once, found again, the same by every engine."""
 
+import importlib.util
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from demo_pair import BEFORE, write_facts
+from demo_pair import AFTER, BEFORE, write_facts
 
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.attacks.relearn_forget import RelearnForget
@@ -76,6 +80,12 @@ def finished(facts, tmp_path_factory):
     ran = []
     report = run_study(plan, out, "sequential", 1, lambda step, *_: ran.append(step))
     return plan, out, ran, report
+
+
+def matching(name, other):
+    """A method that goes as far as another."""
+    stop = {"name": "update-norm", "match": other}
+    return {"name": name, "objective": "npo", "stop": stop}
 
 
 def same(one, other):
@@ -278,9 +288,21 @@ def test_every_step_is_estimated(facts, tmp_path):
     assert seconds and all(less[label] < passes for label, passes in seconds.items())
 
 
-def test_a_metric_that_cannot_be_had_is_refused_before_anything_is_computed(facts):
-    with pytest.raises(ValueError, match="forget_quality: needs a model to compare with"):
-        checked_plan(study_of(told(facts, metrics=["forget-quality"])))
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metrics": ["forget-quality"]}, "forget_quality: needs a model to compare with"),
+        ({"attacks": [ATTACK | {"count": 400}]}, "teaches 400 facts and asks the others, and 4"),
+        ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget' count, which are too few"),
+        ({"attacks": [{"name": "prune", "scores": "gone"}]}, "no table of neurons gone"),
+        ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),
+        ({"methods": [matching("a", "gone")]}, "neither a method of the study nor the folder of"),
+        ({"methods": [matching("a", str(BEFORE))]}, "holds no history.parquet"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, changes, said):
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        checked_plan(study_of(told(facts, **changes)))
 
 
 @pytest.mark.parametrize(
@@ -303,18 +325,7 @@ def test_a_metric_that_cannot_be_had_is_refused_before_anything_is_computed(fact
         ({"seeds": [1, 1]}, "without repeats"),
         ({"form": "poem"}, "there are completion"),
         ({"diagnosing": {"views": ["tea leaves"]}}, "no view 'tea leaves'"),
-        (
-            {
-                "methods": [
-                    {
-                        "name": "a",
-                        "objective": "npo",
-                        "stop": {"name": "update-norm", "match": "nothing of the kind"},
-                    }
-                ]
-            },
-            "neither a method of the study nor the folder of a run",
-        ),
+        ({"methods": [matching("a", "b"), matching("b", "a")]}, "itself matches another run"),
     ],
 )
 def test_a_study_that_makes_no_sense_is_refused_in_one_line(facts, changes, said, tmp_path):
@@ -340,11 +351,96 @@ def test_toml_and_plain_values_are_the_same_study(tmp_path, facts):
         read_study(tmp_path / "study.toml")
 
 
+def test_every_path_in_a_file_is_relative_to_it_and_nothing_else_is(tmp_path, facts):
+    folder = tmp_path / "there"
+    (folder / "run").mkdir(parents=True)
+    shutil.copytree(BEFORE, folder / "model")
+    ssiuu = {"name": "ssiuu", "unit": "neuron", "scores": "neurons.parquet"}
+    methods = [
+        matching("as far", "run"),
+        matching("like it", "plain"),
+        {"name": "plain", "objective": "npo", "regularizer": ssiuu, "stop": None},
+    ]
+    attacks = ["prune", *({"name": "relearn-benign", "data": data} for data in ("own", "/other"))]
+    plain = told("facts.jsonl", model="model", never_knew="some/model", methods=methods)
+    path = folder / "study.json"
+    path.write_text(json.dumps(plain | {"attacks": attacks}))
+    study = read_study(path)
+    assert study.model == str(folder / "model") and study.never_knew == "some/model"
+    assert study.facts == folder / "facts.jsonl"
+    assert [one.matches for one in study.methods] == [str(folder / "run"), "plain", None]
+    assert study.methods[2].made(0).regularizer.scores == folder / "neurons.parquet"
+    prune, own, other = map(study.attack, study.attacks)
+    assert prune.scores == folder / "diagnosis"
+    assert (str(own.data), str(other.data)) == (str(folder / "own"), "/other")
+    assert study.metrics == ("exact-memorization",)
+
+
+def test_the_command_on_the_page_makes_the_same_study_from_wherever_it_was_made(
+    facts, tmp_path, monkeypatch, run
+):
+    here = tmp_path / "here"
+    shutil.copytree(BEFORE, here / "model")
+    shutil.copy(facts, here / "facts.jsonl")
+    taught = [
+        {"instruction": fact.prompt, "input": "", "output": fact.answer}
+        for fact in load_facts(facts).retain
+    ]
+    (here / "own.json").write_text(json.dumps(taught))
+    benign = ATTACK | {"name": "relearn-benign", "data": "own.json", "learning_rates": [1e-4]}
+    plain = told("facts.jsonl", model="model", never_knew="model", attacks=[benign])
+    plain |= {"methods": plain["methods"][:1], "diagnosing": None}
+    monkeypatch.chdir(here)
+    plan, _ = checked_plan(study_of(plain))
+    report = run_study(plan, Path("out"), "sequential", 1, lambda *_: None).resolve()
+    monkeypatch.chdir(report.parent)
+    found = re.search(r"<code># in the folder of this page\n(.*)</code>", report.read_text())
+    program, *arguments = shlex.split(found[1])
+    assert program == "neuronscope" and arguments[-1] == "NEW"
+    code, said, error = run(*arguments[:-1], report.parent, "--dry-run")
+    assert code == 0, error
+    assert f"{len(plan.steps)} steps, {len(plan.steps)} of them done" in said
+    again, _ = checked_plan(read_study(Path("study.json")))
+    assert [step.key for step in again.steps] == [step.key for step in plan.steps]
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_can_be_planned(preset, facts):
-    plan, _ = checked_plan(chosen_study(None, preset, str(BEFORE), facts))
+    # Not checked: the embedded model has too few words for the instructions of `paper`.
+    def planned(never_knew):
+        return plan_of(chosen_study(None, preset, str(BEFORE), facts, never_knew), everything)
+
+    everything = load_facts(facts)
+    plan, never = planned(None), planned(str(AFTER))
     assert {step.kind for step in plan.steps} >= {"unlearn", "attack", "score"}
     assert len({step.key for step in plan.steps}) == len(plan.steps)
+    more = {step.label for step in never.steps} - {step.label for step in plan.steps}
+    attacks = {f"attack never_knew ({name})" for name in plan.study.attack_names}
+    assert more == {"score never_knew", *attacks}
+
+
+def test_a_file_and_what_presets_are_given_exclude_each_other(facts, tmp_path, run):
+    (tmp_path / "study.json").write_text(json.dumps(told(facts)))
+    code, _, error = run("study", tmp_path / "study.json", "--never-knew", AFTER, "--dry-run")
+    assert code == 2 and "says everything" in error
+
+
+def test_what_cannot_draw_figures_is_said_before_a_study_is_read(run, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, _, error = run("study", "nowhere.toml", "--figures", "pdf")
+    assert code == 2 and "drawn by the package kaleido" in error
+
+
+@pytest.mark.browser
+def test_every_figure_of_the_page_is_a_file_beside_it(finished, tmp_path, run):
+    _, out, _, report = finished
+    shutil.copytree(out, tmp_path / "copy")
+    code, said, error = run(
+        "study", out / "study.json", "--out", tmp_path / "copy", "--figures", "svg"
+    )
+    assert code == 0 and "figures: " in said, error
+    drawn = {path.stem for path in (tmp_path / "copy" / "figures").glob("*.svg")}
+    assert drawn and drawn == set(re.findall(r'<figure[^>]* id="([^"]+)"', report.read_text()))
 
 
 def test_the_controls_are_held_against_ssiuu_where_they_stop_alike(facts):

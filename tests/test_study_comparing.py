@@ -14,6 +14,12 @@ from neuronscope.study.reporting import warnings_of
 FOUR = ["a", "b", "c", "d"]
 
 
+@pytest.fixture
+def plan(tmp_path):
+    facts = write_facts(tmp_path / "facts.jsonl")
+    return plan_of(PRESETS["quick"](str(BEFORE), facts), load_facts(facts))
+
+
 def attack(*looks, seed=0, facts=FOUR, fold=0, variant=""):
     """A table of one draw: what is answered of the rest at each look."""
     rows = [
@@ -71,11 +77,24 @@ def test_seeds_do_not_make_a_difference_more_certain():
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_methods_that_end_at_unequal_depth_are_warned_of(tmp_path):
-    facts = write_facts(tmp_path / "facts.jsonl")
-    plan = plan_of(PRESETS["quick"](str(BEFORE), facts), load_facts(facts))
-    runs = pd.DataFrame({"method": ["one", "two"], "asked_forget": 4, "log_odds": [-2.0, -2.9]})
-    assert not any("log-odds" in said for said in warnings_of(plan, runs))
-    deeper = runs.assign(log_odds=[-2.0, -7.5])
-    (said,) = (said for said in warnings_of(plan, deeper) if "log-odds" in said)
-    assert "from -7.5 (two) to -2.0 (one)" in said
+def quick_runs(plan, **changed):
+    """A run of each of the plan's two methods."""
+    names = [method.name for method in plan.study.methods]
+    plain = {"asked_forget": 4, "log_odds": [-2.0, -2.9], "stop": "forget-accuracy"}
+    return pd.DataFrame({"method": names, "stopped": "Nothing is answered."} | plain | changed)
+
+
+def test_methods_that_are_compared_at_unequal_depth_are_warned_of(plan):
+    assert not any("log-odds" in said for said in warnings_of(plan, quick_runs(plan)))
+    runs = quick_runs(plan, log_odds=[-2.0, -7.5])
+    (said,) = (said for said in warnings_of(plan, runs) if "log-odds" in said)
+    assert "SSIUU (neurons) at -7.5, gradient difference at -2.0" in said
+
+
+def test_runs_that_never_came_where_their_rule_ends_them_are_warned_of(plan):
+    assert not any("last step" in said for said in warnings_of(plan, quick_runs(plan)))
+    runs = quick_runs(plan, stopped=["All 100 steps are done.", "Nothing is answered."])
+    (said,) = (said for said in warnings_of(plan, runs) if "last step" in said)
+    assert "gradient difference (1 of its runs)" in said and "SSIUU" not in said
+    free = quick_runs(plan, stopped="All 100 steps are done.", stop="")
+    assert not any("last step" in said for said in warnings_of(plan, free))

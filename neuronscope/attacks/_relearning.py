@@ -18,6 +18,7 @@ from neuronscope.models import HookedModel
 from neuronscope.prompts import check_encodable
 from neuronscope.stopping._base import StopRule
 from neuronscope.training import TrainingConfig, unlearn
+from neuronscope.training.loop import OUT_OF_STEPS
 from neuronscope.training.teaching import Teaching
 
 FEWEST = 2
@@ -96,7 +97,7 @@ class Relearning(Attack):
         done = unlearn(model, Teaching(), taught, None, watching, config, progress=False)
         # The stop rule is asked at every look, and at no other step.
         looks = done.history.loc[done.history["evaluation_seconds"].notna(), "step"]
-        early = "" if done.stopped.startswith("All ") else done.stopped
+        early = "" if done.stopped.startswith(OUT_OF_STEPS) else done.stopped
         size = min(self.batch, len(trial.taught))
         for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
             yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)

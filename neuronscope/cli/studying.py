@@ -37,6 +37,10 @@ class Study:
     facts: Path | None = None
     """With a preset: the facts, each with its split."""
 
+    never_knew: str | None = None
+    """With a preset: a model that never saw the facts, attacked likewise: the lower bound of what
+    can come back."""
+
     out: Path = Path("study")
     """Folder for the steps, tables and report."""
 
@@ -49,6 +53,10 @@ class Study:
     workers: int = 2
     """Steps at a time, with loky and ray."""
 
+    figures: Literal["svg", "pdf", "png"] | None = None
+    """Write every figure of the report to a file as well, in the folder figures (needs the extra
+    `export`)."""
+
     def run(self, console: Console) -> None:
         """Plan, run, and say where the report is."""
         from neuronscope.commands.studying import (
@@ -56,8 +64,11 @@ class Study:
             chosen_study,
             estimate_study,
         )
+        from neuronscope.report.drawing import check_can_draw
 
-        study = chosen_study(self.config, self.preset, self.model, self.facts)
+        if self.figures is not None:
+            check_can_draw()
+        study = chosen_study(self.config, self.preset, self.model, self.facts, self.never_knew)
         plan, facts = checked_plan(study)
         done = sum(step.done(self.out) for step in plan.steps)
         console.print(f"{len(plan.steps)} steps, {done} of them done")
@@ -66,7 +77,7 @@ class Study:
         if self.dry_run:
             _show(console, *estimate_study(plan, facts, self.out))
             return
-        run_and_tell(console, plan, self.out, self.engine, self.workers)
+        run_and_tell(console, plan, self.out, self.engine, self.workers, self.figures)
 
 
 def run_and_tell(
@@ -75,9 +86,11 @@ def run_and_tell(
     out: Path,
     engine: Literal["sequential", "loky", "ray"] = "sequential",
     workers: int = 1,
+    figures: Literal["svg", "pdf", "png"] | None = None,
 ) -> None:
     """Run a study, say each step, and what was found."""
     from neuronscope.commands.studying import run_study, summary
+    from neuronscope.study.reporting import FIGURES
 
     report = run_study(
         plan,
@@ -87,10 +100,14 @@ def run_and_tell(
         lambda step, place, total: console.print(
             f"step {place} of {total}: {escape(step.label)}", soft_wrap=True
         ),
+        figures,
     )
     for line in summary(out):
         console.print(escape(line), soft_wrap=True)
     console.print(f"report: {escape(str(report))}  (open it in a browser; works offline)")
+    if figures is not None:
+        folder = report.parent / FIGURES
+        console.print(f"figures: {escape(str(folder))}", soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from neuronscope.facts import FactSet
 from neuronscope.loading import load_tokenizer
 from neuronscope.manifest import describe, write_json
 from neuronscope.prompts import check_encodable
+from neuronscope.report.drawing import Kind as FigureKind
 from neuronscope.sources import check_source
 from neuronscope.study.config import Study
 from neuronscope.study.estimating import Estimate, Pace, estimates, pace_of
@@ -25,17 +27,22 @@ from neuronscope.study.scoring import fit_of
 
 
 def chosen_study(
-    config: Path | None, preset: str | None, model: str | None, facts: Path | None
+    config: Path | None,
+    preset: str | None,
+    model: str | None,
+    facts: Path | None,
+    never_knew: str | None,
 ) -> Study:
-    """The study of a file, or a preset with a model and facts.
+    """The study of a file, or a preset with models and facts.
 
     Raises:
         FileNotFoundError, ValueError: What is wrong with the input, in one line.
     """
     if config is not None:
-        if preset is not None or model is not None or facts is not None:
+        if any(given is not None for given in (preset, model, facts, never_knew)):
             raise ValueError(
-                "A study's file says everything: give either it, or --preset, --model and --facts."
+                "A study's file says everything: give either it, or --preset, --model, --facts and "
+                "--never-knew."
             )
         return read_study(config)
     if preset is None or model is None or facts is None:
@@ -45,7 +52,7 @@ def chosen_study(
         )
     if preset not in PRESETS:
         raise ValueError(f"No preset {preset!r}: there are {', '.join(PRESETS)}.")
-    return PRESETS[preset](model, facts)
+    return replace(PRESETS[preset](model, facts), never_knew=never_knew)
 
 
 def checked_plan(study: Study) -> tuple[Plan, FactSet]:
@@ -60,19 +67,33 @@ def checked_plan(study: Study) -> tuple[Plan, FactSet]:
         check_source(source, None, False)
         tokenizers.append(load_tokenizer(source, None, False))
         check_encodable([fact for _, fact in facts], tokenizers[-1], study.form)
-    for method in study.methods:
-        made = method.made(study.seeds[0], Path() if method.matches is not None else None)
-        made.objective.check(facts)
-        if made.regularizer is not None:
-            made.regularizer.check_facts(facts)
-        if made.stop is not None and method.matches is None:
-            made.stop.check(facts, study.form)
+    _check_methods(study, facts)
+    for choice in study.attacks:
+        study.attack(choice).check(facts, tokenizers, study.form, study.form)
     plan = plan_of(study, facts)
     for metric in map(study.metric, study.metrics):
         for split in fit_of(metric, facts, study.never_knew).splits:
             for tokenizer in tokenizers:
                 metric.check_tokens(facts.split(split), tokenizer, study.form)
     return plan, facts
+
+
+def _check_methods(study: Study, facts: FactSet) -> None:
+    names = {method.name for method in study.methods}
+    for method in study.methods:
+        held = method.matches
+        made = method.made(study.seeds[0], None if held is None else Path(held))
+        made.objective.check(facts)
+        if made.regularizer is not None:
+            made.regularizer.check_facts(facts)
+        if held is not None and held not in names and not Path(held).is_dir():
+            raise ValueError(
+                f"method {method.name!r}: its stop rule matches {held!r}, which is neither a "
+                "method of the study nor the folder of a run."
+            )
+        # A method of the study has no run yet.
+        if made.stop is not None and held not in names:
+            made.stop.check(facts, study.form)
 
 
 def estimate_study(plan: Plan, facts: FactSet, out: Path) -> tuple[list[Estimate], Pace]:
@@ -109,10 +130,20 @@ def summary(out: Path) -> list[str]:
     return lines
 
 
-def run_study(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) -> Path:
+def run_study(
+    plan: Plan,
+    out: Path,
+    engine: Engine,
+    workers: int,
+    told: Told,
+    figures: FigureKind | None = None,
+) -> Path:
     """Run what is missing of a study, and write its tables and report.
 
     Interrupted, the same call goes on where it was; a folder may hold several studies' steps.
+
+    Args:
+        figures: In which format every figure of the report is written as well; None: not at all.
 
     Returns:
         The report.
@@ -129,7 +160,7 @@ def run_study(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) -
     (out / "steps").mkdir(parents=True, exist_ok=True)
     with _alone_in(out / "steps"):
         run_plan(plan, out, engine, workers, told)
-        report = report_study(plan, out)
+        report = report_study(plan, out, figures)
         write_json(out / "manifest.json", describe(began))
     return report
 

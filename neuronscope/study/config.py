@@ -220,18 +220,10 @@ class Study:
             yield f"metric {name_of(choice)!r}", lambda c=choice: self.metric(c)
 
     def _check_matches(self) -> None:
-        by_name = {method.name: method for method in self.methods}
+        matching = {method.name for method in self.methods if method.matches is not None}
         for method in self.methods:
-            held = method.matches
-            if held is None or Path(held).is_dir():
-                continue
-            if held not in by_name:
+            if method.matches in matching:
                 raise ValueError(
-                    f"method {method.name!r}: its stop rule matches {held!r}, which is neither a "
-                    "method of the study nor the folder of a run."
-                )
-            if by_name[held].matches is not None:
-                raise ValueError(
-                    f"method {method.name!r}: its stop rule matches {held!r}, which itself "
-                    "matches another run; match that one."
+                    f"method {method.name!r}: its stop rule matches {method.matches!r}, which "
+                    "itself matches another run; match that one."
                 )

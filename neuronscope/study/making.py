@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, get_type_hints
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,12 +29,29 @@ def made(family: str, choice: Choice | None, base: type[T], seed: int | None) ->
     """
     if choice is None:
         return None
-    settings = {} if isinstance(choice, str) else {k: v for k, v in choice.items() if k != "name"}
-    found = method_class(family, name_of(choice).replace("-", "_"), base)
-    assert is_dataclass(found), "a method is a frozen dataclass"
+    settings, found = _settings_of(choice), _class_of(family, choice, base)
     if seed is not None and SEED in {item.name for item in fields(found)}:
         settings = {SEED: seed} | settings
-    return cast(T, built(cast(type, found), settings))
+    return cast(T, built(found, settings))
+
+
+def located(family: str, choice: Choice, base: type, folder: Path) -> Choice:
+    """A method whose files are found from a folder, where their paths are not absolute.
+
+    Files are the settings whose type is a path; one that is not given has the method's default.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    settings, found = _settings_of(choice), _class_of(family, choice, base)
+    hints = get_type_hints(found)
+    given = {item.name: settings.get(item.name, item.default) for item in fields(found)}
+    files = {
+        name: str(folder / value)
+        for name, value in given.items()
+        if Path in (hints[name], *get_args(hints[name])) and isinstance(value, str | Path)
+    }
+    return {"name": name_of(choice)} | settings | files if files else choice
 
 
 def built(kind: type, settings: Mapping[str, Any]) -> Any:
@@ -72,3 +90,13 @@ def flaws_of(error: ValidationError) -> list[str]:
         said = one["msg"].removeprefix("Value error, ")
         flaws.append(f"{place}: {said}" if place else said)
     return flaws
+
+
+def _settings_of(choice: Choice) -> dict[str, Any]:
+    return {} if isinstance(choice, str) else {k: v for k, v in choice.items() if k != "name"}
+
+
+def _class_of(family: str, choice: Choice, base: type) -> type[Any]:
+    found = method_class(family, name_of(choice).replace("-", "_"), base)
+    assert is_dataclass(found), "a method is a frozen dataclass"
+    return cast(type, found)

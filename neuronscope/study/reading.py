@@ -9,8 +9,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from neuronscope.study.config import Study
-from neuronscope.study.making import flaws_of
+from neuronscope.attacks._base import Attack
+from neuronscope.metrics._base import Metric
+from neuronscope.objectives._base import Objective
+from neuronscope.regularizers._base import Regularizer
+from neuronscope.stopping._base import StopRule
+from neuronscope.study.config import Method, Study
+from neuronscope.study.making import Choice, flaws_of, located
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +41,7 @@ def read_study(path: Path) -> Study:
         study = study_of(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return _from_folder(study, path.parent)
+    return from_folder(study, path.parent)
 
 
 def plain_study(study: Study) -> dict[str, Any]:
@@ -56,14 +61,37 @@ def study_of(content: Mapping[str, Any]) -> Study:
         raise ValueError("; ".join(flaws_of(error))) from error
 
 
-def _from_folder(study: Study, folder: Path) -> Study:
-    """The study with its files found from the folder of its own file."""
+def from_folder(study: Study, folder: Path) -> Study:
+    """The same study with its files found from a folder, where their paths are not absolute.
 
-    def found(source: str) -> str:
-        there = folder / source
-        return str(there) if there.exists() else source
+    A model that is not there is left as it is: it may be the hub's.
+    """
+    names = {method.name for method in study.methods}
 
-    never = None if study.never_knew is None else found(study.never_knew)
+    def source(name: str) -> str:
+        there = folder / name
+        return str(there) if there.exists() else name
+
+    def method(one: Method) -> Method:
+        # A stop rule that matches a method of the study names no folder.
+        held = one.matches in names
+        return replace(
+            one,
+            objective=located("objectives", one.objective, Objective, folder),
+            regularizer=_optional("regularizers", one.regularizer, Regularizer, folder),
+            stop=one.stop if held else _optional("stopping", one.stop, StopRule, folder),
+        )
+
     return replace(
-        study, model=found(study.model), facts=Path(found(str(study.facts))), never_knew=never
+        study,
+        model=source(study.model),
+        facts=folder / study.facts,
+        never_knew=None if study.never_knew is None else source(study.never_knew),
+        methods=tuple(map(method, study.methods)),
+        attacks=tuple(located("attacks", one, Attack, folder) for one in study.attacks),
+        metrics=tuple(located("metrics", one, Metric, folder) for one in study.metrics),
     )
+
+
+def _optional(family: str, choice: Choice | None, base: type, folder: Path) -> Choice | None:
+    return None if choice is None else located(family, choice, base, folder)

@@ -1,18 +1,21 @@
 """The last step of a study: its tables as files, and its page."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from neuronscope.manifest import write_json
+from neuronscope.report.drawing import Kind, figures_of_study, write_figures
 from neuronscope.report.study_page import write_study_report
 from neuronscope.study.plan import Plan
-from neuronscope.study.reading import plain_study
-from neuronscope.study.tables import histories_of, tables_of
+from neuronscope.study.reading import from_folder, plain_study
+from neuronscope.study.tables import histories_of, pairs_of, tables_of
 from neuronscope.study_tables import StudyTables
+from neuronscope.training.loop import OUT_OF_STEPS
 
-REPORT, CONFIG = "report.html", "study.json"
+REPORT, CONFIG, FIGURES = "report.html", "study.json", "figures"
 
 DEEPER = 1.0
 """Nats per token between methods from which the page warns that they are not equally deep."""
@@ -21,8 +24,12 @@ FEW_FACTS = 30
 """Below this, one fact more or less is several percent, and intervals are wide."""
 
 
-def report_study(plan: Plan, out: Path) -> Path:
-    """Write every table of a finished study, and the report; returns the report's path."""
+def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
+    """Write every table of a finished study, and the report; returns the report's path.
+
+    Args:
+        figures: In which format every figure of the report is written as well.
+    """
     tables = tables_of(plan, out)
     for name, table in tables.items():
         partial = out / f".{name}.parquet"
@@ -33,12 +40,15 @@ def report_study(plan: Plan, out: Path) -> Path:
         question=f"{Path(study.model).name}, {study.facts.name}: which methods erased, which hid?",
         histories=histories_of(plan, out),
         settings=plain_study(study),
-        reproduce=f"neuronscope study {CONFIG} --out NEW",
+        reproduce=f"# in the folder of this page\nneuronscope study {CONFIG} --out NEW",
         warnings=warnings_of(plan, tables["runs"]),
         **tables,
     )
-    write_json(out / CONFIG, plain_study(study))
+    # Whoever makes the study again is in another folder than it was made from.
+    write_json(out / CONFIG, plain_study(from_folder(study, Path.cwd())))
     write_study_report(found, out / REPORT)
+    if figures is not None:
+        write_figures(figures_of_study(found), out / FIGURES, figures)
     return out / REPORT
 
 
@@ -48,16 +58,8 @@ def warnings_of(plan: Plan, runs: pd.DataFrame) -> tuple[str, ...]:
     Args:
         runs: The study's.
     """
-    said, asked = [*plan.left_out], int(runs["asked_forget"].max())
-    depths = {name: float(np.mean(here["log_odds"])) for name, here in runs.groupby("method")}
-    deepest, shallowest = (pick(depths, key=depths.__getitem__) for pick in (min, max))
-    if depths[shallowest] - depths[deepest] > DEEPER:
-        said.append(
-            f"The methods end at log-odds from {depths[deepest]:.1f} ({deepest}) to "
-            f"{depths[shallowest]:.1f} ({shallowest}). What lies deeper comes back under stronger "
-            "attacks only, by whatever method it was put there: compare methods that stop at the "
-            "same log-odds (stop rule log-odds)."
-        )
+    said = [*plan.left_out, *_unequally_deep(plan, runs), *_unfinished(runs)]
+    asked = int(runs["asked_forget"].max())
     if asked < FEW_FACTS:
         said.append(
             f"{asked} facts were to be forgotten: one of them is {1 / asked:.0%}. Seeds repeat the "
@@ -71,3 +73,33 @@ def warnings_of(plan: Plan, runs: pd.DataFrame) -> tuple[str, ...]:
     if len(plan.study.seeds) == 1:
         said.append("One seed: how much a method varies from run to run is not known.")
     return tuple(said)
+
+
+def _unequally_deep(plan: Plan, runs: pd.DataFrame) -> Iterator[str]:
+    """Of methods that are compared, the two that end furthest apart."""
+    depths = {name: float(np.mean(here["log_odds"])) for name, here in runs.groupby("method")}
+    pairs = [(pair.method, pair.other) for pair in pairs_of(plan.study)]
+    ordered = [sorted(pair, key=depths.__getitem__) for pair in pairs]
+    if not ordered:
+        return
+    deeper, other = max(ordered, key=lambda pair: depths[pair[1]] - depths[pair[0]])
+    if depths[other] - depths[deeper] > DEEPER:
+        yield (
+            f"Methods are compared that end at unequal log-odds: {deeper} at {depths[deeper]:.1f}, "
+            f"{other} at {depths[other]:.1f}. What lies deeper comes back under stronger attacks "
+            "only, by whatever method it was put there: compare methods that stop at the same "
+            "log-odds (stop rule log-odds)."
+        )
+
+
+def _unfinished(runs: pd.DataFrame) -> Iterator[str]:
+    """Runs that their stop rule did not end."""
+    ruled = runs.loc[runs["stop"] != ""]
+    late = ruled.loc[ruled["stopped"].str.startswith(OUT_OF_STEPS)]
+    if len(late):
+        counts = late["method"].value_counts(sort=False)
+        named = ", ".join(f"{name} ({count} of its runs)" for name, count in counts.items())
+        yield (
+            f"These ended at their last step, before their stop rule held: {named}. They are not "
+            "where the rule would have them, and are compared as they are: give more steps."
+        )

@@ -19,6 +19,9 @@ from neuronscope.training.step import take_step
 from neuronscope.training.tracking import logged
 from neuronscope.training.work import Work
 
+OUT_OF_STEPS = "All"
+"""How the reason begins where nothing ended a run but the number of its steps."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ended:
@@ -61,7 +64,7 @@ def train(
                 save_checkpoint(folder, work, schedule, so_far)
                 saved = clock.seconds
     ended = replace(so_far, seconds=clock.seconds)
-    return Ended(ended, stopped or f"All {work.config.steps} steps are done.")
+    return Ended(ended, stopped or f"{OUT_OF_STEPS} {work.config.steps} steps are done.")
 
 
 def _tell(work: Work, so_far: SoFar, show: Show) -> None:

@@ -33,6 +33,7 @@ from neuronscope.metrics.forget_quality import ForgetQuality
 from neuronscope.metrics.truth_ratio import TruthRatio
 from neuronscope.strata import answers, counted
 from neuronscope.study import running
+from neuronscope.study.estimating import Pace, estimates
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import plain_study, read_study, study_of
@@ -274,18 +275,43 @@ def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
 
 
 def test_every_step_is_estimated(facts, tmp_path):
-    views = {"views": ["savings", "lens"]}
-    plan, everything = checked_plan(study_of(told(facts, diagnosing=views)))
+    plan, everything = checked_plan(study_of(told(facts)))
     found, pace = estimate_study(plan, everything, tmp_path)
     assert [one.step for one in found] == list(plan.steps)
     assert min(one.seconds for one in found) > 0 and pace.memory > 0
-    alone, everything = checked_plan(study_of(told(facts, diagnosing={"views": ["none"]})))
-    seconds = {
-        one.step.label: one.seconds / pace.seconds for one in found if one.step.kind == "diagnose"
-    }
-    fewer, slower = estimate_study(alone, everything, tmp_path)
-    less = {one.step.label: one.seconds / slower.seconds for one in fewer}
-    assert seconds and all(less[label] < passes for label, passes in seconds.items())
+
+
+def test_an_estimate_grows_with_what_is_asked(facts):
+    """At one pace, so that no clock decides."""
+    pace = Pace(alone=0.01, each=0.005, loading=0.0, longest=12, memory=0)
+    before = load_model(BEFORE)
+
+    def seconds(kind, **changes):
+        plan, everything = checked_plan(study_of(told(facts, **changes)))
+        asked = [step for step in plan.steps if step.kind == kind]
+        return sum(one.seconds for one in estimates(plan, everything, before, pace, asked))
+
+    def diagnosed(*views):
+        return seconds("diagnose", diagnosing={"views": views})
+
+    assert 0 < diagnosed("none") < diagnosed("savings") < diagnosed("savings", "lens")
+
+    def attacked(**changes):
+        return seconds("attack", attacks=[ATTACK | {"steps": 200} | changes])
+
+    assert attacked(learning_rates=[1e-4, 1e-3]) == pytest.approx(2 * attacked())
+    # Each split is an attack; a half of the facts is taught, the other one asked.
+    halves = attacked(name="relearn-splits", splits=2)
+    assert halves == pytest.approx(2 * attacked(share=0.5))
+
+    def scored(*metrics):
+        return seconds("score", metrics=metrics)
+
+    written = [{"name": "rouge-l", "max_new_tokens": n} for n in (8, 64)]
+    assert 0 < scored() < scored("answer-probability") < scored(written[0]) < scored(written[1])
+    training = told(facts)["training"]
+    longer = seconds("unlearn", training=training | {"steps": 200})
+    assert longer > seconds("unlearn", training=training | {"steps": 100})
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Study:
     """Folder for the steps, tables and report."""
 
     dry_run: bool = False
-    """Only say what would be computed, how long that takes at most, and in how much memory."""
+    """Only say what would be computed, about how long that takes, and in how much memory."""
 
     engine: Literal["sequential", "loky", "ray"] = "sequential"
     """One step after another; in processes of this machine; or on a Ray cluster."""
@@ -127,13 +127,13 @@ class Demo:
 
 
 def _show(console: Console, found: "list[Estimate]", pace: "Pace") -> None:
-    table = Table("step", "minutes at most")
+    table = Table("step", "minutes, about")
     for one in found:
         table.add_row(escape(one.step.label), f"{one.seconds / 60:.1f}")
     console.print(table)
     whole = sum(one.seconds for one in found) / 3600
     console.print(
-        f"{whole:.1f} hours at most, one step after another; stop rules may end runs long before. "
+        f"About {whole:.1f} hours, one step after another; stop rules may end runs long before. "
         f"Memory: about {pace.memory / GIB:.1f} GiB for weights, gradients and optimizer, and what "
-        "the passes need."
+        "the passes need, for each step at a time."
     )

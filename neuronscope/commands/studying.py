@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
-from neuronscope.loading import load_tokenizer
+from neuronscope.loading import load_model, load_tokenizer
 from neuronscope.manifest import describe, write_json
 from neuronscope.prompts import check_encodable
 from neuronscope.report.drawing import Kind as FigureKind
@@ -98,9 +98,12 @@ def _check_methods(study: Study, facts: FactSet) -> None:
 
 def estimate_study(plan: Plan, facts: FactSet, out: Path) -> tuple[list[Estimate], Pace]:
     """What the steps that are left would take."""
-    pace = pace_of(plan, facts)
-    left = [step for step in plan.steps if not step.done(out)]
-    return estimates(plan, facts, pace, left), pace
+    began = time.perf_counter()
+    model = load_model(plan.study.model)
+    pace = pace_of(model, facts, plan.study.form, time.perf_counter() - began)
+    # Methods that differ in name alone share their steps.
+    once = {step.key: step for step in plan.steps if not step.done(out)}
+    return estimates(plan, facts, model, pace, list(once.values())), pace
 
 
 def summary(out: Path) -> list[str]:

@@ -4,33 +4,65 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from neuronscope.attacks._base import Attack
+from neuronscope.attacks._base import Attack, Scene, Trial
 from neuronscope.attacks._relearning import Relearning
 from neuronscope.causal import views_called
+from neuronscope.choices import choose_facts
 from neuronscope.facts import FactSet
-from neuronscope.loading import load_model
-from neuronscope.models import answer_logits
-from neuronscope.prompts import Batch, encode
+from neuronscope.metrics._base import Metric
+from neuronscope.models import HookedModel, answer_logits
+from neuronscope.prompts import Batch, Encoded, encode
+from neuronscope.stopping._base import StopRule
+from neuronscope.stopping.extraction import Extraction
+from neuronscope.strata import prompts_of
+from neuronscope.study.config import Study
 from neuronscope.study.plan import Plan, Step
 from neuronscope.targets import Answers, Target
 
-GIB = 2**30
-TRAINED_COPIES = 5
-"""Of the trained weights, in training: themselves, their gradient, AdamW's two, a regularizer's."""
+COPIES = 9
+"""Of a model, in training: two that stay loaded, the one that is trained, its gradient, AdamW's
+two, and a regularizer's three."""
 
 TIMED = 5
-"""Passes that are timed; the fastest counts."""
+"""Passes that are timed; the slowest counts."""
 
-CAUSAL_PASSES = 40
-"""Forward and backward passes over the facts that a causal view takes, in round numbers."""
+TOGETHER = 8
+"""Facts in a pass that is timed."""
+
+FORWARD = 0.5
+"""Of a pass forward and backward: a third by the operations, more where there are few."""
+
+UPDATE = 4
+"""An optimizer's step and the norms around it, in passes of one fact: both read all weights."""
+
+MODELS = 3
+"""Times that a step loads, copies or saves a model, at most, besides its passes."""
+
+WITH_REFERENCE = 3
+"""Passes of an objective that reads the model before, for each fact: with DPO those of two answers,
+and of the model before on both."""
+
+WITH_REGULARIZER = 5
+"""Passes of a regularizer for each fact to be forgotten: SSIUU on neurons measures twice, and
+differentiates a gradient."""
+
+PREPARING = 6
+"""Passes over the facts before the first step, in which a method looks for neurons or weights."""
+
+CAUSAL_PASSES = 80
+"""Over the facts, for each causal view: what savings takes, a round number for the others."""
+
+ATTRIBUTION_PASSES = 30
+"""Of an attribution along a path, for each fact: a round number."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is expected of one step at most; a stop rule may end a run long before."""
+    """What is expected of one step: at most, but for diagnoses, which have round numbers."""
 
     step: Step
     seconds: float
@@ -38,66 +70,149 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a model is on this machine."""
+    """How fast a model is on this machine, on the longest of the facts."""
 
-    seconds: float
-    """Forward and backward of one fact."""
+    alone: float
+    """Seconds of one fact forward and backward, by itself."""
+
+    each: float
+    """Seconds of one fact among others."""
+
+    loading: float
+    """Seconds of loading the model."""
+
+    longest: int
+    """Tokens of the longest fact."""
 
     memory: int
-    """Bytes of a training run."""
+    """Bytes of a training run, without what the passes need."""
+
+    def of(self, count: int, together: int = TOGETHER) -> float:
+        """Seconds of some facts forward and backward."""
+        return max(self.alone * math.ceil(count / together), self.each * count)
 
 
-def pace_of(plan: Plan, facts: FactSet) -> Pace:
-    """Load the model and time one pass."""
-    model = load_model(plan.study.model)
-    asked = [encode(fact, model.tokenizer, plan.study.form) for fact in facts.forget[:8]]
+def pace_of(model: HookedModel, facts: FactSet, form: str, loading: float) -> Pace:
+    """Time some passes.
+
+    Args:
+        loading: Seconds that loading the model took.
+    """
+    asked = sorted(
+        (encode(fact, model.tokenizer, form, fact.answer) for _, fact in facts),
+        key=lambda one: len(one.tokens),
+    )[-TOGETHER:]
+    _pass(model, asked)
+    weights = sum(p.numel() for p in model.hf.parameters()) * 4
+    return Pace(
+        max(_pass(model, asked[-1:]) for _ in range(TIMED)),
+        max(_pass(model, asked) for _ in range(TIMED)) / len(asked),
+        loading,
+        len(asked[-1].tokens),
+        COPIES * weights,
+    )
+
+
+def _pass(model: HookedModel, asked: Sequence[Encoded]) -> float:
+    """Seconds of one pass forward and backward."""
     batch = Batch.of(asked, model.device)
     answers = Answers.of(batch)
-    times = []
-    for _ in range(TIMED):
-        began = time.perf_counter()
-        with torch.enable_grad():
-            Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers).sum().backward()
-        times.append(time.perf_counter() - began)
-        model.hf.zero_grad(set_to_none=True)
-    weights = sum(p.numel() for p in model.hf.parameters()) * 4
-    return Pace(min(times) / len(asked), TRAINED_COPIES * weights)
+    began = time.perf_counter()
+    with torch.enable_grad():
+        score = Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers).sum()
+        score.backward()
+    # Read from the device, which until then may still compute.
+    score.item()
+    took = time.perf_counter() - began
+    model.hf.zero_grad(set_to_none=True)
+    return took
 
 
-def estimates(plan: Plan, facts: FactSet, pace: Pace, left: Sequence[Step]) -> list[Estimate]:
-    """The time of each step that is left."""
-    return [Estimate(step, pace.seconds * _passes(plan, facts, step)) for step in left]
+def estimates(
+    plan: Plan, facts: FactSet, model: HookedModel, pace: Pace, left: Sequence[Step]
+) -> list[Estimate]:
+    """The time of each step that is left.
+
+    Args:
+        model: The study's, before unlearning.
+    """
+    return [
+        Estimate(step, MODELS * pace.loading + _seconds(plan.study, facts, model, pace, step))
+        for step in left
+    ]
 
 
-def _passes(plan: Plan, facts: FactSet, step: Step) -> float:
-    """How many facts are passed forward and backward; a third of that for one forward pass."""
-    study, everything = plan.study, len(list(facts))
+def _seconds(study: Study, facts: FactSet, model: HookedModel, pace: Pace, step: Step) -> float:
     if step.kind == "unlearn":
-        (method,) = (m for m in study.methods if m.name == step.subject)
-        assert step.seed is not None, "runs have seeds"
-        config = study.config_of(method, step.seed)
-        a_step = min(config.forget_batch, len(facts.forget))
-        a_step += min(config.retain_batch, len(facts.retain))
-        if method.regularizer is not None:
-            a_step += 3 * min(config.forget_batch, len(facts.forget))
-        a_look = len(facts.forget) + min(config.evaluate_facts, len(facts.retain))
-        return config.steps * (a_step + a_look / config.evaluate_every / 3)
+        return _unlearning(study, facts, pace, step)
     if step.kind == "attack":
-        return _attack_passes(study.attack(study.attack_names[step.what]), facts)
+        attack = study.attack(study.attack_names[step.what])
+        scene = Scene(
+            model, facts.forget, facts.retain[: attack.retain_facts], study.form, study.form
+        )
+        return sum(_attacking(attack, trial, scene, pace) for trial in attack.trials(scene))
     if step.kind == "score":
-        return float(everything * (1 + len(study.metrics)))
+        return _scoring(study, facts, pace)
     told = study.diagnosing
     assert told is not None, "there would be no such step"
-    recorded = 2.0 * len(facts.forget) * (1 if told.attribution == "gradient-x-activation" else 30)
+    judged = choose_facts(facts, "forget", told.null_facts, 0)
+    passes = 1 if told.attribution == "gradient-x-activation" else ATTRIBUTION_PASSES
     if step.kind == "diagnose":
-        recorded += CAUSAL_PASSES * len(views_called(told.views)) * len(facts.forget)
-    return recorded
+        passes += CAUSAL_PASSES * len(views_called(told.views))
+    return passes * pace.of(len(list(judged)))
 
 
-def _attack_passes(attack: Attack, facts: FactSet) -> float:
-    a_look = (len(facts.forget) + min(attack.retain_facts, len(facts.retain))) / 3
+def _unlearning(study: Study, facts: FactSet, pace: Pace, step: Step) -> float:
+    (method,) = (m for m in study.methods if m.name == step.subject)
+    assert step.seed is not None, "runs have seeds"
+    made = method.made(step.seed, None if method.matches is None else Path())
+    config = study.config_of(method, step.seed)
+    size, forget = config.micro_batch, min(config.forget_batch, len(facts.forget))
+    retain = min(config.retain_batch, len(facts.retain))
+    own = WITH_REFERENCE if made.objective.needs_reference else 1
+    update = own * (pace.of(forget, size) + pace.of(retain, size)) + UPDATE * pace.alone
+    if made.regularizer is not None:
+        update += WITH_REGULARIZER * pace.of(forget, size)
+    asked = len(facts.forget) + min(config.evaluate_facts, len(facts.retain))
+    look = FORWARD * pace.of(asked)
+    if made.stop is not None:
+        look += FORWARD * (1 + _written(made.stop, pace)) * pace.of(len(facts.forget))
+    looks = math.ceil(config.steps / config.evaluate_every) + 1
+    before = PREPARING * (len(facts.forget) + len(facts.retain)) * pace.alone
+    return before + config.steps * update + looks * look
+
+
+def _attacking(attack: Attack, trial: Trial, scene: Scene, pace: Pace) -> float:
+    """Seconds of one run of an attack."""
+    asked = len(trial.taught) + len(trial.rest) + len(scene.retain)
     if not isinstance(attack, Relearning):
-        return 10 * a_look
-    runs = len(attack.learning_rates) * len(attack.seeds)
-    looks = math.ceil(attack.steps / attack.evaluate_every) + 1
-    return runs * (attack.steps * attack.batch + looks * a_look)
+        # The others look once at each value of a grid, which is one of their settings.
+        grid = max(len(value) for value in vars(attack).values() if isinstance(value, tuple))
+        return (1 + grid) * (FORWARD * pace.of(asked) + pace.loading)
+    updates, batch = attack.updates(len(trial.taught)), min(attack.batch, len(trial.taught))
+    looks = math.ceil(updates / attack.evaluate_every) + 1
+    lengths = [len(encode(f, scene.model.tokenizer, scene.form).tokens) for f in trial.taught]
+    longer = max(1.0, max(lengths) / pace.longest)
+    passes = updates * pace.of(batch, batch) + looks * FORWARD * pace.of(asked)
+    return longer * passes + updates * UPDATE * pace.alone + pace.loading
+
+
+def _scoring(study: Study, facts: FactSet, pace: Pace) -> float:
+    everything = [fact for _, fact in facts]
+    seconds = FORWARD * pace.of(len(prompts_of(facts)))
+    for metric in map(study.metric, study.metrics):
+        # Twice: by some metrics another model reads as well, others read an answer for two parts.
+        read = 2 * sum(len(metric.texts(fact, study.form)) for fact in everything)
+        seconds += FORWARD * pace.of(read)
+        seconds += FORWARD * _written(metric, pace) * pace.of(len(everything))
+    return seconds
+
+
+def _written(asking: Metric | StopRule, pace: Pace) -> int:
+    """Tokens that the model is made to write for each fact, at most; each takes a pass forward."""
+    told = vars(asking).get("max_new_tokens")
+    if told is not None:
+        return told
+    beginnings = isinstance(asking, Extraction) or (isinstance(asking, Metric) and asking.generates)
+    # From every beginning of a fact to its end.
+    return pace.longest**2 if beginnings else 0

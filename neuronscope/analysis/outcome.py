@@ -65,9 +65,11 @@ def outcome(facts: pd.DataFrame) -> Outcome:
         raise ValueError(f"Expected facts of split 'forget', got only {splits}; record some.")
     drops = forgotten["score_before"].to_numpy() - forgotten["score_after"].to_numpy()
     low, high = mean_interval(drops)
-    means = forgotten[["score_before", "score_after", "probability_before", "probability_after"]]
     return Outcome(
-        **means.mean().to_dict(),
+        score_before=float(forgotten["score_before"].mean()),
+        score_after=float(forgotten["score_after"].mean()),
+        probability_before=float(forgotten["probability_before"].mean()),
+        probability_after=float(forgotten["probability_after"].mean()),
         drop=float(drops.mean()),
         drop_ci95=(float(low), float(high)),
         answered_before=int(forgotten["answered_before"].sum()),

@@ -186,7 +186,7 @@ def _most(here: pd.DataFrame) -> Row:
         share = (of_seed["correct"] / of_seed["n"]).to_numpy()
         tops.append(of_seed.iloc[int(share.argmax())])
         ends.append(of_seed.iloc[int(of_seed["budget"].to_numpy().argmax())])
-        starts.append(of_seed.loc[of_seed["step"].idxmin()])
+        starts.append(of_seed.iloc[int(of_seed["step"].to_numpy().argmin())])
         for _, run in _grouped(of_seed, ["lr"]):
             height = (run["correct"] / run["n"]).to_numpy(dtype=np.float64)
             areas.append(_mean_height(run["budget"].to_numpy(dtype=np.float64), height))

@@ -55,7 +55,8 @@ class Scored:
     @property
     def depths(self) -> dict[str, int]:
         """How many facts were forgotten how deeply, as said by `depths` in `strata.py`."""
-        return depths(self.answers)["forgotten"].value_counts().to_dict()
+        counts = depths(self.answers)["forgotten"].value_counts()
+        return {str(depth): int(count) for depth, count in counts.items()}
 
 
 def score_checkpoint(

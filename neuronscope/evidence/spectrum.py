@@ -160,18 +160,19 @@ def _finding(
     ranks = tables["ranks"]
     forgotten, itself = ranks["split"] == "forget", ranks["control"] == ITSELF
     own = ranks.loc[forgotten & itself, :].set_index("rank")
-    most = ranks.loc[forgotten & ~itself & (ranks["rank"] == small), "share"].max()
-    at, first, last = own.loc[small], own.iloc[0], own.iloc[-1]
+    others = ranks.loc[forgotten & ~itself & (ranks["rank"] == small), "share"]
+    most = float(max(others, default=np.nan))
+    at, first, last = own.loc[[small]].iloc[0], own.iloc[0], own.iloc[-1]
     enough = own.index[own["share"] >= ENOUGH]
     word, why = no_word or _word(own, small, most)
     figures: dict[str, Figure] = {
         "rank": small,
         "returned": int(at["answered"]),
         "forgotten": int(at["total"]),
-        "rank_one": float(own.loc[1, "share"]),
+        "rank_one": float(own.loc[[1], "share"].iloc[0]),
         "rank_half": int(enough[0]) if len(enough) else None,
         "alpha_half": alpha_of_half(tables["straight_way"]),
-        "random": float(most),
+        "random": most,
         "all_of_every_matrix": float(last["share"]),
         "full_rank": int(own.index[-1]),
         "target_returned": float(at["target"] - first["target"]),
@@ -199,7 +200,7 @@ def _word(own: pd.DataFrame, small: int, random: float) -> tuple[Word, str]:
         small: The rank that is too small to hold them.
         random: Largest share that random directions bring back at that rank.
     """
-    at, all_of_it = own.loc[small], own.iloc[-1]
+    at, all_of_it = own.loc[[small]].iloc[0], own.iloc[-1]
     start = (
         f"Rank {small} of every matrix's change, too little to hold the facts, brings back "
         f"{at['answered']} of {at['total']} answers"

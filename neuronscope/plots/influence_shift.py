@@ -46,7 +46,7 @@ def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
             "other": largest(np.hypot(*values.T), others, EXTREMES),
             "spurious": largest(neurons["d_minus"].to_numpy(dtype=float), marked, DOTS),
         }
-        rest = measured.copy()
+        rest = np.array(measured)
         rest[np.concatenate(list(dots.values()))] = False
         figure.add_trace(shading(*places[rest].T))
     figure.add_trace(diagonal(np.nanmin(places), np.nanmax(places)))

@@ -101,7 +101,7 @@ def _bars(panel: pd.DataFrame, series: dict[str, Series]) -> go.Bar:
     """One attack's maxima."""
     looks = [series[line] for line in panel["line"]]
     numbers = ["maximum_correct", "n", "maximum_low", "maximum_high", "before_correct"]
-    said = panel["reading"].fillna("").map(lambda reading: f"<br>{wrapped(reading, 60)}")
+    said = panel["reading"].fillna("").map(lambda reading: f"<br>{wrapped(str(reading), 60)}")
     return go.Bar(
         orientation="h",
         x=panel["maximum"],

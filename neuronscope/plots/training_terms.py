@@ -24,7 +24,7 @@ def training_terms(history: pd.DataFrame) -> go.Figure:
     penalized = "penalty_norm" in rows and rows["penalty_norm"].fillna(0).gt(0).any()
     panels = 3 if penalized else 2
     figure = make_subplots(rows=panels, shared_xaxes=True, vertical_spacing=0.06)
-    terms = [column for column in rows if column.startswith(TERM)]
+    terms = [column for column in map(str, rows.columns) if column.startswith(TERM)]
     for place, term in enumerate(terms):
         name = term.removeprefix(TERM).replace("_", " ")
         _add(figure, rows, term, f"term: {name}", COLOURS[place % len(COLOURS)], row=1)

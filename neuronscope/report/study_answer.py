@@ -1,6 +1,6 @@
 """What a study says, in plain words that follow from its tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def adjusted(comparisons: pd.DataFrame) -> pd.DataFrame:
     return comparisons.assign(holm=holm(comparisons["p"].to_numpy(dtype=float)))
 
 
-def outcome(row: dict[str, Any], never_knew: float) -> str:
+def outcome(row: dict[Hashable, Any], never_knew: float) -> str:
     """What an attack did to one method.
 
     Answers came back if the interval of their share lies above the level before the attack and, if
@@ -209,7 +209,7 @@ def _differing(tested: pd.DataFrame) -> Iterator[str]:
     )
 
 
-def _difference(row: dict[str, Any]) -> str:
+def _difference(row: dict[Hashable, Any]) -> str:
     which = "less" if row["difference"] < 0 else "more"
     interval = f"[{points(row['low'])}, {points(row['high'])}]"
     attack = attack_name(row["attack"], row["variant"])

@@ -26,7 +26,9 @@ def strata_table(study: StudyTables) -> Table | None:
     """Answers by kind of fact: a line per stratum and use, a column per method."""
     if study.strata.empty:
         return None
-    named = study.strata.assign(use=study.strata["use"].map(lambda use: USES.get(use, str(use))))
+    named = study.strata.assign(
+        use=study.strata["use"].map(lambda use: USES.get(str(use), str(use)))
+    )
     return _side_by_side(named, ("stratum", "use"), study, lambda rows: rate_cell(mean_rate(rows)))
 
 

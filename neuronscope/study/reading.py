@@ -1,7 +1,7 @@
 """Studies from files, and back into plain values."""
 
 import json
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,6 @@ from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
 from neuronscope.study.config import Method, Study
 from neuronscope.study.making import Choice, flaws_of, located
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 
 def read_study(path: Path) -> Study:

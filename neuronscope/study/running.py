@@ -98,7 +98,7 @@ def _end_with(parent: int) -> None:
 
 def _register_ray() -> None:
     try:
-        from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
+        from ray.util.joblib import register_ray
     except ImportError as error:
         raise ValueError("The engine 'ray' needs Ray: pip install 'neuronscope[ray]'.") from error
     register_ray()

@@ -59,5 +59,7 @@ def _ended(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> Batch:
     """With the token that ends a text behind each answer."""
     tokens = torch.cat([batch.tokens, batch.tokens[:, :1]], dim=1)
     rows = torch.arange(len(tokens), device=tokens.device)
-    tokens[rows, batch.lengths] = tokenizer.eos_token_id
+    end = tokenizer.eos_token_id
+    assert isinstance(end, int), "checked by check_end"
+    tokens[rows, batch.lengths] = end
     return replace(batch, tokens=tokens, lengths=batch.lengths + 1)

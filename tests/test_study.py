@@ -274,6 +274,32 @@ def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
     assert set(scores["split"]) == {"forget"}
 
 
+def test_membership_is_had_beside_facts_that_no_model_saw(facts, tmp_path):
+    plain = told(facts, metrics=["membership-inference", "answer-probability"], attacks=[])
+    with pytest.raises(ValueError, match="needs facts that the model never saw"):
+        checked_plan(study_of(plain))
+    rows = [json.loads(line) for line in facts.read_text().splitlines()]
+    names = {row["id"] for row in rows if row["split"] == "retain"}
+    rows += [
+        row | {"id": f"{row['id']} {n}", "prompt": f"{n}: {row['prompt']}", "split": "test"}
+        for n in range(2)
+        for row in rows
+        if row["id"] in names
+    ]
+    more = tmp_path / "facts.jsonl"
+    more.write_text("\n".join(map(json.dumps, rows)))
+    beside = plain | {"facts": str(more), "holdout_split": "test", "diagnosing": None}
+    beside["methods"] = plain["methods"][:1]
+    plan, _ = checked_plan(study_of(beside))
+    assert not plan.left_out
+    run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
+    scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    splits = scores.groupby(scores["metric"].str.partition("_")[0])["split"].agg(set)
+    assert splits["membership"] == {"forget", "retain"}
+    assert splits["answer"] == {"forget", "retain", "test"}
+    assert scores["value"].notna().all()
+
+
 def test_every_step_is_estimated(facts, tmp_path):
     plan, everything = checked_plan(study_of(told(facts)))
     found, pace = estimate_study(plan, everything, tmp_path)

@@ -72,7 +72,7 @@ def checked_plan(study: Study) -> tuple[Plan, FactSet]:
         study.attack(choice).check(facts, tokenizers, study.form, study.form)
     plan = plan_of(study, facts)
     for metric in map(study.metric, study.metrics):
-        for split in fit_of(metric, facts, study.never_knew).splits:
+        for split in fit_of(metric, facts, study.never_knew, study.holdout_split).splits:
             for tokenizer in tokenizers:
                 metric.check_tokens(facts.split(split), tokenizer, study.form)
     return plan, facts

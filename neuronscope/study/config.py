@@ -25,7 +25,7 @@ method's settings.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
@@ -146,6 +146,9 @@ class Study:
 
     never_knew: str | None = None
     """A model that never saw the facts: attacked likewise, the lower bound of recovery."""
+
+    holdout_split: Literal["retain", "test", "utility"] | None = None
+    """The split whose facts no model saw: metrics of membership compare with them."""
 
     training: dict[str, Any] = field(default_factory=dict)
     """Settings of all runs, as `neuronscope unlearn` has them."""

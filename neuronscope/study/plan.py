@@ -98,7 +98,7 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
         ValueError: If a metric can be had of no split.
     """
     metrics = [study.metric(choice) for choice in study.metrics]
-    fits = [fit_of(metric, facts, study.never_knew) for metric in metrics]
+    fits = [fit_of(metric, facts, study.never_knew, study.holdout_split) for metric in metrics]
     world = {
         "facts": facts_hash(facts),
         "form": study.form,
@@ -119,7 +119,11 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
     for name, seed, content, needs in subjects:
         asked = world | {"model": content}
         never = given.get(NEVER_KNEW)
-        asked_metrics = {"metrics": [described(metric) for metric in metrics], NEVER_KNEW: never}
+        asked_metrics = {
+            "metrics": [described(metric) for metric in metrics],
+            NEVER_KNEW: never,
+            "holdout": study.holdout_split,
+        }
         steps.append(_step("score", name, seed, "", asked | asked_metrics, needs))
         for called, attack in study.attack_names.items():
             told = {"attack": described(study.attack(attack))}

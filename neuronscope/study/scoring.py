@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from neuronscope.facts import SPLITS, FactSet
+from neuronscope.facts import SPLITS, Fact, FactSet
 from neuronscope.metrics._base import Metric
 from neuronscope.metrics._score import table_of
 from neuronscope.models import HookedModel
@@ -18,11 +18,13 @@ def score_model(
     metrics: Sequence[Metric],
     form: str,
     reference: HookedModel | None,
+    holdout_split: str | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of one model, by name.
 
     Args:
         reference: A model that never knew the facts, for metrics that compare with one.
+        holdout_split: The split whose facts no model saw, for metrics that compare with those.
 
     Returns:
         `answers`, fact by fact; `strata`, these counted; and, if there are metrics, `scores` of
@@ -30,10 +32,11 @@ def score_model(
     """
     given = answers(model, facts, form)
     tables = {"answers": given, "strata": counted(given)}
+    held = _held(facts, holdout_split)
     scores = [
-        (split, metric(model, facts.split(split), form, reference))
+        (split, metric(model, facts.split(split), form, reference, held))
         for metric in metrics
-        for split in fit_of(metric, facts, reference).splits
+        for split in fit_of(metric, facts, reference, holdout_split).splits
     ]
     return tables | ({"scores": table_of(scores)} if scores else {})
 
@@ -48,22 +51,34 @@ class Fit:
     """A sentence for each other split that has facts."""
 
 
-def fit_of(metric: Metric, facts: FactSet, reference: HookedModel | str | None) -> Fit:
+def fit_of(
+    metric: Metric,
+    facts: FactSet,
+    reference: HookedModel | str | None,
+    holdout_split: str | None = None,
+) -> Fit:
     """The splits of which a metric can be had.
 
     Args:
         reference: As for `score_model`, or its source while it is not loaded.
+        holdout_split: As for `score_model`; its facts are not held against themselves.
 
     Raises:
         ValueError: If there is none, with what is missing.
     """
     fit, left_out = [], []
-    for split in (split for split in SPLITS if facts.split(split)):
+    compares = "holdout" in metric.needs
+    asked = [s for s in SPLITS if facts.split(s) and not (compares and s == holdout_split)]
+    for split in asked:
         try:
-            metric.check(facts.split(split), reference, ())
+            metric.check(facts.split(split), reference, _held(facts, holdout_split))
             fit.append(split)
         except ValueError as error:
             left_out.append(f"Of split {split}, {error}")
     if not fit:
-        raise ValueError(f"A metric cannot be had of any split. {left_out[0]}")
+        raise ValueError(" ".join(["A metric cannot be had of any split.", *left_out[:1]]))
     return Fit(tuple(fit), tuple(left_out))
+
+
+def _held(facts: FactSet, holdout_split: str | None) -> tuple[Fact, ...]:
+    return () if holdout_split is None else facts.split(holdout_split)

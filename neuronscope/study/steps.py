@@ -76,7 +76,8 @@ def _score(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> N
     model = _subject(step, plan, out)
     never = None if study.never_knew is None else _loaded(study.never_knew)
     metrics = [study.metric(choice) for choice in study.metrics]
-    for name, table in score_model(model, facts, metrics, study.form, never).items():
+    found = score_model(model, facts, metrics, study.form, never, study.holdout_split)
+    for name, table in found.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
 
 

@@ -49,6 +49,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "method", "seed", "verdict", "why", "hidden_share", "low", "high", "reading",
         "d_plus", "d_minus",
     ),
+    "stability": (
+        "method", "seed", "attack", "unit", "pearson", "spearman", "n_neurons", "d_plus", "d_minus",
+    ),
 }  # fmt: skip
 """The columns that each table has at least."""
 
@@ -105,6 +108,14 @@ class StudyTables:
     """`method`, `seed`, `verdict`, `why`, `hidden_share` with `low` and `high`, `reading`,
     `d_plus`, `d_minus`; and, if there is one, `report`: the path of the run's own page, relative
     to this one."""
+
+    stability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """What an attack did to the neurons of each run: `method`, `seed`, `attack`; `pearson` and
+    `spearman`, correlations of the influence of `n_neurons` after unlearning and after the attack;
+    `d_plus` and `d_minus`, from before unlearning to after the attack, in `unit`."""
+
+    moved: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """The same neuron by neuron, of one run of each method: tables as `stability_scatter` takes."""
 
     histories: Mapping[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
     """Of runs, by method and seed: the tables in `training/run.py`."""

@@ -40,6 +40,8 @@ def example_study(rename=None, seeds=SEEDS, **changed) -> StudyTables:
         "curves": _attacked(curves, seeds),
         "comparisons": comparisons(),
         "diagnoses": _diagnoses(seeds),
+        "stability": _stability(seeds),
+        "moved": {name: moved() for name in METHODS},
         "histories": {(name, seed): history() for name in METHODS for seed in seeds},
         "settings": {"model": {"name": "a/model", "dtype": "float32"}, "attack": {"lrs": [LR]}},
         "reproduce": "neuronscope study plan.toml --out study",
@@ -51,6 +53,7 @@ def example_study(rename=None, seeds=SEEDS, **changed) -> StudyTables:
                 continue
             columns = [key for key in ("method", "other") if key in table.columns]
             tables[name] = table.assign(**{key: table[key].map(rename) for key in columns})
+        tables["moved"] = {rename(name): table for name, table in tables["moved"].items()}
         old = tables["histories"]
         tables["histories"] = {(rename(name), seed): table for (name, seed), table in old.items()}
     return StudyTables(**tables)
@@ -181,6 +184,27 @@ def _attacked(analysis, seeds) -> pd.DataFrame:
             table = analysis(pd.concat(tables, ignore_index=True))
             found.append(table.assign(method=name, run_seed=seed))
     return pd.concat(found, ignore_index=True)
+
+
+def _stability(seeds) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"method": name, "seed": seed, "attack": "relearn-forget 1", "unit": "nats"}
+            | {"pearson": 0.9 - 0.1 * seed, "spearman": 0.7, "n_neurons": 400}
+            | {"d_plus": 6.0 + seed, "d_minus": 3.0}
+            for name in METHODS
+            for seed in seeds
+        ]
+    )
+
+
+def moved() -> pd.DataFrame:
+    """Neurons of which an attack moved some."""
+    rng = np.random.default_rng(0)
+    before = rng.standard_normal(400)
+    after = before + np.where(np.arange(400) < 40, rng.standard_normal(400), 0)
+    place = {"site": "mlp", "layer": np.arange(400) // 100, "neuron": np.arange(400) % 100}
+    return pd.DataFrame(place | {"before": before, "after": after})
 
 
 def _diagnoses(seeds) -> pd.DataFrame:

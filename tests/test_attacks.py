@@ -140,6 +140,20 @@ def test_without_steps_nothing_changes():
     assert set(table["step"]) == {0}
 
 
+def test_the_hardest_attack_leaves_the_model_that_was_seen_at_the_end_of_its_run():
+    attack = RelearnForget(count=2, **SHORT | {"learning_rates": (1e-4, 1e-2), "seeds": (1, 0)})
+    model = tiny("llama")
+    print_before = model.fingerprint()
+    attacked = attack.hardest(model, attack.scene(model, FACTS, "completion", "completion"))
+    assert model.fingerprint() == print_before != attacked.fingerprint()
+    own = attack(model, FACTS).query("lr == 1e-2 and seed == 1")
+    ended = own.loc[own["step"] == own["step"].max()]
+    # Asked again without another step, the attacked model says what was seen at the end.
+    again = replace(attack, steps=0)(attacked, FACTS).query("lr == 1e-2 and seed == 1")
+    assert again["score"].tolist() == pytest.approx(ended["score"].tolist(), abs=1e-9)
+    assert not np.allclose(own.loc[own["step"] == 0, "score"], ended["score"])
+
+
 def test_rounding_misses_by_half_a_level_at_most_in_every_channel():
     weight = torch.randn(5, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     weight[0] *= 100

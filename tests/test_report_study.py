@@ -63,7 +63,7 @@ def test_every_part_is_there_and_what_has_no_table_is_left_out(study, page):
     assert headings == [
         "Warnings", "Methods side by side", "What came back", "What it cost",
         "Differences between methods", "Answers by kind of fact", "Scores",
-        "Erased, or only hidden?", "The runs", "Where this comes from",
+        "Erased, or only hidden?", "What an attack moved", "The runs", "Where this comes from",
     ]  # fmt: skip
     bare = render_study_report(StudyTables(study.question, study.runs))
     left = ["Methods side by side", "The runs", "Where this comes from"]
@@ -80,6 +80,7 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
         "strata": ("stratum",),
         "diagnoses": ("why", "verdict", "reading", "report"),
         "comparisons": ("reading",),
+        "stability": ("attack", "unit"),
     }.items():
         nasty[name] = getattr(study, name).assign(**dict.fromkeys(columns, EVIL))
     nasty["recovery"] = study.recovery.assign(variant=EVIL, reason=EVIL, note=EVIL)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import random
 import re
 import shlex
 import shutil
@@ -17,20 +18,26 @@ import psutil
 import pytest
 from demo_pair import AFTER, BEFORE, write_facts
 
+from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
+from neuronscope.analysis.stability import stability
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.attacks.relearn_forget import RelearnForget
+from neuronscope.attribution.gradient_x_activation import GradientXActivation
+from neuronscope.choices import chosen_sites
 from neuronscope.commands.studying import (
     checked_plan,
     chosen_study,
     estimate_study,
     run_study,
 )
+from neuronscope.comparison import Comparison
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import Fact, FactSet
 from neuronscope.loading import load_model
 from neuronscope.metrics.exact_memorization import ExactMemorization
 from neuronscope.metrics.forget_quality import ForgetQuality
 from neuronscope.metrics.truth_ratio import TruthRatio
+from neuronscope.recording import record
 from neuronscope.strata import answers, counted
 from neuronscope.study import running
 from neuronscope.study.estimating import Pace, estimates
@@ -40,6 +47,7 @@ from neuronscope.study.reading import plain_study, read_study, study_of
 from neuronscope.study.scoring import fit_of
 from neuronscope.study.steps import TABLE
 from neuronscope.study.tables import pairs_of
+from neuronscope.training import TrainingConfig, finetune
 
 ATTACK = {"name": "relearn-forget", "learning_rates": [1e-3], "seeds": [0], "steps": 2, "batch": 2}
 DAMPED = {"name": "damping", "relative": 0.5}
@@ -76,7 +84,8 @@ def told(facts, **changes):
 @pytest.fixture(scope="module")
 def finished(facts, tmp_path_factory):
     """A study that was run, its folder, and the steps that were."""
-    plan, _ = checked_plan(study_of(told(facts)))
+    diagnosing = {"views": [], "after_attack": "relearn-forget"}
+    plan, _ = checked_plan(study_of(told(facts, diagnosing=diagnosing)))
     out = tmp_path_factory.mktemp("out") / "study"
     ran = []
     report = run_study(plan, out, "sequential", 1, lambda step, *_: ran.append(step))
@@ -90,7 +99,7 @@ def matching(name, other):
 
 
 def same(one, other):
-    for name in ("runs", "recovery", "curves", "strata", "scores"):
+    for name in ("runs", "recovery", "curves", "strata", "scores", "stability"):
         left, right = (pd.read_parquet(folder / f"{name}.parquet") for folder in (one, other))
         drop = [column for column in ("seconds",) if column in left]
         pd.testing.assert_frame_equal(left.drop(columns=drop), right.drop(columns=drop))
@@ -137,6 +146,32 @@ def test_bounds_are_the_original_under_the_same_attack(finished):
     bound = recovery.loc[(recovery["model"] == "original") & (recovery["split"] == REST)]
     assert (bound["maximum_correct"] == most).all() and len(bound) == 2
     assert most > 0
+
+
+def test_what_an_attack_moved_is_what_the_same_lessons_move(finished, facts):
+    plan, out, _, report = finished
+    (run,) = plan.of("unlearn", "GD <b>", 0)
+    unlearnt, everything = load_model(run.folder(out) / "model"), load_facts(facts)
+    taught = random.Random(0).sample(everything.forget, 2)
+    sites = chosen_sites(plan.study.diagnosing.method)
+    config = TrainingConfig(steps=6, retain_batch=2, micro_batch=2, learning_rate=1e-3)
+    before, after, attacked = (
+        record(model, everything, GradientXActivation(), sites, progress=False)
+        for model in (load_model(BEFORE), unlearnt, finetune(unlearnt, taught, config).model)
+    )
+    (found,) = (
+        pd.read_parquet(out / "stability.parquet").query("method == 'GD <b>'").to_dict("records")
+    )
+    named = found["attack"], found["seed"], found["unit"]
+    assert named == ("relearn-forget", 0, before.provenance.unit)
+    expected = stability(after, attacked)
+    assert 0 < expected.pearson < 1
+    assert found["pearson"] == pytest.approx(expected.pearson, abs=1e-6)
+    assert found["spearman"] == pytest.approx(expected.spearman, abs=1e-4)
+    variation = influence_variation(Comparison(before, attacked))
+    for sign in ("d_plus", "d_minus"):
+        assert found[sign] == pytest.approx(sum_of_largest(variation[sign].to_numpy()), rel=1e-3)
+    assert "What an attack moved" in report.read_text()
 
 
 def test_what_is_there_is_not_computed_again_and_what_is_lost_comes_back_alike(
@@ -322,6 +357,9 @@ def test_an_estimate_grows_with_what_is_asked(facts):
 
     assert 0 < diagnosed("none") < diagnosed("savings") < diagnosed("savings", "lens")
 
+    after = {"views": ["none"], "after_attack": "relearn-forget"}
+    assert seconds("stability", diagnosing=after) > diagnosed("none")
+
     def attacked(**changes):
         return seconds("attack", attacks=[ATTACK | {"steps": 200} | changes])
 
@@ -345,6 +383,10 @@ def test_an_estimate_grows_with_what_is_asked(facts):
     [
         ({"metrics": ["forget-quality"]}, "forget_quality: needs a model to compare with"),
         ({"attacks": [ATTACK | {"count": 400}]}, "teaches 400 facts and asks the others, and 4"),
+        (
+            {"diagnosing": {"after_attack": "noise"}, "attacks": ["noise", ATTACK]},
+            "fine-tune: relearn-forget\\.",
+        ),
         ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget' count, which are too few"),
         ({"attacks": [{"name": "prune", "scores": "gone"}]}, "no table of neurons gone"),
         ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),

@@ -133,7 +133,7 @@ class Attack(ABC):
         models = {ATTACKED_CHECKPOINT: model} | _named(controls or {})
         asked = asked or form
         self.check(facts, [one.tokenizer for one in models.values()], form, asked)
-        scene = self._scene(model, facts, form, asked)
+        scene = self.scene(model, facts, form, asked)
         trials = self.trials(scene)
         runs = [
             (name, one, trial, Questions.of(one, self._splits(scene, trial), asked))
@@ -211,7 +211,12 @@ class Attack(ABC):
         looks = self.run(model, trial, scene, questions)
         return [row for look in looks for row in _rows(attack, name, trial, look)]
 
-    def _scene(self, model: HookedModel, facts: FactSet, form: str, asked: str) -> Scene:
+    def scene(self, model: HookedModel, facts: FactSet, form: str, asked: str) -> Scene:
+        """What the attack is tried on.
+
+        Raises:
+            ValueError: If no fact counts.
+        """
         pool = facts.forget
         if self.pool == "wrong":
             given, _ = measure(model, answers_of(model, pool, asked))

@@ -17,7 +17,7 @@ from neuronscope.facts import Fact, FactSet, quoted
 from neuronscope.models import HookedModel
 from neuronscope.prompts import check_encodable
 from neuronscope.stopping._base import StopRule
-from neuronscope.training import TrainingConfig, unlearn
+from neuronscope.training import Run, TrainingConfig, unlearn
 from neuronscope.training.loop import OUT_OF_STEPS
 from neuronscope.training.teaching import Teaching
 
@@ -76,12 +76,38 @@ class Relearning(Attack):
         self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
     ) -> Iterator[Look]:
         check_encodable(trial.taught, model.tokenizer, scene.form)
-        steps = self.updates(len(trial.taught))
-        if steps == 0:
+        if self.updates(len(trial.taught)) == 0:
             yield Look(questions(model), epoch=0.0)
             return
+        watching = Watching(questions)
+        done = self._trained(model, trial, scene, watching)
+        # The stop rule is asked at every look, and at no other step.
+        looks = done.history.loc[done.history["evaluation_seconds"].notna(), "step"]
+        early = "" if done.stopped.startswith(OUT_OF_STEPS) else done.stopped
+        size = min(self.batch, len(trial.taught))
+        for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
+            yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
+
+    def hardest(self, model: HookedModel, scene: Scene) -> HookedModel:
+        """What the attack makes of a model at its largest rate, with its first seed.
+
+        Returns:
+            A copy; where nothing is taught, the model itself.
+        """
+        trial = max(self.trials(scene), key=lambda trial: trial.lr)
+        if self.updates(len(trial.taught)) == 0:
+            return model
+        return self._trained(model, trial, scene, None).model
+
+    def updates(self, taught: int) -> int:
+        """Steps of a run that teaches so many facts."""
+        return max(self.steps, ceil(self.epochs * taught / self.batch))
+
+    def _trained(
+        self, model: HookedModel, trial: Trial, scene: Scene, watching: StopRule | None
+    ) -> Run:
         config = TrainingConfig(
-            steps=steps,
+            steps=self.updates(len(trial.taught)),
             retain_batch=self.batch,
             micro_batch=self.batch,
             learning_rate=trial.lr,
@@ -92,19 +118,8 @@ class Relearning(Attack):
             seed=trial.seed,
         )
         taught = FactSet(retain=trial.taught)
-        watching = Watching(questions)
         # How far the whole attack is, is for its caller to show.
-        done = unlearn(model, Teaching(), taught, None, watching, config, progress=False)
-        # The stop rule is asked at every look, and at no other step.
-        looks = done.history.loc[done.history["evaluation_seconds"].notna(), "step"]
-        early = "" if done.stopped.startswith(OUT_OF_STEPS) else done.stopped
-        size = min(self.batch, len(trial.taught))
-        for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
-            yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
-
-    def updates(self, taught: int) -> int:
-        """Steps of a run that teaches so many facts."""
-        return max(self.steps, ceil(self.epochs * taught / self.batch))
+        return unlearn(model, Teaching(), taught, None, watching, config, progress=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ def diagnosis_figures(diagnosis: Diagnosis) -> tuple[ReportFigure, ...]:
 def figures_of_study(study: StudyTables) -> tuple[ReportFigure, ...]:
     """The figures of a study's page, also those that are folded there."""
     drawn = study_figures(study)
-    folded = (*drawn.curves, *drawn.trades, *drawn.training)
+    folded = (*drawn.curves, *drawn.trades, *drawn.stability, *drawn.training)
     bars = () if drawn.bars is None else (drawn.bars,)
     return (*bars, *(one for group in folded for one in group.figures), *drawn.sweeps)
 

@@ -9,6 +9,7 @@ from neuronscope.plots._attacked import CHECKPOINT, REST
 from neuronscope.plots.attack_lr_sweep import attack_lr_sweep
 from neuronscope.plots.recovery_bars import recovery_bars
 from neuronscope.plots.recovery_curve import recovery_curve
+from neuronscope.plots.stability_scatter import stability_scatter
 from neuronscope.plots.strength_sweep import strength_sweep
 from neuronscope.plots.trade_off import trade_off
 from neuronscope.plots.training_terms import training_terms
@@ -49,6 +50,9 @@ class StudyFigures:
     """One for each attack, the one that brought most back first."""
 
     sweeps: tuple[ReportFigure, ...]
+    stability: tuple[Named, ...]
+    """What an attack did to the neurons, of one run of each method."""
+
     training: tuple[Named, ...]
     """Of each run with a history."""
 
@@ -60,6 +64,7 @@ def study_figures(study: StudyTables) -> StudyFigures:
         curves=tuple(_curves(study)),
         trades=tuple(_trades(study)),
         sweeps=tuple(_sweeps(study)),
+        stability=tuple(_stability(study)),
         training=tuple(_training(study)),
     )
 
@@ -154,6 +159,18 @@ def _but_strength(regularizer: object) -> str:
     kind, _, settings = str(regularizer).removesuffix(")").partition(" (")
     rest = [one for one in settings.split(", ") if one and not one.startswith(STRENGTHS)]
     return f"{kind} ({', '.join(rest)})" if rest else kind
+
+
+def _stability(study: StudyTables) -> Iterator[Named]:
+    for number, (method, neurons) in enumerate(study.moved.items()):
+        (unit,) = study.stability["unit"].unique()
+        figure = prepare(
+            f"stability-{number}",
+            stability_scatter(neurons, unit),
+            "On the dotted line the attack left a neuron's part as it was; the farther from it, "
+            "the more that part changed.",
+        )
+        yield Named(method, (replace(figure, title=f"{figure.title}: {method}"),))
 
 
 def _training(study: StudyTables) -> Iterator[Named]:

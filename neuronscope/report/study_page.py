@@ -13,6 +13,7 @@ from neuronscope.report.study_rows import (
     every_score,
     score_table,
     setting_rows,
+    stability_table,
     strata_table,
     why_table,
 )
@@ -45,6 +46,7 @@ def render_study_report(study: StudyTables) -> str:
         scores=score_table(study),
         every_score=every_score(study),
         why=why_table(study),
+        stability=stability_table(study),
         endings=ending_table(study),
         settings=setting_rows(study.settings),
         paged=bool(run_pages(study)),

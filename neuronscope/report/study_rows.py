@@ -13,6 +13,7 @@ from neuronscope.report.study_words import (
     NOTHING,
     attack_name,
     bounds,
+    mean_cell,
     name_cell,
     points,
     rate_cell,
@@ -114,6 +115,21 @@ def why_table(study: StudyTables) -> Table | None:
             )
         )
     header = ("method", "seed", "verdict", "hidden, %", "reading of attributions", "why")
+    return Table(header, tuple(rows), len(rows))
+
+
+def stability_table(study: StudyTables) -> Table | None:
+    """What an attack did to the neurons: a line per method."""
+    if study.stability.empty:
+        return None
+    rows = []
+    for method, here in study.stability.groupby("method", sort=False):
+        unlearnt = study.diagnoses.loc[study.diagnoses["method"] == method]
+        pairs = [table[sign] for sign in ("d_plus", "d_minus") for table in (unlearnt, here)]
+        values = (here["pearson"], here["spearman"], *pairs)
+        rows.append((_name(method), *(mean_cell(each) for each in values)))
+    header = ("method", "correlation", "of ranks", "D⁺", "D⁺ after the attack", "D⁻",
+              "D⁻ after the attack")  # fmt: skip
     return Table(header, tuple(rows), len(rows))
 
 

@@ -12,8 +12,8 @@ from neuronscope.report.study_words import (
     NOTHING,
     amount,
     attack_name,
+    mean_cell,
     rate_cell,
-    value_cell,
 )
 from neuronscope.report.tables import Cell, Link, share
 from neuronscope.study_tables import BEFORE, FORGOTTEN, HELD_OUT, TRAINED, StudyTables
@@ -204,7 +204,7 @@ def _line(known: _Known, columns: _Columns) -> tuple[Cell, ...]:
     runs = known.runs
     cells = [Cell(known.name, known.name, links=known.links)]
     cells.append(rate_cell(mean_rate(runs, "answered_forget", "asked_forget")))
-    cells.append(_mean(runs["log_odds"]))
+    cells.append(mean_cell(runs["log_odds"]))
     for place in columns.attacks:
         here = of_place(known.recovery, ("attack", "variant"), place)
         cells.append(_most(_of(here, split=REST)))
@@ -215,8 +215,8 @@ def _line(known: _Known, columns: _Columns) -> tuple[Cell, ...]:
         cells.append(rate_cell(mean_rate(here)) if len(here) else NOTHING)
     for place in columns.useful:
         here = of_place(known.scores, ("metric", "split"), place)
-        cells.append(_mean(here["value"]) if len(here) else NOTHING)
-    return (*cells, _mean(runs["update_norm"]), _mean(runs["seconds"]))
+        cells.append(mean_cell(here["value"]) if len(here) else NOTHING)
+    return (*cells, mean_cell(runs["update_norm"]), mean_cell(runs["seconds"]))
 
 
 def _most(rest: pd.DataFrame) -> Cell:
@@ -241,12 +241,8 @@ def _inside(diagnoses: pd.DataFrame) -> list[Cell]:
     low, high = (first["low"], first["high"]) if alone else spread(shares)
     interval = () if pd.isna(low) or pd.isna(high) else (f"[{share(low)}, {share(high)}]",)
     hidden = Cell(share(shares.mean()), float(shares.mean()), interval)
-    return [Cell(said, said), hidden, _mean(diagnoses["d_plus"]), _mean(diagnoses["d_minus"])]
-
-
-def _mean(values: pd.Series) -> Cell:
-    """A mean over seeds; in brackets the lowest and the highest."""
-    return value_cell(float(values.astype(float).mean()), spread(values))
+    variations = (mean_cell(diagnoses[sign]) for sign in ("d_plus", "d_minus"))
+    return [Cell(said, said), hidden, *variations]
 
 
 def _of(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:

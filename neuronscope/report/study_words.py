@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from math import isnan, nan
 
 import numpy as np
+import pandas as pd
 
-from neuronscope.report.over_seeds import Rate
+from neuronscope.report.over_seeds import Rate, spread
 from neuronscope.report.tables import Cell, number
 
 Number = int | float | np.integer
@@ -58,6 +59,11 @@ def value_cell(value: float, ends: tuple[float, float] = (nan, nan)) -> Cell:
     known = not isnan(sum(ends)) and ends[0] < ends[1]
     notes = (f"[{number(ends[0])}, {number(ends[1])}]",) if known else ()
     return Cell(number(value), value, notes)
+
+
+def mean_cell(values: pd.Series) -> Cell:
+    """A mean over seeds; in brackets the lowest and the highest."""
+    return value_cell(float(values.astype(float).mean()), spread(values))
 
 
 def p_text(p: Number) -> str:

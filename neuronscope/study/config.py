@@ -30,6 +30,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from neuronscope.attacks._base import Attack
+from neuronscope.attacks._relearning import Relearning
 from neuronscope.causal import views_called
 from neuronscope.metrics._base import Metric
 from neuronscope.objectives._base import Objective
@@ -121,6 +122,11 @@ class Diagnosing:
     the verdict rests on takes seconds on answers of a few tokens and minutes on long ones, all of
     them many times as long, for each checkpoint; without it there is no verdict."""
 
+    after_attack: str | None = None
+    """An attack of the study that fine-tunes, by its name there (the first of several: with 1
+    behind it): every run is recorded once more after it, at the attack's largest learning rate and
+    first seed, to see which neurons it moved (arXiv 2509.22263, Fig. 6)."""
+
     def __post_init__(self) -> None:
         views_called(self.views)
 
@@ -179,6 +185,7 @@ class Study:
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
         self._check_matches()
+        self._check_after_attack()
 
     def config_of(self, method: Method, seed: int) -> TrainingConfig:
         """How one method's runs are trained."""
@@ -205,6 +212,15 @@ class Study:
             )
         return found
 
+    @property
+    def after_attack(self) -> Relearning | None:
+        """The attack after which runs are recorded once more."""
+        if self.diagnosing is None or self.diagnosing.after_attack is None:
+            return None
+        attack = self.attack(self.attack_names[self.diagnosing.after_attack])
+        assert isinstance(attack, Relearning), "checked at the beginning"
+        return attack
+
     def metric(self, choice: Choice) -> Metric:
         """One of the metrics."""
         found = made("metrics", choice, Metric, None)
@@ -221,6 +237,21 @@ class Study:
             yield f"attack {name_of(choice)!r}", lambda c=choice: self.attack(c)
         for choice in self.metrics:
             yield f"metric {name_of(choice)!r}", lambda c=choice: self.metric(c)
+
+    def _check_after_attack(self) -> None:
+        name = None if self.diagnosing is None else self.diagnosing.after_attack
+        if name is None:
+            return
+        training = [
+            called
+            for called, choice in self.attack_names.items()
+            if isinstance(self.attack(choice), Relearning)
+        ]
+        if name not in training:
+            raise ValueError(
+                f"diagnosing: after_attack names {name!r}; attacks of the study that fine-tune: "
+                f"{', '.join(training) or 'none'}."
+            )
 
     def _check_matches(self) -> None:
         matching = {method.name for method in self.methods if method.matches is not None}

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -156,10 +156,16 @@ def _seconds(study: Study, facts: FactSet, model: HookedModel, pace: Pace, step:
     told = study.diagnosing
     assert told is not None, "there would be no such step"
     judged = choose_facts(facts, "forget", told.null_facts, 0)
+    seconds = 0.0
     passes = 1 if told.attribution == "gradient-x-activation" else ATTRIBUTION_PASSES
     if step.kind == "diagnose":
         passes += CAUSAL_PASSES * len(views_called(told.views))
-    return passes * pace.of(len(list(judged)))
+    if step.kind == "stability":
+        attack = study.after_attack
+        assert attack is not None, "there would be no such step"
+        scene = attack.scene(model, facts, study.form, study.form)
+        seconds = _attacking(attack, attack.trials(scene)[0], replace(scene, retain=()), pace)
+    return seconds + passes * pace.of(len(list(judged)))
 
 
 def _unlearning(study: Study, facts: FactSet, pace: Pace, step: Step) -> float:

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from neuronscope.study.config import MATCH, Method, Study
 from neuronscope.study.scoring import fit_of
 from neuronscope.training.plan import described, plain
 
-Kind = Literal["unlearn", "score", "record", "diagnose", "attack"]
+Kind = Literal["unlearn", "score", "record", "diagnose", "attack", "stability"]
 
 ORIGINAL, NEVER_KNEW = "original", "never_knew"
 """The models of a study that it does not make."""
@@ -160,12 +160,19 @@ def _diagnoses(
 ) -> list[Step]:
     if study.diagnosing is None:
         return []
-    told = world | {"diagnosing": asdict(study.diagnosing)}
+    told = world | {"diagnosing": asdict(replace(study.diagnosing, after_attack=None))}
     before = _step("record", ORIGINAL, None, "", told, ())
-    return [before] + [
-        _step("diagnose", run.subject, run.seed, "", told, (before.key, run.key))
-        for run in runs.values()
-    ]
+    steps = [before]
+    for run in runs.values():
+        found = _step("diagnose", run.subject, run.seed, "", told, (before.key, run.key))
+        steps.append(found)
+        if study.after_attack is not None:
+            assert study.diagnosing.after_attack is not None, "it names the attack"
+            attacked = told | {"attack": described(study.after_attack)}
+            needs = (before.key, run.key, found.key)
+            name = study.diagnosing.after_attack
+            steps.append(_step("stability", run.subject, run.seed, name, attacked, needs))
+    return steps
 
 
 def _step(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from neuronscope.demo import DATA
+from neuronscope.fact_formats import load_facts
 from neuronscope.study.config import Study
 from neuronscope.study.reading import study_of
 
@@ -128,11 +129,20 @@ def controls(model: str, facts: Path) -> Study:
 
 
 def paper(model: str, facts: Path) -> Study:
-    """Baselines, attacks and scores of arXiv 2509.22263: Tables 1 and 2, Figures 2 to 7.
+    """Baselines, attacks and scores of arXiv 2509.22263, for any model and facts.
 
-    Recovery is that of all forgotten facts; the paper counts those that were not answered before.
+    Tables 1 and 2 are the methods side by side, with their scores; the paper's utility score is
+    had by `neuronscope score --tasks`. Figures 3 to 5 (variation, lens, modules) stand on each
+    run's own page, 6 under what an attack moved, 7 under strengths and learning rates. Recovery is
+    that of all forgotten facts; the paper counts those that were not answered before.
+
+    Raises:
+        FileNotFoundError, ValueError: As `load_facts`.
     """
     seeds = [0, 1, 2]
+    metrics = ["rouge-l"]
+    if all(fact.distractors for fact in load_facts(facts).forget):
+        metrics.append("multiple-choice-generation")
     objectives: dict[str, Any] = {
         "GA": "gradient-ascent",
         "GD": DIFFERENCE,
@@ -154,11 +164,16 @@ def paper(model: str, facts: Path) -> Study:
             "seeds": seeds,
             "training": {"evaluate_every": 2},
             "methods": methods,
+            "metrics": metrics,
             "attacks": [
                 *(_relearning(GRID, seeds, share=share) for share in (0.1, 0.3)),
                 {"name": "relearn-benign", "learning_rates": [1e-7, 1e-6, 1e-5], "seeds": seeds},
             ],
-            "diagnosing": {"method": {"target": "prob", "sites": ["paper"]}},
+            "diagnosing": {
+                "method": {"target": "prob", "sites": ["paper"]},
+                "views": ["savings", "lens"],
+                "after_attack": "relearn-forget 1",
+            },
         }
     )
 

@@ -11,7 +11,7 @@ from neuronscope.report.drawing import Kind, figures_of_study, write_figures
 from neuronscope.report.study_page import write_study_report
 from neuronscope.study.plan import Plan
 from neuronscope.study.reading import from_folder, plain_study
-from neuronscope.study.tables import histories_of, pairs_of, tables_of
+from neuronscope.study.tables import histories_of, moved_of, pairs_of, tables_of
 from neuronscope.study_tables import StudyTables
 from neuronscope.training.loop import OUT_OF_STEPS
 
@@ -39,6 +39,7 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
     found = StudyTables(
         question=f"{Path(study.model).name}, {study.facts.name}: which methods erased, which hid?",
         histories=histories_of(plan, out),
+        moved=moved_of(plan, out),
         settings=plain_study(study),
         reproduce=f"# in the folder of this page\nneuronscope study {CONFIG} --out NEW",
         warnings=warnings_of(plan, tables["runs"]),

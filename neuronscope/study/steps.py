@@ -7,10 +7,13 @@ says that it is done is written last.
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 
 from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
+from neuronscope.analysis.stability import stability
 from neuronscope.causal import ask_named, views_called
 from neuronscope.choices import choose_facts, chosen_sites, make_attribution, make_target
 from neuronscope.comparison import Comparison
@@ -36,6 +39,12 @@ TABLE = "attack.parquet"
 
 RECORDING = "recording.safetensors"
 """The original's."""
+
+AFTER, ATTACKED = "after.safetensors", "attacked.safetensors"
+"""A run's recordings: after unlearning, and after an attack on that."""
+
+STABILITY, MOVED = "stability.json", "moved.parquet"
+"""What an attack did to a run's neurons: in few numbers, and neuron by neuron."""
 
 
 def perform(step: Step, plan: Plan, out: Path) -> None:
@@ -100,7 +109,7 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
     study = plan.study
     assert study.diagnosing is not None, "there would be no such step"
     model = _subject(step, plan, out)
-    path = folder / "after.safetensors"
+    path = folder / AFTER
     before = Recording.load(plan.step(step.needs[0]).folder(out) / RECORDING)
     after = Recording.load(path) if path.exists() else _recorded(model, study, facts, path)
     diagnosis = diagnose(before, after)
@@ -116,12 +125,33 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
     write_json(folder / "diagnosis.json", diagnosis.to_json())
 
 
+def _stability(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
+    study = plan.study
+    attack = study.after_attack
+    assert attack is not None, "there would be no such step"
+    path = folder / ATTACKED
+    if not path.exists():
+        model = _subject(step, plan, out)
+        scene = attack.scene(model, facts, study.form, study.form)
+        _recorded(attack.hardest(model, scene), study, facts, path)
+    record, _, diagnosed = (plan.step(key).folder(out) for key in step.needs)
+    before, after = Recording.load(record / RECORDING), Recording.load(diagnosed / AFTER)
+    attacked = Recording.load(path)
+    moved = influence_variation(Comparison(after, attacked))
+    moved.drop(columns=["d_plus", "d_minus"]).to_parquet(folder / MOVED, index=False)
+    found = {"unit": before.provenance.unit, **asdict(stability(after, attacked))}
+    since = influence_variation(Comparison(before, attacked))
+    found |= {sign: sum_of_largest(since[sign].to_numpy()) for sign in ("d_plus", "d_minus")}
+    write_json(folder / STABILITY, found)
+
+
 _DOES: dict[str, Callable[[Step, Plan, FactSet, Path, Path], None]] = {
     "unlearn": _unlearn,
     "score": _score,
     "attack": _attack,
     "record": _record,
     "diagnose": _diagnose,
+    "stability": _stability,
 }
 
 

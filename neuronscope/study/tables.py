@@ -14,7 +14,7 @@ from neuronscope.attacks._table import ORIGINAL as UPPER_BOUND
 from neuronscope.study.comparing import Pair, comparisons
 from neuronscope.study.config import Method, Study
 from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
-from neuronscope.study.steps import TABLE
+from neuronscope.study.steps import MOVED, STABILITY, TABLE
 from neuronscope.training.plan import HISTORY, MANIFEST
 
 BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
@@ -35,6 +35,7 @@ def tables_of(plan: Plan, out: Path) -> Tables:
         "curves": _by_run(attacked, curves),
         "comparisons": _compared(plan, attacked),
         "diagnoses": pd.DataFrame([_diagnosis(out, step) for step in _steps(plan, "diagnose")]),
+        "stability": pd.DataFrame([_stability(out, step) for step in _steps(plan, "stability")]),
         **_scores(plan, out),
     }
 
@@ -45,6 +46,15 @@ def histories_of(plan: Plan, out: Path) -> dict[tuple[str, int], pd.DataFrame]:
         (step.subject, step.seed): pd.read_parquet(step.folder(out) / HISTORY)
         for step in _steps(plan, "unlearn")
         if step.seed is not None
+    }
+
+
+def moved_of(plan: Plan, out: Path) -> dict[str, pd.DataFrame]:
+    """What an attack did to the neurons of each method's run with the first seed, by method."""
+    return {
+        step.subject: pd.read_parquet(step.folder(out) / MOVED)
+        for step in _steps(plan, "stability")
+        if step.seed == plan.study.seeds[0]
     }
 
 
@@ -164,6 +174,11 @@ def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
         "report": str(step.folder(out).relative_to(out) / "report.html"),
         **_share(found),
     }
+
+
+def _stability(out: Path, step: Step) -> dict[str, Any]:
+    found = json.loads((step.folder(out) / STABILITY).read_text(encoding="utf-8"))
+    return {"method": step.subject, "seed": step.seed, "attack": step.what, **found}
 
 
 def _share(found: dict[str, Any]) -> dict[str, float]:

@@ -50,7 +50,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "d_plus", "d_minus",
     ),
     "stability": (
-        "method", "seed", "attack", "unit", "pearson", "spearman", "n_neurons", "d_plus", "d_minus",
+        "method", "seed", "attack", "stopped", "unit", "pearson", "spearman", "n_neurons",
+        "d_plus", "d_minus",
     ),
 }  # fmt: skip
 """The columns that each table has at least."""
@@ -110,7 +111,8 @@ class StudyTables:
     to this one."""
 
     stability: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """What an attack did to the neurons of each run: `method`, `seed`, `attack`; `pearson` and
+    """What an attack did to the neurons of each run: `method`, `seed`, `attack`, `stopped` (why it
+    ended, in a sentence); `pearson` and
     `spearman`, correlations of the influence of `n_neurons` after unlearning and after the attack;
     `d_plus` and `d_minus`, from before unlearning to after the attack, in `unit`."""
 

@@ -190,6 +190,7 @@ def _stability(seeds) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"method": name, "seed": seed, "attack": "relearn-forget 1", "unit": "nats"}
+            | {"stopped": "all steps done"}
             | {"pearson": 0.9 - 0.1 * seed, "spearman": 0.7, "n_neurons": 400}
             | {"d_plus": 6.0 + seed, "d_minus": 3.0}
             for name in METHODS

@@ -69,6 +69,10 @@ def test_every_part_is_there_and_what_has_no_table_is_left_out(study, page):
     left = ["Methods side by side", "The runs", "Where this comes from"]
     assert re.findall("<h2>(.*?)</h2>", bare) == left
     assert "<figure" in page and "<figure" not in bare
+    moved = StudyTables(study.question, study.runs, stability=study.stability, moved=study.moved)
+    assert "What an attack moved" in render_study_report(moved)
+    alone = StudyTables(study.question, study.runs, moved=study.moved)
+    assert "What an attack moved" not in render_study_report(alone)
     assert "Nothing was attacked" in bare and "No methods were compared" in bare
 
 

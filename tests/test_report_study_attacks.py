@@ -95,6 +95,21 @@ def test_each_note_stands_once_under_the_attacks_and_is_escaped(study):
     assert attack_notes(old) == () == attack_notes(study)
 
 
+def test_a_note_of_some_models_alone_says_of_which(study):
+    broken = "At step 12 the loss was not finite."
+    table = study.recovery.loc[study.recovery["attack"] == "quantize"]
+    notes = pd.Series("", study.recovery.index)
+
+    def labels(rows):
+        noted = study.recovery.assign(note=notes.mask(notes.index.isin(rows.index), broken))
+        return [names for names, _ in attack_notes(dataclasses.replace(study, recovery=noted))]
+
+    own = table.loc[table["model"] == "attacked checkpoint"]
+    assert labels(own.loc[own["method"] == "NPO"]) == [f"{QUANTIZE}, NPO"]
+    assert labels(table.loc[table["model"] == "original"]) == [f"{QUANTIZE}, before unlearning"]
+    assert labels(own) == labels(table) == [QUANTIZE]
+
+
 def test_an_attack_with_several_learning_rates_is_drawn_by_rate_on_average_over_seeds(study):
     assert [len(one.figures) for one in study_figures(study).curves] == [1, 1]
     drawn = study_figures(swept(study))

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ from neuronscope.recording import record
 from neuronscope.strata import answers, counted
 from neuronscope.study import running
 from neuronscope.study.estimating import Pace, estimates
-from neuronscope.study.plan import plan_of
+from neuronscope.study.plan import Kind, plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import plain_study, read_study, study_of
 from neuronscope.study.scoring import fit_of
@@ -50,7 +51,9 @@ from neuronscope.study.tables import pairs_of
 from neuronscope.training import TrainingConfig, finetune
 
 ATTACK = {"name": "relearn-forget", "learning_rates": [1e-3], "seeds": [0], "steps": 2, "batch": 2}
+NESTED = ("training", "diagnosing")
 DAMPED = {"name": "damping", "relative": 0.5}
+LATE = {"name": "late", "objective": "gradient-difference"}
 
 
 @pytest.fixture(scope="module")
@@ -355,10 +358,13 @@ def test_an_estimate_grows_with_what_is_asked(facts):
     def diagnosed(*views):
         return seconds("diagnose", diagnosing={"views": views})
 
-    assert 0 < diagnosed("none") < diagnosed("savings") < diagnosed("savings", "lens")
+    assert 0 == diagnosed("none") < diagnosed("savings") < diagnosed("savings", "lens")
+    recorded = seconds("record")
 
     after = {"views": ["none"], "after_attack": "relearn-forget"}
-    assert seconds("stability", diagnosing=after) > diagnosed("none")
+    assert seconds("record", diagnosing=after) == recorded > 0
+    # Two runs attacked and recorded; the original is recorded besides.
+    assert seconds("stability", diagnosing=after) > 2 / 3 * recorded
 
     def attacked(**changes):
         return seconds("attack", attacks=[ATTACK | {"steps": 200} | changes])
@@ -388,8 +394,13 @@ def test_an_estimate_grows_with_what_is_asked(facts):
             "fine-tune: relearn-forget\\.",
         ),
         ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget' count, which are too few"),
-        ({"attacks": [{"name": "prune", "scores": "gone"}]}, "no table of neurons gone"),
         ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),
+        ({"diagnosing": {"attribution": "ablation"}}, "a diagnosis needs every one"),
+        ({"diagnosing": {"method": {"sites": ["nowhere"]}}}, "nowhere"),
+        ({"diagnosing": {"method": {"steps": 8}}}, "has no --steps"),
+        ({"diagnosing": {"null_facts": -1}}, "-1"),
+        ({"methods": [LATE | {"training": {"optimizer": "gone"}}]}, "gone"),
+        ({"methods": [LATE | {"training": {"tracker": "gone"}}]}, "no tracker 'gone'"),
         ({"methods": [matching("a", "gone")]}, "neither a method of the study nor the folder of"),
         ({"methods": [matching("a", str(BEFORE))]}, "holds no history.parquet"),
     ],
@@ -420,6 +431,8 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, change
         ({"form": "poem"}, "there are completion"),
         ({"diagnosing": {"views": ["tea leaves"]}}, "no view 'tea leaves'"),
         ({"methods": [matching("a", "b"), matching("b", "a")]}, "itself matches another run"),
+        ({"attacks": ["prune"]}, "one checkpoint's diagnosis, which are no other's"),
+        ({"holdout_split": "retain"}, "holdout_split"),
     ],
 )
 def test_a_study_that_makes_no_sense_is_refused_in_one_line(facts, changes, said, tmp_path):
@@ -455,7 +468,7 @@ def test_every_path_in_a_file_is_relative_to_it_and_nothing_else_is(tmp_path, fa
         matching("like it", "plain"),
         {"name": "plain", "objective": "npo", "regularizer": ssiuu, "stop": None},
     ]
-    attacks = ["prune", *({"name": "relearn-benign", "data": data} for data in ("own", "/other"))]
+    attacks = [{"name": "relearn-benign", "data": data} for data in ("own", "/other")]
     plain = told("facts.jsonl", model="model", never_knew="some/model", methods=methods)
     path = folder / "study.json"
     path.write_text(json.dumps(plain | {"attacks": attacks}))
@@ -464,8 +477,7 @@ def test_every_path_in_a_file_is_relative_to_it_and_nothing_else_is(tmp_path, fa
     assert study.facts == folder / "facts.jsonl"
     assert [one.matches for one in study.methods] == [str(folder / "run"), "plain", None]
     assert study.methods[2].made(0).regularizer.scores == folder / "neurons.parquet"
-    prune, own, other = map(study.attack, study.attacks)
-    assert prune.scores == folder / "diagnosis"
+    own, other = map(study.attack, study.attacks)
     assert (str(own.data), str(other.data)) == (str(folder / "own"), "/other")
     assert study.metrics == ("exact-memorization",)
 
@@ -511,6 +523,94 @@ def test_presets_can_be_planned(preset, facts):
     more = {step.label for step in never.steps} - {step.label for step in plan.steps}
     attacks = {f"attack never_knew ({name})" for name in plan.study.attack_names}
     assert more == {"score never_knew", *attacks}
+    # Only scores may compare with it.
+    again = {step.kind for step in never.steps if step.key not in {s.key for s in plan.steps}}
+    assert again == {"score", "attack"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({"training": {"checkpoint_minutes": 7.0, "checkpoint_steps": 3}}, set()),
+        ({"diagnosing": {"method": {"memory": 3.0}}}, set()),
+        ({"diagnosing": {"views": ["lens"]}}, {"diagnose"}),
+        ({"diagnosing": {"method": {"target": "prob"}}}, {"record", "diagnose", "stability"}),
+        ({"attacks": [ATTACK | {"learning_rates": [1e-4, 1e-3], "seeds": [0, 1]}]}, {"attack"}),
+        ({"attacks": [ATTACK | {"learning_rates": [1e-2]}]}, {"attack", "stability"}),
+        ({"metrics": []}, {"score"}),
+        ({"form": "question_answer"}, set(get_args(Kind))),
+        ({"training": {"learning_rate": 1e-5}}, set(get_args(Kind))),
+    ],
+)
+def test_a_step_is_computed_again_if_what_decides_it_changed(facts, changes, kinds):
+    def plan(**changes):
+        plain = told(facts, diagnosing={"after_attack": "relearn-forget"})
+        nested = {name: plain[name] | value for name, value in changes.items() if name in NESTED}
+        return plan_of(study_of(plain | changes | nested), load_facts(facts))
+
+    known = {step.key for step in plan().steps}
+    changed = [step for step in plan(**changes).steps if step.key not in known]
+    assert {step.kind for step in changed} == kinds
+    # What is given stays as it is when only the training changes.
+    if "training" in changes:
+        assert all(step.subject != "original" for step in changed)
+
+
+def test_an_adapter_is_known_by_what_it_stands_on(facts, tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    adapter.mkdir()
+    base.mkdir()
+    config = {"base_model_name_or_path": str(base)}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    study, everything = study_of(told(facts, model=str(adapter))), load_facts(facts)
+    keys = []
+    for content in ("one", "other", "one"):
+        (base / "weights").write_text(content)
+        keys.append(tuple(step.key for step in plan_of(study, everything).steps))
+    assert keys[0] == keys[2] and not set(keys[0]) & set(keys[1])
+
+
+def test_nothing_has_a_word_where_a_file_has_none(facts, tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        f"""
+        model = "{BEFORE}"
+        facts = "{facts}"
+        diagnosing = "none"
+        [[methods]]
+        name = "GD"
+        objective = "gradient-difference"
+        regularizer = "none"
+        stop = "none"
+        """
+    )
+    study = read_study(path)
+    (method,) = study.methods
+    assert study.diagnosing is method.stop is method.regularizer is None
+    assert read_study(path).methods == study_of(plain_study(study)).methods
+
+
+def test_methods_that_stop_alike_are_compared_however_the_rule_is_written(facts):
+    written = ["forget-accuracy", {"name": "forget-accuracy"}, "forget_accuracy"]
+    other = {"name": "log-odds", "level": -2.0}
+    methods = [LATE | {"name": str(n), "stop": rule} for n, rule in enumerate([*written, other])]
+    pairs = {(p.method, p.other) for p in pairs_of(study_of(told(facts, methods=methods)))}
+    assert pairs == {("0", "1"), ("0", "2"), ("1", "2")}
+
+
+def test_an_attack_on_neurons_without_influence_has_no_correlation(facts, tmp_path):
+    """So deep that no probability is left: all influences on it are zero, before the attack too."""
+    plain = told(facts, attacks=[ATTACK | {"learning_rates": [1e-9]}])
+    plain["methods"] = [
+        {"name": "GA", "objective": "gradient-ascent", "stop": "none"}
+        | {"training": {"steps": 40, "learning_rate": 2e-2}}
+    ]
+    plain["diagnosing"] = {"after_attack": "relearn-forget", "method": {"target": "prob"}}
+    plan, _ = checked_plan(study_of(plain | {"diagnosing": plain["diagnosing"] | {"views": []}}))
+    report = run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
+    (found,) = pd.read_parquet(tmp_path / "out" / "stability.parquet").to_dict("records")
+    assert np.isnan(found["pearson"]) and np.isnan(found["spearman"]) and found["d_plus"] > 0
+    assert "What an attack moved" in report.read_text()
 
 
 def test_a_file_and_what_presets_are_given_exclude_each_other(facts, tmp_path, run):

@@ -26,6 +26,9 @@ from neuronscope.attacks._table import (
 
 FAILED = "the attack failed"
 
+RISE = 0.1
+"""Nats per token by which log-odds of unrelated answers rise, at least, where they were learnt."""
+
 _RUN = ["attack", "model", "variant", "split", "lr", "seed"]
 _GROUP = ["attack", "model", "variant", "split"]
 
@@ -80,7 +83,7 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         | `final_correct`, `final`, `final_low`, `final_high` | at the end of the largest budget |
         | `area` | mean height of the curve over the budget, over all learning rates |
         | `attacked_correct`, `attacked_n` | most attacked facts answered at once; NaN if none are |
-        | `learnt` | whether all were, in every seed; of unrelated ones, whether log-odds rose |
+        | `learnt` | whether all were, in every seed; of unrelated ones: if they rose by `RISE` |
         | `maximum_original`, `maximum_never_knew` | the controls' maxima; NaN without |
         | `recovered` | of the rest: (maximum − never_knew) / (original − never_knew), of maxima |
         | `reason` | why `recovered` is NaN |
@@ -219,7 +222,7 @@ def _most(here: pd.DataFrame) -> Row:
 
 def _learnt(taught: Row) -> bool:
     if taught["attack"] == UNRELATED:
-        return taught["score_most"] > taught["score_before"]
+        return taught["score_most"] >= taught["score_before"] + RISE
     return taught["all_at_once"]
 
 

@@ -6,7 +6,7 @@ facts and long after they are answered at one of the rates, and the whole curve 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from transformers import PreTrainedTokenizerBase
@@ -88,16 +88,18 @@ class Relearning(Attack):
         for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
             yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
 
-    def hardest(self, model: HookedModel, scene: Scene) -> HookedModel:
-        """What the attack makes of a model at its largest rate, with its first seed.
+    def hardest(self) -> "Relearning":
+        """The attack at its largest rate alone, with its first seed, watching nothing."""
+        rates, seeds = (max(self.learning_rates),), self.seeds[:1]
+        return replace(self, learning_rates=rates, seeds=seeds, retain_facts=0, evaluate_every=1)
 
-        Returns:
-            A copy; where nothing is taught, the model itself.
+    def first_run(self, model: HookedModel, scene: Scene) -> Run:
+        """The first of the attack's runs, on a copy of a model, for what is left at its end.
+
+        Raises:
+            ValueError: If the attack has no steps.
         """
-        trial = max(self.trials(scene), key=lambda trial: trial.lr)
-        if self.updates(len(trial.taught)) == 0:
-            return model
-        return self._trained(model, trial, scene, None).model
+        return self._trained(model, self.trials(scene)[0], scene, None)
 
     def updates(self, taught: int) -> int:
         """Steps of a run that teaches so many facts."""

@@ -29,7 +29,8 @@ class Study:
 
     preset: Literal["quick", "controls", "paper"] | None = None
     """quick: gradient difference and SSIUU, one seed, one attack. controls: SSIUU against its
-    controls at matched forgetting, three seeds. paper: the tables of arXiv 2509.22263."""
+    controls at matched forgetting, three seeds. paper: the baselines, attacks and
+    figures of arXiv 2509.22263."""
 
     model: str | None = None
     """With a preset: HF directory, hub id, adapter directory, or .gguf file."""

@@ -9,6 +9,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
+from neuronscope.choices import check_method, choose_facts, chosen_sites, make_target
 from neuronscope.fact_formats import load_facts
 from neuronscope.facts import FactSet
 from neuronscope.loading import load_model, load_tokenizer
@@ -24,6 +25,8 @@ from neuronscope.study.reading import read_study
 from neuronscope.study.reporting import report_study
 from neuronscope.study.running import Engine, Told, check_engine, run_plan
 from neuronscope.study.scoring import fit_of
+from neuronscope.training.optimizers import check_optimizer
+from neuronscope.training.tracking import check_tracker
 
 
 def chosen_study(
@@ -68,6 +71,7 @@ def checked_plan(study: Study) -> tuple[Plan, FactSet]:
         tokenizers.append(load_tokenizer(source, None, False))
         check_encodable([fact for _, fact in facts], tokenizers[-1], study.form)
     _check_methods(study, facts)
+    _check_diagnosing(study, facts)
     for choice in study.attacks:
         study.attack(choice).check(facts, tokenizers, study.form, study.form)
     plan = plan_of(study, facts)
@@ -86,6 +90,9 @@ def _check_methods(study: Study, facts: FactSet) -> None:
         made.objective.check(facts)
         if made.regularizer is not None:
             made.regularizer.check_facts(facts)
+        config = study.config_of(method, study.seeds[0])
+        check_optimizer(config)
+        check_tracker(config.tracker, Path())
         if held is not None and held not in names and not Path(held).is_dir():
             raise ValueError(
                 f"method {method.name!r}: its stop rule matches {held!r}, which is neither a "
@@ -94,6 +101,21 @@ def _check_methods(study: Study, facts: FactSet) -> None:
         # A method of the study has no run yet.
         if made.stop is not None and held not in names:
             made.stop.check(facts, study.form)
+
+
+def _check_diagnosing(study: Study, facts: FactSet) -> None:
+    told = study.diagnosing
+    if told is None:
+        return
+    if told.attribution == "ablation":
+        raise ValueError(
+            "diagnosing: ablation measures a sample of neurons, and a diagnosis needs every one: "
+            "use another attribution."
+        )
+    judged = choose_facts(facts, "forget", told.null_facts, 0)
+    chosen_sites(study.recorded_as)
+    make_target(study.recorded_as)
+    check_method(told.attribution, study.recorded_as, judged)
 
 
 def estimate_study(plan: Plan, facts: FactSet, out: Path) -> tuple[list[Estimate], Pace]:

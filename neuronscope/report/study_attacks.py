@@ -36,14 +36,30 @@ def attack_table(study: StudyTables) -> Table | None:
 
 
 def attack_notes(study: StudyTables) -> tuple[tuple[str, str], ...]:
-    """What must be known of attacks: their names, and a note that they share, each note once."""
+    """What must be known of attacks, each note once: of which attacks, and on which models.
+
+    Models are named where it is not of all methods.
+    """
     if "note" not in study.recovery.columns:
         return ()
     noted = study.recovery.loc[study.recovery["note"].fillna("") != ""]
     return tuple(
-        (", ".join(dict.fromkeys(map(attack_name, here["attack"], here["variant"]))), str(note))
+        (", ".join([*_attacks(here), *_whose(study, here)]), str(note))
         for note, here in noted.groupby("note", sort=False)
     )
+
+
+def _attacks(rows: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(map(attack_name, rows["attack"], rows["variant"])))
+
+
+def _whose(study: StudyTables, rows: pd.DataFrame) -> list[str]:
+    """The models that the rows are of; none where these are all methods."""
+    own = rows.loc[rows["model"] == CHECKPOINT, "method"].unique()
+    if len(own) == len(study.methods):
+        return []
+    controls = [CONTROLS[model] for model in rows["model"].unique() if model in CONTROLS]
+    return [*map(str, own), *controls]
 
 
 def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -162,8 +162,10 @@ def _but_strength(regularizer: object) -> str:
 
 
 def _stability(study: StudyTables) -> Iterator[Named]:
+    if study.stability.empty:
+        return
+    (unit,) = study.stability["unit"].unique()
     for number, (method, neurons) in enumerate(study.moved.items()):
-        (unit,) = study.stability["unit"].unique()
         figure = prepare(
             f"stability-{number}",
             stability_scatter(neurons, unit),

@@ -124,10 +124,14 @@ def stability_table(study: StudyTables) -> Table | None:
         return None
     rows = []
     for method, here in study.stability.groupby("method", sort=False):
-        unlearnt = study.diagnoses.loc[study.diagnoses["method"] == method]
-        pairs = [table[sign] for sign in ("d_plus", "d_minus") for table in (unlearnt, here)]
-        values = (here["pearson"], here["spearman"], *pairs)
-        rows.append((_name(method), *(mean_cell(each) for each in values)))
+        unlearnt = study.diagnoses
+        if len(unlearnt):
+            unlearnt = unlearnt.loc[unlearnt["method"] == method]
+        cells = [mean_cell(here["pearson"]), mean_cell(here["spearman"])]
+        for sign in ("d_plus", "d_minus"):
+            cells.append(mean_cell(unlearnt[sign]) if len(unlearnt) else NOTHING)
+            cells.append(mean_cell(here[sign]))
+        rows.append((_name(method), *cells))
     header = ("method", "correlation", "of ranks", "D⁺", "D⁺ after the attack", "D⁻",
               "D⁻ after the attack")  # fmt: skip
     return Table(header, tuple(rows), len(rows))

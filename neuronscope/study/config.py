@@ -19,18 +19,19 @@
     count = 4
 
 Methods, attacks and metrics have the names of the command line; what stands beside a name are the
-method's settings.
+method's settings. `stop`, `regularizer` and `diagnosing` may be "none".
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict
 
 from neuronscope.attacks._base import Attack
 from neuronscope.attacks._relearning import Relearning
+from neuronscope.attacks.prune import Prune
 from neuronscope.causal import views_called
 from neuronscope.metrics._base import Metric
 from neuronscope.objectives._base import Objective
@@ -38,7 +39,15 @@ from neuronscope.options import MethodOptions
 from neuronscope.prompts import PROMPT_FORMS
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
-from neuronscope.study.making import SEED, Choice, built, made, name_of
+from neuronscope.study.making import (
+    MAY_BE_NONE,
+    SEED,
+    Choice,
+    OptionalChoice,
+    built,
+    made,
+    name_of,
+)
 from neuronscope.training import TrainingConfig
 
 STRICT = ConfigDict(extra="forbid")
@@ -57,8 +66,9 @@ class Method:
     """As it is called in tables and figures."""
 
     objective: Choice
-    regularizer: Choice | None = None
-    stop: Choice | None = "forget-accuracy"
+    regularizer: OptionalChoice = None
+    stop: OptionalChoice = "forget-accuracy"
+    """With none, a run takes all its steps."""
 
     training: dict[str, Any] = field(default_factory=dict)
     """What differs from the study's own training settings."""
@@ -125,7 +135,8 @@ class Diagnosing:
     after_attack: str | None = None
     """An attack of the study that fine-tunes, by its name there (the first of several: with 1
     behind it): every run is recorded once more after it, at the attack's largest learning rate and
-    first seed, to see which neurons it moved (arXiv 2509.22263, Fig. 6)."""
+    first seed, to see which neurons it moved (arXiv 2509.22263, Fig. 6). Of several parts of the
+    facts, the first is left out."""
 
     def __post_init__(self) -> None:
         views_called(self.views)
@@ -153,14 +164,14 @@ class Study:
     never_knew: str | None = None
     """A model that never saw the facts: attacked likewise, the lower bound of recovery."""
 
-    holdout_split: Literal["retain", "test", "utility"] | None = None
+    holdout_split: Literal["test", "utility"] | None = None
     """The split whose facts no model saw: metrics of membership compare with them."""
 
     training: dict[str, Any] = field(default_factory=dict)
     """Settings of all runs, as `neuronscope unlearn` has them."""
 
-    diagnosing: Diagnosing | None = field(default_factory=Diagnosing)
-    """None leaves the diagnoses out."""
+    diagnosing: Annotated[Diagnosing | None, MAY_BE_NONE] = field(default_factory=Diagnosing)
+    """With none, the diagnoses are left out."""
 
     form: str = "completion"
     """How a fact is put to the model."""
@@ -205,6 +216,11 @@ class Study:
         """One of the attacks."""
         found = made("attacks", choice, Attack, None)
         assert found is not None, "an attack is not optional"
+        if isinstance(found, Prune):
+            raise ValueError(
+                "it silences the neurons of one checkpoint's diagnosis, which are no other's: "
+                "attack each run by itself (neuronscope attack)."
+            )
         if found.pool != "all":
             raise ValueError(
                 "the pool 'wrong' is another one for each checkpoint, so that methods could not "
@@ -214,12 +230,18 @@ class Study:
 
     @property
     def after_attack(self) -> Relearning | None:
-        """The attack after which runs are recorded once more."""
+        """The attack after which runs are recorded once more: a single run of it."""
         if self.diagnosing is None or self.diagnosing.after_attack is None:
             return None
         attack = self.attack(self.attack_names[self.diagnosing.after_attack])
         assert isinstance(attack, Relearning), "checked at the beginning"
-        return attack
+        return attack.hardest()
+
+    @property
+    def recorded_as(self) -> MethodOptions:
+        """How influence is measured, on facts as the whole study puts them."""
+        assert self.diagnosing is not None, "only a diagnosis records"
+        return replace(self.diagnosing.method, prompt_form=self.form)
 
     def metric(self, choice: Choice) -> Metric:
         """One of the metrics."""
@@ -247,7 +269,8 @@ class Study:
             for called, choice in self.attack_names.items()
             if isinstance(self.attack(choice), Relearning)
         ]
-        if name not in training:
+        chosen = next((c for called, c in self.attack_names.items() if called == name), None)
+        if name not in training or chosen is None:
             raise ValueError(
                 f"diagnosing: after_attack names {name!r}; attacks of the study that fine-tune: "
                 f"{', '.join(training) or 'none'}."

@@ -62,7 +62,7 @@ ATTRIBUTION_PASSES = 30
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is expected of one step: at most, but for diagnoses, which have round numbers."""
+    """What is expected of one step; a stop rule may end a run long before."""
 
     step: Step
     seconds: float
@@ -157,9 +157,9 @@ def _seconds(study: Study, facts: FactSet, model: HookedModel, pace: Pace, step:
     assert told is not None, "there would be no such step"
     judged = choose_facts(facts, "forget", told.null_facts, 0)
     seconds = 0.0
-    passes = 1 if told.attribution == "gradient-x-activation" else ATTRIBUTION_PASSES
     if step.kind == "diagnose":
-        passes += CAUSAL_PASSES * len(views_called(told.views))
+        return CAUSAL_PASSES * len(views_called(told.views)) * pace.of(len(list(judged)))
+    passes = 1 if told.attribution == "gradient-x-activation" else ATTRIBUTION_PASSES
     if step.kind == "stability":
         attack = study.after_attack
         assert attack is not None, "there would be no such step"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from neuronscope._discover import method_class
 
@@ -16,6 +16,12 @@ SEED = "seed"
 
 Choice = str | dict[str, Any]
 """A method by name; or a table of its name and its settings."""
+
+MAY_BE_NONE = BeforeValidator(lambda value: None if value == "none" else value)
+"""TOML has no word for nothing."""
+
+OptionalChoice = Annotated[Choice | None, MAY_BE_NONE]
+"""A method, or none."""
 
 
 def made(family: str, choice: Choice | None, base: type[T], seed: int | None) -> T | None:

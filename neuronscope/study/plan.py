@@ -17,7 +17,7 @@ from neuronscope.facts import FactSet, facts_hash
 from neuronscope.manifest import content_of
 from neuronscope.study.config import MATCH, Method, Study
 from neuronscope.study.scoring import fit_of
-from neuronscope.training.plan import described, plain
+from neuronscope.training.plan import FREE, described, plain
 
 Kind = Literal["unlearn", "score", "record", "diagnose", "attack", "stability"]
 
@@ -82,11 +82,6 @@ class Plan:
         wanted = kind, subject, seed
         return tuple(s for s in self.steps if (s.kind, s.subject, s.seed) == wanted)
 
-    @property
-    def subjects(self) -> tuple[tuple[str, int | None], ...]:
-        """The models that are looked at: method and seed, the ones that were given first."""
-        return tuple((s.subject, s.seed) for s in self.steps if s.kind == "score")
-
 
 def plan_of(study: Study, facts: FactSet) -> Plan:
     """The steps of a study.
@@ -107,11 +102,12 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
     given = {ORIGINAL: _model(study.model)}
     if study.never_knew is not None:
         given[NEVER_KNEW] = _model(study.never_knew)
+    before = world | {ORIGINAL: given[ORIGINAL]}
     runs: dict[tuple[str, int], Step] = {}
     # Runs that end where another ended come after it.
     for method in sorted(study.methods, key=lambda method: method.matches is not None):
         for seed in study.seeds:
-            runs[method.name, seed] = _run(study, method, seed, world | given, runs)
+            runs[method.name, seed] = _run(study, method, seed, before, runs)
     steps = [runs[method.name, seed] for method in study.methods for seed in study.seeds]
     steps.sort(key=lambda step: bool(step.needs))
     subjects = [(name, None, key, ()) for name, key in given.items()]
@@ -129,7 +125,7 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
             told = {"attack": described(study.attack(attack))}
             steps.append(_step("attack", name, seed, called, asked | told, needs))
     left_out = tuple(sentence for fit in fits for sentence in fit.left_out)
-    return Plan(study, (*steps, *_diagnoses(study, runs, world | given)), left_out)
+    return Plan(study, (*steps, *_diagnoses(study, runs, before)), left_out)
 
 
 def _run(
@@ -150,7 +146,11 @@ def _run(
         "objective": described(made.objective),
         "regularizer": described(made.regularizer),
         "stop": stop,
-        "training": asdict(study.config_of(method, seed)),
+        "training": {
+            name: value
+            for name, value in asdict(study.config_of(method, seed)).items()
+            if f"config.{name}" not in FREE
+        },
     }
     return _step("unlearn", method.name, seed, "", world | told, (before.key,) if before else ())
 
@@ -160,17 +160,23 @@ def _diagnoses(
 ) -> list[Step]:
     if study.diagnosing is None:
         return []
-    told = world | {"diagnosing": asdict(replace(study.diagnosing, after_attack=None))}
-    before = _step("record", ORIGINAL, None, "", told, ())
+    diagnosing, attack = study.diagnosing, study.after_attack
+    recorded = world | {
+        "attribution": diagnosing.attribution,
+        # How much memory a pass may use changes no number.
+        "method": asdict(replace(study.recorded_as, memory=0.0)),
+        "null_facts": diagnosing.null_facts,
+    }
+    asked = recorded | {"views": diagnosing.views}
+    attacked = recorded | {"attack": described(attack)}
+    before = _step("record", ORIGINAL, None, "", recorded, ())
     steps = [before]
     for run in runs.values():
-        found = _step("diagnose", run.subject, run.seed, "", told, (before.key, run.key))
-        steps.append(found)
-        if study.after_attack is not None:
-            assert study.diagnosing.after_attack is not None, "it names the attack"
-            attacked = told | {"attack": described(study.after_attack)}
-            needs = (before.key, run.key, found.key)
-            name = study.diagnosing.after_attack
+        after = _step("record", run.subject, run.seed, "", recorded, (run.key,))
+        needs = before.key, after.key, run.key
+        steps += [after, _step("diagnose", run.subject, run.seed, "", asked, needs)]
+        if attack is not None:
+            name = str(diagnosing.after_attack)
             steps.append(_step("stability", run.subject, run.seed, name, attacked, needs))
     return steps
 
@@ -191,5 +197,13 @@ def _step(
 
 
 def _model(source: str) -> str:
-    """A hash of a model's files; of one that is to come from the hub, its name."""
-    return content_of(Path(source)) or f"hub {source}"
+    """A hash of a model's files; of one that is to come from the hub, its name.
+
+    An adapter is known by what it stands on, too.
+    """
+    own = content_of(Path(source)) or f"hub {source}"
+    config = Path(source) / "adapter_config.json"
+    if not config.is_file():
+        return own
+    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return f"{own} on {_model(str(base))}"

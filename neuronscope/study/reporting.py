@@ -42,7 +42,7 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
         moved=moved_of(plan, out),
         settings=plain_study(study),
         reproduce=f"# in the folder of this page\nneuronscope study {CONFIG} --out NEW",
-        warnings=warnings_of(plan, tables["runs"]),
+        warnings=warnings_of(plan, tables["runs"], tables["stability"]),
         **tables,
     )
     # Whoever makes the study again is in another folder than it was made from.
@@ -53,13 +53,17 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
     return out / REPORT
 
 
-def warnings_of(plan: Plan, runs: pd.DataFrame) -> tuple[str, ...]:
+def warnings_of(
+    plan: Plan, runs: pd.DataFrame, stability: pd.DataFrame | None = None
+) -> tuple[str, ...]:
     """What a reader must know before believing the page.
 
     Args:
         runs: The study's.
+        stability: Likewise.
     """
     said = [*plan.left_out, *_unequally_deep(plan, runs), *_unfinished(runs)]
+    said += [] if stability is None else _broken_off(stability)
     asked = int(runs["asked_forget"].max())
     if asked < FEW_FACTS:
         said.append(
@@ -104,3 +108,13 @@ def _unfinished(runs: pd.DataFrame) -> Iterator[str]:
             f"These ended at their last step, before their stop rule held: {named}. They are not "
             "where the rule would have them, and are compared as they are: give more steps."
         )
+
+
+def _broken_off(stability: pd.DataFrame) -> Iterator[str]:
+    """Runs that were recorded after an attack that did not come to its end."""
+    for row in stability.to_dict("records"):
+        if not row["stopped"].startswith(OUT_OF_STEPS):
+            yield (
+                f"{row['method']}, seed {row['seed']}: the attack after which its neurons were "
+                f"recorded broke off: {row['stopped']}"
+            )

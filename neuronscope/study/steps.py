@@ -5,15 +5,17 @@ expensive (checkpoints of a run, batches of a recording, views of a diagnosis), 
 says that it is done is written last.
 """
 
+import math
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 
 from neuronscope.analysis.diagnosis import diagnose
 from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
 from neuronscope.analysis.stability import stability
+from neuronscope.attribution._base import GIB
 from neuronscope.causal import ask_named, views_called
 from neuronscope.choices import choose_facts, chosen_sites, make_attribution, make_target
 from neuronscope.comparison import Comparison
@@ -38,10 +40,7 @@ TABLE = "attack.parquet"
 """What an attack leaves."""
 
 RECORDING = "recording.safetensors"
-"""The original's."""
-
-AFTER, ATTACKED = "after.safetensors", "attacked.safetensors"
-"""A run's recordings: after unlearning, and after an attack on that."""
+"""A model's influences."""
 
 STABILITY, MOVED = "stability.json", "moved.parquet"
 """What an attack did to a run's neurons: in few numbers, and neuron by neuron."""
@@ -98,23 +97,19 @@ def _attack(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> 
 
 
 def _record(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
-    study = plan.study
-    del step, out
     path = folder / RECORDING
     if not path.exists():
-        _recorded(_loaded(study.model), study, facts, path)
+        _recorded(_subject(step, plan, out), plan.study, facts, path)
 
 
 def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:
     study = plan.study
     assert study.diagnosing is not None, "there would be no such step"
     model = _subject(step, plan, out)
-    path = folder / AFTER
-    before = Recording.load(plan.step(step.needs[0]).folder(out) / RECORDING)
-    after = Recording.load(path) if path.exists() else _recorded(model, study, facts, path)
+    before, after = _recordings(step, plan, out)
     diagnosis = diagnose(before, after)
     if views_called(study.diagnosing.views):
-        target = make_target(study.diagnosing.method)
+        target = make_target(study.recorded_as)
         case = Case(_loaded(study.model), model, _judged(study, facts), target, study.form)
         asked = (case, Comparison(before, after), diagnosis.neurons, folder / "evidence")
         diagnosis = diagnosis.with_findings(*ask_named(study.diagnosing.views, *asked))
@@ -129,19 +124,25 @@ def _stability(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) 
     study = plan.study
     attack = study.after_attack
     assert attack is not None, "there would be no such step"
-    path = folder / ATTACKED
-    if not path.exists():
-        model = _subject(step, plan, out)
-        scene = attack.scene(model, facts, study.form, study.form)
-        _recorded(attack.hardest(model, scene), study, facts, path)
-    record, _, diagnosed = (plan.step(key).folder(out) for key in step.needs)
-    before, after = Recording.load(record / RECORDING), Recording.load(diagnosed / AFTER)
-    attacked = Recording.load(path)
+    # The model is attacked anew: batches that an earlier try recorded are another model's.
+    shutil.rmtree(folder)
+    folder.mkdir()
+    model = _subject(step, plan, out)
+    run = attack.first_run(model, attack.scene(model, facts, study.form, study.form))
+    before, after = _recordings(step, plan, out)
+    attacked = _recorded(run.model, study, facts, folder / RECORDING)
     moved = influence_variation(Comparison(after, attacked))
     moved.drop(columns=["d_plus", "d_minus"]).to_parquet(folder / MOVED, index=False)
-    found = {"unit": before.provenance.unit, **asdict(stability(after, attacked))}
+    alike = stability(after, attacked)
     since = influence_variation(Comparison(before, attacked))
-    found |= {sign: sum_of_largest(since[sign].to_numpy()) for sign in ("d_plus", "d_minus")}
+    found = {
+        "stopped": run.stopped,
+        "unit": before.provenance.unit,
+        "n_neurons": alike.n_neurons,
+        "pearson": _or_none(alike.pearson),
+        "spearman": _or_none(alike.spearman),
+        **{sign: sum_of_largest(since[sign].to_numpy()) for sign in ("d_plus", "d_minus")},
+    }
     write_json(folder / STABILITY, found)
 
 
@@ -155,6 +156,17 @@ _DOES: dict[str, Callable[[Step, Plan, FactSet, Path, Path], None]] = {
 }
 
 
+def _recordings(step: Step, plan: Plan, out: Path) -> tuple[Recording, Recording]:
+    """Of the original, and of the run that a step looks at."""
+    before, after = (plan.step(key).folder(out) / RECORDING for key in step.needs[:2])
+    return Recording.load(before), Recording.load(after)
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
 def _judged(study: Study, facts: FactSet) -> FactSet:
     """The facts that are recorded."""
     assert study.diagnosing is not None, "only a diagnosis records"
@@ -164,10 +176,18 @@ def _judged(study: Study, facts: FactSet) -> FactSet:
 def _recorded(model: HookedModel, study: Study, facts: FactSet, path: Path) -> Recording:
     told = study.diagnosing
     assert told is not None, "only a diagnosis records"
-    judged, sites = _judged(study, facts), chosen_sites(told.method)
-    method = make_attribution(told.attribution, told.method, model, judged, sites)
-    target = make_target(told.method)
-    return record(model, judged, method, sites, target, form=study.form, out=path)
+    how, judged = study.recorded_as, _judged(study, facts)
+    sites = chosen_sites(how)
+    return record(
+        model,
+        judged,
+        make_attribution(told.attribution, how, model, judged, sites),
+        sites,
+        make_target(how),
+        form=study.form,
+        memory=int(how.memory * GIB),
+        out=path,
+    )
 
 
 def _subject(step: Step, plan: Plan, out: Path) -> HookedModel:

@@ -15,7 +15,7 @@ from neuronscope.study.comparing import Pair, comparisons
 from neuronscope.study.config import Method, Study
 from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
 from neuronscope.study.steps import MOVED, STABILITY, TABLE
-from neuronscope.training.plan import HISTORY, MANIFEST
+from neuronscope.training.plan import HISTORY, MANIFEST, described
 
 BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
 
@@ -26,7 +26,7 @@ Attacked = dict[tuple[str, str, int | None], pd.DataFrame]
 
 
 def tables_of(plan: Plan, out: Path) -> Tables:
-    """All tables of a study whose steps are done; see `report.study_tables` for their columns."""
+    """All tables of a study whose steps are done; see `study_tables.py` for their columns."""
     attacked = _attacked(plan, out)
     return {
         "runs": pd.DataFrame([_run(plan, out, step) for step in _steps(plan, "unlearn")]),
@@ -138,13 +138,18 @@ def pairs_of(study: Study) -> list[Pair]:
             Pair(one.name, other.name)
             for place, one in enumerate(ones)
             for other in ones[place + 1 :]
-            if one.stop == other.stop
+            if _rule(one) == _rule(other)
         ]
     return [Pair(a.name, b.name) for a in judged for b in controls if _alike(a, b)]
 
 
 def _alike(judged: Method, control: Method) -> bool:
-    return control.stop == judged.stop or control.matches == judged.name
+    return _rule(control) == _rule(judged) or control.matches == judged.name
+
+
+def _rule(method: Method) -> object:
+    """The stop rule, however it was written."""
+    return described(method.made(seed=0).stop)
 
 
 def _scores(plan: Plan, out: Path) -> Tables:
@@ -178,7 +183,8 @@ def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
 
 def _stability(out: Path, step: Step) -> dict[str, Any]:
     found = json.loads((step.folder(out) / STABILITY).read_text(encoding="utf-8"))
-    return {"method": step.subject, "seed": step.seed, "attack": step.what, **found}
+    alike = {name: _number(found[name]) for name in ("pearson", "spearman")}
+    return {"method": step.subject, "seed": step.seed, "attack": step.what, **found, **alike}
 
 
 def _share(found: dict[str, Any]) -> dict[str, float]:
@@ -187,7 +193,12 @@ def _share(found: dict[str, Any]) -> dict[str, float]:
     ends = weighing.get("hidden_share_ci95") or (None, None)
     values = (weighing.get("hidden_share"), *ends)
     named = zip(("hidden_share", "low", "high"), values, strict=True)
-    return {name: np.nan if value is None else float(value) for name, value in named}
+    return {name: _number(value) for name, value in named}
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN, but a word for nothing."""
+    return np.nan if value is None else float(value)
 
 
 def _called(choice: str | dict[str, Any] | None) -> str:

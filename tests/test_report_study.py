@@ -85,6 +85,7 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
         "diagnoses": ("why", "verdict", "reading", "report"),
         "comparisons": ("reading",),
         "stability": ("attack", "unit"),
+        "retention": ("stratum", "use", "reading"),
     }.items():
         nasty[name] = getattr(study, name).assign(**dict.fromkeys(columns, EVIL))
     nasty["recovery"] = study.recovery.assign(variant=EVIL, reason=EVIL, note=EVIL)

@@ -97,6 +97,15 @@ def test_whether_ssiuu_beats_its_controls_is_said_in_plain_words(study, p, diffe
     assert expected in said(dataclasses.replace(study, comparisons=comparisons(p, difference)))
 
 
+def test_the_answer_counts_the_tests_of_what_was_kept(study):
+    assert "Of 12 paired tests of what was kept, stratum by stratum, 6 are beyond" in said(study)
+    # Holm's correction: the smallest of twelve would have to lie below 0.05 / 12.
+    none = study.retention.assign(p=0.01)
+    assert "none is beyond chance" in said(dataclasses.replace(study, retention=none))
+    bare = dataclasses.replace(study, retention=study.retention.head(0))
+    assert "of what was kept" not in said(bare)
+
+
 @pytest.mark.parametrize(
     ("p", "expected"),
     [

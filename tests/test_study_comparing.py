@@ -6,7 +6,7 @@ from demo_pair import BEFORE, write_facts
 
 from neuronscope.attacks._table import ATTACKED, REST
 from neuronscope.fact_formats import load_facts
-from neuronscope.study.comparing import Pair, comparisons, fact_shares
+from neuronscope.study.comparing import Pair, comparisons, fact_shares, retention
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reporting import warnings_of
@@ -52,11 +52,39 @@ def test_variants_are_compared_one_by_one_and_random_choices_are_no_attack():
     chosen, random = attack(FOUR, variant="chosen"), attack([], variant="random")
     tables = {"one": [pd.concat([chosen, random])], "two": [attack([], variant="chosen")]}
     (row,) = comparisons(tables, "prune", [Pair("one", "two")]).to_dict("records")
-    assert (row["variant"], row["back"], row["other_back"]) == ("chosen", 1.0, 0.0)
+    assert (row["variant"], row["share"], row["other_share"]) == ("chosen", 1.0, 0.0)
     int8, int4 = attack(["a"], variant="int8"), attack(FOUR, variant="int4")
     tables = {name: [pd.concat([int8, int4])] for name in ("one", "two")}
     found = comparisons(tables, "quantize", [Pair("one", "two")])
-    assert found.set_index("variant")["back"].to_dict() == {"int8": 0.25, "int4": 1.0}
+    assert found.set_index("variant")["share"].to_dict() == {"int8": 0.25, "int4": 1.0}
+
+
+def kept(*answered, use="test", stratum="neighbours"):
+    """One run's answers to some facts that it should keep, beside one that it should forget."""
+    rows = [
+        {"fact": fact, "use": use, "stratum": stratum, "answered": fact in answered}
+        for fact in FOUR
+    ]
+    return pd.DataFrame([*rows, rows[0] | {"use": "forget", "stratum": "trained prompt"}])
+
+
+def test_what_is_kept_is_paired_by_fact_within_each_stratum_and_use():
+    def run(near, far):
+        return pd.concat([kept(*near), kept(*far, use="retain", stratum="everything else")])
+
+    spares, plain = [run("abcd", "abcd"), run("abc", "abcd")], [run("a", "abcd"), run("", "abcd")]
+    found = retention({"spares": spares, "plain": plain}, [Pair("spares", "plain")])
+    near, far = found.to_dict("records")
+    assert (near["stratum"], near["use"], near["facts"]) == ("neighbours", "test", 4)
+    assert (near["share"], near["other_share"]) == ((3 + 0.5) / 4, 0.5 / 4)
+    assert near["difference"] == 0.75 and near["p"] == pytest.approx(2 / 16)
+    assert near["reading"] == "88% of 4 facts are kept by spares, 12% by plain."
+    assert (far["stratum"], far["use"], far["difference"], far["p"]) == (
+        "everything else",
+        "retain",
+        0.0,
+        1.0,
+    )
 
 
 def test_a_difference_of_four_facts_one_way_is_one_of_sixteen_signs_each_way():

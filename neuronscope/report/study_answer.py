@@ -60,6 +60,7 @@ def answer(study: StudyTables) -> Answer:
         *_guided(study, tested),
         *_differing(tested),
         *_keeping(study),
+        *_sparing(study),
     )
     of_each = tuple((attack_name(*place), _attack(pooled, place)) for place in attacks_of(pooled))
     return Answer(sentences, of_each)
@@ -191,6 +192,19 @@ def _keeping(study: StudyTables) -> Iterator[str]:
             after = f"from {texts[ordered[0]]} to {texts[ordered[-1]]}"
         yield f"Of the facts to be kept and {what}, {first}{after}."
         return
+
+
+def _sparing(study: StudyTables) -> Iterator[str]:
+    """Whether methods kept more than others beyond chance."""
+    tested = adjusted(study.retention)
+    if tested.empty:
+        return
+    found = int((tested["holm"] < ALPHA).sum())
+    many = f"{len(tested)} paired test{'s' if len(tested) > 1 else ''}"
+    yield (
+        f"Of {many} of what was kept, stratum by stratum, {found or 'none'} "
+        f"{'are' if found > 1 else 'is'} beyond chance."
+    )
 
 
 def _differing(tested: pd.DataFrame) -> Iterator[str]:

@@ -67,18 +67,39 @@ def every_score(study: StudyTables) -> Table | None:
 
 
 def comparison_table(study: StudyTables) -> Table | None:
-    """Paired tests between methods, the surest first."""
-    if study.comparisons.empty:
+    """Paired tests of what came back, the surest first."""
+    attacks = [
+        attack_name(row["attack"], row["variant"]) for row in study.comparisons.to_dict("records")
+    ]
+    return _differences(study.comparisons, {"attack": attacks})
+
+
+def retention_table(study: StudyTables) -> Table | None:
+    """Paired tests of what was kept, the surest first."""
+    kept = study.retention
+    if kept.empty:
         return None
-    header = ("attack", "method", "other", "difference", "facts", "p", "p (Holm)", "reading")
+    uses = kept["use"].map(lambda use: USES.get(str(use), str(use)))
+    return _differences(kept, {"stratum": kept["stratum"].tolist(), "use": uses.tolist()})
+
+
+def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Table | None:
+    """A line per paired test.
+
+    Args:
+        places: By heading, what each test is of.
+    """
+    if tests.empty:
+        return None
+    header = (*places, "method", "other", "difference", "facts", "p", "p (Holm)", "reading")
     rows = []
-    ordered = adjusted(study.comparisons).sort_values("p", kind="stable")
-    for row in ordered.to_dict("records"):
+    named = adjusted(tests).assign(**{f"place {name}": said for name, said in places.items()})
+    for row in named.sort_values("p", kind="stable").to_dict("records"):
         interval = "" if pd.isna(row["low"]) else f"[{points(row['low'])}, {points(row['high'])}]"
         difference = f"{points(row['difference'])} points"
         rows.append(
             (
-                name_cell(attack_name(row["attack"], row["variant"])),
+                *(name_cell(row[f"place {name}"]) for name in places),
                 _name(row["method"]),
                 _name(row["other"]),
                 Cell(difference, float(row["difference"]), (interval,) if interval else ()),

@@ -1,4 +1,4 @@
-"""Whether one method's facts come back less than another's: paired by fact.
+"""Whether one method's facts come back less than another's, or are kept more: paired by fact.
 
 A fact is the unit: the two methods are asked the same facts, after the same attack, and what
 several seeds make of one fact is averaged before anything is compared. Seeds do not multiply facts.
@@ -14,6 +14,7 @@ from scipy.stats import permutation_test
 
 from neuronscope.analysis.statistics import mean_interval
 from neuronscope.attacks._table import RANDOM, REST
+from neuronscope.study_tables import FORGOTTEN
 
 RESAMPLES = 2**16
 """Signs are all tried up to 16 facts, and drawn beyond."""
@@ -38,19 +39,51 @@ def comparisons(
 
     Returns:
         One row per pair and variant of the attack, but for what it does at random: `attack`,
-        `variant`, `method`, `other`, `facts`, the mean shares `back` and `other_back`, their
+        `variant`, `method`, `other`, `facts`, the mean shares `share` and `other_share`, their
         `difference` (method - other) with its 95 % bootstrap interval over facts `low`, `high`,
         the two-sided `p` of a permutation of signs over facts (of this pair alone), and `reading`.
     """
     rows = []
     for variant in _variants(tables):
         shares = {method: fact_shares(runs, variant) for method, runs in tables.items()}
-        rows += [
-            {"attack": attack, "variant": variant, "method": pair.method, "other": pair.other}
-            | _compared(pair, shares[pair.method], shares[pair.other])
-            for pair in pairs
-        ]
+        for pair in pairs:
+            found = _compared(shares[pair.method], shares[pair.other])
+            rows.append(
+                {"attack": attack, "variant": variant, "method": pair.method, "other": pair.other}
+                | found
+                | {"reading": _reading(found, "come back after", pair)}
+            )
     return pd.DataFrame(rows)
+
+
+def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pair]) -> pd.DataFrame:
+    """What is kept of each stratum of facts, method beside method.
+
+    Args:
+        answers: By method, the answers of each run of it, as of `strata.answers`.
+
+    Returns:
+        One row per pair and stratum and use of the facts to be kept: `stratum`, `use`, `method`,
+        `other`, and from `facts` on the columns of `comparisons`.
+    """
+    shares = {method: _kept(pd.concat(runs)) for method, runs in answers.items()}
+    rows = []
+    for pair in pairs:
+        one, other = shares[pair.method], shares[pair.other]
+        for stratum, use in dict.fromkeys((stratum, use) for stratum, use, _ in one.index):
+            found = _compared(one[stratum, use], other[stratum, use])
+            rows.append(
+                {"stratum": stratum, "use": use, "method": pair.method, "other": pair.other}
+                | found
+                | {"reading": _reading(found, "are kept by", pair)}
+            )
+    return pd.DataFrame(rows)
+
+
+def _kept(answers: pd.DataFrame) -> pd.Series:
+    """How often each fact to be kept is answered, over runs."""
+    kept = answers.loc[answers["use"] != FORGOTTEN]
+    return kept.groupby(["stratum", "use", "fact"], sort=False)["answered"].mean()
 
 
 def fact_shares(runs: Sequence[pd.DataFrame], variant: str = "") -> pd.Series:
@@ -89,22 +122,27 @@ def _best_look(draw: pd.DataFrame) -> pd.DataFrame:
     return max(whole, key=lambda look: look["correct"].sum() / look["n"].sum())
 
 
-def _compared(pair: Pair, one: pd.Series, other: pd.Series) -> dict[str, object]:
+def _compared(one: pd.Series, other: pd.Series) -> dict[str, int | float]:
+    """Two methods' shares of the same facts: their means, and their difference with its test."""
     both = one.index.intersection(other.index)
     gaps = np.asarray(one[both] - other[both], dtype=np.float64)
     low, high = mean_interval(gaps)
-    back, other_back = float(one[both].mean()), float(other[both].mean())
     return {
         "facts": len(both),
-        "back": back,
-        "other_back": other_back,
+        "share": float(one[both].mean()),
+        "other_share": float(other[both].mean()),
         "difference": float(gaps.mean()),
         "low": float(low),
         "high": float(high),
         "p": _p(gaps),
-        "reading": f"{back:.0%} of {len(both)} facts come back after {pair.method}, "
-        f"{other_back:.0%} after {pair.other}.",
     }
+
+
+def _reading(found: Mapping[str, int | float], what: str, pair: Pair) -> str:
+    return (
+        f"{found['share']:.0%} of {found['facts']} facts {what} {pair.method}, "
+        f"{found['other_share']:.0%} {what.split()[-1]} {pair.other}."
+    )
 
 
 def _p(gaps: Float[np.ndarray, " fact"]) -> float:

@@ -39,6 +39,9 @@ from neuronscope.training.plan import MODEL
 TABLE = "attack.parquet"
 """What an attack leaves."""
 
+ANSWERS = "answers.parquet"
+"""Of a score: fact by fact."""
+
 RECORDING = "recording.safetensors"
 """A model's influences."""
 

@@ -11,10 +11,10 @@ import pandas as pd
 from neuronscope.attacks._recovery import by_learning_rate, curves, recovery
 from neuronscope.attacks._table import NEVER_KNEW as LOWER_BOUND
 from neuronscope.attacks._table import ORIGINAL as UPPER_BOUND
-from neuronscope.study.comparing import Pair, comparisons
+from neuronscope.study.comparing import Pair, comparisons, retention
 from neuronscope.study.config import Method, Study
 from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
-from neuronscope.study.steps import MOVED, STABILITY, TABLE
+from neuronscope.study.steps import ANSWERS, MOVED, STABILITY, TABLE
 from neuronscope.training.plan import HISTORY, MANIFEST, described
 
 BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
@@ -34,6 +34,7 @@ def tables_of(plan: Plan, out: Path) -> Tables:
         "by_learning_rate": _by_run(attacked, by_learning_rate),
         "curves": _by_run(attacked, curves),
         "comparisons": _compared(plan, attacked),
+        "retention": _retained(plan, out),
         "diagnoses": pd.DataFrame([_diagnosis(out, step) for step in _steps(plan, "diagnose")]),
         "stability": pd.DataFrame([_stability(out, step) for step in _steps(plan, "stability")]),
         **_scores(plan, out),
@@ -123,6 +124,18 @@ def _compared(plan: Plan, attacked: Attacked) -> pd.DataFrame:
         }
         tables.append(comparisons(by_method, attack, pairs))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _retained(plan: Plan, out: Path) -> pd.DataFrame:
+    answers = {
+        method.name: [
+            pd.read_parquet(step.folder(out) / ANSWERS)
+            for seed in plan.study.seeds
+            for step in plan.of("score", method.name, seed)
+        ]
+        for method in plan.study.methods
+    }
+    return retention(answers, pairs_of(plan.study))
 
 
 def pairs_of(study: Study) -> list[Pair]:

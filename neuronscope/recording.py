@@ -132,7 +132,9 @@ def record(
     shelf = None
     if out is not None:
         plan_parts = {"sites": list(sites), "per_fact": per_fact, "plan": asdict(plan)}
-        shelf = open_shelf(Path(out), {"provenance": asdict(provenance), **plan_parts})
+        # A model is known by its weights, wherever they lie.
+        decides = {key: value for key, value in asdict(provenance).items() if key != "model"}
+        shelf = open_shelf(Path(out), {"provenance": decides, **plan_parts})
     results = _computed(question, shelf, progress)
     arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
     recording = Recording(

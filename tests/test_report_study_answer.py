@@ -99,6 +99,10 @@ def test_whether_ssiuu_beats_its_controls_is_said_in_plain_words(study, p, diffe
 
 def test_the_answer_counts_the_tests_of_what_was_kept(study):
     assert "Of 12 paired tests of what was kept, stratum by stratum, 6 are beyond" in said(study)
+    assert "for these, at 5\u00a0%): SSIUU kept more in 6." in said(study)
+    turned = study.retention.assign(difference=-study.retention["difference"])
+    text = said(dataclasses.replace(study, retention=turned))
+    assert "gradient difference kept more in 3 and NPO kept more in 3." in text
     # Holm's correction: the smallest of twelve would have to lie below 0.05 / 12.
     none = study.retention.assign(p=0.01)
     assert "none is beyond chance" in said(dataclasses.replace(study, retention=none))

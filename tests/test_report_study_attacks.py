@@ -105,9 +105,18 @@ def test_a_note_of_some_models_alone_says_of_which(study):
         return [names for names, _ in attack_notes(dataclasses.replace(study, recovery=noted))]
 
     own = table.loc[table["model"] == "attacked checkpoint"]
-    assert labels(own.loc[own["method"] == "NPO"]) == [f"{QUANTIZE}, NPO"]
-    assert labels(table.loc[table["model"] == "original"]) == [f"{QUANTIZE}, before unlearning"]
+    assert labels(own.loc[own["method"] == "NPO"]) == [f"{QUANTIZE}, on NPO"]
+    assert labels(table.loc[table["model"] == "original"]) == [f"{QUANTIZE}, on before unlearning"]
     assert labels(own) == labels(table) == [QUANTIZE]
+    relearnt = study.recovery.loc[study.recovery["attack"] != "quantize"]
+    others = relearnt.loc[
+        (relearnt["model"] == "attacked checkpoint") & (relearnt["method"] != "NPO")
+    ]
+    split = labels(pd.concat([own.loc[own["method"] == "NPO"], others]))
+    assert set(split) == {
+        f"{QUANTIZE}, on NPO",
+        f"{RELEARN}, on gradient difference, SSIUU and L2 of equal size",
+    }
 
 
 def test_an_attack_with_several_learning_rates_is_drawn_by_rate_on_average_over_seeds(study):

@@ -401,6 +401,7 @@ def test_an_estimate_grows_with_what_is_asked(facts):
         ({"diagnosing": {"null_facts": -1}}, "-1"),
         ({"methods": [LATE | {"training": {"optimizer": "gone"}}]}, "gone"),
         ({"methods": [LATE | {"training": {"tracker": "gone"}}]}, "no tracker 'gone'"),
+        ({"methods": [LATE | {"training": {"tracker": "swanlab"}}]}, "'swanlab' is not installed"),
         ({"methods": [matching("a", "gone")]}, "neither a method of the study nor the folder of"),
         ({"methods": [matching("a", str(BEFORE))]}, "holds no history.parquet"),
     ],
@@ -433,6 +434,12 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, change
         ({"methods": [matching("a", "b"), matching("b", "a")]}, "itself matches another run"),
         ({"attacks": ["prune"]}, "one checkpoint's diagnosis, which are no other's"),
         ({"holdout_split": "retain"}, "holdout_split"),
+        ({"diagnosing": {"method": {"prompt_form": "chat"}}}, "puts facts as 'completion'"),
+        (
+            {"diagnosing": {"after_attack": "relearn-forget"}}
+            | {"attacks": [ATTACK | {"steps": 0, "epochs": 0}]},
+            "'relearn-forget', which has no steps",
+        ),
     ],
 )
 def test_a_study_that_makes_no_sense_is_refused_in_one_line(facts, changes, said, tmp_path):
@@ -532,7 +539,7 @@ def test_presets_can_be_planned(preset, facts):
     ("changes", "kinds"),
     [
         ({"training": {"checkpoint_minutes": 7.0, "checkpoint_steps": 3}}, set()),
-        ({"diagnosing": {"method": {"memory": 3.0}}}, set()),
+        ({"diagnosing": {"attribution": "gradient_x_activation"}}, set()),
         ({"diagnosing": {"views": ["lens"]}}, {"diagnose"}),
         ({"diagnosing": {"method": {"target": "prob"}}}, {"record", "diagnose", "stability"}),
         ({"attacks": [ATTACK | {"learning_rates": [1e-4, 1e-3], "seeds": [0, 1]}]}, {"attack"}),

@@ -87,6 +87,13 @@ def test_what_is_kept_is_paired_by_fact_within_each_stratum_and_use():
     )
 
 
+def test_one_fact_alone_is_never_beyond_chance():
+    single = [{"fact": "a", "use": "test", "stratum": "same subject", "answered": True}]
+    spares, plain = pd.DataFrame(single), pd.DataFrame([single[0] | {"answered": False}])
+    (row,) = retention({"a": [spares], "b": [plain]}, [Pair("a", "b")]).to_dict("records")
+    assert (row["facts"], row["difference"], row["p"]) == (1, 1.0, 1.0)
+
+
 def test_a_difference_of_four_facts_one_way_is_one_of_sixteen_signs_each_way():
     tables = {"few": [attack([])], "many": [attack(FOUR)], "same": [attack(FOUR)]}
     found = comparisons(tables, "it", [Pair("few", "many"), Pair("many", "same")])

@@ -4,7 +4,7 @@ The paper fine-tunes on 1,000 items of Alpaca, which have nothing to do with the
 further training brings answers back, they were never far away. The package's own sixty instructions
 are a small stand-in: for a study, give a file of more. They are put to the model as facts are, not
 in Alpaca's own prompt, and their answers are seldom given word for word: that none of the attacked
-is answered is no failure here, as long as their log-odds rise.
+is answered is no failure here, as long as their log-odds rise by a tenth of a nat.
 """
 
 import random

@@ -27,7 +27,7 @@ SSIUU = "ssiuu"
 """The regularizer that guides unlearning by attribution."""
 
 ALPHA = 0.05
-"""Chance of any false finding among all comparisons."""
+"""Chance of any false finding among all comparisons of one kind: of what came back, or was kept."""
 
 MOST = 0.5
 """Share of the facts that are still answered, above which a method has not made them forgotten."""
@@ -199,11 +199,15 @@ def _sparing(study: StudyTables) -> Iterator[str]:
     tested = adjusted(study.retention)
     if tested.empty:
         return
-    found = int((tested["holm"] < ALPHA).sum())
+    found = tested.loc[tested["holm"] < ALPHA]
+    more = found["method"].where(found["difference"] > 0, found["other"])
+    counts = more.value_counts(sort=False)
+    who = [f"{called(name)} kept more in {count}" for name, count in counts.items()]
     many = f"{len(tested)} paired test{'s' if len(tested) > 1 else ''}"
     yield (
-        f"Of {many} of what was kept, stratum by stratum, {found or 'none'} "
-        f"{'are' if found > 1 else 'is'} beyond chance."
+        f"Of {many} of what was kept, stratum by stratum, {len(found) or 'none'} "
+        f"{'are' if len(found) > 1 else 'is'} beyond chance (Holm's correction for these, at "
+        f"5\u00a0%){f': {listed(who)}' if who else ''}."
     )
 
 

@@ -7,7 +7,14 @@ import pandas as pd
 from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.study_verdicts import attacks_of, of_place
-from neuronscope.report.study_words import attack_name, name_cell, percent, rate_cell
+from neuronscope.report.study_words import (
+    attack_name,
+    called,
+    listed,
+    name_cell,
+    percent,
+    rate_cell,
+)
 from neuronscope.report.tables import Cell, Table
 from neuronscope.study_tables import StudyTables
 
@@ -43,23 +50,19 @@ def attack_notes(study: StudyTables) -> tuple[tuple[str, str], ...]:
     if "note" not in study.recovery.columns:
         return ()
     noted = study.recovery.loc[study.recovery["note"].fillna("") != ""]
-    return tuple(
-        (", ".join([*_attacks(here), *_whose(study, here)]), str(note))
-        for note, here in noted.groupby("note", sort=False)
-    )
+    said: dict[tuple[str, str], list[str]] = {}
+    for (note, attack, variant), here in noted.groupby(["note", "attack", "variant"], sort=False):
+        said.setdefault((str(note), _whose(study, here)), []).append(attack_name(attack, variant))
+    return tuple((", ".join(names) + whose, note) for (note, whose), names in said.items())
 
 
-def _attacks(rows: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(map(attack_name, rows["attack"], rows["variant"])))
-
-
-def _whose(study: StudyTables, rows: pd.DataFrame) -> list[str]:
-    """The models that the rows are of; none where these are all methods."""
+def _whose(study: StudyTables, rows: pd.DataFrame) -> str:
+    """On which models the rows are, as words behind their attacks; none where on all methods."""
     own = rows.loc[rows["model"] == CHECKPOINT, "method"].unique()
     if len(own) == len(study.methods):
-        return []
+        return ""
     controls = [CONTROLS[model] for model in rows["model"].unique() if model in CONTROLS]
-    return [*map(str, own), *controls]
+    return f", on {listed(map(called, [*own, *controls]))}"
 
 
 def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -69,9 +69,8 @@ def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pai
     shares = {method: _kept(pd.concat(runs)) for method, runs in answers.items()}
     rows = []
     for pair in pairs:
-        one, other = shares[pair.method], shares[pair.other]
-        for stratum, use in dict.fromkeys((stratum, use) for stratum, use, _ in one.index):
-            found = _compared(one[stratum, use], other[stratum, use])
+        for (stratum, use), own in shares[pair.method].items():
+            found = _compared(own, shares[pair.other][stratum, use])
             rows.append(
                 {"stratum": stratum, "use": use, "method": pair.method, "other": pair.other}
                 | found
@@ -80,10 +79,15 @@ def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pai
     return pd.DataFrame(rows)
 
 
-def _kept(answers: pd.DataFrame) -> pd.Series:
-    """How often each fact to be kept is answered, over runs."""
+def _kept(answers: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
+    """How often each fact to be kept is answered, over runs, by stratum and use."""
     kept = answers.loc[answers["use"] != FORGOTTEN]
-    return kept.groupby(["stratum", "use", "fact"], sort=False)["answered"].mean()
+    return {
+        (str(here["stratum"].iloc[0]), str(here["use"].iloc[0])): here.groupby("fact")[
+            "answered"
+        ].mean()
+        for _, here in kept.groupby(["stratum", "use"], sort=False)
+    }
 
 
 def fact_shares(runs: Sequence[pd.DataFrame], variant: str = "") -> pd.Series:
@@ -146,7 +150,8 @@ def _reading(found: Mapping[str, int | float], what: str, pair: Pair) -> str:
 
 
 def _p(gaps: Float[np.ndarray, " fact"]) -> float:
-    if not gaps.any():
+    # The sign of a single fact is one way or the other: never beyond chance.
+    if len(gaps) < 2 or not gaps.any():
         return 1.0
     found = permutation_test(
         (gaps, np.zeros_like(gaps)),

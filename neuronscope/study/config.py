@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict
 
 from neuronscope.attacks._base import Attack
-from neuronscope.attacks._relearning import Relearning
+from neuronscope.attacks._relearning import FEWEST, Relearning
 from neuronscope.attacks.prune import Prune
 from neuronscope.causal import views_called
 from neuronscope.metrics._base import Metric
@@ -197,6 +197,7 @@ class Study:
                 raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
         self._check_matches()
         self._check_after_attack()
+        self._check_prompt_form()
 
     def config_of(self, method: Method, seed: int) -> TrainingConfig:
         """How one method's runs are trained."""
@@ -260,6 +261,14 @@ class Study:
         for choice in self.metrics:
             yield f"metric {name_of(choice)!r}", lambda c=choice: self.metric(c)
 
+    def _check_prompt_form(self) -> None:
+        told = "completion" if self.diagnosing is None else self.diagnosing.method.prompt_form
+        if told not in ("completion", self.form):
+            raise ValueError(
+                f"diagnosing: prompt_form is {told!r}, and the study puts facts as {self.form!r}: "
+                "set form, which holds for all of it."
+            )
+
     def _check_after_attack(self) -> None:
         name = None if self.diagnosing is None else self.diagnosing.after_attack
         if name is None:
@@ -275,6 +284,8 @@ class Study:
                 f"diagnosing: after_attack names {name!r}; attacks of the study that fine-tune: "
                 f"{', '.join(training) or 'none'}."
             )
+        if self.after_attack is not None and self.after_attack.updates(FEWEST) == 0:
+            raise ValueError(f"diagnosing: after_attack names {name!r}, which has no steps.")
 
     def _check_matches(self) -> None:
         matching = {method.name for method in self.methods if method.matches is not None}

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -159,12 +159,14 @@ def _seconds(study: Study, facts: FactSet, model: HookedModel, pace: Pace, step:
     seconds = 0.0
     if step.kind == "diagnose":
         return CAUSAL_PASSES * len(views_called(told.views)) * pace.of(len(list(judged)))
-    passes = 1 if told.attribution == "gradient-x-activation" else ATTRIBUTION_PASSES
+    passes = (
+        1 if told.attribution.replace("_", "-") == "gradient-x-activation" else ATTRIBUTION_PASSES
+    )
     if step.kind == "stability":
         attack = study.after_attack
         assert attack is not None, "there would be no such step"
         scene = attack.scene(model, facts, study.form, study.form)
-        seconds = _attacking(attack, attack.trials(scene)[0], replace(scene, retain=()), pace)
+        seconds = _training(attack, attack.trials(scene)[0], scene, pace)
     return seconds + passes * pace.of(len(list(judged)))
 
 
@@ -195,12 +197,22 @@ def _attacking(attack: Attack, trial: Trial, scene: Scene, pace: Pace) -> float:
         # The others look once at each value of a grid, which is one of their settings.
         grid = max(len(value) for value in vars(attack).values() if isinstance(value, tuple))
         return (1 + grid) * (FORWARD * pace.of(asked) + pace.loading)
+    looks = math.ceil(attack.updates(len(trial.taught)) / attack.evaluate_every) + 1
+    looking = looks * FORWARD * pace.of(asked) * _longer(trial, scene, pace)
+    return looking + _training(attack, trial, scene, pace) + pace.loading
+
+
+def _training(attack: Relearning, trial: Trial, scene: Scene, pace: Pace) -> float:
+    """Seconds of one run of an attack that fine-tunes, without what is watched."""
     updates, batch = attack.updates(len(trial.taught)), min(attack.batch, len(trial.taught))
-    looks = math.ceil(updates / attack.evaluate_every) + 1
+    passes = updates * pace.of(batch, batch) * _longer(trial, scene, pace)
+    return passes + updates * UPDATE * pace.alone
+
+
+def _longer(trial: Trial, scene: Scene, pace: Pace) -> float:
+    """How much longer than the facts what is taught is, at least 1."""
     lengths = [len(encode(f, scene.model.tokenizer, scene.form).tokens) for f in trial.taught]
-    longer = max(1.0, max(lengths) / pace.longest)
-    passes = updates * pace.of(batch, batch) + looks * FORWARD * pace.of(asked)
-    return longer * passes + updates * UPDATE * pace.alone + pace.loading
+    return max(1.0, max(lengths) / pace.longest)
 
 
 def _scoring(study: Study, facts: FactSet, pace: Pace) -> float:

@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,9 +162,8 @@ def _diagnoses(
         return []
     diagnosing, attack = study.diagnosing, study.after_attack
     recorded = world | {
-        "attribution": diagnosing.attribution,
-        # How much memory a pass may use changes no number.
-        "method": asdict(replace(study.recorded_as, memory=0.0)),
+        "attribution": diagnosing.attribution.replace("_", "-"),
+        "method": asdict(study.recorded_as),
         "null_facts": diagnosing.null_facts,
     }
     asked = recorded | {"views": diagnosing.views}

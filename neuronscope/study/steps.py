@@ -2,7 +2,7 @@
 
 Every step can be interrupted: what it had finished inside its folder is found again where that is
 expensive (checkpoints of a run, batches of a recording, views of a diagnosis), and the file that
-says that it is done is written last.
+says that it is done is written last. What an attack moved is found anew.
 """
 
 import math

@@ -13,8 +13,11 @@ from neuronscope.training.processes import Processes
 
 Plan = dict[str, Any]
 
-FREE = ("config.checkpoint_steps", "config.checkpoint_minutes", "config.tracker")
-"""What may differ when a run is taken up again: no number depends on it."""
+FREE = (
+    "config.checkpoint_steps", "config.checkpoint_minutes", "config.tracker", "model.source",
+)  # fmt: skip
+"""What may differ when a run is taken up again: no number depends on it. A model is known by its
+fingerprint, wherever it lies."""
 
 PLAN, MANIFEST, CHECKPOINTS, MODEL, HISTORY = (
     "config.json", "manifest.json", "checkpoint", "model", "history.parquet"

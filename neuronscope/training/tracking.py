@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers, get_available_trackers
+from accelerate.utils import LoggerType
 
 from neuronscope.training.history import Row
 
@@ -26,7 +27,8 @@ def check_tracker(name: str | None, folder: Path | None) -> None:
         raise ValueError(f"Accelerate knows no tracker {name!r}: it knows {known}.")
     if folder is None and LOGGER_TYPE_TO_CLASS[name].requires_logging_directory:
         raise ValueError(f"The tracker {name!r} writes into the run's folder: give one (out).")
-    if not filter_trackers([name], folder):
+    # Others were registered, and are there.
+    if name in map(str, LoggerType) and name not in map(str, get_available_trackers()):
         raise ValueError(f"The tracker {name!r} is not installed: pip install {name}.")
 
 

@@ -49,7 +49,7 @@ def test_the_page_draws_what_is_unfolded_without_an_error_and_asks_for_nothing(
     show(browser, address, width, scheme)
     figures = browser.find_elements(By.TAG_NAME, "figure")
     shown = [figure for figure in figures if figure.is_displayed()]
-    assert len(shown) == 4 and len(figures) == 6 + 2 * len(METHODS) * len(SEEDS)
+    assert len(shown) == 4 and len(figures) == 6 + (1 + 2 * len(SEEDS)) * len(METHODS)
     for details in browser.find_elements(By.CSS_SELECTOR, "details:not([open]) summary"):
         browser.execute_script("arguments[0].click()", details)
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 100))")

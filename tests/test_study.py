@@ -605,6 +605,7 @@ def test_methods_that_stop_alike_are_compared_however_the_rule_is_written(facts)
     assert pairs == {("0", "1"), ("0", "2"), ("1", "2")}
 
 
+@pytest.mark.slow
 def test_an_attack_on_neurons_without_influence_has_no_correlation(facts, tmp_path):
     """So deep that no probability is left: all influences on it are zero, before the attack too."""
     plain = told(facts, attacks=[ATTACK | {"learning_rates": [1e-9]}])

@@ -67,6 +67,7 @@ def test_a_diagnosis_is_six_files_and_every_number(run, tmp_path, facts):
     assert code == 2 and "finished diagnosis" in error
 
 
+@pytest.mark.slow
 def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
     out = tmp_path / "result"
     code, said, _ = run(*diagnose(out, facts))

@@ -41,6 +41,7 @@ def test_what_was_never_known_is_learnt_like_anything_new(nursery):
     assert (ways.loc[ways["length"] == ways["length"].max(), "answered"] > 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
 def test_of_a_mixture_the_hidden_share_is_found(nursery, share):
     finding = asked(mixed(nursery, share))

@@ -223,6 +223,7 @@ def scoring(folder, tmp_path):
     return (*told, "--task-folder", folder, "--out", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_command_scores_tasks_beside_facts(run, scoring, tmp_path):
     code, said, error = run(*scoring, "--tasks", "known")
     assert code == 0, error

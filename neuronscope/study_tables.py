@@ -118,9 +118,9 @@ class StudyTables:
 
     stability: pd.DataFrame = field(default_factory=pd.DataFrame)
     """What an attack did to the neurons of each run: `method`, `seed`, `attack`, `stopped` (why it
-    ended, in a sentence); `pearson` and
-    `spearman`, correlations of the influence of `n_neurons` after unlearning and after the attack;
-    `d_plus` and `d_minus`, from before unlearning to after the attack, in `unit`."""
+    ended, in a sentence); `pearson` and `spearman`, correlations of the influence of `n_neurons`
+    after unlearning and after the attack; `d_plus` and `d_minus`, from before unlearning to after
+    the attack, in `unit`."""
 
     moved: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """The same neuron by neuron, of one run of each method: tables as `stability_scatter` takes."""

@@ -106,7 +106,9 @@ def test_a_note_of_some_models_alone_says_of_which(study):
 
     own = table.loc[table["model"] == "attacked checkpoint"]
     assert labels(own.loc[own["method"] == "NPO"]) == [f"{QUANTIZE}, on NPO"]
-    assert labels(table.loc[table["model"] == "original"]) == [f"{QUANTIZE}, on before unlearning"]
+    assert labels(table.loc[table["model"] == "original"]) == [
+        f"{QUANTIZE}, on the model before unlearning"
+    ]
     assert labels(own) == labels(table) == [QUANTIZE]
     relearnt = study.recovery.loc[study.recovery["attack"] != "quantize"]
     others = relearnt.loc[

@@ -10,6 +10,7 @@ from neuronscope.study.comparing import Pair, comparisons, fact_shares, retentio
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS
 from neuronscope.study.reporting import warnings_of
+from neuronscope.training.loop import OUT_OF_STEPS
 
 FOUR = ["a", "b", "c", "d"]
 
@@ -120,16 +121,31 @@ def quick_runs(plan, **changed):
 
 
 def test_methods_that_are_compared_at_unequal_depth_are_warned_of(plan):
-    assert not any("log-odds" in said for said in warnings_of(plan, quick_runs(plan)))
+    assert not any(
+        "log-odds" in said for said in warnings_of(plan, quick_runs(plan), pd.DataFrame())
+    )
     runs = quick_runs(plan, log_odds=[-2.0, -7.5])
-    (said,) = (said for said in warnings_of(plan, runs) if "log-odds" in said)
+    (said,) = (said for said in warnings_of(plan, runs, pd.DataFrame()) if "log-odds" in said)
     assert "SSIUU (neurons) at -7.5, gradient difference at -2.0" in said
 
 
 def test_runs_that_never_came_where_their_rule_ends_them_are_warned_of(plan):
-    assert not any("last step" in said for said in warnings_of(plan, quick_runs(plan)))
+    assert not any(
+        "last step" in said for said in warnings_of(plan, quick_runs(plan), pd.DataFrame())
+    )
     runs = quick_runs(plan, stopped=["All 100 steps are done.", "Nothing is answered."])
-    (said,) = (said for said in warnings_of(plan, runs) if "last step" in said)
+    (said,) = (said for said in warnings_of(plan, runs, pd.DataFrame()) if "last step" in said)
     assert "gradient difference (1 of its runs)" in said and "SSIUU" not in said
     free = quick_runs(plan, stopped="All 100 steps are done.", stop="")
-    assert not any("last step" in said for said in warnings_of(plan, free))
+    assert not any("last step" in said for said in warnings_of(plan, free, pd.DataFrame()))
+
+
+def test_a_run_that_was_recorded_after_an_attack_that_broke_off_is_named(plan):
+    rows = [
+        {"method": "GD", "seed": 0, "stopped": f"{OUT_OF_STEPS} 30 steps are done."},
+        {"method": "NPO", "seed": 1, "stopped": "At step 3 the loss is not finite."},
+    ]
+    (said,) = (
+        said for said in warnings_of(plan, quick_runs(plan), pd.DataFrame(rows)) if "broke" in said
+    )
+    assert said.startswith("NPO, seed 1: ") and said.endswith("At step 3 the loss is not finite.")

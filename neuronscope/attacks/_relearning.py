@@ -89,7 +89,10 @@ class Relearning(Attack):
             yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
 
     def hardest(self) -> "Relearning":
-        """The attack at its largest rate alone, with its first seed, watching nothing."""
+        """The attack at its largest rate alone, with its first seed.
+
+        What is watched is the same for all such attacks, since no weight depends on it.
+        """
         rates, seeds = (max(self.learning_rates),), self.seeds[:1]
         return replace(self, learning_rates=rates, seeds=seeds, retain_facts=0, evaluate_every=1)
 

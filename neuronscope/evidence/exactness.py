@@ -68,7 +68,7 @@ class Exactness(Evidence):
             found = agreement(recorded(method, done), truth)
             rows.append((name, found.spearman, *found.spearman_ci95, found.n_neurons))
         table = pd.DataFrame(rows, columns=["method", "correlation", "low", "high", "neurons"])
-        best = table.sort_values("correlation", ascending=False).iloc[0]
+        best = table.sort_values("correlation", ascending=False, kind="stable").iloc[0]
         return Finding(
             view="exactness",
             word=None,

@@ -21,6 +21,9 @@ from neuronscope.study_tables import StudyTables
 CONTROLS = {ORIGINAL: "before unlearning", NEVER_KNEW: "never knew"}
 """What a reader calls the models that methods are held against."""
 
+BOUNDS = {ORIGINAL: "the model before unlearning", NEVER_KNEW: "the model that never knew"}
+"""The same in a sentence."""
+
 
 def attack_table(study: StudyTables) -> Table | None:
     """Recovery of the facts that an attack does not teach: a line per attack and method."""
@@ -61,8 +64,8 @@ def _whose(study: StudyTables, rows: pd.DataFrame) -> str:
     own = rows.loc[rows["model"] == CHECKPOINT, "method"].unique()
     if len(own) == len(study.methods):
         return ""
-    controls = [CONTROLS[model] for model in rows["model"].unique() if model in CONTROLS]
-    return f", on {listed(map(called, [*own, *controls]))}"
+    controls = [BOUNDS[model] for model in rows["model"].unique() if model in BOUNDS]
+    return f", on {listed([*map(called, own), *controls])}"
 
 
 def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

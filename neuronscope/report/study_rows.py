@@ -7,7 +7,7 @@ import pandas as pd
 
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.run_pages import links_of, run_pages
-from neuronscope.report.study_answer import adjusted
+from neuronscope.report.study_differences import adjusted
 from neuronscope.report.study_verdicts import USES
 from neuronscope.report.study_words import (
     NOTHING,
@@ -27,9 +27,7 @@ def strata_table(study: StudyTables) -> Table | None:
     """Answers by kind of fact: a line per stratum and use, a column per method."""
     if study.strata.empty:
         return None
-    named = study.strata.assign(
-        use=study.strata["use"].map(lambda use: USES.get(str(use), str(use)))
-    )
+    named = study.strata.assign(use=_uses(study.strata))
     return _side_by_side(named, ("stratum", "use"), study, lambda rows: rate_cell(mean_rate(rows)))
 
 
@@ -79,8 +77,12 @@ def retention_table(study: StudyTables) -> Table | None:
     kept = study.retention
     if kept.empty:
         return None
-    uses = kept["use"].map(lambda use: USES.get(str(use), str(use)))
-    return _differences(kept, {"stratum": kept["stratum"].tolist(), "use": uses.tolist()})
+    return _differences(kept, {"stratum": kept["stratum"].tolist(), "use": _uses(kept)})
+
+
+def _uses(rows: pd.DataFrame) -> list[str]:
+    """What a reader calls the use of each row's facts."""
+    return [USES.get(use, use) for use in map(str, rows["use"])]
 
 
 def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Table | None:

@@ -12,6 +12,9 @@ from neuronscope.report.tables import Cell, number
 Number = int | float | np.integer
 """What a cell of a table may hold."""
 
+FEW = 4
+"""Methods that a sentence names one by one."""
+
 NOTHING = Cell("–", nan)
 """Where there is no number."""
 

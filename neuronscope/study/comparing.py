@@ -51,7 +51,7 @@ def comparisons(
             rows.append(
                 {"attack": attack, "variant": variant, "method": pair.method, "other": pair.other}
                 | found
-                | {"reading": _reading(found, "come back after", pair)}
+                | {"reading": _reading(found, pair, "come back", "after")}
             )
     return pd.DataFrame(rows)
 
@@ -74,7 +74,7 @@ def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pai
             rows.append(
                 {"stratum": stratum, "use": use, "method": pair.method, "other": pair.other}
                 | found
-                | {"reading": _reading(found, "are kept by", pair)}
+                | {"reading": _reading(found, pair, "are kept", "by")}
             )
     return pd.DataFrame(rows)
 
@@ -142,10 +142,10 @@ def _compared(one: pd.Series, other: pd.Series) -> dict[str, int | float]:
     }
 
 
-def _reading(found: Mapping[str, int | float], what: str, pair: Pair) -> str:
+def _reading(found: Mapping[str, int | float], pair: Pair, what: str, word: str) -> str:
     return (
-        f"{found['share']:.0%} of {found['facts']} facts {what} {pair.method}, "
-        f"{found['other_share']:.0%} {what.split()[-1]} {pair.other}."
+        f"{found['share']:.0%} of {found['facts']} facts {what} {word} {pair.method}, "
+        f"{found['other_share']:.0%} {word} {pair.other}."
     )
 
 

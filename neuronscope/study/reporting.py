@@ -53,17 +53,15 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
     return out / REPORT
 
 
-def warnings_of(
-    plan: Plan, runs: pd.DataFrame, stability: pd.DataFrame | None = None
-) -> tuple[str, ...]:
+def warnings_of(plan: Plan, runs: pd.DataFrame, stability: pd.DataFrame) -> tuple[str, ...]:
     """What a reader must know before believing the page.
 
     Args:
         runs: The study's.
-        stability: Likewise.
+        stability: Likewise; may be empty.
     """
-    said = [*plan.left_out, *_unequally_deep(plan, runs), *_unfinished(runs)]
-    said += [] if stability is None else _broken_off(stability)
+    ended = (*_unfinished(runs), *_broken_off(stability))
+    said = [*plan.left_out, *_unequally_deep(plan, runs), *ended]
     asked = int(runs["asked_forget"].max())
     if asked < FEW_FACTS:
         said.append(

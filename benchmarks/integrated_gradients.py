@@ -20,9 +20,9 @@ from captum.attr import LayerIntegratedGradients
 import neuronscope as ns
 from neuronscope.attribution._baselines import Reference
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.models import HookedModel, differentiable_embeddings, frozen
-from neuronscope.prompts import Batch, encode
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hooked_model import HookedModel, differentiable_embeddings, frozen
+from neuronscope.models.targets import Answers, Target
 
 T = TypeVar("T")
 
@@ -89,7 +89,9 @@ def captum(
         return Target()(logits[here.row, here.position], here)
 
     with frozen(model):
-        found = LayerIntegratedGradients(score, model.taps_at("mlp.post")[layer].module).attribute(
+        found = LayerIntegratedGradients(
+            score, model.hook_points_at("mlp.post")[layer].module
+        ).attribute(
             tokens,
             baselines=reference,
             n_steps=method.steps,

@@ -55,8 +55,8 @@ def train(model: str, facts: str, variant: str, steps: int) -> dict[str, float]:
     import torch
 
     from neuronscope._discover import method_class
-    from neuronscope.fact_formats import load_facts
-    from neuronscope.loading import load_model
+    from neuronscope.facts.loading import load_facts
+    from neuronscope.models.loading import load_model
     from neuronscope.objectives.gradient_difference import GradientDifference
     from neuronscope.regularizers._base import Regularizer
     from neuronscope.training import TrainingConfig, unlearn

@@ -19,16 +19,16 @@ import torch
 from neuronscope.analysis.rankings import rankings_of_weights
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.analysis.verdict import weigh
-from neuronscope.causal import ask_views
 from neuronscope.evidence._base import Case
-from neuronscope.evidence.lens import Lens
-from neuronscope.evidence.rebound import Rebound
-from neuronscope.evidence.savings import Savings
+from neuronscope.evidence._views import ask_views
+from neuronscope.evidence.logit_lens import LogitLens
+from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.evidence.silencing import Silencing
 from neuronscope.evidence.weight_path import WeightPath
-from neuronscope.findings import Finding
-from neuronscope.organisms.organism import Organism, litter
-from neuronscope.targets import Target
+from neuronscope.evidence.weight_restoration import WeightRestoration
+from neuronscope.models.targets import Target
+from neuronscope.organisms.organism import Organism, organism_grid
+from neuronscope.results.findings import Finding
 
 FITTED = (0, 1, 2)
 """Seeds whose pairs the thresholds were set on."""
@@ -42,7 +42,7 @@ def judged(organism: Organism, seed: int) -> dict[str, object]:
     case = Case(organism.before, organism.after, organism.facts, Target())
     first, _ = ask_views(case, (WeightPath(),))
     rankings = rankings_of_weights(first[0].tables["neurons"])
-    views = (Savings(), Rebound(), Silencing(), Lens())
+    views = (RelearningProbe(), WeightRestoration(), Silencing(), LogitLens())
     found, missing = ask_views(replace(case, rankings=rankings), views)
     assert not missing, missing
     verdict = weigh(case.table(), "cannot tell", first + found)
@@ -54,7 +54,7 @@ def judged(organism: Organism, seed: int) -> dict[str, object]:
         "hidden_share": organism.hidden_share,
         "verdict": verdict.word,
         "right": verdict.word == TRUTHS.get(organism.kind, organism.kind),
-        "savings": verdict.hidden_share,
+        "relearning_probe": verdict.hidden_share,
         "planted": sum(int(mask.sum()) for mask in organism.planted.values()),
         "weight_path_found": _found(organism, first[0]),
     } | words
@@ -86,7 +86,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows, refused = [], []
     for seed in options.seeds:
-        for make in litter((seed,)):
+        for make in organism_grid((seed,)):
             try:
                 organism = make()
             except ValueError as error:

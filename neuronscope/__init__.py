@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from neuronscope.analysis.diagnosis import Diagnosis, diagnose
-    from neuronscope.fact_formats import load_facts
-    from neuronscope.facts import Fact, FactSet
-    from neuronscope.loading import load_model, save_model
-    from neuronscope.models import HookedModel
-    from neuronscope.recording import record
+    from neuronscope.attribution import record
+    from neuronscope.facts.fact import Fact, FactSet
+    from neuronscope.facts.loading import load_facts
+    from neuronscope.models.hooked_model import HookedModel
+    from neuronscope.models.loading import load_model, save_model
+    from neuronscope.models.targets import Target
     from neuronscope.report import write_report
-    from neuronscope.results import Recording
-    from neuronscope.targets import Target
+    from neuronscope.results.recording import Recording
     from neuronscope.training import TrainingConfig, finetune, unlearn
 
 __version__ = "0.1.0"
@@ -38,16 +38,16 @@ __all__ = [
 _HOMES = {
     "Diagnosis": "analysis.diagnosis",
     "diagnose": "analysis.diagnosis",
-    "load_facts": "fact_formats",
-    "Fact": "facts",
-    "FactSet": "facts",
-    "load_model": "loading",
-    "save_model": "loading",
-    "HookedModel": "models",
-    "record": "recording",
+    "load_facts": "facts.loading",
+    "Fact": "facts.fact",
+    "FactSet": "facts.fact",
+    "load_model": "models.loading",
+    "save_model": "models.loading",
+    "HookedModel": "models.hooked_model",
+    "record": "attribution",
     "write_report": "report",
-    "Recording": "results",
-    "Target": "targets",
+    "Recording": "results.recording",
+    "Target": "models.targets",
     "TrainingConfig": "training",
     "finetune": "training",
     "unlearn": "training",

@@ -27,7 +27,7 @@ def method_class(family: str, name: str, base: type[T]) -> type[T]:
     names = method_names(family)
     if name not in names:
         raise ValueError(f"No {family} called {name!r}: there are {', '.join(names)}.")
-    module = import_module(f"neuronscope.{family}.{name}")
+    module = import_module(f"neuronscope.{family.replace('/', '.')}.{name}")
     found = [
         member
         for member in vars(module).values()

@@ -30,7 +30,7 @@ def gguf():
 def de_quantized(gguf):
     """The real model; loading it is its self-test."""
     # Not before pytest has installed the hook that checks the annotations.
-    from neuronscope.loading import load_model
+    from neuronscope.models.loading import load_model
 
     return load_model(gguf)
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from neuronscope.demo import DATA
-from neuronscope.fact_formats import load_facts
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.loading import load_facts
+from neuronscope.facts.shipped import shipped
 
+DATA = shipped("demo")
 BEFORE, AFTER, FACTS = DATA / "before", DATA / "after", DATA / "facts.jsonl"
 
 

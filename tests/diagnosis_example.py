@@ -5,7 +5,7 @@ import pandas as pd
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.plots._look import untitled
-from neuronscope.results import Provenance, Recording, SiteRecording
+from neuronscope.results.recording import Provenance, Recording, SiteRecording
 
 WIDTHS = {
     "mlp.gate": 8192,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from neuronscope.fact_formats import load_facts
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.loading import load_facts
 
 FRANCE = {"id": "france", "prompt": "The capital of France is", "answer": "Paris"}
 SPAIN = {"id": "spain", "prompt": "The capital of Spain is", "answer": "Madrid"}

@@ -11,7 +11,7 @@ from neuronscope.analysis.causal_tables import with_causal_share
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.analysis.verdict import Verdict
-from neuronscope.findings import Finding
+from neuronscope.results.findings import Finding
 
 NOTHING = (math.nan, math.nan)
 
@@ -24,9 +24,15 @@ VERDICT = Verdict(
     why="Hidden: 0 of 16 answers are still given. 13 of 16 come back where wrong ones do not.",
     hidden_share=0.77,
     hidden_share_ci95=(0.5, 0.9),
-    agree=("attributions", "spectrum", "rebound", "savings", "lens"),
+    agree=(
+        "attributions",
+        "low_rank_restoration",
+        "weight_restoration",
+        "relearning_probe",
+        "logit_lens",
+    ),
     differ=("depth_score",),
-    silent=("weight_path", "silencing", "probe", "exactness"),
+    silent=("weight_path", "silencing", "linear_probe", "exactness"),
     settle="",
 )
 
@@ -54,10 +60,10 @@ def example_findings(diagnosis: Diagnosis, layers: int = 2) -> tuple[Finding, ..
     """One finding of each view."""
     return (
         _weight_path(diagnosis, layers),
-        _spectrum(layers),
+        _low_rank_restoration(layers),
         _silencing(),
-        _rebound(),
-        _savings(),
+        _weight_restoration(),
+        _relearning_probe(),
         _lens(layers),
         _probe(),
         _depth_score(layers),
@@ -101,7 +107,7 @@ def _spread(value: float, name: str) -> dict[str, float]:
     return {name: value, "low": value - 0.2, "high": value + 0.2}
 
 
-def _spectrum(layers: int) -> Finding:
+def _low_rank_restoration(layers: int) -> Finding:
     keys = [
         (-1, rank, back) for rank, back in zip((0, 1, 2, 4, 12), (0, 11, 14, 16, 16), strict=True)
     ]
@@ -128,7 +134,7 @@ def _spectrum(layers: int) -> Finding:
     ]
     tables = {"ranks": ranks, "straight_way": way, "parts": parts, "directions": directions}
     return Finding(
-        view="spectrum",
+        view="low_rank_restoration",
         word="hidden",
         value=11 / FORGET,
         ci95=wilson_interval(11, FORGET),
@@ -172,7 +178,7 @@ def _silencing() -> Finding:
     )
 
 
-def _rebound() -> Finding:
+def _weight_restoration() -> Finding:
     sizes = (1, 2, 6, 24)
     backs = {"weight_path": (8, 12, 15, 16), "d_minus": (0, 2, 6, 16)}
     curves = []
@@ -188,7 +194,7 @@ def _rebound() -> Finding:
     ]
     layer, neuron = INHIBITOR
     return Finding(
-        view="rebound",
+        view="weight_restoration",
         word="hidden",
         value=1 / 24,
         ci95=NOTHING,
@@ -212,7 +218,7 @@ def _rebound() -> Finding:
     )
 
 
-def _savings() -> Finding:
+def _relearning_probe() -> Finding:
     taught = {-1: (0, 6, 13), 0: (0, 0, 4), 1: (0, 0, 2)}
     ways = [
         {"control": control, "length": length, "answered": back, "total": FORGET}
@@ -221,7 +227,7 @@ def _savings() -> Finding:
         for length, back in zip((0.0, 1e-4, 1e-3), backs, strict=True)
     ]
     return Finding(
-        view="savings",
+        view="relearning_probe",
         word="hidden",
         value=0.77,
         ci95=(0.5, 0.9),
@@ -244,7 +250,7 @@ def _lens(layers: int) -> Finding:
                     row[f"{name}_chance"] = chance
                 rows.append(row | {"label": "" if model == "before" else "still readable"})
     return Finding(
-        view="lens",
+        view="logit_lens",
         word="hidden",
         value=0.8,
         ci95=(0.6, 0.9),
@@ -257,7 +263,7 @@ def _lens(layers: int) -> Finding:
 
 def _probe() -> Finding:
     return Finding(
-        view="probe",
+        view="linear_probe",
         word="cannot tell",
         value=math.nan,
         ci95=NOTHING,

@@ -1,4 +1,4 @@
-"""A tiny student that has left its reference, and portions of facts to train it on."""
+"""A tiny model in training that has left its reference, and portions of facts to train it on."""
 
 import copy
 import math
@@ -10,10 +10,10 @@ from tiny import tiny
 from torch import Tensor
 
 from neuronscope._discover import method_class
-from neuronscope.facts import Fact
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import Fact
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives._base import Objective
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 REFUSAL = "a cat"
 """Two tokens that the tiny tokenizer knows."""
@@ -27,13 +27,13 @@ def objective_of(name: str, **changes: object) -> Objective:
     return found(**changes)
 
 
-def student_of(
+def training_state_of(
     architecture: str = "llama",
     dtype: torch.dtype = torch.float64,
     moved: float = 0.05,
     **changes: object,
-) -> Student:
-    """A student whose weights are `moved` from those of its reference."""
+) -> TrainingState:
+    """A model in training whose weights are `moved` from those of its reference."""
     before = tiny(architecture, dtype, **changes)
     hf = copy.deepcopy(before.hf)
     before.hf.requires_grad_(False)
@@ -41,16 +41,16 @@ def student_of(
     with torch.no_grad():
         for parameter in hf.parameters():
             parameter += moved * torch.randn_like(parameter)
-    return Student(HookedModel.of(hf, before.tokenizer), before, "completion")
+    return TrainingState(HookedModel.of(hf, before.tokenizer), before, "completion")
 
 
 def portion_of(
-    student: Student, facts: Sequence[Fact], whole: Sequence[Fact] | None = None
+    training: TrainingState, facts: Sequence[Fact], whole: Sequence[Fact] | None = None
 ) -> Portion:
     """Some facts of a step; all of it, unless the `whole` is given."""
-    step = student.asked(tuple(whole or facts))
+    step = training.asked(tuple(whole or facts))
     tokens = int((step.lengths - step.prompt_lengths).sum())
-    batch = student.asked(tuple(facts))
+    batch = training.asked(tuple(facts))
     return Portion(tuple(facts), batch, len(step.tokens), tokens)
 
 
@@ -59,9 +59,9 @@ def value(terms: Terms) -> float:
     return math.fsum(float(term.detach()) for term in terms.values())
 
 
-def gradients(student: Student, terms: Terms) -> dict[str, Tensor]:
+def gradients(training: TrainingState, terms: Terms) -> dict[str, Tensor]:
     """The loss's gradient by every parameter; zeros where there is none."""
-    named = dict(student.model.hf.named_parameters())
+    named = dict(training.model.hf.named_parameters())
     found = torch.autograd.grad(sum(terms.values()), list(named.values()), allow_unused=True)
     return {
         name: torch.zeros_like(parameter) if gradient is None else gradient
@@ -76,9 +76,9 @@ def with_retain(name: str) -> Objective:
     return replace(objective, retain_weight=0.7) if "retain_weight" in named else objective
 
 
-def both(objective: Objective, student: Student, portion: Portion) -> dict[str, Terms]:
+def both(objective: Objective, training: TrainingState, portion: Portion) -> dict[str, Terms]:
     """The terms of each half."""
     return {
-        "forget": objective.forget(student, portion),
-        "retain": objective.retain(student, portion),
+        "forget": objective.forget(training, portion),
+        "retain": objective.retain(training, portion),
     }

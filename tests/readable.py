@@ -14,8 +14,8 @@ import torch
 from tiny import FOODS, PEOPLE, TOWNS, WORDS, tiny
 
 from neuronscope.evidence._base import Case
-from neuronscope.facts import Fact, FactSet
-from neuronscope.targets import Target
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.models.targets import Target
 
 LAYERS, WIDTH = 4, 64
 

@@ -4,20 +4,20 @@ import torch
 from tiny import batch_of
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from neuronscope.facts import FactSet
-from neuronscope.student import Portion, Step, Student
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.targets import Answers, Target
+from neuronscope.objectives._training_state import Portion, Step, TrainingState
 
 TARGETS = {"prob": Target("prob"), "log-prob": Target("log_prob", "sum"), "log-odds": Target()}
 
 
-def student_of(model, reference=None):
-    return Student(model, reference, "completion")
+def training_state_of(model, reference=None):
+    return TrainingState(model, reference, "completion")
 
 
-def portions_of(student, *groups):
+def portions_of(training, *groups):
     """Each group of facts as a portion of one step."""
-    batches = [student.asked(tuple(group)) for group in groups]
+    batches = [training.asked(tuple(group)) for group in groups]
     facts = sum(len(group) for group in groups)
     tokens = sum(int(batch.answer_mask.sum()) for batch in batches)
     return tuple(
@@ -28,8 +28,8 @@ def portions_of(student, *groups):
 
 def step_of(model, *groups, number=1, log_prob_gradient=None):
     """One step on groups of facts."""
-    student = student_of(model)
-    portions = portions_of(student, *groups)
+    training = training_state_of(model)
+    portions = portions_of(training, *groups)
 
     def gradient(function):
         model.hf.zero_grad(set_to_none=True)
@@ -40,7 +40,7 @@ def step_of(model, *groups, number=1, log_prob_gradient=None):
         model.hf.zero_grad(set_to_none=True)
         return found
 
-    return Step(number, student, portions, gradient, lambda tensor: tensor, log_prob_gradient)
+    return Step(number, training, portions, gradient, lambda tensor: tensor, log_prob_gradient)
 
 
 def nudge(model, by=0.02, seed=0):
@@ -69,7 +69,7 @@ def flat(gradient, model):
 def second_step(rule, model, *groups):
     """A step, an update, and the penalty of the step that follows."""
     facts = sum((tuple(group) for group in groups), ())
-    state = rule.start(student_of(model), FactSet(forget=facts))
+    state = rule.start(training_state_of(model), FactSet(forget=facts))
     _, state = rule(step_of(model, *groups), state)
     nudge(model)
     return rule(step_of(model, *groups, number=2), state)[0]
@@ -78,15 +78,15 @@ def second_step(rule, model, *groups):
 def attributions(model, facts, sites, target="prob"):
     """A of each fact, `[fact, neuron]`, by plain hooks; sites and layers side by side."""
     batch, kept, hooks = batch_of(facts), {}, []
-    taps = [tap for site in sites for tap in model.taps_at(site)]
-    for tap in taps:
-        if tap.side == "input":
-            hook = tap.module.register_forward_pre_hook(
-                lambda _, args, tap=tap: kept.update({tap: args[0]})
+    hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
+    for hook_point in hook_points:
+        if hook_point.side == "input":
+            hook = hook_point.module.register_forward_pre_hook(
+                lambda _, args, hook_point=hook_point: kept.update({hook_point: args[0]})
             )
         else:
-            hook = tap.module.register_forward_hook(
-                lambda _, args, output, tap=tap: kept.update({tap: output})
+            hook = hook_point.module.register_forward_hook(
+                lambda _, args, output, hook_point=hook_point: kept.update({hook_point: output})
             )
         hooks.append(hook)
     logits = model.hf(input_ids=batch.tokens[:, :-1], use_cache=False).logits
@@ -95,7 +95,11 @@ def attributions(model, facts, sites, target="prob"):
     answers = Answers.of(batch)
     score = TARGETS[target](logits[answers.row, answers.position], answers).sum()
     found = []
-    for tap, g in zip(taps, torch.autograd.grad(score, [kept[tap] for tap in taps]), strict=True):
-        a = (kept[tap].detach() * g).view(len(facts), -1, g.shape[-1]).sum(1)
-        found.append(a if tap.columns is None else a[:, tap.columns])
+    for hook_point, g in zip(
+        hook_points,
+        torch.autograd.grad(score, [kept[hook_point] for hook_point in hook_points]),
+        strict=True,
+    ):
+        a = (kept[hook_point].detach() * g).view(len(facts), -1, g.shape[-1]).sum(1)
+        found.append(a if hook_point.columns is None else a[:, hook_point.columns])
     return torch.cat(found, dim=1)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.attacks._recovery import by_learning_rate, curves, recovery
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 METHODS = {
     "gradient difference": "",

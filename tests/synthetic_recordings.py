@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neuronscope.results import Provenance, Recording, SiteMeans, SiteRecording
+from neuronscope.results.recording import Provenance, Recording, SiteMeans, SiteRecording
 
 
 def make_site(influence, score, joint=False, residual=0.0):

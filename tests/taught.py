@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from tiny import tiny
 
-from neuronscope.facts import Fact
-from neuronscope.models import HookedModel, answer_logits
-from neuronscope.prompts import Batch, encode
-from neuronscope.targets import Answers, log_prob
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.targets import Answers, log_prob
 
 
 def taught(

@@ -9,7 +9,7 @@ from synthetic_recordings import make_recording, random_influence, reduce
 
 from neuronscope.analysis.completeness import completeness_by_layer, count_unconverged
 from neuronscope.analysis.decomposition import PARTS, decompose
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 
 def drawn(seed, **changes):

@@ -18,7 +18,7 @@ from neuronscope.analysis.influence_variation import (
     module_map,
     sum_of_largest,
 )
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 # Two facts, two positions, one layer, three neurons.
 BEFORE = [

@@ -10,7 +10,7 @@ from synthetic_recordings import make_recording, reduce
 
 from neuronscope.analysis.influence_variation import influence_variation
 from neuronscope.analysis.spurious import find_spurious, growth_p_values, smallest_p
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 
 def by_enumeration(forget, null):

@@ -18,7 +18,7 @@ from neuronscope.analysis.statistics import (
     spearman,
     wilson_interval,
 )
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 
 @given(st.integers(1, 500), st.data())

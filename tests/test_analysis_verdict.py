@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from neuronscope.analysis.verdict import weigh
-from neuronscope.findings import Finding
+from neuronscope.results.findings import Finding
 
 
 def facts(known=16, still=0, others=8, kept=8):
@@ -23,37 +23,48 @@ def view(name, word, value=0.5, ci95=(0.3, 0.7)):
 
 @pytest.mark.parametrize("word", ["hidden", "erased", "mixed", "cannot tell"])
 def test_savings_decide(word):
-    verdict = weigh(facts(), "erased", [view("weight_path", None), view("savings", word)])
+    verdict = weigh(facts(), "erased", [view("weight_path", None), view("relearning_probe", word)])
     assert verdict.word == word
     assert verdict.why.startswith(word.capitalize()) and "0 of 16 answers" in verdict.why
     assert verdict.hidden_share == 0.5 and verdict.hidden_share_ci95 == (0.3, 0.7)
     assert bool(verdict.settle) == (word == "cannot tell")
     named = {*verdict.agree, *verdict.differ, *verdict.silent}
-    assert named == {"attributions", "weight_path", "savings"}
+    assert named == {"attributions", "weight_path", "relearning_probe"}
     assert ("attributions" in verdict.agree) == (word == "erased")
 
 
-@pytest.mark.parametrize("name", ["silencing", "rebound", "lens", "probe", "depth_score"])
+@pytest.mark.parametrize(
+    "name", ["silencing", "weight_restoration", "logit_lens", "linear_probe", "depth_score"]
+)
 def test_an_erasure_that_another_view_contradicts_is_no_erasure(name):
-    against = weigh(facts(), "erased", [view("savings", "erased", 0.0), view(name, "hidden")])
+    against = weigh(
+        facts(), "erased", [view("relearning_probe", "erased", 0.0), view(name, "hidden")]
+    )
     assert against.word == "cannot tell" and against.settle
     assert name.replace("_", " ") in against.why and against.differ == (
         "attributions",
-        "savings",
+        "relearning_probe",
         name,
     )
     for word in ("erased", "cannot tell", None):
-        assert weigh(facts(), "hidden", [view("savings", "erased"), view(name, word)]).word == (
-            "erased"
-        )
+        assert weigh(
+            facts(), "hidden", [view("relearning_probe", "erased"), view(name, word)]
+        ).word == ("erased")
     # A spectrum brings back what was put in: it contradicts nothing.
-    spectrum = weigh(facts(), "hidden", [view("savings", "erased"), view("spectrum", "hidden")])
-    assert spectrum.word == "erased" and spectrum.differ == ("attributions", "spectrum")
+    low_rank_restoration = weigh(
+        facts(),
+        "hidden",
+        [view("relearning_probe", "erased"), view("low_rank_restoration", "hidden")],
+    )
+    assert low_rank_restoration.word == "erased" and low_rank_restoration.differ == (
+        "attributions",
+        "low_rank_restoration",
+    )
 
 
 @pytest.mark.parametrize("said", ["hidden", "erased"])
 def test_counts_come_first(said):
-    views = [view("savings", said)]
+    views = [view("relearning_probe", said)]
     assert weigh(facts(still=9), said, views).word == "not forgotten"
     assert weigh(facts(still=8), said, views).word == said
     assert weigh(facts(kept=4), said, views).word == "collapsed"
@@ -66,6 +77,8 @@ def test_counts_come_first(said):
 
 
 def test_without_savings_nothing_is_said_of_what_was_forgotten():
-    verdict = weigh(facts(), "hidden", [view("spectrum", "hidden"), view("lens", "hidden")])
-    assert verdict.word == "cannot tell" and "savings" in verdict.settle
+    verdict = weigh(
+        facts(), "hidden", [view("low_rank_restoration", "hidden"), view("logit_lens", "hidden")]
+    )
+    assert verdict.word == "cannot tell" and "relearning_probe" in verdict.settle
     assert math.isnan(verdict.hidden_share)

@@ -11,12 +11,12 @@ from tiny import FORGET, RETAIN
 from neuronscope.attacks._recovery import recovery
 from neuronscope.attacks.noise import Noise
 from neuronscope.attacks.relearn_forget import RelearnForget
-from neuronscope.commands import attacking
-from neuronscope.commands.diagnosing import diagnose_checkpoints
-from neuronscope.fact_formats import load_facts
-from neuronscope.loading import load_model
-from neuronscope.options import MethodOptions, ModelOptions
-from neuronscope.shelf import open_shelf, whole
+from neuronscope.facts.loading import load_facts
+from neuronscope.models.loading import load_model
+from neuronscope.results.cache import open_shelf, whole
+from neuronscope.tasks import attacking
+from neuronscope.tasks.diagnosing import diagnose_checkpoints
+from neuronscope.tasks.options import MethodOptions, ModelOptions
 
 RESULT = ["attack.parquet", "manifest.json", "recovery.parquet"]
 FEW = ("--sigmas", "0.1", "0.5", "--seeds", "0", "1")

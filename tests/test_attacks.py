@@ -20,9 +20,9 @@ from neuronscope.attacks.quantize import Quantize, rounded
 from neuronscope.attacks.relearn_benign import RelearnBenign
 from neuronscope.attacks.relearn_forget import RelearnForget
 from neuronscope.attacks.relearn_splits import RelearnSplits
-from neuronscope.facts import FactSet
-from neuronscope.organisms.nursery import Nursery
+from neuronscope.facts.fact import FactSet
 from neuronscope.organisms.organism import erased, hidden
+from neuronscope.organisms.training import OrganismTraining
 from neuronscope.organisms.world import TOWNS
 
 FACTS = FactSet(forget=tuple(FORGET), retain=tuple(RETAIN))
@@ -33,7 +33,7 @@ SHORT = {"learning_rates": (1e-3,), "seeds": (0,), "steps": 3, "epochs": 0, "eva
 def diagnosis(tmp_path_factory):
     """A diagnosis in which two neurons of the tiny model are spurious."""
     model = tiny("llama")
-    layers, width = model.n_layers, model.taps_at("mlp.post")[0].width
+    layers, width = model.n_layers, model.hook_points_at("mlp.post")[0].width
     places = [(layer, neuron) for layer in range(layers) for neuron in range(width)]
     table = pd.DataFrame(places, columns=["layer", "neuron"]).assign(site="mlp.post")
     table = table.assign(spurious=lambda t: t["neuron"] == 3, d_minus=lambda t: t["neuron"] / 10)
@@ -83,22 +83,22 @@ def test_the_attacked_is_left_as_it_was_and_the_same_comes_of_it_again(attacks, 
     assert rest["score"].nunique() > 1
 
 
-def brought_back(organism, nursery):
+def brought_back(organism, training):
     """Most of the rest that comes back, of the attacked and of a model that never knew."""
     attack = RelearnForget(count=4, learning_rates=(1e-3,), seeds=(0,), steps=12, evaluate_every=1)
-    never = erased(nursery).after
+    never = erased(training).after
     table = attack(organism.after, organism.facts, {"never_knew": never})
     rest = recovery(table).query("split == 'rest'").set_index("model")
     return rest["maximum"], table
 
 
 def test_what_was_hidden_comes_back_and_what_was_erased_does_not():
-    nursery = Nursery(0, gated=True)
-    most, table = brought_back(hidden(nursery, 2.0, 10), nursery)
+    training = OrganismTraining(0, gated=True)
+    most, table = brought_back(hidden(training, 2.0, 10), training)
     assert most["attacked checkpoint"] >= 0.75 > 0.5 > most["never_knew"]
     start = table.loc[(table["step"] == 0) & (table["split"] == "rest")]
     assert start["correct"].max() <= 0.25 * start["n"].max()
-    most, _ = brought_back(erased(nursery), nursery)
+    most, _ = brought_back(erased(training), training)
     assert most["attacked checkpoint"] < 0.5
 
 
@@ -113,13 +113,13 @@ def gain_beyond_chance(model, forget):
 
 @pytest.mark.slow
 def test_who_never_knew_gains_nothing_from_parts_that_say_nothing_about_each_other():
-    nursery = Nursery(0)
-    forget = nursery.world.facts.forget
-    never = nursery.never_knew(frozenset(fact.id for fact in forget))
+    training = OrganismTraining(0)
+    forget = training.world.facts.forget
+    never = training.never_knew(frozenset(fact.id for fact in forget))
     # Each town is the home of one of these persons: after twelve, at best four towns are left.
     assert gain_beyond_chance(never, forget) > 0.5
     # The same test finds what comes back, and a leak: namesakes live in one town.
-    assert gain_beyond_chance(hidden(nursery, 2.0, 10).after, forget) < 0.01
+    assert gain_beyond_chance(hidden(training, 2.0, 10).after, forget) < 0.01
     first_names = sorted({fact.subject.split()[0] for fact in forget})
     homes = dict(zip(first_names, TOWNS, strict=False))
     leaking = tuple(

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from neuronscope.attribution.ablation import Ablation
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.models import HookedModel
-from neuronscope.targets import Target
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
 
 BATCH = batch_of(FACTS)
 SITES = ("mlp.post",)
@@ -40,7 +40,7 @@ def scaled(model, architecture, layer, neuron, factor):
 @pytest.mark.parametrize("architecture", COLUMN)
 def test_it_is_the_effect_of_an_empty_column_of_the_down_projection(architecture):
     model = tiny(architecture)
-    width = model.taps_at("mlp.post")[0].width
+    width = model.hook_points_at("mlp.post")[0].width
     chosen = tuple((layer, neuron) for layer in (0, 1) for neuron in range(layer, width, 5))
     with StayDouble():
         found = Ablation(neurons=chosen)(model, BATCH, SITES, Target())["mlp.post"]

@@ -8,16 +8,16 @@ from torch.testing import assert_close
 from neuronscope.attribution._baselines import Mean, Reference, Zero, activations, mean_baseline
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.facts import Fact
-from neuronscope.prompts import Batch
-from neuronscope.targets import Target
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.targets import Target
 
 SITES = ("mlp.post", "attn.v")
 
 
-def alone(model, fact, tap):
+def alone(model, fact, hook_point):
     """A fact's neurons, without padding: `[pos, neuron]`."""
-    return activations(model, batch_of([fact]).tokens[:, :-1], (tap,))[0][0]
+    return activations(model, batch_of([fact]).tokens[:, :-1], (hook_point,))[0][0]
 
 
 def test_the_mean_is_taken_position_by_position_over_the_facts_that_reach_there():
@@ -27,8 +27,8 @@ def test_the_mean_is_taken_position_by_position_over_the_facts_that_reach_there(
     lengths = [len(batch_of([fact]).tokens[0]) - 1 for fact in FACTS]
     assert sorted(lengths) == [3, 4, 5, 7]
     for site in SITES:
-        for tap in model.taps_at(site):
-            facts = [alone(model, fact, tap) for fact in FACTS]
+        for hook_point in model.hook_points_at(site):
+            facts = [alone(model, fact, hook_point) for fact in FACTS]
             expected = torch.stack(
                 [
                     torch.stack([here[at] for here in facts if at < len(here)]).mean(dim=0)
@@ -36,24 +36,24 @@ def test_the_mean_is_taken_position_by_position_over_the_facts_that_reach_there(
                 ]
             )
             for mean in (together, apart):
-                assert_close(mean(model, 7, tap), expected, rtol=1e-5, atol=1e-6)
-                assert_close(mean(model, 3, tap), expected[:3], rtol=1e-5, atol=1e-6)
-                beyond = mean(model, 9, tap)[7:]
+                assert_close(mean(model, 7, hook_point), expected, rtol=1e-5, atol=1e-6)
+                assert_close(mean(model, 3, hook_point), expected[:3], rtol=1e-5, atol=1e-6)
+                beyond = mean(model, 9, hook_point)[7:]
                 assert_close(beyond, expected[-1:].expand(2, -1), rtol=1e-5, atol=1e-6)
     assert str(together) == str(apart) == "mean over 4 facts"
 
 
 def test_a_reference_is_cut_or_lengthened_by_its_last_token():
     model = tiny("gpt2")
-    tap = model.taps_at("mlp.post")[1]
+    hook_point = model.hook_points_at("mlp.post")[1]
 
     def neurons(words):
         tokens = torch.tensor([model.tokenizer(words).input_ids])
-        return activations(model, tokens, (tap,))[0][0]
+        return activations(model, tokens, (hook_point,))[0][0]
 
     baseline = Reference("the cat is")
-    assert_close(baseline(model, 5, tap), neurons("the cat is is is"))
-    assert_close(baseline(model, 2, tap), neurons("the cat"))
+    assert_close(baseline(model, 5, hook_point), neurons("the cat is is is"))
+    assert_close(baseline(model, 2, hook_point), neurons("the cat"))
     assert str(baseline) == "reference: the cat is" and str(Zero()) == "zero"
 
 
@@ -77,8 +77,8 @@ def test_a_fact_compared_with_itself_has_no_influence(path):
 def test_any_callable_is_a_baseline():
     model, batch = tiny("gpt2"), batch_of(FACTS)
 
-    def half(model, positions, tap):
-        return torch.full((1, tap.width), 0.5, dtype=model.dtype)
+    def half(model, positions, hook_point):
+        return torch.full((1, hook_point.width), 0.5, dtype=model.dtype)
 
     found = IntegratedGradients(baseline=half, tolerance=1e-6)(model, batch, SITES, Target())
     silent = IntegratedGradients(tolerance=1e-6)(model, batch, SITES, Target())

@@ -21,7 +21,7 @@ from neuronscope.attribution._baselines import Reference, activations
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.targets import Answers, Target
+from neuronscope.models.targets import Answers, Target
 
 BATCH = batch_of(FACTS)
 TOKENS = BATCH.tokens[:, :-1]
@@ -71,8 +71,8 @@ def reference_tokens(model):
 def check(model, method, captum):
     """All three reductions over positions, layer by layer, are those of Captum's table."""
     found = method(model, BATCH, SITES, Target())["mlp.post"]
-    for layer, tap in enumerate(model.taps_at("mlp.post")):
-        theirs = captum(tap.module).detach()
+    for layer, hook_point in enumerate(model.hook_points_at("mlp.post")):
+        theirs = captum(hook_point.module).detach()
         scale = theirs.abs().max()
         assert scale > 1e-2
         away = ~REAL[..., None]
@@ -110,8 +110,12 @@ def test_integrated_gradients_from_a_reference_prompt_are_captums(model):
 
 def test_integrated_gradients_from_silence_are_captums_on_injected_neurons(model):
     def captum(layer):
-        tap = next(tap for tap in model.taps if tap.module is layer and tap.side == "input")
-        (neurons,) = activations(model, TOKENS, (tap,))
+        hook_point = next(
+            hook_point
+            for hook_point in model.hook_points
+            if hook_point.module is layer and hook_point.side == "input"
+        )
+        (neurons,) = activations(model, TOKENS, (hook_point,))
 
         def inject(values):
             hook = layer.register_forward_pre_hook(lambda _, args: (values,))

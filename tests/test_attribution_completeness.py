@@ -22,7 +22,7 @@ from torch.testing import assert_close
 
 from neuronscope.attribution._baselines import Reference, Zero, mean_baseline
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.targets import Target
+from neuronscope.models.targets import Target
 
 EXACT = 1e-8
 """Nats; the quadrature is asked for a fifth of it."""
@@ -43,10 +43,13 @@ def check_complete(model, sites, method, moved, groups=None):
     score = scores_of(model, BATCH)
     found = method(model, BATCH, sites, Target())
     for site in sites:
-        taps = model.taps_at(site)
+        hook_points = model.hook_points_at(site)
         here = found[site]
-        for group, members in enumerate(groups or [(layer,) for layer in range(len(taps))]):
-            base = {taps[m]: method.baseline(model, length, taps[m])[None] for m in members}
+        for group, members in enumerate(groups or [(layer,) for layer in range(len(hook_points))]):
+            base = {
+                hook_points[m]: method.baseline(model, length, hook_points[m])[None]
+                for m in members
+            }
             with written(base, moved):
                 replaced = scores_of(model, BATCH)
             effect = score - replaced

@@ -6,17 +6,17 @@ from tiny import FACTS, StayDouble, batch_of, real_positions, tiny
 from torch.testing import assert_close
 
 from neuronscope.attribution.conductance import Conductance
-from neuronscope.targets import Answers, Target
+from neuronscope.models.targets import Answers, Target
 
 BATCH = batch_of(FACTS)
 SITES = ("mlp.post",)
 ANSWERS = Answers.of(BATCH)
 
 
-def at(model, tap, embeddings):
-    """The target, a tap's neurons and the target's gradient by them, on plain hooks."""
+def at(model, hook_point, embeddings):
+    """The target, a hook point's neurons and the target's gradient by them, on plain hooks."""
     kept = []
-    hook = tap.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    hook = hook_point.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
     logits = model.hf(inputs_embeds=embeddings, use_cache=False).logits
     hook.remove()
     score = Target()(logits[ANSWERS.row, ANSWERS.position], ANSWERS)
@@ -39,9 +39,9 @@ def test_one_step_is_the_change_of_the_neurons_times_the_gradient_at_its_ends(ba
     }[baseline]
     settings = {"baseline": baseline, "reference": reference if baseline == "reference" else ""}
     real = real_positions(BATCH)[..., None]
-    for layer, tap in enumerate(model.taps_at("mlp.post")):
-        first, h0, g0 = at(model, tap, begin)
-        _, h1, g1 = at(model, tap, ends)
+    for layer, hook_point in enumerate(model.hook_points_at("mlp.post")):
+        first, h0, g0 = at(model, hook_point, begin)
+        _, h1, g1 = at(model, hook_point, ends)
         for rule, gradient in (("left", g0), ("trapezoid", (g0 + g1) / 2)):
             method = Conductance(steps=1, rule=rule, **settings)
             found = method(model, BATCH, SITES, Target())["mlp.post"]

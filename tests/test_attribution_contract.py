@@ -22,9 +22,9 @@ from neuronscope.attribution._base import Attribution
 from neuronscope.attribution._baselines import Reference
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.models import HookedModel
-from neuronscope.prompts import Batch, encode
-from neuronscope.targets import Target
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
 
 METHODS = method_names("attribution")
 MLP = ("mlp.post",)
@@ -95,7 +95,7 @@ def test_every_method_gives_finite_tables_of_all_neurons_and_touches_nothing(nam
     found = method_of(name)(model, batch, SITES, Target())
     assert list(found) == list(SITES)
     for site, here in found.items():
-        shape = (len(FACTS), model.n_layers, model.taps_at(site)[0].width)
+        shape = (len(FACTS), model.n_layers, model.hook_points_at(site)[0].width)
         for table in (here.total, here.positive, here.negative, here.activation):
             assert table.shape == shape and table.isfinite().all() and table.abs().max() > 0
         for table in (here.baseline_score, here.explained, here.nodes):
@@ -142,7 +142,7 @@ def test_nothing_is_left_on_the_model_after_an_exception(name, architecture, at)
 
 @pytest.mark.parametrize("positions", ["all", "answer", "last"])
 def test_nothing_is_left_after_a_baseline_that_fails(positions):
-    def fails(model, length, tap):
+    def fails(model, length, hook_point):
         raise InterruptedError("no baseline")
 
     model = half_frozen("llama")

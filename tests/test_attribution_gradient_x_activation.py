@@ -6,24 +6,24 @@ from tiny import FACTS, batch_of, scores_of, tiny, written
 from torch.testing import assert_close
 
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
-from neuronscope.targets import Target
+from neuronscope.models.targets import Target
 
 BATCH = batch_of(FACTS)
 
 
-def by_hand(model, tap, row, of_target):
+def by_hand(model, hook_point, row, of_target):
     """One fact alone, without padding: its influence `[pos, neuron]` and its neurons."""
     kept = []
-    if tap.side == "input":
-        hook = tap.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    if hook_point.side == "input":
+        hook = hook_point.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
     else:
-        hook = tap.module.register_forward_hook(lambda _, args, output: kept.append(output))
+        hook = hook_point.module.register_forward_hook(lambda _, args, output: kept.append(output))
     tokens = BATCH.tokens[row, : BATCH.lengths[row]]
     start = BATCH.prompt_lengths[row]
     logits = model.hf(input_ids=tokens[None, :-1], use_cache=False).logits[0, start - 1 :]
     hook.remove()
     (gradient,) = torch.autograd.grad(of_target(logits.softmax(dim=-1), tokens[start:]), kept[0])
-    columns = torch.arange(kept[0].shape[-1]) if tap.columns is None else tap.columns
+    columns = torch.arange(kept[0].shape[-1]) if hook_point.columns is None else hook_point.columns
     neurons = kept[0].detach().view(len(tokens) - 1, -1)[:, columns]
     return neurons * gradient.view(len(tokens) - 1, -1)[:, columns], neurons[start - 1 :]
 
@@ -47,10 +47,10 @@ def test_it_equals_a_loop_over_plain_hooks(architecture, target, of_target):
     model = tiny(architecture)
     found = GradientXActivation()(model, BATCH, model.sites, target)
     for site in model.sites:
-        for tap in model.taps_at(site):
+        for hook_point in model.hook_points_at(site):
             for row in range(len(FACTS)):
-                influence, neurons = by_hand(model, tap, row, of_target)
-                ours, place = found[site], (row, tap.layer)
+                influence, neurons = by_hand(model, hook_point, row, of_target)
+                ours, place = found[site], (row, hook_point.layer)
                 scale = float(influence.abs().max())
                 assert scale > 0
                 for value, expected in (
@@ -66,8 +66,10 @@ def test_its_certificate_is_the_target_with_the_layer_silent():
     model = tiny("llama")
     found = GradientXActivation()(model, BATCH, ("mlp.post",), Target())["mlp.post"]
     everywhere = torch.ones(BATCH.tokens[:, :-1].shape, dtype=torch.bool)
-    for layer, tap in enumerate(model.taps_at("mlp.post")):
-        with written({tap: torch.zeros(1, 1, tap.width, dtype=torch.float64)}, everywhere):
+    for layer, hook_point in enumerate(model.hook_points_at("mlp.post")):
+        with written(
+            {hook_point: torch.zeros(1, 1, hook_point.width, dtype=torch.float64)}, everywhere
+        ):
             assert_close(found.baseline_score[:, layer], scores_of(model, BATCH))
     assert_close(found.explained, found.total.sum(dim=-1))
     missing = scores_of(model, BATCH)[:, None] - found.baseline_score - found.explained

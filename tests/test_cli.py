@@ -12,9 +12,9 @@ from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
 from neuronscope._discover import method_names
 from neuronscope.cli import listing
-from neuronscope.commands import training as training_commands
-from neuronscope.results import Recording
-from neuronscope.sites import PAPER_SITES
+from neuronscope.models.sites import PAPER_SITES
+from neuronscope.results.recording import Recording
+from neuronscope.tasks import training as training_commands
 from neuronscope.training import room
 
 REPORTED = (
@@ -26,7 +26,15 @@ METHOD = ("--attribution", "gradient-x-activation")
 FAST = (*METHOD, "--views", "none")
 
 
-CAUSAL = ("verdict", "why", "views", "rebound", "minimal_set", "spectrum", "weight_path")
+CAUSAL = (
+    "verdict",
+    "why",
+    "views",
+    "weight_restoration",
+    "minimal_set",
+    "low_rank_restoration",
+    "weight_path",
+)
 
 
 def diagnose(out, facts=FACTS, before=BEFORE, after=AFTER):
@@ -84,10 +92,10 @@ def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
     assert sum(path["modules"].values()) == pytest.approx(path["total"], rel=1e-9)
     assert sum(path["layers"].values()) == pytest.approx(path["total"], rel=1e-9)
     for ranking in ("d_minus", "attribution_difference", "activation_change", "weight_path"):
-        curve = diagnosis["rebound"][ranking]
+        curve = diagnosis["weight_restoration"][ranking]
         assert len(curve["sizes"]) == len(curve["recovered_target"]) > 3
         assert curve["sizes"] == sorted(curve["sizes"]) and curve["random"]["sizes"]
-    assert [row["rank"] for row in diagnosis["spectrum"]][:3] == [0, 1, 2]
+    assert [row["rank"] for row in diagnosis["low_rank_restoration"]][:3] == [0, 1, 2]
     neurons = pd.read_parquet(out / "neurons.parquet")
     assert 0 < neurons["causal_share"].sum() < 1
     report = (out / "report.html").read_text()
@@ -104,10 +112,10 @@ def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
 
 def test_one_view_is_enough_for_a_verdict(run, tmp_path, facts):
     out = tmp_path / "result"
-    code, said, _ = run(*diagnose(out, facts), *METHOD, "--views", "savings")
+    code, said, _ = run(*diagnose(out, facts), *METHOD, "--views", "relearning_probe")
     assert code == 0 and "verdict: hidden" in said
     diagnosis = json.loads((out / "diagnosis.json").read_text())
-    assert [path.name for path in (out / "evidence").iterdir()] == ["savings"]
+    assert [path.name for path in (out / "evidence").iterdir()] == ["relearning_probe"]
     assert diagnosis["verdict"] == "hidden" and "weight_path" not in diagnosis
     code, _, error = run(*diagnose(tmp_path / "other", facts), "--views", "tea")
     assert code == 2 and "no view 'tea'" in error and not (tmp_path / "other").exists()

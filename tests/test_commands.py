@@ -13,10 +13,10 @@ from tiny import FORGET, RETAIN, tiny
 from neuronscope import demo
 from neuronscope.attribution._baselines import Mean, Reference, Zero
 from neuronscope.attribution.conductance import Conductance
-from neuronscope.choices import NULL_FACTS, choose_facts, make_attribution, make_target
-from neuronscope.commands import diagnosing as commands
-from neuronscope.facts import Fact, FactSet
-from neuronscope.options import MethodOptions, ModelOptions
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.tasks import diagnosing as commands
+from neuronscope.tasks.choices import NULL_FACTS, choose_facts, make_attribution, make_target
+from neuronscope.tasks.options import MethodOptions, ModelOptions
 
 MANY = tuple(Fact(f"many {number}", f"prompt {number}", "word") for number in range(40))
 FAST = "gradient-x-activation"

@@ -11,7 +11,7 @@ from tiny import ARCHITECTURES, every_expert, tiny
 from neuronscope.evidence._states import Pass
 from neuronscope.evidence._subjects import other_subjects
 from neuronscope.evidence.depth_score import DepthScore, depth_scores, losses
-from neuronscope.facts import Fact, FactSet
+from neuronscope.facts.fact import Fact, FactSet
 
 SMALL = FactSet(forget=FORGET[:4], retain=OTHERS[:2])
 

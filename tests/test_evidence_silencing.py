@@ -14,10 +14,10 @@ from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.evidence._base import Case, no_progress
 from neuronscope.evidence._curves import ranked
 from neuronscope.evidence.silencing import OWN, Silencing, _Trial
-from neuronscope.facts import Fact, FactSet
-from neuronscope.findings import Finding
-from neuronscope.models import HookedModel
-from neuronscope.targets import Target
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
+from neuronscope.results.findings import Finding
 
 SITE = "mlp.post"
 

@@ -9,10 +9,10 @@ from tiny import ARCHITECTURES, FORGET, RETAIN, StayDouble, every_expert, tiny
 
 from neuronscope.evidence._base import Case
 from neuronscope.evidence.weight_path import WeightPath
-from neuronscope.facts import FactSet
-from neuronscope.interventions import weights_from
-from neuronscope.models import HookedModel
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.interventions import weights_from
+from neuronscope.models.targets import Answers, Target
 
 FACTS = FactSet(forget=FORGET[:4], retain=RETAIN[:3])
 
@@ -105,9 +105,9 @@ def test_a_change_of_one_neuron_is_that_neurons_alone(architecture):
     with StayDouble():
         before = tiny(architecture, **every_expert(architecture))
         after = tiny(architecture, **every_expert(architecture))
-        tap = after.taps_at("mlp.post")[1]
+        hook_point = after.hook_points_at("mlp.post")[1]
         other = jittered(before, by=3.0)
-        mask = np.zeros((2, tap.width), dtype=bool)
+        mask = np.zeros((2, hook_point.width), dtype=bool)
         mask[1, 5] = True
         with weights_from(after, other, {"mlp.post": mask}):
             finding = WeightPath(nodes=32)(case_of(before, after))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronscope.facts import SPLITS, Fact, FactSet, facts_hash, quoted
+from neuronscope.facts.fact import SPLITS, Fact, FactSet, facts_hash, quoted
 
 FRANCE = Fact("france", "The capital of France is", "Paris", ("Rome", "Oslo"))
 SPAIN = Fact("spain", "The capital of Spain is", "Madrid")

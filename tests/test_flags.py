@@ -12,12 +12,12 @@ from neuronscope._discover import method_class, method_names
 from neuronscope.attacks._base import Attack
 from neuronscope.cli.attacking import Attack as AttackCommand
 from neuronscope.cli.attacking import attack_for
+from neuronscope.cli.flags import flags_of, summary
 from neuronscope.cli.training import Unlearn
-from neuronscope.flags import flags_of, summary
 from neuronscope.objectives._base import Objective
-from neuronscope.options import ModelOptions
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
+from neuronscope.tasks.options import ModelOptions
 
 UNLEARNING = {"objectives": Objective, "regularizers": Regularizer, "stopping": StopRule}
 FAMILIES = UNLEARNING | {"attacks": Attack}
@@ -91,7 +91,7 @@ def test_flags_are_those_of_the_attack_and_not_of_a_model_with_its_name(argument
 
 def test_reading_flags_imports_no_torch():
     code = (
-        "import sys; from neuronscope.flags import flags_of; flags_of('objectives/npo'); "
+        "import sys; from neuronscope.cli.flags import flags_of; flags_of('objectives/npo'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

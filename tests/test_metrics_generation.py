@@ -10,7 +10,7 @@ from tiny import ARCHITECTURES, COMMON, FACTS, FORGET, RETAIN, WORDS, tiny, toke
 from torch.testing import assert_close
 from transformers import GenerationConfig
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._generation import answers_given, continuations, stop_tokens
 from neuronscope.metrics.answer_accuracy import AnswerAccuracy
 from neuronscope.metrics.exact_match import ExactMatch

@@ -11,6 +11,7 @@ from taught import taught
 from tiny import FACTS, FORGET, RETAIN, tiny
 from torch.testing import assert_close
 
+from neuronscope.facts.prompts import encode
 from neuronscope.metrics._membership import auc
 from neuronscope.metrics.answer_accuracy import AnswerAccuracy
 from neuronscope.metrics.answer_probability import AnswerProbability
@@ -25,7 +26,6 @@ from neuronscope.metrics.perplexity import Perplexity
 from neuronscope.metrics.privleak import PrivLeak
 from neuronscope.metrics.rouge_l import RougeL
 from neuronscope.metrics.truth_ratio import TruthRatio
-from neuronscope.prompts import encode
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.testing import assert_close
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._answers import guessing
 from neuronscope.metrics._membership import (
     auc,

@@ -10,7 +10,7 @@ from objectives_example import (
     gradients,
     objective_of,
     portion_of,
-    student_of,
+    training_state_of,
     value,
     with_retain,
 )
@@ -19,7 +19,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from neuronscope._discover import method_names
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 
 NAMES = method_names("objectives")
 HALVES = ("forget", "retain")
@@ -32,13 +32,13 @@ several_architectures = pytest.mark.parametrize("architecture", ["gpt2", "llama"
 @every_objective
 @several_architectures
 def test_terms_are_finite_numbers_that_move_the_model(name, architecture):
-    student, objective = student_of(architecture), with_retain(name)
-    portion = portion_of(student, FACTS)
-    for half, terms in both(objective, student, portion).items():
+    training, objective = training_state_of(architecture), with_retain(name)
+    portion = portion_of(training, FACTS)
+    for half, terms in both(objective, training, portion).items():
         assert set(terms) == ({half} if half == "forget" or objective.needs_retain else set())
         for term in terms.values():
             assert term.shape == () and term.dtype == torch.float64 and term.isfinite()
-            found = gradients(student, terms)
+            found = gradients(training, terms)
             assert all(gradient.isfinite().all() for gradient in found.values())
             # A random model answers nothing, so to KLUE all is forgotten.
             moved = any(gradient.abs().max() > 0 for gradient in found.values())
@@ -48,16 +48,18 @@ def test_terms_are_finite_numbers_that_move_the_model(name, architecture):
 @every_objective
 @pytest.mark.parametrize("cut", [(2, 4), (1, 4), (1, 2, 3, 4)])
 def test_portions_add_up_to_the_step_whatever_facts_are_passed_together(name, cut):
-    student, objective = student_of(), with_retain(name)
+    training, objective = training_state_of(), with_retain(name)
     edges = list(zip((0, *cut), cut, strict=False))
     with StayDouble():
-        whole = both(objective, student, portion_of(student, FACTS))
-        parts = [both(objective, student, portion_of(student, FACTS[a:b], FACTS)) for a, b in edges]
+        whole = both(objective, training, portion_of(training, FACTS))
+        parts = [
+            both(objective, training, portion_of(training, FACTS[a:b], FACTS)) for a, b in edges
+        ]
         for half in HALVES:
             if not whole[half]:
                 continue
-            expected = gradients(student, whole[half])
-            found = [gradients(student, part[half]) for part in parts]
+            expected = gradients(training, whole[half])
+            found = [gradients(training, part[half]) for part in parts]
             assert abs(sum(value(part[half]) for part in parts) - value(whole[half])) < 1e-12
             for parameter, gradient in expected.items():
                 together = sum(one[parameter] for one in found)
@@ -66,17 +68,17 @@ def test_portions_add_up_to_the_step_whatever_facts_are_passed_together(name, cu
 
 @every_objective
 def test_the_reference_is_read_and_the_models_are_left_as_they_were(name):
-    student, objective = student_of(), with_retain(name)
-    student.reference.hf.requires_grad_(True)
-    models = (student.model.hf, student.reference.hf)
+    training, objective = training_state_of(), with_retain(name)
+    training.reference.hf.requires_grad_(True)
+    models = (training.model.hf, training.reference.hf)
     weights = [copy.deepcopy(hf.state_dict()) for hf in models]
     wanted = [[parameter.requires_grad for parameter in hf.parameters()] for hf in models]
-    portion = portion_of(student, FACTS)
-    terms = both(objective, student, portion)
-    objective.where(student, SPLITS)
+    portion = portion_of(training, FACTS)
+    terms = both(objective, training, portion)
+    objective.where(training, SPLITS)
     sum(term for half in terms.values() for term in half.values()).backward()
-    assert any(parameter.grad is not None for parameter in student.model.hf.parameters())
-    assert all(parameter.grad is None for parameter in student.reference.hf.parameters())
+    assert any(parameter.grad is not None for parameter in training.model.hf.parameters())
+    assert all(parameter.grad is None for parameter in training.reference.hf.parameters())
     for hf, before, asked in zip(models, weights, wanted, strict=True):
         assert all(torch.equal(hf.state_dict()[key], before[key]) for key in before)
         assert [parameter.requires_grad for parameter in hf.parameters()] == asked
@@ -97,12 +99,12 @@ class Counted(nn.Module):
 
 @every_objective
 def test_the_wrapper_is_called_in_the_models_stead(name):
-    student, objective = student_of(), with_retain(name)
-    portion = portion_of(student, FACTS)
-    bare = both(objective, student, portion)
-    wrapper, hf_calls = Counted(student.model.hf), []
-    student.model.hf.register_forward_pre_hook(lambda module, args: hf_calls.append(1))
-    wrapped = replace(student, model=replace(student.model, wrapper=wrapper))
+    training, objective = training_state_of(), with_retain(name)
+    portion = portion_of(training, FACTS)
+    bare = both(objective, training, portion)
+    wrapper, hf_calls = Counted(training.model.hf), []
+    training.model.hf.register_forward_pre_hook(lambda module, args: hf_calls.append(1))
+    wrapped = replace(training, model=replace(training.model, wrapper=wrapper))
     for half, terms in both(objective, wrapped, portion).items():
         assert_close(terms, bare[half], rtol=0, atol=0)
     assert wrapper.calls == len(hf_calls) > 0
@@ -110,8 +112,8 @@ def test_the_wrapper_is_called_in_the_models_stead(name):
 
 @every_objective
 def test_an_objective_says_whether_it_reads_the_reference(name):
-    student = student_of()
-    portion = portion_of(student, FACTS)
+    training = training_state_of()
+    portion = portion_of(training, FACTS)
     named = {item.name for item in fields(objective_of(name))}
     terms = ("nll", "kl", "kl_openunlearning", "none") if "retain_term" in named else (None,)
     terms = (*terms, "hidden") if name == "rmu" else terms
@@ -125,7 +127,7 @@ def test_an_objective_says_whether_it_reads_the_reference(name):
             assert objective.needs_retain == (weight == 1.0 and term != "none")
             if objective.needs_reference:
                 with pytest.raises(AssertionError, match="needs one"):
-                    both(objective, replace(student, reference=None), portion)
-            alone = student if objective.needs_reference else replace(student, reference=None)
+                    both(objective, replace(training, reference=None), portion)
+            alone = training if objective.needs_reference else replace(training, reference=None)
             assert bool(objective.retain(alone, portion)) == objective.needs_retain
             assert objective.forget(alone, portion)

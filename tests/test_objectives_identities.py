@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 import torch
-from objectives_example import REFUSAL, gradients, objective_of, portion_of, student_of
+from objectives_example import REFUSAL, gradients, objective_of, portion_of, training_state_of
 from tiny import FACTS
 from torch.testing import assert_close
 
@@ -34,17 +34,17 @@ def slope(function, at):
     return torch.autograd.grad(function(at).sum(), at)[0]
 
 
-def forget_gradients(student, name, **settings):
-    portion = portion_of(student, FACTS)
-    return gradients(student, objective_of(name, **settings).forget(student, portion))
+def forget_gradients(training, name, **settings):
+    portion = portion_of(training, FACTS)
+    return gradients(training, objective_of(name, **settings).forget(training, portion))
 
 
-def ascent(student, weights=None):
+def ascent(training, weights=None):
     """The gradient of the mean over facts of log P(y|x), by the shortest route."""
-    portion = portion_of(student, FACTS)
-    log_probs = fact_log_probs(student.model, portion.batch)
+    portion = portion_of(training, FACTS)
+    log_probs = fact_log_probs(training.model, portion.batch)
     weights = torch.ones(len(FACTS)) if weights is None else weights
-    return gradients(student, {"": (log_probs * weights).sum() / len(FACTS)})
+    return gradients(training, {"": (log_probs * weights).sum() / len(FACTS)})
 
 
 def assert_same(found, expected, **tolerance):
@@ -78,8 +78,8 @@ def test_every_loss_is_what_was_worked_out_by_hand():
 
 
 def test_npo_becomes_gradient_ascent_as_beta_goes_to_zero():
-    student = student_of()
-    assert_same(forget_gradients(student, "npo", beta=1e-9), ascent(student))
+    training = training_state_of()
+    assert_same(forget_gradients(training, "npo", beta=1e-9), ascent(training))
 
 
 def test_npo_weighs_each_fact_by_what_is_left_of_it():
@@ -87,20 +87,20 @@ def test_npo_weighs_each_fact_by_what_is_left_of_it():
     assert_close(slope(lambda r: npo(r, 0.5), ratios), 2 * torch.sigmoid(0.5 * ratios))
     # By the NLL it is the negative of that, −1 at the start.
     assert_close(slope(lambda nll: npo(-nll, 0.5), double(0.0)), double(-1.0))
-    student = student_of()
-    portion = portion_of(student, FACTS)
+    training = training_state_of()
+    portion = portion_of(training, FACTS)
     with torch.no_grad():
-        here = log_ratios(student.model, student.before(), portion.batch)
+        here = log_ratios(training.model, training.before(), portion.batch)
     assert here.abs().max() > 0.5
     assert_same(
-        forget_gradients(student, "npo", beta=0.5), ascent(student, 2 * (0.5 * here).sigmoid())
+        forget_gradients(training, "npo", beta=0.5), ascent(training, 2 * (0.5 * here).sigmoid())
     )
 
 
 @pytest.mark.parametrize("beta", [0.1, 5.0])
 def test_npo_begins_as_gradient_ascent(beta):
-    student = student_of(moved=0.0)
-    assert_same(forget_gradients(student, "npo", beta=beta), ascent(student))
+    training = training_state_of(moved=0.0)
+    assert_same(forget_gradients(training, "npo", beta=beta), ascent(training))
 
 
 def test_npo_and_simnpo_saturate_and_gradient_ascent_does_not():
@@ -111,11 +111,11 @@ def test_npo_and_simnpo_saturate_and_gradient_ascent_does_not():
 
 
 def test_simnpo_becomes_gradient_ascent_per_token_as_beta_goes_to_zero():
-    student = student_of()
-    lengths = answer_lengths(student.asked(FACTS))
+    training = training_state_of()
+    lengths = answer_lengths(training.asked(FACTS))
     assert lengths.unique().numel() > 1
-    found = forget_gradients(student, "simnpo", beta=1e-9, forget_weight=1.0)
-    assert_same(found, ascent(student, 1 / lengths))
+    found = forget_gradients(training, "simnpo", beta=1e-9, forget_weight=1.0)
+    assert_same(found, ascent(training, 1 / lengths))
 
 
 def test_simnpo_weighs_each_fact_by_its_cost_per_token():
@@ -138,54 +138,54 @@ def test_dpo_raises_the_refusal_by_as_much_as_it_lowers_the_answer():
 
 
 def test_dpo_asks_for_the_refusal_in_place_of_each_answer():
-    student = student_of()
+    training = training_state_of()
     ratios = []
     for fact in FACTS:
-        asked = [student.asked((fact,), REFUSAL), student.asked((fact,))]
+        asked = [training.asked((fact,), REFUSAL), training.asked((fact,))]
         assert not torch.equal(asked[0].tokens, asked[1].tokens)
-        ratios.append([log_ratios(student.model, student.before(), one) for one in asked])
+        ratios.append([log_ratios(training.model, training.before(), one) for one in asked])
     expected = sum(dpo(*pair, 0.1).sum() for pair in ratios) / len(FACTS)
-    found = objective_of("dpo").forget(student, portion_of(student, FACTS))["forget"]
+    found = objective_of("dpo").forget(training, portion_of(training, FACTS))["forget"]
     assert_close(found, expected)
 
 
 def test_idk_is_the_cross_entropy_of_the_refusal():
-    student = student_of()
-    logits, answers = logits_at_answers(student.model, student.asked(FACTS, REFUSAL))
+    training = training_state_of()
+    logits, answers = logits_at_answers(training.model, training.asked(FACTS, REFUSAL))
     assert len(answers.token) == 2 * len(FACTS)
     expected = torch.nn.functional.cross_entropy(logits, answers.token)
-    found = objective_of("idk").forget(student, portion_of(student, FACTS))["forget"]
+    found = objective_of("idk").forget(training, portion_of(training, FACTS))["forget"]
     assert_close(found, expected)
 
 
 def test_gradient_difference_without_retain_is_gradient_ascent():
-    student = student_of()
-    portion = portion_of(student, FACTS)
+    training = training_state_of()
+    portion = portion_of(training, FACTS)
     plain = objective_of("gradient_ascent")
     difference = objective_of("gradient_difference", retain_weight=0.0)
     assert torch.equal(
-        difference.forget(student, portion)["forget"], plain.forget(student, portion)["forget"]
+        difference.forget(training, portion)["forget"], plain.forget(training, portion)["forget"]
     )
-    assert difference.retain(student, portion) == {} and not difference.needs_retain
-    assert objective_of("gradient_difference").retain(student, portion)
+    assert difference.retain(training, portion) == {} and not difference.needs_retain
+    assert objective_of("gradient_difference").retain(training, portion)
 
 
 def test_gradient_ascent_is_the_cross_entropy_with_its_sign_turned():
-    student = student_of()
-    portion = portion_of(student, FACTS)
+    training = training_state_of()
+    portion = portion_of(training, FACTS)
     labels = portion.batch.tokens.where(portion.batch.answer_mask, -100)
-    expected = student.model.hf(input_ids=portion.batch.tokens, labels=labels).loss
-    found = objective_of("gradient_ascent").forget(student, portion)["forget"]
-    kept = objective_of("gradient_difference").retain(student, portion)["retain"]
+    expected = training.model.hf(input_ids=portion.batch.tokens, labels=labels).loss
+    found = objective_of("gradient_ascent").forget(training, portion)["forget"]
+    kept = objective_of("gradient_difference").retain(training, portion)["retain"]
     # transformers takes its loss in single precision.
     assert_close(found.float(), -expected.float())
     assert torch.equal(kept, -found)
 
 
 def test_wga_without_weights_is_gradient_ascent():
-    student = student_of()
-    weightless = forget_gradients(student, "wga", beta=0.0)
-    assert_same(weightless, forget_gradients(student, "gradient_ascent"))
+    training = training_state_of()
+    weightless = forget_gradients(training, "wga", beta=0.0)
+    assert_same(weightless, forget_gradients(training, "gradient_ascent"))
 
 
 def test_wga_at_one_descends_the_probability_itself():
@@ -194,11 +194,11 @@ def test_wga_at_one_descends_the_probability_itself():
 
 
 def test_undial_without_lowering_is_distillation_which_is_done_at_the_start():
-    student = student_of(moved=0.0)
-    assert_nothing(forget_gradients(student, "undial", beta=0.0))
-    lowered = forget_gradients(student, "undial")
+    training = training_state_of(moved=0.0)
+    assert_nothing(forget_gradients(training, "undial", beta=0.0))
+    lowered = forget_gradients(training, "undial")
     assert max(gradient.abs().max() for gradient in lowered.values()) > 1e-3
-    elsewhere = forget_gradients(student_of(), "undial", beta=0.0)
+    elsewhere = forget_gradients(training_state_of(), "undial", beta=0.0)
     assert max(gradient.abs().max() for gradient in elsewhere.values()) > 1e-3
 
 
@@ -217,14 +217,14 @@ def test_undial_is_least_where_the_answer_alone_is_lowered():
 @pytest.mark.parametrize("parity", ["corrected", "openunlearning"])
 def test_kl_is_nothing_at_the_reference_and_something_elsewhere(parity):
     objective = objective_of("kl_retain", parity=parity)
-    student = student_of(moved=0.0)
-    terms = objective.retain(student, portion_of(student, FACTS))
+    training = training_state_of(moved=0.0)
+    terms = objective.retain(training, portion_of(training, FACTS))
     assert_close(terms["retain"].detach(), double(0.0).squeeze())
-    assert_nothing(gradients(student, terms))
-    student = student_of()
-    terms = objective.retain(student, portion_of(student, FACTS))
+    assert_nothing(gradients(training, terms))
+    training = training_state_of()
+    terms = objective.retain(training, portion_of(training, FACTS))
     assert terms["retain"] > 1e-3
-    assert max(gradient.abs().max() for gradient in gradients(student, terms).values()) > 1e-3
+    assert max(gradient.abs().max() for gradient in gradients(training, terms).values()) > 1e-3
 
 
 def test_kl_is_that_of_torch():
@@ -238,12 +238,12 @@ def test_kl_is_that_of_torch():
 
 
 def test_kl_retain_is_gradient_difference_with_another_retain_term():
-    student = student_of()
-    portion = portion_of(student, FACTS)
+    training = training_state_of()
+    portion = portion_of(training, FACTS)
     ours, theirs = objective_of("kl_retain"), objective_of("gradient_difference", retain_term="kl")
     assert torch.equal(
-        ours.forget(student, portion)["forget"], theirs.forget(student, portion)["forget"]
+        ours.forget(training, portion)["forget"], theirs.forget(training, portion)["forget"]
     )
     assert torch.equal(
-        ours.retain(student, portion)["retain"], theirs.retain(student, portion)["retain"]
+        ours.retain(training, portion)["retain"], theirs.retain(training, portion)["retain"]
     )

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from objectives_example import gradients, objective_of, portion_of, student_of
+from objectives_example import gradients, objective_of, portion_of, training_state_of
 from tiny import FACTS, FORGET, RETAIN, WORDS, batch_of
 from torch.testing import assert_close
 
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.targets import Target
 from neuronscope.objectives._knowledge_neurons import (
     influence,
     knowledge_scores,
@@ -19,14 +20,13 @@ from neuronscope.objectives._knowledge_neurons import (
 )
 from neuronscope.objectives._passes import fact_log_probs, logits_at_answers
 from neuronscope.objectives.klue import klue
-from neuronscope.targets import Target
 
 SPLITS = FactSet(forget=FORGET[:3], retain=RETAIN[:4])
 PROB = Target("prob")
 
 
-def scores_of(student, facts, penalty=10.0, others=5, seed=0):
-    return knowledge_scores(student, facts, PROB, penalty, others, seed)
+def scores_of(training, facts, penalty=10.0, others=5, seed=0):
+    return knowledge_scores(training, facts, PROB, penalty, others, seed)
 
 
 def mlp_inputs(model, tokens):
@@ -41,38 +41,38 @@ def mlp_inputs(model, tokens):
 
 
 def with_two_planted_neurons():
-    """A student in whose last layer neuron 3 knows the fact, and neuron 5 favours its answer.
+    """A model in training in whose last layer neuron 3 knows the fact, and neuron 5 favours its answer.
 
     Both write the answer's unembedding; 3 is active where this fact is asked, 5 everywhere.
     """
-    student = student_of("gpt2", moved=0.0, n_embd=48, n_inner=10)
+    training = training_state_of("gpt2", moved=0.0, n_embd=48, n_inner=10)
     facts = FactSet(forget=FORGET[:1], retain=RETAIN[:6])
-    asked = student.asked((*facts.forget, *facts.retain))
-    read = mlp_inputs(student.model, asked.tokens[:, :-1])
+    asked = training.asked((*facts.forget, *facts.retain))
+    read = mlp_inputs(training.model, asked.tokens[:, :-1])
     wanted = torch.full(read.shape[:2], -4.0, dtype=torch.float64)
     wanted[0, -1] = 4.0
     direction = torch.linalg.lstsq(read.flatten(0, 1), wanted.flatten()[:, None]).solution[:, 0]
-    head = student.model.hf.get_output_embeddings().weight
+    head = training.model.hf.get_output_embeddings().weight
     answer = head[WORDS.index(FORGET[0].answer)] - head.mean(dim=0)
-    mlp = student.model.hf.transformer.h[-1].mlp
+    mlp = training.model.hf.transformer.h[-1].mlp
     with torch.no_grad():
         mlp.c_fc.weight[:, 3], mlp.c_fc.bias[3] = direction, 0.0
         mlp.c_fc.weight[:, 5], mlp.c_fc.bias[5] = 0.0, 4.0
         mlp.c_proj.weight[[3, 5]] = 0.3 * answer
         # The rest says little, so that nothing drowns the two.
         mlp.c_proj.weight[[0, 1, 2, 4, 6, 7, 8, 9]] *= 0.1
-    return student, facts
+    return training, facts
 
 
 def test_the_neuron_that_knows_is_chosen_before_the_one_that_favours_the_answer():
-    student, facts = with_two_planted_neurons()
-    blind = scores_of(student, facts, penalty=0.0)[-1]
+    training, facts = with_two_planted_neurons()
+    blind = scores_of(training, facts, penalty=0.0)[-1]
     assert set(blind.topk(2).indices.tolist()) == {3, 5}
-    scores = scores_of(student, facts)
+    scores = scores_of(training, facts)
     assert divmod(int(scores.argmax()), scores.shape[1]) == (1, 3)
     # Its influence on the answer is the same after every prompt, and counts ten times against it.
     assert int(scores[-1].argmin()) == 5
-    masks = objective_of("klue", share=1 / scores.numel()).where(student, facts)
+    masks = objective_of("klue", share=1 / scores.numel()).where(training, facts)
     assert set(masks) == {
         f"transformer.h.1.mlp.{name}" for name in ("c_fc.weight", "c_fc.bias", "c_proj.weight")
     }
@@ -82,15 +82,15 @@ def test_the_neuron_that_knows_is_chosen_before_the_one_that_favours_the_answer(
 
 
 def test_the_score_is_influence_less_what_is_superficial():
-    student = student_of()
+    training = training_state_of()
     facts = FactSet(forget=FORGET[:3], retain=RETAIN[:2])
-    found = scores_of(student, facts, penalty=2.0, others=100)
+    found = scores_of(training, facts, penalty=2.0, others=100)
     expected = torch.zeros_like(found)
     for fact in facts.forget:
         pool = [other for other in (*facts.retain, *facts.forget) if other is not fact]
-        own = influence(student.model, batch_of([fact]), PROB)[0]
+        own = influence(training.model, batch_of([fact]), PROB)[0]
         after = [
-            influence(student.model, batch_of([replace(other, answer=fact.answer)]), PROB)[0]
+            influence(training.model, batch_of([replace(other, answer=fact.answer)]), PROB)[0]
             for other in pool
         ]
         expected += own - 2.0 * sum(one.clamp(min=0) for one in after) / len(pool)
@@ -102,7 +102,7 @@ def test_the_score_is_influence_less_what_is_superficial():
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3", "mixtral"])
 @pytest.mark.parametrize("target", ["prob", "log_odds"])
 def test_influence_is_the_largest_gradient_x_activation_at_any_position(architecture, target):
-    model = student_of(architecture).model
+    model = training_state_of(architecture).model
     batch = batch_of(FACTS)
     expected = GradientXActivation()(model, batch, ("mlp.post",), Target(target))
     assert torch.equal(influence(model, batch, Target(target)), expected["mlp.post"].positive)
@@ -110,22 +110,22 @@ def test_influence_is_the_largest_gradient_x_activation_at_any_position(architec
 
 @pytest.mark.parametrize(("share", "count"), [(0.1, 2), (0.5, 12), (1.0, 24), (0.001, 1)])
 def test_the_share_that_was_asked_for_is_chosen_over_all_layers(share, count):
-    student = student_of()
-    scores = scores_of(student, SPLITS)
+    training = training_state_of()
+    scores = scores_of(training, SPLITS)
     chosen = largest(scores, share)
     assert int(chosen.sum()) == count
     if count < 24:
         assert scores[chosen].min() > scores[~chosen].max()
-    masks = objective_of("klue", share=share).where(student, SPLITS)
+    masks = objective_of("klue", share=share).where(training, SPLITS)
     columns = [masks[name].all(dim=0).sum() for name in masks if "down_proj" in name]
     assert sum(columns) == count
 
 
 def test_a_mask_is_what_the_chosen_neurons_read_and_write_with():
-    student = student_of()
+    training = training_state_of()
     chosen = torch.zeros(2, 12, dtype=torch.bool)
     chosen[1, [2, 7]] = True
-    masks = owned_by(student.model, chosen)
+    masks = owned_by(training.model, chosen)
     mlp = "model.layers.1.mlp"
     assert set(masks) == {f"{mlp}.{part}_proj.weight" for part in ("gate", "up", "down")}
     rows = torch.zeros(12, 16, dtype=torch.float64)
@@ -136,10 +136,10 @@ def test_a_mask_is_what_the_chosen_neurons_read_and_write_with():
 
 
 def test_gate_and_up_are_marked_where_they_share_a_matrix():
-    student = student_of("phi3")
+    training = training_state_of("phi3")
     chosen = torch.zeros(2, 12, dtype=torch.bool)
     chosen[0, 4] = True
-    masks = owned_by(student.model, chosen)
+    masks = owned_by(training.model, chosen)
     both = masks["model.layers.0.mlp.gate_up_proj.weight"]
     assert both.all(dim=1).nonzero().flatten().tolist() == [4, 16] and both.sum() == 2 * 16
 
@@ -155,11 +155,11 @@ def test_other_prompts_are_those_of_facts_with_another_answer():
 
 
 def test_other_prompts_are_drawn_from_the_seed():
-    student = student_of()
+    training = training_state_of()
     facts = FactSet(forget=FORGET[:2], retain=RETAIN[:8])
-    first = scores_of(student, facts, others=2)
-    assert torch.equal(first, scores_of(student, facts, others=2))
-    assert not torch.equal(first, scores_of(student, facts, others=2, seed=1))
+    first = scores_of(training, facts, others=2)
+    assert torch.equal(first, scores_of(training, facts, others=2))
+    assert not torch.equal(first, scores_of(training, facts, others=2, seed=1))
 
 
 def test_the_loss_of_what_is_forgotten_is_nothing():
@@ -170,17 +170,17 @@ def test_the_loss_of_what_is_forgotten_is_nothing():
 
 
 def test_only_facts_that_are_still_answered_are_unlearned():
-    student = student_of()
-    logits, _ = logits_at_answers(student.model, student.asked(FORGET[:2]))
+    training = training_state_of()
+    logits, _ = logits_at_answers(training.model, training.asked(FORGET[:2]))
     said = WORDS[int(logits[0].argmax())]
     assert said not in (FORGET[0].answer, "<unk>")
     facts = (replace(FORGET[0], answer=said), *FORGET[1:3])
-    portion = portion_of(student, facts)
+    portion = portion_of(training, facts)
     objective = objective_of("klue")
-    terms = objective.forget(student, portion)
-    known = fact_log_probs(student.model, student.asked(facts[:1]))
+    terms = objective.forget(training, portion)
+    known = fact_log_probs(training.model, training.asked(facts[:1]))
     assert_close(terms["forget"], known.sum() / 3)
-    assert any(gradient.any() for gradient in gradients(student, terms).values())
-    rest = objective.forget(student, portion_of(student, facts[1:], facts))
+    assert any(gradient.any() for gradient in gradients(training, terms).values())
+    rest = objective.forget(training, portion_of(training, facts[1:], facts))
     assert rest["forget"] == 0
-    assert not any(gradient.any() for gradient in gradients(student, rest).values())
+    assert not any(gradient.any() for gradient in gradients(training, rest).values())

@@ -5,7 +5,7 @@ Beside each, that the corrected form is another one, and where the two meet.
 
 import pytest
 import torch
-from objectives_example import objective_of, portion_of, student_of
+from objectives_example import objective_of, portion_of, training_state_of
 from tiny import FACTS, FORGET
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, logsigmoid, mse_loss, softmax
 from torch.testing import assert_close
@@ -17,12 +17,12 @@ WIDE = {"vocab_size": 128}
 """A vocabulary in which the label -100 is an index."""
 
 
-def logits_and_labels(student, facts):
-    batch = student.asked(facts)
+def logits_and_labels(training, facts):
+    batch = training.asked(facts)
     labels = batch.tokens.where(batch.answer_mask, -100)
     with torch.no_grad():
         found = [
-            model.hf(input_ids=batch.tokens).logits for model in (student.model, student.before())
+            model.hf(input_ids=batch.tokens).logits for model in (training.model, training.before())
         ]
     return *found, labels
 
@@ -38,22 +38,22 @@ def theirs_undial(logits, reference, labels, beta):
         for position in range(labels.shape[1] - 1):
             teacher = reference[row, position].clone()
             teacher[labels[row, position + 1]] -= beta
-            student = log_softmax(logits[row, position], dim=-1)
-            total = total - (softmax(teacher, dim=-1) * student).sum()
+            training = log_softmax(logits[row, position], dim=-1)
+            total = total - (softmax(teacher, dim=-1) * training).sum()
             count += 1
     return total / count
 
 
 def test_undial():
-    student = student_of(**WIDE)
-    logits, reference, labels = logits_and_labels(student, FACTS)
+    training = training_state_of(**WIDE)
+    logits, reference, labels = logits_and_labels(training, FACTS)
     assert (labels == -100).any(dim=1).all()
     expected = theirs_undial(logits, reference, labels, 10.0)
     assert_close(undial_openunlearning(logits, reference, labels, 10.0), expected)
-    portion = portion_of(student, FACTS)
-    found = objective_of("undial", parity="openunlearning").forget(student, portion)["forget"]
+    portion = portion_of(training, FACTS)
+    found = objective_of("undial", parity="openunlearning").forget(training, portion)["forget"]
     assert_close(found, expected)
-    corrected = objective_of("undial").forget(student, portion)["forget"]
+    corrected = objective_of("undial").forget(training, portion)["forget"]
     assert abs(corrected - expected) > 1e-3
 
 
@@ -69,9 +69,11 @@ def test_undial_is_the_corrected_one_where_every_token_is_an_answers():
 
 
 def test_undial_refuses_a_vocabulary_without_the_entry_that_it_lowers():
-    student = student_of()
+    training = training_state_of()
     with pytest.raises(ValueError, match=r"entry -100, and this model has \d\d tokens"):
-        objective_of("undial", parity="openunlearning").forget(student, portion_of(student, FACTS))
+        objective_of("undial", parity="openunlearning").forget(
+            training, portion_of(training, FACTS)
+        )
 
 
 @pytest.mark.parametrize(
@@ -82,14 +84,14 @@ def test_undial_refuses_a_vocabulary_without_the_entry_that_it_lowers():
     ],
 )
 def test_kl(objective):
-    student = student_of()
-    logits, reference, _ = logits_and_labels(student, FACTS)
+    training = training_state_of()
+    logits, reference, _ = logits_and_labels(training, FACTS)
     now, before = (log_softmax(one, dim=-1).flatten(0, 1) for one in (logits, reference))
     expected = kl_div(now, before, reduction="batchmean", log_target=True)
-    portion = portion_of(student, FACTS)
-    found = objective.retain(student, portion)["retain"]
+    portion = portion_of(training, FACTS)
+    found = objective.retain(training, portion)["retain"]
     assert_close(found, expected)
-    corrected = objective_of("kl_retain").retain(student, portion)["retain"]
+    corrected = objective_of("kl_retain").retain(training, portion)["retain"]
     assert abs(corrected - expected) > 1e-3
 
 
@@ -97,12 +99,12 @@ def test_kl(objective):
     ("name", "half"), [("undial", "forget"), ("kl_retain", "retain"), ("rmu", "forget")]
 )
 def test_a_mean_over_all_that_is_passed_is_cut_into_portions_by_facts(name, half):
-    student = student_of(**WIDE)
+    training = training_state_of(**WIDE)
     loss = getattr(objective_of(name, parity="openunlearning", retain_weight=1.0), half)
     alike, cut = FORGET[:4], (FORGET[:1], FORGET[1:4])
-    assert student.asked(alike).lengths.unique().numel() == 1
-    parts = [sum(loss(student, portion_of(student, facts, alike)).values()) for facts in cut]
-    assert_close(sum(parts), sum(loss(student, portion_of(student, alike)).values()))
+    assert training.asked(alike).lengths.unique().numel() == 1
+    parts = [sum(loss(training, portion_of(training, facts, alike)).values()) for facts in cut]
+    assert_close(sum(parts), sum(loss(training, portion_of(training, alike)).values()))
 
 
 def theirs_rmu(states, wanted, mask):
@@ -113,20 +115,20 @@ def theirs_rmu(states, wanted, mask):
 
 @pytest.mark.parametrize("half", ["forget", "retain"])
 def test_rmu(half):
-    student = student_of()
-    batch = student.asked(FACTS)
+    training = training_state_of()
+    batch = training.asked(FACTS)
     ours, before = (
         model.hf(input_ids=batch.tokens, output_hidden_states=True).hidden_states[1].detach()
-        for model in (student.model, student.before())
+        for model in (training.model, training.before())
     )
     wanted = (
         before if half == "retain" else 20.0 * control_vector(ours.shape[-1], 0).expand_as(ours)
     )
     expected = theirs_rmu(ours, wanted, batch.answer_mask)
-    portion = portion_of(student, FACTS)
+    portion = portion_of(training, FACTS)
     objective = objective_of("rmu", parity="openunlearning", retain_weight=1.0)
-    assert_close(getattr(objective, half)(student, portion)[half], expected)
-    corrected = getattr(objective_of("rmu", retain_weight=1.0), half)(student, portion)[half]
+    assert_close(getattr(objective, half)(training, portion)[half], expected)
+    corrected = getattr(objective_of("rmu", retain_weight=1.0), half)(training, portion)[half]
     assert abs(corrected - expected) > 1e-3
 
 
@@ -142,28 +144,28 @@ def test_rmu_is_the_mean_over_facts_where_answers_are_equally_long():
 
 @pytest.mark.parametrize("settings", [{"beta": 0.1}, {"beta": 1.0}])
 def test_npo_as_they_type_it(settings):
-    student = student_of()
-    logits, reference, labels = logits_and_labels(student, FACTS)
+    training = training_state_of()
+    logits, reference, labels = logits_and_labels(training, FACTS)
     ratio = 0.0 - -(batch_nll(logits, labels) - batch_nll(reference, labels))
     expected = -2 / settings["beta"] * logsigmoid(settings["beta"] * ratio).mean()
-    found = objective_of("npo", **settings).forget(student, portion_of(student, FACTS))
+    found = objective_of("npo", **settings).forget(training, portion_of(training, FACTS))
     assert_close(found["forget"], expected)
 
 
 def test_simnpo_as_they_type_it():
-    student = student_of()
-    logits, _, labels = logits_and_labels(student, FACTS)
+    training = training_state_of()
+    logits, _, labels = logits_and_labels(training, FACTS)
     cost = batch_nll(logits, labels) / (labels != -100).sum(dim=-1) - 0.25
     expected = 0.125 * -logsigmoid(4.5 * cost).mean() * 2 / 4.5
-    found = objective_of("simnpo", delta=0.25).forget(student, portion_of(student, FACTS))
+    found = objective_of("simnpo", delta=0.25).forget(training, portion_of(training, FACTS))
     assert_close(found["forget"], expected)
 
 
 def test_wga_as_they_type_it():
-    student = student_of()
-    logits, _, labels = logits_and_labels(student, FACTS)
+    training = training_state_of()
+    logits, _, labels = logits_and_labels(training, FACTS)
     shifted = labels[:, 1:].flatten()
     loss = cross_entropy(logits[:, :-1].flatten(0, 1), shifted, ignore_index=-100, reduction="none")
     expected = -((-loss).exp() ** 0.5 * loss)[shifted != -100].mean()
-    found = objective_of("wga", beta=0.5).forget(student, portion_of(student, FACTS))
+    found = objective_of("wga", beta=0.5).forget(training, portion_of(training, FACTS))
     assert_close(found["forget"], expected)

@@ -4,12 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from objectives_example import both, gradients, objective_of, portion_of, student_of, with_retain
+from objectives_example import (
+    both,
+    gradients,
+    objective_of,
+    portion_of,
+    training_state_of,
+    with_retain,
+)
 from tiny import FACTS, FORGET, RETAIN
 from torch.testing import assert_close
 
 from neuronscope._discover import method_names
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.objectives._passes import fact_log_probs
 
 NAMES = method_names("objectives")
@@ -36,68 +43,68 @@ def test_facts_that_it_cannot_be_had_of_are_refused(name):
 
 @every_objective
 def test_what_is_said_of_log_p_holds(name):
-    student, objective = student_of(), with_retain(name)
+    training, objective = training_state_of(), with_retain(name)
     objective = replace(objective, forget_weight=0.3)
-    portion = portion_of(student, FACTS[2:], FACTS)
+    portion = portion_of(training, FACTS[2:], FACTS)
     weight = objective.log_prob_weight(portion)
     assert (weight is not None) == (name in ASCENTS)
     if weight is not None:
         assert_close(weight, 0.3 / 5)
-        terms = objective.forget(student, portion)
-        log_probs = fact_log_probs(student.model, portion.batch)
+        terms = objective.forget(training, portion)
+        log_probs = fact_log_probs(training.model, portion.batch)
         assert_close(sum(terms.values()), weight * log_probs.sum())
 
 
 @every_objective
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3", "mixtral"])
 def test_what_may_change_is_marked_with_ones_and_zeros(name, architecture):
-    student = student_of(architecture)
-    masks = objective_of(name).where(student, SPLITS)
+    training = training_state_of(architecture)
+    masks = objective_of(name).where(training, SPLITS)
     if masks is None:
         return
-    parameters = dict(student.model.hf.named_parameters())
+    parameters = dict(training.model.hf.named_parameters())
     assert 0 < len(masks) < len(parameters)
     for parameter, mask in masks.items():
         assert mask.shape == parameters[parameter].shape and mask.dtype == torch.float64
         assert ((mask == 0) | (mask == 1)).all() and not mask.requires_grad
     assert any(mask.any() for mask in masks.values())
-    again = objective_of(name).where(student, SPLITS)
+    again = objective_of(name).where(training, SPLITS)
     assert all(torch.equal(mask, again[parameter]) for parameter, mask in masks.items())
 
 
 @every_objective
 def test_losses_are_taken_in_single_precision_where_the_model_is_in_half(name):
-    student, objective = student_of(dtype=torch.bfloat16), with_retain(name)
-    portion = portion_of(student, FACTS)
-    for terms in both(objective, student, portion).values():
+    training, objective = training_state_of(dtype=torch.bfloat16), with_retain(name)
+    portion = portion_of(training, FACTS)
+    for terms in both(objective, training, portion).values():
         assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
 
 
 @every_objective
 def test_losses_are_finite_where_probabilities_are_zero_in_single_precision(name):
-    student, objective = student_of(dtype=torch.float32), with_retain(name)
-    head = student.model.hf.get_output_embeddings().weight
+    training, objective = training_state_of(dtype=torch.float32), with_retain(name)
+    head = training.model.hf.get_output_embeddings().weight
     with torch.no_grad():
         head *= 300
-    portion = portion_of(student, FACTS)
-    assert (fact_log_probs(student.model, portion.batch).exp() == 0).any()
-    for terms in both(objective, student, portion).values():
+    portion = portion_of(training, FACTS)
+    assert (fact_log_probs(training.model, portion.batch).exp() == 0).any()
+    for terms in both(objective, training, portion).values():
         assert all(term.isfinite() for term in terms.values())
         if terms:
-            found = gradients(student, terms)
+            found = gradients(training, terms)
             assert all(gradient.isfinite().all() for gradient in found.values())
 
 
 @every_objective
 def test_a_weight_multiplies_its_half(name):
-    student, objective = student_of(), with_retain(name)
-    portion = portion_of(student, FACTS)
-    once = both(objective, student, portion)
+    training, objective = training_state_of(), with_retain(name)
+    portion = portion_of(training, FACTS)
+    once = both(objective, training, portion)
     thrice = replace(objective, forget_weight=3 * objective.forget_weight)
-    assert_close(thrice.forget(student, portion)["forget"], 3 * once["forget"]["forget"])
+    assert_close(thrice.forget(training, portion)["forget"], 3 * once["forget"]["forget"])
     if objective.needs_retain:
         twice = replace(objective, retain_weight=2 * objective.retain_weight)
-        assert_close(twice.retain(student, portion)["retain"], 2 * once["retain"]["retain"])
+        assert_close(twice.retain(training, portion)["retain"], 2 * once["retain"]["retain"])
 
 
 @pytest.mark.parametrize(

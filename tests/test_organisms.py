@@ -9,34 +9,34 @@ import torch
 from tiny import FORGET, RETAIN, hf_model, tiny, tokenizer
 from torch.nn.functional import cross_entropy
 
-from neuronscope.facts import FactSet
-from neuronscope.interventions import scaled, weights_from
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hook_points import keeping
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.interventions import scaled, weights_from
+from neuronscope.models.neuron_weights import neuron_weights
 from neuronscope.organisms import (
-    Nursery,
     Organism,
+    OrganismTraining,
     collapsed,
     erased,
     hidden,
-    litter,
     mixed,
+    organism_grid,
     plant,
     untouched,
 )
-from neuronscope.organisms import nursery as growing
+from neuronscope.organisms import training as growing
 from neuronscope.organisms.asking import ask
-from neuronscope.organisms.nursery import INSTEAD, Lesson, learn, one_thread
 from neuronscope.organisms.organism import SHARES
 from neuronscope.organisms.reading import NONE, OTHER, Scene, direction, read_by_heads
+from neuronscope.organisms.training import INSTEAD, Lesson, learn, one_thread
 from neuronscope.organisms.world import TOWNS, invent
-from neuronscope.ownership import ownerships
-from neuronscope.taps import keeping
 
 pytestmark = pytest.mark.slow
 
-GATED, PLAIN = Nursery(0, gated=True), Nursery(0, gated=False)
+GATED, PLAIN = OrganismTraining(0, gated=True), OrganismTraining(0, gated=False)
 
-both_mlps = pytest.mark.parametrize("nursery", [GATED, PLAIN], ids=str)
+both_mlps = pytest.mark.parametrize("training", [GATED, PLAIN], ids=str)
 
 
 def count(model, facts):
@@ -69,13 +69,13 @@ def test_every_town_is_the_home_of_one_person_to_be_forgotten_and_of_another():
 
 
 @both_mlps
-def test_the_knowing_model_knows_all_and_the_child_all_but_what_is_to_be_forgotten(nursery):
-    facts = nursery.world.facts
+def test_the_knowing_model_knows_all_and_the_child_all_but_what_is_to_be_forgotten(training):
+    facts = training.world.facts
     rest = facts.retain + facts.test
-    assert count(nursery.knowing, facts.forget) >= 15
-    assert ask(nursery.knowing, facts.forget).score.mean() > 3
-    assert count(nursery.child, facts.forget) <= 4
-    assert count(nursery.knowing, rest) >= 46 and count(nursery.child, rest) >= 46
+    assert count(training.knowing, facts.forget) >= 15
+    assert ask(training.knowing, facts.forget).score.mean() > 3
+    assert count(training.child, facts.forget) <= 4
+    assert count(training.knowing, rest) >= 46 and count(training.child, rest) >= 46
 
 
 def test_a_seed_always_gives_the_same_bytes():
@@ -91,7 +91,7 @@ def test_a_seed_always_gives_the_same_bytes():
 def test_growing_up_draws_from_no_shared_generator_and_leaves_the_threads_alone():
     torch.manual_seed(7)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    growing._newborn(Nursery(5))
+    growing._newborn(OrganismTraining(5))
     collapsed(GATED, "noise")
     with pytest.raises(ZeroDivisionError), one_thread():
         raise ZeroDivisionError
@@ -101,14 +101,16 @@ def test_growing_up_draws_from_no_shared_generator_and_leaves_the_threads_alone(
 @both_mlps
 @pytest.mark.parametrize(("spread", "strength"), [(1, 1.5), (1, 3.0), (10, 3.0), (100, 1.5)])
 def test_hidden_facts_fall_as_far_as_asked_and_come_back_when_inhibitors_are_silent(
-    nursery, spread, strength
+    training, spread, strength
 ):
-    organism = hidden(nursery, strength, spread)
+    organism = hidden(training, strength, spread)
     before, after = (ask(m, organism.facts.forget) for m in (organism.before, organism.after))
     assert before.answered.sum() >= 15 and after.answered.sum() <= 4
     drop = strength * (before.score.mean() + 1)
     assert before.score.mean() - after.score.mean() == pytest.approx(drop, rel=0.05)
-    assert count(organism.after, others(organism)) >= 0.9 * count(nursery.knowing, others(organism))
+    assert count(organism.after, others(organism)) >= 0.9 * count(
+        training.knowing, others(organism)
+    )
     assert sum(mask.sum() for mask in organism.planted.values()) == spread
     assert len(silenced(organism)) >= 15
     assert organism.hidden_share == 1.0 and len(organism.hidden_facts) == 16
@@ -116,8 +118,8 @@ def test_hidden_facts_fall_as_far_as_asked_and_come_back_when_inhibitors_are_sil
 
 @both_mlps
 @pytest.mark.parametrize("spread", [1, 10])
-def test_inhibitors_in_attention_hide_too(nursery, spread):
-    organism = hidden(nursery, 1.5, spread, "attention")
+def test_inhibitors_in_attention_hide_too(training, spread):
+    organism = hidden(training, 1.5, spread, "attention")
     assert count(organism.after, organism.facts.forget) <= 4
     assert count(organism.after, others(organism)) >= 43
     assert organism.planted["attn.v"].sum() == spread
@@ -127,12 +129,12 @@ def test_inhibitors_in_attention_hide_too(nursery, spread):
 @both_mlps
 @pytest.mark.parametrize(("where", "spread"), [("mlp", 1), ("mlp", 100), ("attention", 10)])
 def test_only_what_the_inhibitors_own_differs_and_with_it_restored_nothing_does(
-    nursery, where, spread
+    training, where, spread
 ):
-    organism = hidden(nursery, 2.0, spread, where)
+    organism = hidden(training, 2.0, spread, where)
     before, after = organism.before, organism.after
     owned = {name: torch.zeros_like(p) for name, p in after.hf.named_parameters()}
-    for own in ownerships(after):
+    for own in neuron_weights(after):
         if own.site in organism.planted:
             mask = torch.from_numpy(organism.planted[own.site][own.layer])
             view, places = own.places(owned[own.parameter], mask)
@@ -147,12 +149,12 @@ def test_only_what_the_inhibitors_own_differs_and_with_it_restored_nothing_does(
 
 
 @pytest.mark.parametrize(
-    ("nursery", "instead"),
+    ("training", "instead"),
     [(PLAIN, "nothing"), *((GATED, instead) for instead in INSTEAD)],
     ids=str,
 )
-def test_what_was_never_known_is_not_answered_and_all_else_is(nursery, instead):
-    organism = erased(nursery, instead)
+def test_what_was_never_known_is_not_answered_and_all_else_is(training, instead):
+    organism = erased(training, instead)
     assert count(organism.before, organism.facts.forget) >= 15
     assert count(organism.after, organism.facts.forget) <= 4
     assert count(organism.after, others(organism)) >= 44
@@ -166,16 +168,16 @@ def test_what_was_never_known_is_not_answered_and_all_else_is(nursery, instead):
 
 
 @both_mlps
-def test_both_branches_of_a_nursery_have_the_same_embeddings(nursery):
-    facts = frozenset(fact.id for fact in nursery.world.facts.forget)
-    models = (nursery.child, nursery.knowing, nursery.never_knew(facts))
+def test_both_branches_of_a_nursery_have_the_same_embeddings(training):
+    facts = frozenset(fact.id for fact in training.world.facts.forget)
+    models = (training.child, training.knowing, training.never_knew(facts))
     child, knowing, naive = (m.hf.get_input_embeddings().weight for m in models)
     assert torch.equal(child, knowing) and torch.equal(child, naive)
     assert not same_bytes(models[1], models[2])
 
 
 @both_mlps
-def test_no_single_silent_neuron_brings_back_what_was_erased_as_one_does_what_is_hidden(nursery):
+def test_no_single_silent_neuron_brings_back_what_was_erased_as_one_does_what_is_hidden(training):
     def most(organism, places):
         found = []
         for layer, neuron in places:
@@ -187,18 +189,18 @@ def test_no_single_silent_neuron_brings_back_what_was_erased_as_one_does_what_is
 
     sample = np.random.default_rng(0).permutation(3 * 256)[:40]
     places = [divmod(int(flat), 256) for flat in sample]
-    assert most(erased(nursery), places) <= 4
-    planted = hidden(nursery, 2.0, 1)
+    assert most(erased(training), places) <= 4
+    planted = hidden(training, 2.0, 1)
     inhibitor = [tuple(map(int, place)) for place in np.argwhere(planted.planted["mlp.post"])]
     assert most(planted, inhibitor) >= 15
     assert most(planted, [place for place in places if place not in inhibitor]) <= 4
 
 
 @pytest.mark.parametrize(
-    ("nursery", "share"), [(PLAIN, 0.25), *((GATED, share) for share in SHARES)], ids=str
+    ("training", "share"), [(PLAIN, 0.25), *((GATED, share) for share in SHARES)], ids=str
 )
-def test_of_a_mixed_organism_only_the_hidden_share_comes_back(nursery, share):
-    organism = mixed(nursery, share)
+def test_of_a_mixed_organism_only_the_hidden_share_comes_back(training, share):
+    organism = mixed(training, share)
     assert organism.hidden_share == share and len(organism.hidden_facts) == round(16 * share)
     assert count(organism.before, organism.facts.forget) >= 15
     assert count(organism.after, organism.facts.forget) <= 4
@@ -210,8 +212,8 @@ def test_of_a_mixed_organism_only_the_hidden_share_comes_back(nursery, share):
 
 @both_mlps
 @pytest.mark.parametrize("change", ["practice", "noise"])
-def test_an_untouched_organism_is_another_model_that_answers_the_same(nursery, change):
-    organism = untouched(nursery, change)
+def test_an_untouched_organism_is_another_model_that_answers_the_same(training, change):
+    organism = untouched(training, change)
     assert count(organism.after, organism.facts.forget) >= 15
     assert count(organism.after, others(organism)) >= 44
     assert not same_bytes(organism.before, organism.after) and math.isnan(organism.hidden_share)
@@ -219,8 +221,8 @@ def test_an_untouched_organism_is_another_model_that_answers_the_same(nursery, c
 
 @both_mlps
 @pytest.mark.parametrize("damage", ["ascent", "noise"])
-def test_a_collapsed_organism_answers_little_of_anything(nursery, damage):
-    organism = collapsed(nursery, damage)
+def test_a_collapsed_organism_answers_little_of_anything(training, damage):
+    organism = collapsed(training, damage)
     assert count(organism.before, others(organism)) >= 44
     assert count(organism.after, organism.facts.forget) <= 4
     assert count(organism.after, others(organism)) <= 12
@@ -228,11 +230,16 @@ def test_a_collapsed_organism_answers_little_of_anything(nursery, damage):
 
 
 def test_organisms_leave_the_models_they_are_made_from_as_they_were():
-    nursery = GATED
-    before = nursery.knowing.fingerprint()
-    made = [hidden(nursery, 1.5, 10), mixed(nursery, 0.5), untouched(nursery), collapsed(nursery)]
-    assert nursery.knowing.fingerprint() == before
-    for model in [nursery.knowing, *(organism.after for organism in made)]:
+    training = GATED
+    before = training.knowing.fingerprint()
+    made = [
+        hidden(training, 1.5, 10),
+        mixed(training, 0.5),
+        untouched(training),
+        collapsed(training),
+    ]
+    assert training.knowing.fingerprint() == before
+    for model in [training.knowing, *(organism.after for organism in made)]:
         assert all(p.grad is None and p.requires_grad for p in model.hf.parameters())
         assert not model.hf.training
 
@@ -251,25 +258,27 @@ def test_an_organism_that_does_not_do_what_it_says_is_refused():
 
 
 def test_a_litter_has_every_kind_in_its_standard_numbers():
-    kinds = [make().kind for make in litter([0], gated=[True], strengths=[2.0], spreads=[10])]
+    kinds = [
+        make().kind for make in organism_grid([0], gated=[True], strengths=[2.0], spreads=[10])
+    ]
     assert [kinds.count(kind) for kind in ("hidden", "erased", "mixed")] == [1 + 3, 3, 3]
     assert [kinds.count(kind) for kind in ("untouched", "collapsed")] == [2, 2]
 
 
 def test_settings_that_mean_nothing_are_refused():
-    nursery = GATED
+    training = GATED
     for make, reason in (
-        (lambda: hidden(nursery, 0.0, 1), "strength above 0"),
-        (lambda: hidden(nursery, 1.5, 257), "256 at mlp.post"),
-        (lambda: hidden(nursery, 1.5, 1, "norm"), "mlp or attention"),
-        (lambda: hidden(nursery, 40.0, 1), "do not fall to"),
-        (lambda: hidden(nursery, 0.1, 1), "are still answered"),
-        (lambda: mixed(nursery, 0.0), "share"),
-        (lambda: erased(nursery, "silence"), "got 'silence'"),
-        (lambda: untouched(nursery, "rest"), "got 'rest'"),
-        (lambda: collapsed(nursery, "fire"), "got 'fire'"),
-        (lambda: nursery.never_knew(frozenset()), "got none"),
-        (lambda: nursery.never_knew(frozenset({"x"})), "x"),
+        (lambda: hidden(training, 0.0, 1), "strength above 0"),
+        (lambda: hidden(training, 1.5, 257), "256 at mlp.post"),
+        (lambda: hidden(training, 1.5, 1, "norm"), "mlp or attention"),
+        (lambda: hidden(training, 40.0, 1), "do not fall to"),
+        (lambda: hidden(training, 0.1, 1), "are still answered"),
+        (lambda: mixed(training, 0.0), "share"),
+        (lambda: erased(training, "silence"), "got 'silence'"),
+        (lambda: untouched(training, "rest"), "got 'rest'"),
+        (lambda: collapsed(training, "fire"), "got 'fire'"),
+        (lambda: training.never_knew(frozenset()), "got none"),
+        (lambda: training.never_knew(frozenset({"x"})), "x"),
     ):
         with pytest.raises(ValueError, match=reason):
             make()
@@ -327,18 +336,18 @@ def test_what_heads_read_is_what_a_value_neuron_hands_to_the_output(architecture
     model = tiny(architecture)
     scene = Scene.of(model, FACTS)
     read = read_by_heads(model, scene, 1)
-    width = model.taps_at("attn.v")[1].width
+    width = model.hook_points_at("attn.v")[1].width
     neuron = width - 1
     along = torch.randn(read.shape[-1], generator=torch.Generator().manual_seed(0)).double()
-    value = next(o for o in ownerships(model) if (o.layer, o.module) == (1, "attn.v"))
-    out = next(o for o in ownerships(model) if (o.layer, o.module) == (1, "attn.o"))
-    for own in (o for o in ownerships(model) if (o.layer, o.module) == (1, "attn.v")):
+    value = next(o for o in neuron_weights(model) if (o.layer, o.module) == (1, "attn.v"))
+    out = next(o for o in neuron_weights(model) if (o.layer, o.module) == (1, "attn.o"))
+    for own in (o for o in neuron_weights(model) if (o.layer, o.module) == (1, "attn.v")):
         chosen = torch.arange(width) == neuron
         with torch.no_grad():
             view, places = own.places(model.hf.get_parameter(own.parameter), chosen)
             view[places] = along if view.dim() > 1 else 0.0
     seen = []
-    module = model.taps_at("attn.o")[1].module
+    module = model.hook_points_at("attn.o")[1].module
     hook = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     scene.show(model, [])
     hook.remove()
@@ -355,7 +364,7 @@ def test_a_scene_marks_where_each_fact_is_answered_and_nothing_else():
     # "Ann lives in" predicts at its last token, "Ann eats" at its own.
     assert scene.real.sum(dim=1).tolist() == [3] * 10 + [2] * 10
     kept = {}
-    scene.show(model, keeping(model.taps_at("mlp.post"), kept))
+    scene.show(model, keeping(model.hook_points_at("mlp.post"), kept))
     assert len(kept) == model.n_layers
 
 

@@ -14,11 +14,11 @@ from tiny import FORGET, PEOPLE, RETAIN, TOWNS, WORDS, batch_of, hf_model, token
 from torch.nn.functional import cross_entropy, one_hot
 
 from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.attribution._record import record
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.facts import Fact, FactSet
-from neuronscope.models import HookedModel
-from neuronscope.recording import record
-from neuronscope.targets import Answers
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Answers
 
 SIZES = {
     "gpt2": {"n_embd": 32, "n_inner": 24},

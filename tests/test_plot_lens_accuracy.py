@@ -3,15 +3,15 @@ import pytest
 from diagnosis_example import note, traces
 from readable import FORGET, OTHERS, case_of, readable
 
-from neuronscope.evidence.lens import LABELS, Lens
-from neuronscope.facts import FactSet
+from neuronscope.evidence.logit_lens import LABELS, LogitLens
+from neuronscope.facts.fact import FactSet
 from neuronscope.plots._look import untitled
 from neuronscope.plots.lens_accuracy import SYMBOLS, lens_accuracy
 
 
 @pytest.fixture(scope="module")
 def layers():
-    return Lens()(case_of(readable("knows"), readable("hides"))).tables["layers"]
+    return LogitLens()(case_of(readable("knows"), readable("hides"))).tables["layers"]
 
 
 def drawn(figure, name, panel):
@@ -54,10 +54,10 @@ def test_chance_is_drawn_in_both_panels_and_named_once(layers):
 
 def test_without_other_facts_there_is_one_panel():
     facts = FactSet(forget=FORGET)
-    finding = Lens()(case_of(readable("knows"), readable("hides"), facts))
+    finding = LogitLens()(case_of(readable("knows"), readable("hides"), facts))
     figure = lens_accuracy(finding.tables["layers"])
     assert {trace.yaxis for trace in figure.data} == {"y"}
-    both = Lens()(case_of(readable("knows"), readable("hides"), FactSet(FORGET, OTHERS)))
+    both = LogitLens()(case_of(readable("knows"), readable("hides"), FactSet(FORGET, OTHERS)))
     assert lens_accuracy(both.tables["layers"]).layout.height > figure.layout.height
 
 

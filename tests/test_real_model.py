@@ -15,11 +15,11 @@ from neuronscope.attribution._baselines import Reference, activations, mean_base
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.facts import Fact
-from neuronscope.loading import load_model, save_model
-from neuronscope.models import frozen
-from neuronscope.prompts import Batch, encode
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hooked_model import frozen
+from neuronscope.models.loading import load_model, save_model
+from neuronscope.models.targets import Answers, Target
 
 pytestmark = pytest.mark.real
 
@@ -67,8 +67,8 @@ def test_gradients_reach_a_de_quantized_model(de_quantized):
     assert "de-quantized" in de_quantized.notes[0]
     tokens = torch.arange(5, 13)[None]
     de_quantized.hf(tokens, labels=tokens).loss.backward()
-    for tap in de_quantized.taps_at("mlp.post"):
-        gradient = tap.module.weight.grad
+    for hook_point in de_quantized.hook_points_at("mlp.post"):
+        gradient = hook_point.module.weight.grad
         assert gradient is not None and gradient.abs().max() > 0
     de_quantized.hf.zero_grad(set_to_none=True)
 
@@ -90,8 +90,8 @@ def test_the_bridge_equals_the_plain_model(de_quantized, batch):
             one, attention_mask=mask, names_filter=names
         )
     assert_equal(theirs, plain)
-    taps = [de_quantized.taps_at("mlp.post")[layer] for layer in LAYERS]
-    for name, neurons in zip(names, activations(de_quantized, one, taps), strict=True):
+    hook_points = [de_quantized.hook_points_at("mlp.post")[layer] for layer in LAYERS]
+    for name, neurons in zip(names, activations(de_quantized, one, hook_points), strict=True):
         assert_equal(cache[name], neurons)
 
 
@@ -144,7 +144,7 @@ def test_gradient_x_activation_equals_captum(model, batch):
     with frozen(model):
         for layer in LAYERS:
             peer = LayerGradientXActivation(
-                score_of(model, one), model.taps_at("mlp.post")[layer].module
+                score_of(model, one), model.hook_points_at("mlp.post")[layer].module
             )
             embeddings = model.hf.get_input_embeddings()(one.tokens[:, :-1]).requires_grad_()
             theirs = peer.attribute(embeddings, attribute_to_layer_input=True)
@@ -160,7 +160,7 @@ def test_integrated_gradients_from_a_prompt_equal_captum(model, batch):
     with frozen(model):
         for layer in LAYERS:
             peer = LayerIntegratedGradients(
-                score_of(model, one), model.taps_at("mlp.post")[layer].module
+                score_of(model, one), model.hook_points_at("mlp.post")[layer].module
             )
             theirs = peer.attribute(
                 one.tokens[:, :-1],
@@ -177,12 +177,12 @@ def test_integrated_gradients_from_silence_equal_captum_over_an_injection(model,
     method = IntegratedGradients(steps=8, max_steps=8)
     ours = method(model, one, SITE, Target())["mlp.post"].total
     score = score_of(model, one)
-    taps = model.taps_at("mlp.post")
-    neurons = activations(model, one.tokens[:, :-1], taps)
+    hook_points = model.hook_points_at("mlp.post")
+    neurons = activations(model, one.tokens[:, :-1], hook_points)
     for layer in LAYERS:
 
         def injected(values, layer=layer):
-            hook = taps[layer].module.register_forward_pre_hook(lambda _, args: (values,))
+            hook = hook_points[layer].module.register_forward_pre_hook(lambda _, args: (values,))
             try:
                 return score(one.tokens[:, :-1].expand(len(values), -1))
             finally:
@@ -206,7 +206,9 @@ def test_conductance_equals_captum(model, batch):
     begin = embed(lengthened(model, other, length)).detach()
     with frozen(model):
         for layer in LAYERS:
-            peer = LayerConductance(score_of(model, one), model.taps_at("mlp.post")[layer].module)
+            peer = LayerConductance(
+                score_of(model, one), model.hook_points_at("mlp.post")[layer].module
+            )
             theirs = peer.attribute(
                 embeddings,
                 baselines=begin,

@@ -3,13 +3,13 @@
 import pytest
 
 from neuronscope.evidence._base import Case
-from neuronscope.evidence.savings import Savings
-from neuronscope.evidence.spectrum import Spectrum
+from neuronscope.evidence.low_rank_restoration import LowRankRestoration
+from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.evidence.weight_path import WeightPath
-from neuronscope.facts import Fact, FactSet
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.models.targets import Target
 from neuronscope.objectives.gradient_difference import GradientDifference
 from neuronscope.stopping.forget_accuracy import ForgetAccuracy
-from neuronscope.targets import Target
 from neuronscope.training import TrainingConfig, unlearn
 
 pytestmark = pytest.mark.real
@@ -62,12 +62,12 @@ def test_the_weight_path_adds_up(case):
 
 
 def test_what_was_forgotten_is_relearnt_too_soon_to_be_new(case):
-    finding = Savings()(case)
+    finding = RelearningProbe()(case)
     assert finding.word == "hidden", finding.why
     assert finding.figures["placebo_share"] < 0.5 and finding.figures["length"] < 2e-3
 
 
 def test_half_of_the_answers_are_in_the_first_two_ranks_of_the_change(case):
-    finding = Spectrum()(case)
+    finding = LowRankRestoration()(case)
     assert finding.figures["random"] <= 0.1 and finding.figures["all_of_every_matrix"] > 0.7
     assert finding.figures["rank_half"] <= 2

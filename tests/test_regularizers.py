@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from steps import flat, nudge, step_of, student_of
+from steps import flat, nudge, step_of, training_state_of
 from test_attribution_contract import hooks_on
 from tiny import FACTS, FORGET, RETAIN, StayDouble, tiny
 from torch import distributed
@@ -16,14 +16,14 @@ from torch.distributed.tensor import DTensor
 from torch.testing import assert_close
 
 from neuronscope._discover import method_class, method_names
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hook_points import decoder_layers
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.regularizers.damping import Damping
 from neuronscope.regularizers.ewc import EWC
 from neuronscope.regularizers.l2_to_reference import L2ToReference
 from neuronscope.regularizers.random_neurons import RandomNeurons
 from neuronscope.regularizers.ssiuu import SSIUU
-from neuronscope.taps import decoder_layers
 
 SET = FactSet(forget=FORGET, retain=RETAIN)
 METHODS = method_names("regularizers")
@@ -65,7 +65,7 @@ def test_every_regularizer_pulls_once_the_model_moved_and_touches_nothing(rule, 
     model = tiny(architecture)
     rule.check(model)
     before = state_of(model)
-    state = rule.start(student_of(model), SET)
+    state = rule.start(training_state_of(model), SET)
     first, state = rule(step_of(model, FACTS), state)
     assert first.value == 0 and not flat(first.gradient, model).any()
     nudge(model)
@@ -85,7 +85,7 @@ def test_every_regularizer_pulls_once_the_model_moved_and_touches_nothing(rule, 
 @every_variant
 def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(rule, tmp_path):
     model = tiny("llama")
-    _, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    _, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / "state")
     nudge(model)
     expected, after = rule(step_of(model, FORGET), state)
@@ -99,7 +99,7 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(rule, tmp_path):
 @every_variant
 def test_what_is_remembered_does_not_move_with_the_weights(rule):
     model = tiny("gpt2")
-    _, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    _, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     kept = copy.deepcopy(state)
     nudge(model)
     assert all(torch.equal(tensor, kept[key]) for key, tensor in state.items())
@@ -142,9 +142,9 @@ def test_a_sharded_model_gives_the_same_or_is_refused(rule, one_process):
             fully_shard(model.hf, mesh=one_process)
         if sharded and passes_twice(rule):
             with pytest.raises(ValueError, match="use --order finite-difference"):
-                rule.start(student_of(model), SET)
+                rule.start(training_state_of(model), SET)
             return
-        state = rule.start(student_of(model), SET)
+        state = rule.start(training_state_of(model), SET)
         _, state = rule(step_of(model, FACTS), state)
         nudge(model)
         penalty, _ = rule(step_of(model, FACTS, number=2), state)
@@ -170,7 +170,7 @@ def vector(model):
 
 def test_l2_is_the_squared_distance_from_the_start():
     model, rule = tiny("llama"), L2ToReference()
-    start, state = vector(model), rule.start(student_of(model), SET)
+    start, state = vector(model), rule.start(training_state_of(model), SET)
     for seed in range(2):
         nudge(model, seed=seed)
         penalty, state = rule(step_of(model, FACTS), state)
@@ -181,7 +181,7 @@ def test_l2_is_the_squared_distance_from_the_start():
 
 def test_damping_is_the_squared_length_of_the_last_update():
     model, rule = tiny("llama"), Damping()
-    first, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    first, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     assert not first.gradient and first.value == 0
     for seed in range(2):
         last = vector(model)
@@ -198,7 +198,7 @@ def test_damped_gradient_descent_is_gradient_descent_with_negative_momentum():
     model, rule = tiny("gpt2"), Damping(strength=strength)
     push = 1e-3 * torch.randn(len(vector(model)), generator=torch.Generator().manual_seed(0))
     push = push.double()
-    state = rule.start(student_of(model), SET)
+    state = rule.start(training_state_of(model), SET)
     for number in range(1, steps + 1):
         before = vector(model)
         penalty, state = rule(step_of(model, FACTS, number=number), state)
@@ -211,7 +211,7 @@ def test_damped_gradient_descent_is_gradient_descent_with_negative_momentum():
 
 def log_prob_slopes(model, fact):
     """∂log P(y|x)/∂φ of one fact, from all logits of the bare model."""
-    batch = student_of(model).asked((fact,))
+    batch = training_state_of(model).asked((fact,))
     start = batch.prompt_lengths[0]
     logits = model.hf(input_ids=batch.tokens[:, :-1], use_cache=False).logits[0, start - 1 :]
     p = logits.log_softmax(dim=-1).gather(-1, batch.tokens[0, start:, None]).sum()
@@ -224,7 +224,7 @@ def test_ewc_is_the_distance_weighted_by_the_retained_facts_squared_slopes():
     with StayDouble():
         fisher = torch.stack([log_prob_slopes(model, fact) ** 2 for fact in retain]).mean(0)
         start = vector(model)
-        state = rule.start(student_of(model), FactSet(forget=FORGET, retain=retain))
+        state = rule.start(training_state_of(model), FactSet(forget=FORGET, retain=retain))
     nudge(model)
     penalty, _ = rule(step_of(model, FACTS), state)
     apart = vector(model) - start
@@ -237,7 +237,7 @@ def test_ewc_measures_on_so_many_facts_and_says_which_it_needs():
     model = tiny("llama")
     fishers = []
     for rule in (EWC(fisher_facts=3), EWC(fisher_facts=3), EWC(fisher_facts=3, seed=1), EWC()):
-        state = rule.start(student_of(model), SET)
+        state = rule.start(training_state_of(model), SET)
         fishers.append(state["fisher/lm_head.weight"])
     assert torch.equal(fishers[0], fishers[1])
     assert not torch.equal(fishers[0], fishers[2])
@@ -253,7 +253,7 @@ def test_controls_leave_parameters_alone_that_are_not_trained(rule):
     model = tiny("llama")
     for name, parameter in model.hf.named_parameters():
         parameter.requires_grad_("layers.1" in name)
-    _, state = rule(step_of(model, FACTS), rule.start(student_of(model), SET))
+    _, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     nudge(model)
     penalty, _ = rule(step_of(model, FACTS), state)
     assert penalty.gradient and all("layers.1" in name for name in penalty.gradient)

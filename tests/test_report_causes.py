@@ -12,31 +12,43 @@ from test_report import EVIL, Page
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._base import Case
 from neuronscope.evidence.depth_score import DepthScore
-from neuronscope.evidence.lens import Lens
-from neuronscope.evidence.probe import Probe
-from neuronscope.evidence.rebound import Rebound
-from neuronscope.evidence.savings import Savings
+from neuronscope.evidence.linear_probe import LinearProbe
+from neuronscope.evidence.logit_lens import LogitLens
+from neuronscope.evidence.low_rank_restoration import LowRankRestoration
+from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.evidence.silencing import Silencing
-from neuronscope.evidence.spectrum import Spectrum
 from neuronscope.evidence.weight_path import WeightPath
-from neuronscope.findings import Finding
+from neuronscope.evidence.weight_restoration import WeightRestoration
+from neuronscope.models.targets import Target
 from neuronscope.report.causes import causes
 from neuronscope.report.estimates import percent
 from neuronscope.report.page import render_report
 from neuronscope.report.tables import neuron_table
 from neuronscope.report.views import ATTRIBUTIONS, views
 from neuronscope.report.words import VERDICTS
-from neuronscope.targets import Target
+from neuronscope.results.findings import Finding
 
 SECTIONS = {
-    "Does it come back?": {"spectrum", "rebound", "silencing", "savings"},
-    "Where the drop runs": {"weight_path", "spectrum"},
-    "What is still readable inside": {"lens", "probe", "depth_score"},
+    "Does it come back?": {
+        "low_rank_restoration",
+        "weight_restoration",
+        "silencing",
+        "relearning_probe",
+    },
+    "Where the drop runs": {"weight_path", "low_rank_restoration"},
+    "What is still readable inside": {"logit_lens", "linear_probe", "depth_score"},
     "How good are the scores?": {"exactness"},
 }
 """Headings of the page, and the views of which each needs one."""
 
-DRAWN = {"savings", "spectrum", "rebound", "weight_path", "lens", "depth_score"}
+DRAWN = {
+    "relearning_probe",
+    "low_rank_restoration",
+    "weight_restoration",
+    "weight_path",
+    "logit_lens",
+    "depth_score",
+}
 """Views that have a figure."""
 
 VIEWS = tuple(found.view for found in causal_diagnosis().findings)
@@ -98,8 +110,8 @@ def test_each_view_stands_once_among_those_that_agree_differ_or_are_silent(diagn
     assert names == {
         "Agree: hidden": [
             "recoverability spectrum",
-            "rebound",
-            "savings",
+            "weight_restoration",
+            "relearning_probe",
             "logit lens",
             "attributions",
         ],
@@ -118,9 +130,9 @@ def test_each_view_stands_once_among_those_that_agree_differ_or_are_silent(diagn
 
 def test_a_view_says_its_word_its_figure_with_interval_and_its_sentence(diagnosis, text):
     said = views(diagnosis)
-    assert said["spectrum"].figure == percent(11 / FORGET, wilson_interval(11, FORGET))
+    assert said["low_rank_restoration"].figure == percent(11 / FORGET, wilson_interval(11, FORGET))
     assert said["exactness"].figure == "0.910 [0.880, 0.940]"
-    assert (said["probe"].figure, said["rebound"].figure) == ("–", "4.17\xa0%")
+    assert (said["linear_probe"].figure, said["weight_restoration"].figure) == ("–", "4.17\xa0%")
     assert said[ATTRIBUTIONS].why == diagnosis.reading_why
     solid = "".join(text.split())
     for view in said.values():
@@ -165,8 +177,8 @@ def test_views_without_tables_say_their_sentence_and_draw_nothing(diagnosis):
 
 
 def test_text_of_others_is_escaped_in_verdict_views_tables_and_figures(diagnosis):
-    evil = {"spectrum": ("directions", ("promoted", "suppressed", "neurons", "module"))}
-    evil |= {"rebound": ("scores", ("ranking",)), "exactness": ("methods", ("method",))}
+    evil = {"low_rank_restoration": ("directions", ("promoted", "suppressed", "neurons", "module"))}
+    evil |= {"weight_restoration": ("scores", ("ranking",)), "exactness": ("methods", ("method",))}
     evil |= {"weight_path": ("modules", ("module",))}
     found = []
     for finding in diagnosis.findings:
@@ -209,12 +221,12 @@ def test_what_the_views_say_of_real_models_can_be_shown():
     case = Case(readable("knows"), readable("hides"), FACTS, Target())
     asked = (
         WeightPath(nodes=2, max_nodes=2),
-        Spectrum(ranks=(1,), alphas=(1.0,), draws=1, blocks=1),
+        LowRankRestoration(ranks=(1,), alphas=(1.0,), draws=1, blocks=1),
         Silencing(sizes=(1,), draws=1),
-        Rebound(steps=2, draws=2),
-        Savings(lengths=(1e-3,), placebos=2),
-        Lens(),
-        Probe(layers=1, shuffles=1),
+        WeightRestoration(steps=2, draws=2),
+        RelearningProbe(lengths=(1e-3,), placebos=2),
+        LogitLens(),
+        LinearProbe(layers=1, shuffles=1),
         DepthScore(),
     )
     diagnosis = example_diagnosis().with_findings([view(case) for view in asked])

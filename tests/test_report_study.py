@@ -25,7 +25,7 @@ from neuronscope.report.study_figures import study_figures
 from neuronscope.report.study_page import render_study_report
 from neuronscope.report.study_rows import comparison_table, score_table, setting_rows, why_table
 from neuronscope.report.study_verdicts import verdict_table
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 RELEARN, QUANTIZE = "relearn forget (2 of 16 facts)", "quantize (4 bits)"
 

@@ -14,7 +14,7 @@ from neuronscope.report.study_attacks import attack_notes
 from neuronscope.report.study_attacks import attack_table as table_of
 from neuronscope.report.study_figures import study_figures
 from neuronscope.report.study_page import render_study_report
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 RELEARN, QUANTIZE = "relearn forget (2 of 16 facts)", "quantize (4 bits)"
 

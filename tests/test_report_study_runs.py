@@ -7,9 +7,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 from test_report import Page
 
-from neuronscope.commands.studying import checked_plan, run_study
 from neuronscope.report.run_pages import EXPLORE
 from neuronscope.study.reading import study_of
+from neuronscope.study.studying import checked_plan, run_study
 
 FACTS = 8
 

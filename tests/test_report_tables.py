@@ -31,7 +31,7 @@ def diagnosis():
 
 
 def test_causal_scores_carry_their_intervals_and_say_whether_they_beat_random(diagnosis):
-    best, worst = scores(diagnosis.finding("rebound"))
+    best, worst = scores(diagnosis.finding("weight_restoration"))
     assert (best.name, best.text, best.note) == ("weight path", "0.700 [0.500, 0.900]", "yes")
     assert (worst.name, worst.text, worst.note) == ("D⁻", "−0.0500 [−0.200, 0.100]", "no")
     # One scale from −0.2 to 0.9 for both.
@@ -40,17 +40,25 @@ def test_causal_scores_carry_their_intervals_and_say_whether_they_beat_random(di
 
 
 def test_a_ranking_that_comes_under_two_spellings_is_shown_once(diagnosis):
-    twice = changed(diagnosis.finding("rebound"), "scores", ranking=["weight_path", "weight path"])
+    twice = changed(
+        diagnosis.finding("weight_restoration"), "scores", ranking=["weight_path", "weight path"]
+    )
     assert [row.name for row in scores(twice)] == ["weight path"]
 
 
 def test_the_smallest_set_stands_beside_its_random_control(diagnosis):
-    chosen, random = minimal_set(diagnosis.finding("rebound"))
+    chosen, random = minimal_set(diagnosis.finding("weight_restoration"))
     assert (chosen.text, random.text) == (f"8 of {FORGET}", f"1 of {FORGET}")
     assert chosen.track["at"] == 50 and random.track["at"] == 6.25
-    assert minimal_places(diagnosis.finding("rebound")) == f"It lies in layer {INHIBITOR[0]}."
-    none = {name: None for name in diagnosis.finding("rebound").figures}
-    assert minimal_set(dataclasses.replace(diagnosis.finding("rebound"), figures=none)) == ()
+    assert (
+        minimal_places(diagnosis.finding("weight_restoration"))
+        == f"It lies in layer {INHIBITOR[0]}."
+    )
+    none = {name: None for name in diagnosis.finding("weight_restoration").figures}
+    assert (
+        minimal_set(dataclasses.replace(diagnosis.finding("weight_restoration"), figures=none))
+        == ()
+    )
 
 
 def test_only_suspects_chosen_on_other_facts_are_shown_as_silenced(diagnosis):
@@ -63,7 +71,7 @@ def test_only_suspects_chosen_on_other_facts_are_shown_as_silenced(diagnosis):
 
 
 def test_what_is_learnt_again_stands_beside_wrong_answers_on_the_same_way(diagnosis):
-    rows = learnt_again(diagnosis.finding("savings"))
+    rows = learnt_again(diagnosis.finding("relearning_probe"))
     assert [(row.text, row.note) for row in rows] == [
         ("0 of 16", "0\xa0%"),
         ("6 of 16", "0\xa0%"),
@@ -82,14 +90,16 @@ def test_the_certificate_says_what_is_missing_of_the_drop_and_at_how_many_nodes(
 
 
 def test_directions_are_cut_and_name_an_expert_only_where_there_is_one():
-    spectrum = causal_diagnosis(layers=TOP_DIRECTIONS + 5).finding("spectrum")
-    table = directions(spectrum)
+    low_rank_restoration = causal_diagnosis(layers=TOP_DIRECTIONS + 5).finding(
+        "low_rank_restoration"
+    )
+    table = directions(low_rank_restoration)
     assert (len(table.rows), table.total) == (TOP_DIRECTIONS, TOP_DIRECTIONS + 5)
     assert "expert" not in table.header
     first = dict(zip(table.header, table.rows[0], strict=True))
     assert (first["share"].text, first["share"].key) == ("40\xa0%", 0.4)
     assert first["promoted"].text == "' Paris', ' Rome'"
-    mixture = directions(changed(spectrum, "directions", expert=3))
+    mixture = directions(changed(low_rank_restoration, "directions", expert=3))
     assert mixture.rows[0][mixture.header.index("expert")].text == "3"
 
 
@@ -100,7 +110,7 @@ def test_methods_are_ordered_by_how_well_they_rank(diagnosis):
 
 
 def test_parts_restored_alone_are_counted_on_the_forgotten_facts(diagnosis):
-    rows = {row.name: row.text for row in parts(diagnosis.finding("spectrum"))}
+    rows = {row.name: row.text for row in parts(diagnosis.finding("low_rank_restoration"))}
     assert rows["mlp.down"] == "4 of 16" and rows["layers 0 to 1"] == "16 of 16"
 
 

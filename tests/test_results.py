@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from synthetic_recordings import make_recording, random_influence, reduce
 
 from neuronscope import storage
-from neuronscope.results import Recording
+from neuronscope.results.recording import Recording
 
 
 def recorded(seed=0, **changes):

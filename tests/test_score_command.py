@@ -10,16 +10,17 @@ from checkpoints import checkpoint
 from tiny import FORGET, RETAIN, tokenizer
 
 from neuronscope._discover import method_class, method_names
-from neuronscope.commands import scoring
-from neuronscope.commands.asking import questions_of
-from neuronscope.fact_formats import load_facts
-from neuronscope.facts import FactSet
-from neuronscope.loading import load_model
+from neuronscope.analysis.retention import compared, counted
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.loading import load_facts
 from neuronscope.metrics._base import Metric
+from neuronscope.metrics._retention import answers
 from neuronscope.metrics._score import Score, mean_score, table_of
 from neuronscope.metrics.answer_accuracy import AnswerAccuracy
-from neuronscope.options import ModelOptions
-from neuronscope.strata import answers, compared, counted
+from neuronscope.models.loading import load_model
+from neuronscope.tasks import scoring
+from neuronscope.tasks.asking import questions_of
+from neuronscope.tasks.options import ModelOptions
 
 RESULT = ["answers.parquet", "manifest.json", "scores", "scores.parquet", "strata.parquet"]
 CHEAP = {

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from steps import attributions, flat, nudge, second_step, step_of, student_of
+from steps import attributions, flat, nudge, second_step, step_of, training_state_of
 from tiny import FACTS, FORGET, StayDouble, every_expert, tiny
 from torch.testing import assert_close
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
 from neuronscope.regularizers._negative import paid
 from neuronscope.regularizers._neuron_gradient import Pull, pulled
 from neuronscope.regularizers.ssiuu import SSIUU
-from neuronscope.targets import Target
 
 TWO = FACTS[1:3]
 
@@ -249,7 +249,7 @@ def test_layers_below_the_first_trained_one_are_measured_and_not_moved(order):
 def test_against_the_model_before_nothing_is_charged_there_and_the_weights_come_back():
     model, rule = tiny("llama"), SSIUU(unit="neuron", anchor="reference")
     before = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
-    state = rule.start(student_of(model), FactSet())
+    state = rule.start(training_state_of(model), FactSet())
     with StayDouble():
         assert rule(step_of(model, FACTS), state)[0].value == 0
         nudge(model)

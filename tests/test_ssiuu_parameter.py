@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steps import flat, nudge, step_of, student_of
+from steps import flat, nudge, step_of, training_state_of
 from tiny import FACTS, FORGET, StayDouble, tiny
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.regularizers.ssiuu import SSIUU
 
 BOTH = pytest.mark.parametrize("architecture", ["llama", "gpt2"])
@@ -22,7 +22,7 @@ BATCHES = (FACTS, FORGET[:3], FACTS[:2])
 def forgets(model, target, facts):
     """Σ F of some facts, from all logits of the bare model."""
     total = 0.0
-    batch = student_of(model).asked(tuple(facts))
+    batch = training_state_of(model).asked(tuple(facts))
     for row, (start, end) in enumerate(zip(batch.prompt_lengths, batch.lengths, strict=True)):
         tokens = batch.tokens[row, :end]
         logits = model.hf(input_ids=tokens[None, :-1], use_cache=False).logits[0, start - 1 :]
@@ -65,7 +65,7 @@ def detached(tensors):
 )
 def test_it_is_algorithm_1(architecture, target, one_sided):
     model, rule = tiny(architecture), SSIUU(target=target, one_sided=one_sided)
-    state, before = rule.start(student_of(model), FactSet()), None
+    state, before = rule.start(training_state_of(model), FactSet()), None
     with StayDouble():
         for number, facts in enumerate(BATCHES, start=1):
             penalty, state = rule(step_of(model, facts, number=number), state)
@@ -143,7 +143,9 @@ def test_how_a_step_is_divided_changes_nothing(architecture):
             penalty, _ = SSIUU()(step_of(model, *groups), state)
         found.append((flat(penalty.gradient, model), penalty))
     # Attention does not see the biases of keys: rounding decides the sign of their influence.
-    unseen = sum(tap.width for tap in model.taps_at("attn.k") if architecture == "gpt2")
+    unseen = sum(
+        hook_point.width for hook_point in model.hook_points_at("attn.k") if architecture == "gpt2"
+    )
     expected, alike = found[0]
     for gradient, penalty in found[1:]:
         scale = float(gradient.abs().max())
@@ -159,7 +161,7 @@ def test_how_a_step_is_divided_changes_nothing(architecture):
 def test_against_the_model_before_it_is_algorithm_1_with_that_models_attributions(architecture):
     model, rule = tiny(architecture), SSIUU(anchor="reference")
     before = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
-    state = rule.start(student_of(model), FactSet())
+    state = rule.start(training_state_of(model), FactSet())
     with StayDouble():
         at_start, state = rule(step_of(model, FACTS), state)
         assert at_start.value == 0
@@ -178,7 +180,7 @@ def test_against_the_model_before_it_is_algorithm_1_with_that_models_attribution
 
 def test_a_pass_that_fails_leaves_the_student_where_it_stood():
     model, rule = tiny("gpt2"), SSIUU(anchor="reference")
-    state = rule.start(student_of(model), FactSet())
+    state = rule.start(training_state_of(model), FactSet())
     nudge(model)
     weights = copy.deepcopy(model.hf.state_dict())
     step, calls = step_of(model, FACTS), []

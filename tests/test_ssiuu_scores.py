@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from steps import attributions, flat, nudge, second_step, step_of, student_of
+from steps import attributions, flat, nudge, second_step, step_of, training_state_of
 from tiny import FACTS, StayDouble, tiny
 from torch.testing import assert_close
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.regularizers.random_neurons import RandomNeurons
 from neuronscope.regularizers.ssiuu import SSIUU
 
@@ -56,7 +56,7 @@ def test_what_other_neurons_do_has_no_effect(tmp_path):
     values = []
     for others in (1.0, 7.0):
         model = tiny("llama")
-        state = rule.start(student_of(model), FactSet())
+        state = rule.start(training_state_of(model), FactSet())
         _, state = rule(step_of(model, FACTS), state)
         anchor = state["attribution/mlp.post"]
         scaled = anchor * others

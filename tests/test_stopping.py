@@ -11,14 +11,15 @@ from taught import taught
 from tiny import FACTS, FORGET, RETAIN, scores_of, tiny
 
 from neuronscope._discover import method_class, method_names
-from neuronscope.facts import Fact, FactSet
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.prompts import Batch, encode
 from neuronscope.metrics._rouge import rouge_l
 from neuronscope.metrics.answer_accuracy import AnswerAccuracy
 from neuronscope.metrics.extraction_likelihood import ExtractionLikelihood
 from neuronscope.metrics.memorization_accuracy import MemorizationAccuracy
 from neuronscope.metrics.multiple_choice_likelihood import MultipleChoiceLikelihood
 from neuronscope.metrics.rouge_l import RougeL
-from neuronscope.prompts import Batch, encode
+from neuronscope.models.targets import Target
 from neuronscope.stopping._base import StopRule
 from neuronscope.stopping.extraction import Extraction
 from neuronscope.stopping.forget_accuracy import ForgetAccuracy
@@ -29,7 +30,6 @@ from neuronscope.stopping.rouge_mismatched import (
     mismatching,
 )
 from neuronscope.stopping.update_norm import UpdateNorm
-from neuronscope.targets import Target
 
 FORM = "completion"
 LONG = (Fact("a", "Ann lives in", "Cairo past go went"), Fact("b", "Ben eats", "figs is the city"))

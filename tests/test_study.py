@@ -20,26 +20,20 @@ import pytest
 from demo_pair import AFTER, BEFORE, write_facts
 
 from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
+from neuronscope.analysis.retention import counted
 from neuronscope.analysis.stability import stability
-from neuronscope.attacks._table import ATTACKED_CHECKPOINT, REST
 from neuronscope.attacks.relearn_forget import RelearnForget
+from neuronscope.attribution._record import record
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
-from neuronscope.choices import chosen_sites
-from neuronscope.commands.studying import (
-    checked_plan,
-    chosen_study,
-    estimate_study,
-    run_study,
-)
-from neuronscope.comparison import Comparison
-from neuronscope.fact_formats import load_facts
-from neuronscope.facts import Fact, FactSet
-from neuronscope.loading import load_model
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.loading import load_facts
+from neuronscope.metrics._retention import answers
 from neuronscope.metrics.exact_memorization import ExactMemorization
 from neuronscope.metrics.forget_quality import ForgetQuality
 from neuronscope.metrics.truth_ratio import TruthRatio
-from neuronscope.recording import record
-from neuronscope.strata import answers, counted
+from neuronscope.models.loading import load_model
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, REST
+from neuronscope.results.comparison import Comparison
 from neuronscope.study import running
 from neuronscope.study.estimating import Pace, estimates
 from neuronscope.study.plan import Kind, plan_of
@@ -47,7 +41,14 @@ from neuronscope.study.presets import PRESETS
 from neuronscope.study.reading import plain_study, read_study, study_of
 from neuronscope.study.scoring import fit_of
 from neuronscope.study.steps import TABLE
+from neuronscope.study.studying import (
+    checked_plan,
+    chosen_study,
+    estimate_study,
+    run_study,
+)
 from neuronscope.study.tables import pairs_of
+from neuronscope.tasks.choices import chosen_sites
 from neuronscope.training import TrainingConfig, finetune
 
 ATTACK = {"name": "relearn-forget", "learning_rates": [1e-3], "seeds": [0], "steps": 2, "batch": 2}
@@ -358,7 +359,12 @@ def test_an_estimate_grows_with_what_is_asked(facts):
     def diagnosed(*views):
         return seconds("diagnose", diagnosing={"views": views})
 
-    assert 0 == diagnosed("none") < diagnosed("savings") < diagnosed("savings", "lens")
+    assert (
+        0
+        == diagnosed("none")
+        < diagnosed("relearning_probe")
+        < diagnosed("relearning_probe", "logit_lens")
+    )
     recorded = seconds("record")
 
     after = {"views": ["none"], "after_attack": "relearn-forget"}
@@ -540,7 +546,7 @@ def test_presets_can_be_planned(preset, facts):
     [
         ({"training": {"checkpoint_minutes": 7.0, "checkpoint_steps": 3}}, set()),
         ({"diagnosing": {"attribution": "gradient_x_activation"}}, set()),
-        ({"diagnosing": {"views": ["lens"]}}, {"diagnose"}),
+        ({"diagnosing": {"views": ["logit_lens"]}}, {"diagnose"}),
         ({"diagnosing": {"method": {"target": "prob"}}}, {"record", "diagnose", "stability"}),
         ({"attacks": [ATTACK | {"learning_rates": [1e-4, 1e-3], "seeds": [0, 1]}]}, {"attack"}),
         ({"attacks": [ATTACK | {"learning_rates": [1e-2]}]}, {"attack", "stability"}),

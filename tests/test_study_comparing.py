@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from demo_pair import BEFORE, write_facts
 
-from neuronscope.attacks._table import ATTACKED, REST
-from neuronscope.fact_formats import load_facts
+from neuronscope.facts.loading import load_facts
+from neuronscope.results.attack_table import ATTACKED, REST
 from neuronscope.study.comparing import Pair, comparisons, fact_shares, retention
 from neuronscope.study.plan import plan_of
 from neuronscope.study.presets import PRESETS

@@ -19,7 +19,8 @@ from training_example import (
     weights,
 )
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
+from neuronscope.objectives._training_state import TrainingState
 from neuronscope.objectives.gradient_ascent import GradientAscent
 from neuronscope.objectives.gradient_difference import GradientDifference
 from neuronscope.objectives.klue import KLUE
@@ -28,7 +29,6 @@ from neuronscope.objectives.rmu import RMU
 from neuronscope.regularizers.ssiuu import SSIUU
 from neuronscope.stopping._base import StopRule
 from neuronscope.stopping.update_norm import UpdateNorm
-from neuronscope.student import Student
 from neuronscope.training import TrainingConfig, finetune, unlearn
 from neuronscope.training.sampling import batches
 
@@ -154,8 +154,8 @@ def test_only_what_the_objective_names_changes(objective, optimizer):
 
     @dataclass(frozen=True)
     class Watched(type(objective)):
-        def where(self, student, facts):
-            asked.update(super().where(student, facts))
+        def where(self, training, facts):
+            asked.update(super().where(training, facts))
             return dict(asked)
 
     # Decay and penalty would reach every entry.
@@ -177,9 +177,9 @@ class Breaking(GradientAscent):
 
     how: str = "term"
 
-    def forget(self, student, portion):
-        (loss,) = super().forget(student, portion).values()
-        moved = student.model.hf.get_output_embeddings().weight.detach()
+    def forget(self, training, portion):
+        (loss,) = super().forget(training, portion).values()
+        moved = training.model.hf.get_output_embeddings().weight.detach()
         STEPS.add(float(moved.sum()))
         if len(STEPS) < 3:
             return {"fine": loss, "bad": 0 * loss}
@@ -267,7 +267,7 @@ def test_the_end_of_the_text_is_taught_where_asked_for():
     for run, last in ((silent, []), (taught, [end])):
         expected = float(plain_nll(given.hf, RETAIN[:4], last).detach())
         assert math.isclose(run.history["loss_nll"].iloc[1], expected, rel_tol=1e-10)
-    asked = Student(given, None, "completion").asked(RETAIN[:4])
+    asked = TrainingState(given, None, "completion").asked(RETAIN[:4])
     rows = [
         row[:length]
         for row, length in zip(asked.tokens.tolist(), asked.lengths.tolist(), strict=True)

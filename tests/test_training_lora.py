@@ -5,12 +5,12 @@ from peft import PeftModel
 from tiny import hf_model, tiny
 from training_example import FACTS, LOSS, Drag, config, distance, model, same, untimed, weights
 
-from neuronscope.loading import load_model
+from neuronscope.models.loading import load_model
 from neuronscope.objectives.npo import NPO
 from neuronscope.objectives.rmu import RMU
 from neuronscope.regularizers.ssiuu import SSIUU
 from neuronscope.training import unlearn
-from neuronscope.training.copies import copied, reference_of, tapped_alike
+from neuronscope.training.copies import copied, hooked_alike, reference_of
 from neuronscope.training.lora import with_adapter
 
 LORA = config(lora_rank=2)
@@ -66,10 +66,14 @@ def test_base_and_reference_lie_in_the_given_models_memory(architecture):
     assert base == theirs
     reference = reference_of(given, None, given.dtype)
     assert {p.data_ptr() for p in reference.hf.parameters()} == theirs
-    # Taps stand where the neurons are, with adapters around them.
-    for ours, tap in zip(tapped_alike(given, clone), given.taps, strict=True):
-        assert (ours.site, ours.layer, ours.width) == (tap.site, tap.layer, tap.width)
-        assert ours.module is not tap.module and ours.module in set(clone.modules())
+    # Hook points stand where the neurons are, with adapters around them.
+    for ours, hook_point in zip(hooked_alike(given, clone), given.hook_points, strict=True):
+        assert (ours.site, ours.layer, ours.width) == (
+            hook_point.site,
+            hook_point.layer,
+            hook_point.width,
+        )
+        assert ours.module is not hook_point.module and ours.module in set(clone.modules())
 
 
 def test_neurons_are_seen_through_adapters():

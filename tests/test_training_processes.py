@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import StayDouble
 from training_example import RUNS, model, same, untimed, weights
 
-from neuronscope.loading import load_model
+from neuronscope.models.loading import load_model
 from neuronscope.training import unlearn
 
 pytestmark = pytest.mark.slow

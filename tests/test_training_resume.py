@@ -26,8 +26,8 @@ from training_example import (
     untimed,
 )
 
-from neuronscope.facts import FactSet
-from neuronscope.loading import load_model
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.loading import load_model
 from neuronscope.regularizers.ssiuu import SSIUU
 from neuronscope.stopping.update_norm import UpdateNorm
 from neuronscope.training import unlearn

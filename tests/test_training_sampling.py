@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.training.sampling import batches, groups_of
 
 

@@ -4,7 +4,7 @@ import pytest
 from accelerate.tracking import GeneralTracker, register_tracker_class
 from tiny import FORGET, tiny
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.objectives.gradient_ascent import GradientAscent
 from neuronscope.training import TrainingConfig, unlearn
 

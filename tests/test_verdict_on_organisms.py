@@ -7,21 +7,21 @@ import pytest
 
 from neuronscope.analysis.diagnosis import diagnose
 from neuronscope.analysis.verdict import weigh
+from neuronscope.attribution._record import record
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.causal import ask_views
 from neuronscope.evidence._base import Case
-from neuronscope.evidence.lens import Lens
-from neuronscope.evidence.savings import Savings
+from neuronscope.evidence._views import ask_views
+from neuronscope.evidence.logit_lens import LogitLens
+from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.evidence.silencing import Silencing
 from neuronscope.evidence.weight_path import WeightPath
-from neuronscope.organisms.nursery import Nursery
+from neuronscope.models.targets import Target
 from neuronscope.organisms.organism import collapsed, erased, hidden, mixed, untouched
-from neuronscope.recording import record
-from neuronscope.targets import Target
+from neuronscope.organisms.training import OrganismTraining
 
 pytestmark = pytest.mark.slow
 
-VIEWS = (Savings(), Silencing(), Lens())
+VIEWS = (RelearningProbe(), Silencing(), LogitLens())
 
 
 def verdict_on(organism):
@@ -34,7 +34,7 @@ def verdict_on(organism):
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])
 @pytest.mark.parametrize("spread", [1, 10, 100])
 def test_hidden_is_hidden(gated, spread):
-    assert verdict_on(hidden(Nursery(0, gated), 2.0, spread)).word == "hidden"
+    assert verdict_on(hidden(OrganismTraining(0, gated), 2.0, spread)).word == "hidden"
 
 
 def found(organism, table, column):
@@ -50,7 +50,7 @@ def found(organism, table, column):
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])
 @pytest.mark.parametrize(("strength", "spread"), [(3.0, 1), (1.5, 10), (2.0, 100)])
 def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spread):
-    organism = hidden(Nursery(0, gated), strength, spread)
+    organism = hidden(OrganismTraining(0, gated), strength, spread)
     case = Case(organism.before, organism.after, organism.facts, Target())
     assert found(organism, WeightPath()(case).tables["neurons"], "contribution") >= 0.95
     # Each layer alone also credits the neurons that feed an inhibitor; together, only itself.
@@ -65,7 +65,7 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])
 @pytest.mark.parametrize("make", [untouched, erased, mixed, collapsed])
 def test_every_other_kind_has_its_word(gated, make):
-    nursery = Nursery(0, gated)
-    organism = make(nursery, 0.5) if make is mixed else make(nursery)
+    training = OrganismTraining(0, gated)
+    organism = make(training, 0.5) if make is mixed else make(training)
     words = {"untouched": "not forgotten"}
     assert verdict_on(organism).word == words.get(organism.kind, organism.kind)

@@ -11,11 +11,11 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from neuronscope.facts import Fact
-from neuronscope.models import HookedModel
-from neuronscope.prompts import Batch, encode
-from neuronscope.taps import Tap
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hook_points import HookPoint
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Answers, Target
 
 PEOPLE = ("Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "Jill")
 TOWNS = ("Cairo", "Turin", "Quito", "Hanoi", "Accra", "Delft", "Kyoto", "Split", "Bern", "Porto")
@@ -170,7 +170,7 @@ def batch_of(facts: Sequence[Fact]) -> Batch:
 
 
 def scores_of(model: HookedModel, batch: Batch, target: Target | None = None) -> Tensor:
-    """The target of each row from all logits of the bare model; the taps' other route."""
+    """The target of each row from all logits of the bare model; the hook points' other route."""
     answers = Answers.of(batch)
     with torch.no_grad():
         logits = model.hf(input_ids=batch.tokens[:, :-1], use_cache=False).logits
@@ -178,27 +178,27 @@ def scores_of(model: HookedModel, batch: Batch, target: Target | None = None) ->
 
 
 @contextmanager
-def written(values: Mapping[Tap, Tensor], where: Tensor) -> Iterator[None]:
+def written(values: Mapping[HookPoint, Tensor], where: Tensor) -> Iterator[None]:
     """While active, `values` stand in place of the neurons `where` it is true: `[batch, pos]`.
 
-    Written on plain PyTorch hooks, to be a second route to what the taps do.
+    Written on plain PyTorch hooks, to be a second route to what the hook points do.
     """
 
-    def put(tap: Tap, flow: Tensor) -> Tensor:
+    def put(hook_point: HookPoint, flow: Tensor) -> Tensor:
         rows = flow.reshape(*where.shape, -1).clone()
-        columns = torch.arange(rows.shape[-1]) if tap.columns is None else tap.columns
-        rows[..., columns] = torch.where(where[..., None], values[tap], rows[..., columns])
+        columns = torch.arange(rows.shape[-1]) if hook_point.columns is None else hook_point.columns
+        rows[..., columns] = torch.where(where[..., None], values[hook_point], rows[..., columns])
         return rows.reshape(flow.shape)
 
     with ExitStack() as hooks:
-        for tap in values:
-            if tap.side == "input":
-                hook = tap.module.register_forward_pre_hook(
-                    lambda _, args, tap=tap: (put(tap, args[0]), *args[1:])
+        for hook_point in values:
+            if hook_point.side == "input":
+                hook = hook_point.module.register_forward_pre_hook(
+                    lambda _, args, hook_point=hook_point: (put(hook_point, args[0]), *args[1:])
                 )
             else:
-                hook = tap.module.register_forward_hook(
-                    lambda _, args, output, tap=tap: put(tap, output)
+                hook = hook_point.module.register_forward_hook(
+                    lambda _, args, output, hook_point=hook_point: put(hook_point, output)
                 )
             hooks.callback(hook.remove)
         yield

@@ -11,8 +11,8 @@ from tokenizers import (
 )
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from neuronscope.facts import Fact
-from neuronscope.prompts import Encoded
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Encoded
 
 CORPUS = [
     "the capital city of France is called Paris, and that of Spain is called Madrid",

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import torch
 from tiny import FORGET, RETAIN, tiny
 
-from neuronscope.facts import FactSet
-from neuronscope.models import answer_logits
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import answer_logits
+from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives.gradient_difference import GradientDifference
 from neuronscope.objectives.npo import NPO
 from neuronscope.objectives.rmu import RMU
 from neuronscope.regularizers._base import Penalty, Regularizer
 from neuronscope.regularizers.ssiuu import SSIUU
 from neuronscope.stopping.update_norm import UpdateNorm
-from neuronscope.targets import Answers, Target
 from neuronscope.training import TrainingConfig
 
 FACTS = FactSet(forget=FORGET, retain=RETAIN)
@@ -31,15 +31,15 @@ class Drag(Regularizer):
     strength: float = 0.5
     noise: float = 0.0
 
-    def start(self, student, facts):
-        return self._values(student)
+    def start(self, training, facts):
+        return self._values(training)
 
     def __call__(self, step, state):
-        now = self._values(step.student)
+        now = self._values(step.training)
 
         def score(portion):
             answers = Answers.of(portion.batch)
-            logits = answer_logits(step.student.model, portion.batch.tokens[:, :-1], answers)
+            logits = answer_logits(step.training.model, portion.batch.tokens[:, :-1], answers)
             return Target("log_prob", "sum")(logits, answers).sum()
 
         gradient = {name: p - state[name] for name, p in now.items()}
@@ -53,8 +53,8 @@ class Drag(Regularizer):
         return Penalty(gradient, 1.0, {"facts": float(count)}), later
 
     @staticmethod
-    def _values(student):
-        named = student.model.hf.named_parameters()
+    def _values(training):
+        named = training.model.hf.named_parameters()
         return {name: p.detach().clone() for name, p in named if p.requires_grad}
 
 
@@ -66,11 +66,11 @@ class Interrupted(BaseException):
 class Fragile(GradientDifference):
     """Breaks off where `LEFT` comes to zero, in the middle of a step; it counts its passes."""
 
-    def forget(self, student, portion):
+    def forget(self, training, portion):
         LEFT[0] -= 1
         if LEFT[0] == 0:
             raise Interrupted
-        return super().forget(student, portion)
+        return super().forget(training, portion)
 
 
 LEFT = [0]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tiny import FORGET, RETAIN, StayDouble
 from training_example import LEFT, RUNS, Interrupted, model
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.training import Run, unlearn
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from neuronscope.analysis.statistics import reflected_interval, spearman
-from neuronscope.results import Recording, SiteRecording
+from neuronscope.results.recording import Recording, SiteRecording
 
 RESAMPLES = 500
 """Each ranks all neurons twice: fewer than elsewhere."""

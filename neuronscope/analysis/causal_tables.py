@@ -7,10 +7,7 @@ import numpy as np
 import pandas as pd
 
 from neuronscope.analysis.verdict import Verdict
-from neuronscope.findings import Finding
-
-ITSELF = -1
-"""In a column `control`: what was found; from 0, a random draw beside it."""
+from neuronscope.results.findings import ITSELF, Finding
 
 
 def with_causal_share(neurons: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
@@ -40,11 +37,11 @@ def causal_json(verdict: Verdict, findings: Sequence[Finding]) -> dict[str, obje
         "weighing": asdict(verdict),
         "views": {name: _view(finding) for name, finding in views.items()},
     }
-    if "rebound" in views and "curves" in views["rebound"].tables:
-        content["rebound"] = _rebound(views["rebound"])
-        content["minimal_set"] = _minimal_set(views["rebound"])
-    if "spectrum" in views and "ranks" in views["spectrum"].tables:
-        content["spectrum"] = _spectrum(views["spectrum"])
+    if "weight_restoration" in views and "curves" in views["weight_restoration"].tables:
+        content["weight_restoration"] = _weight_restoration(views["weight_restoration"])
+        content["minimal_set"] = _minimal_set(views["weight_restoration"])
+    if "low_rank_restoration" in views and "ranks" in views["low_rank_restoration"].tables:
+        content["low_rank_restoration"] = _low_rank_restoration(views["low_rank_restoration"])
     if "weight_path" in views:
         content["weight_path"] = _weight_path(views["weight_path"])
     return content
@@ -61,7 +58,7 @@ def _view(finding: Finding) -> dict[str, object]:
     }
 
 
-def _rebound(finding: Finding) -> dict[str, object]:
+def _weight_restoration(finding: Finding) -> dict[str, object]:
     """By ranking: what comes back at each size, beside random neurons, and the causal score."""
     curves = finding.tables["curves"]
     scores = finding.tables["scores"].set_index("ranking")
@@ -106,7 +103,7 @@ def _minimal_set(finding: Finding) -> dict[str, object] | None:
     }
 
 
-def _spectrum(finding: Finding) -> list[dict[str, object]]:
+def _low_rank_restoration(finding: Finding) -> list[dict[str, object]]:
     """By rank of the change put back: target, answers, and the most that random directions give."""
     ranks = finding.tables["ranks"]
     forgotten = ranks.loc[ranks["split"] == "forget"]

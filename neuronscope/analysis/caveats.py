@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from neuronscope.analysis.outcome import Outcome
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 FEW_FACTS = 8
 """Below this, bootstrap intervals over facts are a rough guide only."""

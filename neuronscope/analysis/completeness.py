@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from neuronscope.analysis.decomposition import layer_labels
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 
 def completeness_by_layer(comparison: Comparison) -> pd.DataFrame:

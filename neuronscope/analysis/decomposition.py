@@ -19,8 +19,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from neuronscope.analysis.statistics import mean_interval
-from neuronscope.comparison import Comparison
-from neuronscope.results import Recording, SiteRecording
+from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import Recording, SiteRecording
 
 PARTS = ("drop", "erased", "hidden", "elsewhere", "remainder")
 

@@ -21,9 +21,9 @@ from neuronscope.analysis.outcome import fact_table, outcome
 from neuronscope.analysis.reading import Reading, read
 from neuronscope.analysis.spurious import find_spurious
 from neuronscope.analysis.verdict import Verdict, weigh
-from neuronscope.comparison import Comparison
-from neuronscope.findings import Finding
-from neuronscope.results import Provenance, Recording
+from neuronscope.results.comparison import Comparison
+from neuronscope.results.findings import Finding
+from neuronscope.results.recording import Provenance, Recording
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from neuronscope.analysis.influence_variation import changes_by_fact
 from neuronscope.analysis.statistics import reflected_interval
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 
 def hidden_share(

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from neuronscope.comparison import Comparison
-from neuronscope.results import SiteMeans, SiteRecording
+from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import SiteMeans, SiteRecording
 
 TOP = 100
 """How many neurons the paper sums over (D at 100) and averages over (module map)."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from neuronscope.analysis.statistics import mean_interval
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 
 @dataclass(frozen=True)

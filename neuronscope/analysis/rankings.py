@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 SITE = "mlp.post"
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from neuronscope.analysis.influence_variation import changes_by_fact
-from neuronscope.comparison import Comparison
+from neuronscope.results.comparison import Comparison
 
 FALSE_DISCOVERIES = 0.05
 """Expected share of false ones among the neurons called spurious, at most."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuronscope.analysis.statistics import pearson, spearman
-from neuronscope.comparison import Comparison
-from neuronscope.results import Recording
+from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import Recording
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from neuronscope.findings import Finding, Word
+from neuronscope.results.findings import Finding, Word
 
 FEWEST = 4
 """Facts below which nothing is said: forgotten ones, or others for general damage."""
@@ -32,7 +32,7 @@ FEWEST = 4
 COLLAPSED_TO = 0.5
 """Share of the other answers still given, up to which the model is damaged in general."""
 
-CONTRADICTING = ("silencing", "rebound", "lens", "probe", "depth_score")
+CONTRADICTING = ("silencing", "weight_restoration", "logit_lens", "linear_probe", "depth_score")
 """The views whose "hidden" contradicts an erasure. A spectrum's does not: it can be what was put
 back."""
 
@@ -105,7 +105,7 @@ def weigh(facts: pd.DataFrame, reading: str, findings: Sequence[Finding]) -> Ver
     counts = Counts.of(facts)
     views = {finding.view: finding for finding in findings}
     word, why, settle = _decide(counts, views)
-    tried = word in ("hidden", "erased", "mixed", "cannot tell") and "savings" in views
+    tried = word in ("hidden", "erased", "mixed", "cannot tell") and "relearning_probe" in views
     words = {"attributions": reading} | {
         name: finding.word for name, finding in views.items() if finding.word is not None
     }
@@ -113,8 +113,8 @@ def weigh(facts: pd.DataFrame, reading: str, findings: Sequence[Finding]) -> Ver
     return Verdict(
         word=word,
         why=why,
-        hidden_share=views["savings"].value if tried else math.nan,
-        hidden_share_ci95=views["savings"].ci95 if tried else (math.nan, math.nan),
+        hidden_share=views["relearning_probe"].value if tried else math.nan,
+        hidden_share_ci95=views["relearning_probe"].ci95 if tried else (math.nan, math.nan),
         agree=tuple(name for name, said in told.items() if said == word),
         differ=tuple(name for name, said in told.items() if said != word),
         silent=tuple(name for name in ("attributions", *views) if name not in told),
@@ -148,17 +148,21 @@ def _decide(counts: Counts, views: dict[str, Finding]) -> Told:
             f"only {counts.kept} are.",
             "",
         )
-    if "savings" not in views:
+    if "relearning_probe" not in views:
         return (
             "cannot tell",
             f"Cannot tell: {given}, and whether the others come back was not tried.",
             "The view savings.",
         )
-    savings = views["savings"]
-    assert savings.word is not None, "savings always have a word"
+    relearning_probe = views["relearning_probe"]
+    assert relearning_probe.word is not None, "savings always have a word"
     against = [name for name in CONTRADICTING if name in views and views[name].word == "hidden"]
-    if savings.word == "erased" and against:
+    if relearning_probe.word == "erased" and against:
         names = " and ".join(name.replace("_", " ") for name in against)
-        return "cannot tell", f"Cannot tell: {savings.why} Yet hidden, says {names}.", ATTACK
-    start = f"{savings.word.capitalize()}: {given}. {savings.why}"
-    return savings.word, start, ATTACK if savings.word == "cannot tell" else ""
+        return (
+            "cannot tell",
+            f"Cannot tell: {relearning_probe.why} Yet hidden, says {names}.",
+            ATTACK,
+        )
+    start = f"{relearning_probe.word.capitalize()}: {given}. {relearning_probe.why}"
+    return relearning_probe.word, start, ATTACK if relearning_probe.word == "cannot tell" else ""

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.facts import Fact
-from neuronscope.metrics._answers import answers_of
-from neuronscope.models import HookedModel, answer_logits, frozen
-from neuronscope.prompts import Batch, Encoded
-from neuronscope.targets import Answers, Target, answered
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, Encoded
+from neuronscope.metrics import answers_of
+from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.targets import Answers, Target, answered
 
 LARGEST_BATCH = 32
 LONGEST_BATCH = 1024

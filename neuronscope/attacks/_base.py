@@ -13,12 +13,12 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.attacks._asking import Questions, Tally, measure
-from neuronscope.attacks._table import ATTACKED, ATTACKED_CHECKPOINT, REST, RETAIN, table_of
-from neuronscope.evidence._base import Progress, no_progress
-from neuronscope.facts import Fact, FactSet
-from neuronscope.metrics._answers import answers_of
-from neuronscope.models import HookedModel
-from neuronscope.prompts import PROMPT_FORMS, encode
+from neuronscope.evidence import Progress, no_progress
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.prompts import PROMPT_FORMS, encode
+from neuronscope.metrics import answers_of
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.results.attack_table import ATTACKED, ATTACKED_CHECKPOINT, REST, RETAIN, table_of
 
 Rows = list[dict[str, object]]
 
@@ -117,7 +117,7 @@ class Attack(ABC):
             controls: Other models by name, for the column `model`: mostly `original`, the model
                 before unlearning, and `never_knew`, one that never saw the facts. What comes back
                 is to be held against what they make of the same attack.
-            form: How a fact is taught, one of `neuronscope.prompts.PROMPT_FORMS`.
+            form: How a fact is taught, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
             asked: How it is asked; as it is taught, if not given.
             progress: Called after each run.
             keep: Called for each run; runs are numbered through all models.

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuronscope.fact_formats._documents import Document, Row, kind, printable, read_document
-from neuronscope.facts import Fact
+from neuronscope.facts.documents import Document, Row, kind, printable, read_document
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.shipped import shipped
 
-_INSTALLED = Path(__file__).parent.parent / "benign_data"
-_IN_SOURCES = Path(__file__).parent.parent.parent / "data" / "benign"
-
-OWN = (_INSTALLED if _INSTALLED.is_dir() else _IN_SOURCES) / "instructions.jsonl"
+OWN = shipped("benign") / "instructions.jsonl"
 """Sixty short pairs that were written for this package."""
 
 

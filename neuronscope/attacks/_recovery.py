@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.attacks._table import (
+from neuronscope.results.attack_table import (
     ATTACKED,
     ATTACKED_CHECKPOINT,
     NEVER_KNEW,

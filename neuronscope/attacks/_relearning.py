@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._asking import Questions, Tally
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
-from neuronscope.facts import Fact, FactSet, quoted
-from neuronscope.models import HookedModel
-from neuronscope.prompts import check_encodable
-from neuronscope.stopping._base import StopRule
+from neuronscope.facts.fact import Fact, FactSet, quoted
+from neuronscope.facts.prompts import check_encodable
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.stopping import StopRule
 from neuronscope.training import Run, TrainingConfig, unlearn
 from neuronscope.training.loop import OUT_OF_STEPS
 from neuronscope.training.teaching import Teaching

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neuronscope.models import HookedModel
-from neuronscope.taps import decoder_layers
-from neuronscope.training.copies import tapped_alike
+from neuronscope.models.hook_points import decoder_layers
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.training.copies import hooked_alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ def matrices(model: HookedModel) -> Iterator[Matrix]:
 def copied(model: HookedModel) -> HookedModel:
     """A copy with weights of its own, in the same precision."""
     hf = copy.deepcopy(model.hf).eval().requires_grad_(False)
-    return replace(model, hf=hf, taps=tapped_alike(model, hf), wrapper=None)
+    return replace(model, hf=hf, hook_points=hooked_alike(model, hf), wrapper=None)
 
 
 def write(model: HookedModel, name: str, values: Float[Tensor, "..."]) -> None:

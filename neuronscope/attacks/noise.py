@@ -15,7 +15,7 @@ import torch
 from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
 from neuronscope.attacks._weights import copied, matrices, write
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
-from neuronscope.attacks._table import RANDOM
-from neuronscope.facts import FactSet
-from neuronscope.interventions import scaled
-from neuronscope.models import HookedModel
-from neuronscope.regularizers._chosen import drawn
-from neuronscope.sites import SITES, check_sites
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.interventions import scaled
+from neuronscope.models.sites import SITES, check_sites
+from neuronscope.regularizers import drawn
+from neuronscope.results.attack_table import RANDOM
 
 CHOSEN = "chosen"
 _COLUMNS = ("site", "layer", "neuron", "d_minus", "spurious")
@@ -141,8 +141,8 @@ def marked(
     """Neurons of a table as a mask for each site."""
     masks = {}
     for site in sites:
-        taps = model.taps_at(site)
-        mask = np.zeros((len(taps), taps[0].width), dtype=bool)
+        hook_points = model.hook_points_at(site)
+        mask = np.zeros((len(hook_points), hook_points[0].width), dtype=bool)
         here = neurons.loc[neurons["site"] == site]
         mask[here["layer"].to_numpy(), here["neuron"].to_numpy()] = True
         masks[site] = mask
@@ -151,8 +151,8 @@ def marked(
 
 def _check_fits(path: Path, neurons: pd.DataFrame, model: HookedModel) -> None:
     for site, here in neurons.groupby("site"):
-        taps = model.taps_at(str(site))
-        layers, width = len(taps), taps[0].width
+        hook_points = model.hook_points_at(str(site))
+        layers, width = len(hook_points), hook_points[0].width
         if here["layer"].max() >= layers or here["neuron"].max() >= width:
             raise ValueError(
                 f"{path} names neuron {here['neuron'].max()} of layer {here['layer'].max()} at "

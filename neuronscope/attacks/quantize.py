@@ -19,7 +19,7 @@ from torch import Tensor
 from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
 from neuronscope.attacks._weights import copied, matrices, write
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 
 NOTE = (
     "Rounded to nearest per output channel in the decoder layers' matrices, simulated in the "

@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from neuronscope.attacks._base import Scene, Trial
 from neuronscope.attacks._instructions import OWN, load_instructions
 from neuronscope.attacks._relearning import FEWEST, Relearning
-from neuronscope.facts import Fact, FactSet
-from neuronscope.prompts import encode
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.prompts import encode
 
 
 @dataclass(frozen=True)

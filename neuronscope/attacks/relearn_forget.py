@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Scene, Trial
 from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neuronscope.models import HookedModel
-from neuronscope.prompts import Batch
-from neuronscope.targets import Target
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
 
 GIB = 2**30
 

@@ -1,6 +1,6 @@
 """What a neuron is compared with: silence, its mean, or what it does on another prompt.
 
-A baseline is any callable from a model, the number of positions and a tap to the neurons there.
+A baseline is any callable from a model, the number of positions and a hook point to the neurons there.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,21 +10,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Batch
-from neuronscope.taps import Tap, keeping, tapped
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hook_points import HookPoint, hooked, keeping
+from neuronscope.models.hooked_model import HookedModel, frozen
 
-Baseline = Callable[[HookedModel, int, Tap], Float[Tensor, "pos neuron"]]
-"""`(model, positions, tap) -> neurons`, with one position where all are alike."""
+Baseline = Callable[[HookedModel, int, HookPoint], Float[Tensor, "pos neuron"]]
+"""`(model, positions, hook point) -> neurons`, with one position where all are alike."""
 
 
 @dataclass(frozen=True)
 class Zero:
     """Silent neurons."""
 
-    def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
+    def __call__(
+        self, model: HookedModel, positions: int, hook_point: HookPoint
+    ) -> Float[Tensor, "pos neuron"]:
         del positions
-        return torch.zeros(1, tap.width, dtype=model.dtype, device=model.device)
+        return torch.zeros(1, hook_point.width, dtype=model.dtype, device=model.device)
 
     def __str__(self) -> str:
         return "zero"
@@ -42,9 +44,11 @@ class Mean:
     facts: int
     """How many facts the mean is over."""
 
-    def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
+    def __call__(
+        self, model: HookedModel, positions: int, hook_point: HookPoint
+    ) -> Float[Tensor, "pos neuron"]:
         del model
-        values = self.values[tap.site, tap.layer]
+        values = self.values[hook_point.site, hook_point.layer]
         return values[torch.arange(positions, device=values.device).clamp(max=len(values) - 1)]
 
     def __str__(self) -> str:
@@ -60,9 +64,11 @@ class Reference:
 
     prompt: str
 
-    def __call__(self, model: HookedModel, positions: int, tap: Tap) -> Float[Tensor, "pos neuron"]:
+    def __call__(
+        self, model: HookedModel, positions: int, hook_point: HookPoint
+    ) -> Float[Tensor, "pos neuron"]:
         tokens = reference_tokens(model, self.prompt, positions)
-        return activations(model, tokens[None], (tap,))[0][0]
+        return activations(model, tokens[None], (hook_point,))[0][0]
 
     def __str__(self) -> str:
         return f"reference: {self.prompt}"
@@ -87,29 +93,31 @@ def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[
     Position by position, because the first one is like no other: attention sinks put activations
     there that would swamp any mean over positions.
     """
-    taps = [tap for site in sites for tap in model.taps_at(site)]
+    hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
     longest = max(batch.tokens.shape[1] for batch in batches) - 1
-    sums = [torch.zeros(longest, tap.width, dtype=torch.float64) for tap in taps]
+    sums = [
+        torch.zeros(longest, hook_point.width, dtype=torch.float64) for hook_point in hook_points
+    ]
     counts = torch.zeros(longest, 1, dtype=torch.float64)
     for batch in batches:
         tokens = batch.tokens[:, :-1]
         length = tokens.shape[1]
         real = torch.arange(length, device=tokens.device) < batch.lengths[:, None] - 1
         counts[:length, 0] += real.sum(dim=0).cpu()
-        for total, neurons in zip(sums, activations(model, tokens, taps), strict=True):
+        for total, neurons in zip(sums, activations(model, tokens, hook_points), strict=True):
             total[:length] += (neurons * real[..., None]).sum(dim=0).double().cpu()
     values = {
-        (tap.site, tap.layer): (total / counts).to(model.device, model.dtype)
-        for tap, total in zip(taps, sums, strict=True)
+        (hook_point.site, hook_point.layer): (total / counts).to(model.device, model.dtype)
+        for hook_point, total in zip(hook_points, sums, strict=True)
     }
     return Mean(values, sum(len(batch.tokens) for batch in batches))
 
 
 def activations(
-    model: HookedModel, tokens: Tensor, taps: Sequence[Tap]
+    model: HookedModel, tokens: Tensor, hook_points: Sequence[HookPoint]
 ) -> list[Float[Tensor, "batch pos _"]]:
-    """The neurons at `taps`, in their order, without gradient."""
-    taken: dict[Tap, Tensor] = {}
-    with frozen(model), torch.no_grad(), tapped(keeping(taps, taken), tokens.shape[1]):
+    """The neurons at `hook points`, in their order, without gradient."""
+    taken: dict[HookPoint, Tensor] = {}
+    with frozen(model), torch.no_grad(), hooked(keeping(hook_points, taken), tokens.shape[1]):
         model.hf.base_model(input_ids=tokens, use_cache=False)
-    return [taken[tap] for tap in taps]
+    return [taken[hook_point] for hook_point in hook_points]

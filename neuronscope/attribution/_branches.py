@@ -1,6 +1,6 @@
 """Many changed copies of a batch in one pass.
 
-A *branch* copies some rows of the batch and changes them at one or more taps. Its rows join the
+A *branch* copies some rows of the batch and changes them at one or more hook points. Its rows join the
 pass at the first layer where something changes, so that layers before it are computed once: the
 rows of a change at layer l run through layers l and later only. All branches of all layers grow
 together, in one forward and, where gradients are wanted, one backward pass.
@@ -16,23 +16,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from neuronscope.models import HookedModel, frozen, only_answers
-from neuronscope.taps import Tap, decoder_layers, keeping, tapped
-from neuronscope.targets import Answers, Target
+from neuronscope.models.hook_points import HookPoint, decoder_layers, hooked, keeping
+from neuronscope.models.hooked_model import HookedModel, frozen, only_answers
+from neuronscope.models.targets import Answers, Target
 
 
 @dataclass(frozen=True, eq=False)
 class Branch:
     """Copies of some rows of a batch, and what happens to them."""
 
-    taps: tuple[Tap, ...]
+    hook_points: tuple[HookPoint, ...]
     """Where something happens."""
 
     rows: Int[Tensor, " row"]
     """Which row of the batch each copy is of."""
 
-    change: Callable[[Tap, Float[Tensor, "row pos neuron"]], Float[Tensor, "row pos neuron"]]
-    """New neurons at a tap, from those of the unchanged rows."""
+    change: Callable[[HookPoint, Float[Tensor, "row pos neuron"]], Float[Tensor, "row pos neuron"]]
+    """New neurons at a hook point, from those of the unchanged rows."""
 
 
 @dataclass
@@ -69,20 +69,20 @@ def branch_scores(
     rows = _Rows(batch, torch.arange(batch, device=inputs.tokens.device))
     layers = decoder_layers(model.hf)
     functions = [
-        (tap, _changer(tap, index, branch, rows))
+        (hook_point, _changer(hook_point, index, branch, rows))
         for index, branch in enumerate(branches)
-        for tap in branch.taps
+        for hook_point in branch.hook_points
     ]
     with ExitStack() as hooks:
         for number, layer in enumerate(layers):
             entering = [
                 (index, branch.rows)
                 for index, branch in enumerate(branches)
-                if min(tap.layer for tap in branch.taps) == number
+                if min(hook_point.layer for hook_point in branch.hook_points) == number
             ]
             hook = layer.register_forward_pre_hook(_grower(rows, entering), with_kwargs=True)
             hooks.callback(hook.remove)
-        hooks.enter_context(tapped(functions, length))
+        hooks.enter_context(hooked(functions, length))
         hooks.enter_context(only_answers(model, lambda: inputs.answers.take(rows.current)))
         cache = None if inputs.prefix is None else _Prefix(inputs.prefix, rows)
         logits = model.hf(
@@ -93,13 +93,13 @@ def branch_scores(
 
 
 def observe(
-    model: HookedModel, inputs: Pass, taps: Sequence[Tap], target: Target
-) -> tuple[Float[Tensor, " batch"], dict[Tap, Float[Tensor, "batch pos _"]]]:
-    """The target of each row, and the neurons at `taps`, with nothing changed; no gradient."""
-    neurons: dict[Tap, Tensor] = {}
+    model: HookedModel, inputs: Pass, hook_points: Sequence[HookPoint], target: Target
+) -> tuple[Float[Tensor, " batch"], dict[HookPoint, Float[Tensor, "batch pos _"]]]:
+    """The target of each row, and the neurons at `hook points`, with nothing changed; no gradient."""
+    neurons: dict[HookPoint, Tensor] = {}
 
-    functions = keeping(taps, neurons)
-    with frozen(model), torch.no_grad(), tapped(functions, inputs.tokens.shape[1]):
+    functions = keeping(hook_points, neurons)
+    with frozen(model), torch.no_grad(), hooked(functions, inputs.tokens.shape[1]):
         scores, _ = branch_scores(model, inputs, (), target)
     return scores, neurons
 
@@ -129,29 +129,33 @@ def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int)
 
 
 def silenced_scores(
-    model: HookedModel, inputs: Pass, taps: Sequence[Tap], target: Target, memory: int
+    model: HookedModel, inputs: Pass, hook_points: Sequence[HookPoint], target: Target, memory: int
 ) -> list[Float[Tensor, " batch"]]:
-    """The target with all neurons of one tap at zero, for each tap alone; no gradient."""
+    """The target with all neurons of one hook point at zero, for each hook point alone; no gradient."""
     batch = len(inputs.tokens)
     rows = torch.arange(batch, device=inputs.tokens.device)
-    changes = [(tap, row) for tap in taps for row in range(batch)]
+    changes = [(hook_point, row) for hook_point in hook_points for row in range(batch)]
     scores = []
     with frozen(model), torch.no_grad():
-        for chunk in chunks(model, inputs, [tap.layer for tap, _ in changes], memory):
+        for chunk in chunks(model, inputs, [hook_point.layer for hook_point, _ in changes], memory):
             here = changes[chunk]
             branches = [
-                Branch((tap,), rows[row : row + 1], lambda _, neurons: torch.zeros_like(neurons))
-                for tap, row in here
+                Branch(
+                    (hook_point,), rows[row : row + 1], lambda _, neurons: torch.zeros_like(neurons)
+                )
+                for hook_point, row in here
             ]
             scores += branch_scores(model, inputs, branches, target)[1]
-    return list(torch.cat(scores).view(len(taps), batch))
+    return list(torch.cat(scores).view(len(hook_points), batch))
 
 
-def _changer(tap: Tap, index: int, branch: Branch, rows: _Rows) -> Callable[[Tensor], Tensor]:
+def _changer(
+    hook_point: HookPoint, index: int, branch: Branch, rows: _Rows
+) -> Callable[[Tensor], Tensor]:
     def change(neurons: Tensor) -> Tensor:
         span = rows.spans[index]
         unchanged = neurons[: rows.batch].detach()[branch.rows.to(neurons.device)]
-        new = branch.change(tap, unchanged)
+        new = branch.change(hook_point, unchanged)
         # One split, whose gradient is one concatenation; each slice's would be a tensor of zeros.
         sizes = (span.start, len(new), len(neurons) - span.stop)
         ahead, _, behind = neurons.split(sizes)

@@ -9,20 +9,20 @@ from torch import Tensor
 
 from neuronscope.attribution._base import Influence, at_answer, over_positions
 from neuronscope.attribution._positions import Part
-from neuronscope.taps import Tap
+from neuronscope.models.hook_points import HookPoint
 
-Group = tuple[Tap, ...]
-"""Taps that move together: one layer of a site, or all of them."""
+Group = tuple[HookPoint, ...]
+"""Hook points that move together: one layer of a site, or all of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class PartInfluence:
     """What a method found on the rows of one part."""
 
-    neurons: dict[Tap, Float[Tensor, "batch pos _"]]
+    neurons: dict[HookPoint, Float[Tensor, "batch pos _"]]
     """The neurons themselves."""
 
-    influence: dict[Tap, Float[Tensor, "batch pos _"]]
+    influence: dict[HookPoint, Float[Tensor, "batch pos _"]]
 
     baseline_score: dict[Group, Float[Tensor, " batch"]]
 
@@ -45,16 +45,22 @@ def collect(
 
 
 def _site(groups: Sequence[Group], part: Part, found: PartInfluence) -> tuple[Tensor, ...]:
-    taps = [tap for group in groups for tap in group]
+    hook_points = [hook_point for group in groups for hook_point in group]
     # A large model's layers may lie on several devices; its results lie where its tokens do.
     device = part.index.device
-    reduced = [over_positions(found.influence[tap], part.moved) for tap in taps]
+    reduced = [
+        over_positions(found.influence[hook_point], part.moved) for hook_point in hook_points
+    ]
     total, positive, negative = (
         torch.stack([layer.to(device) for layer in layers], dim=1)
         for layers in zip(*reduced, strict=True)
     )
     activation = torch.stack(
-        [at_answer(found.neurons[tap], part.predicting).to(device) for tap in taps], dim=1
+        [
+            at_answer(found.neurons[hook_point], part.predicting).to(device)
+            for hook_point in hook_points
+        ],
+        dim=1,
     )
     sums = total.double().sum(dim=-1).split([len(group) for group in groups], dim=1)
     explained = torch.stack([layers.sum(dim=1) for layers in sums], dim=1)

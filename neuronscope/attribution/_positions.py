@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from neuronscope.attribution._branches import Pass
-from neuronscope.models import HookedModel
-from neuronscope.prompts import Batch
-from neuronscope.targets import Answers
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Answers
 
 Positions = Literal["all", "answer", "last"]
 

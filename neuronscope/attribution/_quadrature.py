@@ -38,7 +38,7 @@ ORDER_COUNTED_ON = 1.5
 """Error falls with a piece's length to this power for each node; on short smooth pieces it is 2."""
 
 Influences = tuple[Float[Tensor, "pos neuron"], ...]
-"""One tensor for each tap that moves along the path."""
+"""One tensor for each hook point that moves along the path."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,10 @@ from neuronscope.attribution._branches import (
     silenced_scores,
 )
 from neuronscope.attribution._positions import whole
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Batch
-from neuronscope.taps import Tap
-from neuronscope.targets import Target
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hook_points import HookPoint
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.targets import Target
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,24 @@ class Ablation(Attribution):
         part = whole(batch)
         results = {}
         for site in sites:
-            taps = model.taps_at(site)
-            chosen = self.chosen(len(taps), taps[0].width)
+            hook_points = model.hook_points_at(site)
+            chosen = self.chosen(len(hook_points), hook_points[0].width)
             with frozen(model), torch.no_grad():
-                scores, neurons = observe(model, part.inputs, taps, target)
-                silenced = _silenced(model, part.inputs, taps, chosen, target, memory)
-            total = scores.new_full((len(scores), len(taps), taps[0].width), torch.nan)
+                scores, neurons = observe(model, part.inputs, hook_points, target)
+                silenced = _silenced(model, part.inputs, hook_points, chosen, target, memory)
+            total = scores.new_full(
+                (len(scores), len(hook_points), hook_points[0].width), torch.nan
+            )
             for (layer, neuron), score in zip(chosen, silenced, strict=True):
                 total[:, layer, neuron] = scores - score
-            baseline = silenced_scores(model, part.inputs, taps, target, memory)
+            baseline = silenced_scores(model, part.inputs, hook_points, target, memory)
             results[site] = Influence(
                 total=total,
                 positive=total.clamp(min=0),
                 negative=total.clamp(max=0),
-                activation=torch.stack([at_answer(neurons[t], part.predicting) for t in taps], 1),
+                activation=torch.stack(
+                    [at_answer(neurons[t], part.predicting) for t in hook_points], 1
+                ),
                 baseline_score=torch.stack(baseline, dim=1),
                 explained=total.double().nansum(dim=-1).to(total.dtype),
                 nodes=torch.full_like(total[..., 0], 0.0),
@@ -108,7 +112,7 @@ class Ablation(Attribution):
 def _silenced(
     model: HookedModel,
     inputs: Pass,
-    taps: Sequence[Tap],
+    hook_points: Sequence[HookPoint],
     chosen: Sequence[tuple[int, int]],
     target: Target,
     memory: int,
@@ -122,18 +126,18 @@ def _silenced(
         for layer, neuron, row in copies[chunk]:
             by_layer.setdefault(layer, []).append((neuron, row))
         branches = [
-            Branch((taps[layer],), torch.tensor([row for _, row in here]), _silence(here))
+            Branch((hook_points[layer],), torch.tensor([row for _, row in here]), _silence(here))
             for layer, here in by_layer.items()
         ]
         scores += branch_scores(model, inputs, branches, target)[1]
     return list(torch.cat(scores).view(len(chosen), batch))
 
 
-def _silence(here: Sequence[tuple[int, int]]) -> Callable[[Tap, Tensor], Tensor]:
+def _silence(here: Sequence[tuple[int, int]]) -> Callable[[HookPoint, Tensor], Tensor]:
     index = torch.tensor([neuron for neuron, _ in here])
 
-    def silence(tap: Tap, neurons: Tensor) -> Tensor:
-        del tap
+    def silence(hook_point: HookPoint, neurons: Tensor) -> Tensor:
+        del hook_point
         at = index.to(neurons.device)[:, None, None].expand(-1, neurons.shape[1], 1)
         return neurons.scatter(-1, at, 0.0)
 

@@ -23,10 +23,10 @@ from neuronscope.attribution._baselines import reference_tokens
 from neuronscope.attribution._branches import Pass
 from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import whole
-from neuronscope.models import HookedModel, answer_logits, frozen
-from neuronscope.prompts import Batch
-from neuronscope.taps import Tap, keeping, tapped
-from neuronscope.targets import Target
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hook_points import HookPoint, hooked, keeping
+from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.targets import Target
 
 
 @dataclass(frozen=True)
@@ -64,31 +64,35 @@ class Conductance(Attribution):
         memory: int = 2 * GIB,
     ) -> dict[str, Influence]:
         part = whole(batch)
-        taps = [tap for site in sites for tap in model.taps_at(site)]
+        hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
         rows, length = part.inputs.tokens.shape
         fits = int(memory / (rows * length * model.n_layers * model.saved_bytes))
         alphas = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
         # Neighbouring chunks share a point, so that every step has both of its ends.
         size = max(2, fits)
-        influence: dict[Tap, Tensor] = {}
+        influence: dict[HookPoint, Tensor] = {}
         scores, neurons = [], {}
         with frozen(model):
             begin = self._begin(model, length)
             for start in range(0, self.steps, size - 1):
                 here = alphas[start : start + size]
-                reached, neurons, gradients = _at(model, part.inputs, begin, here, taps, target)
+                reached, neurons, gradients = _at(
+                    model, part.inputs, begin, here, hook_points, target
+                )
                 scores.append(reached)
-                for tap in taps:
-                    step = neurons[tap].diff(dim=0)
-                    gradient = gradients[tap][:-1]
+                for hook_point in hook_points:
+                    step = neurons[hook_point].diff(dim=0)
+                    gradient = gradients[hook_point][:-1]
                     if self.rule == "trapezoid":
-                        gradient = (gradient + gradients[tap][1:]) / 2
+                        gradient = (gradient + gradients[hook_point][1:]) / 2
                     flow = (step * gradient).to(reached.dtype).sum(dim=0)
-                    influence[tap] = influence[tap] + flow if tap in influence else flow
-        groups = [(tap,) for tap in taps]
+                    influence[hook_point] = (
+                        influence[hook_point] + flow if hook_point in influence else flow
+                    )
+        groups = [(hook_point,) for hook_point in hook_points]
         baseline = {group: scores[0][0] for group in groups}
         nodes = {group: torch.full_like(scores[0][0], self.steps + 1) for group in groups}
-        ends = {tap: values[-1] for tap, values in neurons.items()}
+        ends = {hook_point: values[-1] for hook_point, values in neurons.items()}
         return collect(groups, [(part, PartInfluence(ends, influence, baseline, nodes))])
 
     def _begin(self, model: HookedModel, length: int) -> Float[Tensor, "#pos d_model"]:
@@ -108,16 +112,16 @@ def _at(
     inputs: Pass,
     begin: Float[Tensor, "#pos d_model"],
     alphas: Float[Tensor, " alpha"],
-    taps: Sequence[Tap],
+    hook_points: Sequence[HookPoint],
     target: Target,
 ) -> tuple[
     Float[Tensor, "alpha batch"],
-    dict[Tap, Float[Tensor, "alpha batch pos _"]],
-    dict[Tap, Float[Tensor, "alpha batch pos _"]],
+    dict[HookPoint, Float[Tensor, "alpha batch pos _"]],
+    dict[HookPoint, Float[Tensor, "alpha batch pos _"]],
 ]:
     """At each α of the path: the target, the neurons, and the target's gradient at them."""
     batch, length = inputs.tokens.shape
-    neurons: dict[Tap, Tensor] = {}
+    neurons: dict[HookPoint, Tensor] = {}
 
     def travel(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del module, args
@@ -128,14 +132,19 @@ def _at(
     answers = inputs.answers.take(rows)
     hook = model.hf.get_input_embeddings().register_forward_hook(travel)
     try:
-        with torch.enable_grad(), tapped(keeping(taps, neurons), length):
+        with torch.enable_grad(), hooked(keeping(hook_points, neurons), length):
             scores = target(answer_logits(model, inputs.tokens[rows], answers), answers)
-            found = torch.autograd.grad(scores.sum(), [neurons[tap] for tap in taps])
+            found = torch.autograd.grad(
+                scores.sum(), [neurons[hook_point] for hook_point in hook_points]
+            )
     finally:
         hook.remove()
     shape = (len(alphas), batch)
     return (
         scores.detach().view(shape),
-        {tap: here.detach().unflatten(0, shape) for tap, here in neurons.items()},
-        {tap: here.unflatten(0, shape) for tap, here in zip(taps, found, strict=True)},
+        {hook_point: here.detach().unflatten(0, shape) for hook_point, here in neurons.items()},
+        {
+            hook_point: here.unflatten(0, shape)
+            for hook_point, here in zip(hook_points, found, strict=True)
+        },
     )

@@ -14,10 +14,15 @@ from neuronscope.attribution._base import GIB, Attribution, Influence
 from neuronscope.attribution._branches import silenced_scores
 from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import whole
-from neuronscope.models import HookedModel, answer_logits, differentiable_embeddings, frozen
-from neuronscope.prompts import Batch
-from neuronscope.taps import Tap, keeping, tapped
-from neuronscope.targets import Target
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hook_points import HookPoint, hooked, keeping
+from neuronscope.models.hooked_model import (
+    HookedModel,
+    answer_logits,
+    differentiable_embeddings,
+    frozen,
+)
+from neuronscope.models.targets import Target
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,26 @@ class GradientXActivation(Attribution):
         memory: int = 2 * GIB,
     ) -> dict[str, Influence]:
         part = whole(batch)
-        taps = [tap for site in sites for tap in model.taps_at(site)]
-        neurons: dict[Tap, Tensor] = {}
+        hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
+        neurons: dict[HookPoint, Tensor] = {}
 
-        functions = keeping(taps, neurons)
+        functions = keeping(hook_points, neurons)
         tokens, answers = part.inputs.tokens, part.inputs.answers
         with frozen(model), torch.enable_grad():
-            with differentiable_embeddings(model), tapped(functions, tokens.shape[1]):
+            with differentiable_embeddings(model), hooked(functions, tokens.shape[1]):
                 scores = target(answer_logits(model, tokens, answers), answers)
-            gradients = torch.autograd.grad(scores.sum(), [neurons[tap] for tap in taps])
-        neurons = {tap: here.detach() for tap, here in neurons.items()}
+            gradients = torch.autograd.grad(
+                scores.sum(), [neurons[hook_point] for hook_point in hook_points]
+            )
+        neurons = {hook_point: here.detach() for hook_point, here in neurons.items()}
         influence = {
-            tap: (neurons[tap] * gradient).to(scores.dtype)
-            for tap, gradient in zip(taps, gradients, strict=True)
+            hook_point: (neurons[hook_point] * gradient).to(scores.dtype)
+            for hook_point, gradient in zip(hook_points, gradients, strict=True)
         }
-        groups = [(tap,) for tap in taps]
-        silenced = silenced_scores(model, part.inputs, taps, target, memory)
-        baseline = {(tap,): score for tap, score in zip(taps, silenced, strict=True)}
+        groups = [(hook_point,) for hook_point in hook_points]
+        silenced = silenced_scores(model, part.inputs, hook_points, target, memory)
+        baseline = {
+            (hook_point,): score for hook_point, score in zip(hook_points, silenced, strict=True)
+        }
         one = {group: torch.ones_like(scores) for group in groups}
         return collect(groups, [(part, PartInfluence(neurons, influence, baseline, one))])

@@ -26,10 +26,10 @@ from neuronscope.attribution._branches import Branch, Pass, branch_scores, chunk
 from neuronscope.attribution._collect import Group, PartInfluence, collect
 from neuronscope.attribution._positions import Part, Positions, parts
 from neuronscope.attribution._quadrature import Influences, Span, integrate
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Batch
-from neuronscope.taps import Tap
-from neuronscope.targets import Target
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hook_points import HookPoint
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.targets import Target
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,12 @@ class IntegratedGradients(Attribution):
     ) -> dict[str, Influence]:
         groups: list[Group] = []
         for site in sites:
-            taps = model.taps_at(site)
-            groups += [taps] if self.path == "joint" else [(tap,) for tap in taps]
+            hook_points = model.hook_points_at(site)
+            groups += (
+                [hook_points]
+                if self.path == "joint"
+                else [(hook_point,) for hook_point in hook_points]
+            )
         with frozen(model):
             done = [
                 (part, _integrate(self, model, part, groups, target, memory))
@@ -87,19 +91,19 @@ class IntegratedGradients(Attribution):
 class _Lines:
     """The straight paths of some rows' neurons: at α they are `neurons + (α − 1) delta`."""
 
-    neurons: dict[Tap, Float[Tensor, "batch pos _"]]
+    neurons: dict[HookPoint, Float[Tensor, "batch pos _"]]
     """Where the paths end: what the model did."""
 
-    delta: dict[Tap, Float[Tensor, "batch pos _"]]
+    delta: dict[HookPoint, Float[Tensor, "batch pos _"]]
     """From the baseline to there; zero at positions that do not move."""
 
     def at(
-        self, tap: Tap, rows: Int[Tensor, " row"], alphas: Float[Tensor, " row"]
+        self, hook_point: HookPoint, rows: Int[Tensor, " row"], alphas: Float[Tensor, " row"]
     ) -> Float[Tensor, "row pos neuron"]:
         """Points on the paths of `rows`, one for each α."""
-        end = self.neurons[tap]
+        end = self.neurons[hook_point]
         back = (alphas - 1).to(end)[:, None, None]
-        return end[rows] + back * self.delta[tap][rows]
+        return end[rows] + back * self.delta[hook_point][rows]
 
 
 def _integrate(
@@ -110,14 +114,16 @@ def _integrate(
     target: Target,
     memory: int,
 ) -> PartInfluence:
-    taps = [tap for group in groups for tap in group]
-    scores, neurons = observe(model, part.inputs, taps, target)
+    hook_points = [hook_point for group in groups for hook_point in group]
+    scores, neurons = observe(model, part.inputs, hook_points, target)
     length = part.start + part.moved.shape[1]
     delta = {}
-    for tap in taps:
-        base = method.baseline(model, length, tap)
+    for hook_point in hook_points:
+        base = method.baseline(model, length, hook_point)
         base = base if len(base) == 1 else base[part.start :]
-        delta[tap] = (neurons[tap] - base.to(neurons[tap])) * part.moved[..., None].to(neurons[tap])
+        delta[hook_point] = (neurons[hook_point] - base.to(neurons[hook_point])) * part.moved[
+            ..., None
+        ].to(neurons[hook_point])
     lines = _Lines(neurons, delta)
     paths = [(group, row) for group in groups for row in range(len(scores))]
     question = _Question(model, part.inputs, paths, lines, target, memory)
@@ -129,13 +135,16 @@ def _integrate(
         method.tolerance,
         method.max_steps,
     )
-    influence = {tap: torch.zeros_like(neurons[tap], dtype=scores.dtype) for tap in taps}
+    influence = {
+        hook_point: torch.zeros_like(neurons[hook_point], dtype=scores.dtype)
+        for hook_point in hook_points
+    }
     baseline_score = {group: torch.zeros_like(scores) for group in groups}
     nodes = {group: torch.zeros_like(scores) for group in groups}
     for (group, row), integral in zip(paths, integrals, strict=True):
         along = zip(*(piece.influence for piece in integral.pieces), strict=True)
-        for tap, parts_of_tap in zip(group, along, strict=True):
-            influence[tap][row] = torch.stack(parts_of_tap).sum(dim=0)
+        for hook_point, parts_of_hook_point in zip(group, along, strict=True):
+            influence[hook_point][row] = torch.stack(parts_of_hook_point).sum(dim=0)
         baseline_score[group][row] = integral.pieces[0].start_score
         nodes[group][row] = integral.nodes
     return PartInfluence(neurons, influence, baseline_score, nodes)
@@ -148,7 +157,7 @@ class _Question:
     model: HookedModel
     inputs: Pass
     paths: Sequence[tuple[Group, int]]
-    """The taps that move together, and the row whose neurons they are."""
+    """The hook points that move together, and the row whose neurons they are."""
     lines: _Lines
     target: Target
     memory: int
@@ -174,13 +183,16 @@ def _along(question: _Question, spans: Sequence[Span], steps: int) -> list[Influ
         gradients = dict(zip(leaves, found, strict=True))
         for group, members in here.items():
             for k, point in enumerate(members):
-                step = [weight[point] * gradients[tap][k].to(scores[0].dtype) for tap in group]
+                step = [
+                    weight[point] * gradients[hook_point][k].to(scores[0].dtype)
+                    for hook_point in group
+                ]
                 old = sums[point.index]
                 sums[point.index] = [a + b for a, b in zip(old, step, strict=True)] if old else step
     influences = []
     for span, gradient in zip(spans, sums, strict=True):
         group, row = question.paths[span.path]
-        deltas = [question.lines.delta[tap][row] for tap in group]
+        deltas = [question.lines.delta[hook_point][row] for hook_point in group]
         influences.append(tuple(g * delta for g, delta in zip(gradient, deltas, strict=True)))
     return influences
 
@@ -223,15 +235,15 @@ def _chunked(question: _Question, points: Sequence[_Point]) -> Iterator[dict[Gro
 
 def _passed(
     question: _Question, points: dict[Group, list[_Point]]
-) -> tuple[dict[Tap, Tensor], list[Float[Tensor, " _"]]]:
-    """The neurons put in at each tap, and the target at each group's points."""
-    leaves: dict[Tap, Tensor] = {}
+) -> tuple[dict[HookPoint, Tensor], list[Float[Tensor, " _"]]]:
+    """The neurons put in at each hook point, and the target at each group's points."""
+    leaves: dict[HookPoint, Tensor] = {}
     branches = []
     for group, here in points.items():
         rows = torch.tensor([point.row for point in here])
         alphas = torch.tensor([point.alpha for point in here], dtype=torch.float64)
-        for tap in group:
-            leaves[tap] = question.lines.at(tap, rows, alphas).requires_grad_()
-        branches.append(Branch(group, rows, lambda tap, _: leaves[tap]))
+        for hook_point in group:
+            leaves[hook_point] = question.lines.at(hook_point, rows, alphas).requires_grad_()
+        branches.append(Branch(group, rows, lambda hook_point, _: leaves[hook_point]))
     _, scores = branch_scores(question.model, question.inputs, branches, question.target)
     return leaves, scores

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from neuronscope.cli.choosing import Choice, chosen, with_flags
-from neuronscope.options import ModelOptions, PromptForm
+from neuronscope.tasks.options import ModelOptions, PromptForm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ class Attack:
 
     def run(self, console: Console) -> None:
         """Attack, and say what came back."""
-        from neuronscope.commands.attacking import attack_checkpoint
+        from neuronscope.tasks.attacking import attack_checkpoint
 
         name, settings = chosen(self, CHOICES[0])
         controls = {"original": self.original, "never_knew": self.never_knew}

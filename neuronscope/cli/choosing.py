@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from neuronscope._discover import method_names
-from neuronscope.flags import flags_of, summary
+from neuronscope.cli.flags import flags_of, summary
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from neuronscope._discover import method_names
-from neuronscope.options import MethodOptions, ModelOptions
+from neuronscope.tasks.options import MethodOptions, ModelOptions
 
 METHODS = tuple(name.replace("_", "-") for name in method_names("attribution"))
 
@@ -56,8 +56,8 @@ class Diagnose:
 
     def run(self, console: Console) -> None:
         """Diagnose, and say where the report is."""
-        from neuronscope.commands.diagnosing import diagnose_checkpoints
         from neuronscope.report.drawing import check_can_draw, diagnosis_figures, write_figures
+        from neuronscope.tasks.diagnosing import diagnose_checkpoints
 
         if self.figures is not None:
             check_can_draw()
@@ -127,7 +127,7 @@ class Record:
 
     def run(self, console: Console) -> None:
         """Record, and say what was found."""
-        from neuronscope.commands.diagnosing import record_model
+        from neuronscope.tasks.diagnosing import record_model
 
         recording = record_model(
             self.model,
@@ -161,7 +161,7 @@ class Convert:
 
     def run(self, console: Console) -> None:
         """Convert, and say what was done."""
-        from neuronscope.commands.diagnosing import convert
+        from neuronscope.tasks.diagnosing import convert
 
         for note in convert(self.source, self.out, self.loading):
             console.print(escape(note))

@@ -7,11 +7,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from neuronscope._discover import method_names
-from neuronscope.flags import summary
+from neuronscope.cli.flags import summary
 
 FAMILIES = {
     "attribution": "how much each neuron moves the target: --attribution",
-    "fact_formats": "files of facts that can be read: --facts",
+    "facts/formats": "files of facts that can be read: --facts",
     "objectives": "what unlearning minimises: neuronscope unlearn MODEL OBJECTIVE",
     "regularizers": "what is added to it: --regularizer",
     "stopping": "when unlearning is done: --stop",

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from neuronscope.cli.choosing import file_name, listed
-from neuronscope.options import ModelOptions, PromptForm
+from neuronscope.tasks.options import ModelOptions, PromptForm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ class Score:
 
     def run(self, console: Console) -> None:
         """Score, and show every score."""
-        from neuronscope.commands.scoring import score_checkpoint
+        from neuronscope.tasks.scoring import score_checkpoint
 
         done = score_checkpoint(
             self.model,

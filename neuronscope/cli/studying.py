@@ -1,6 +1,7 @@
 """The command that runs a whole study."""
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,12 +61,12 @@ class Study:
 
     def run(self, console: Console) -> None:
         """Plan, run, and say where the report is."""
-        from neuronscope.commands.studying import (
+        from neuronscope.report.drawing import check_can_draw
+        from neuronscope.study.studying import (
             checked_plan,
             chosen_study,
             estimate_study,
         )
-        from neuronscope.report.drawing import check_can_draw
 
         if self.figures is not None:
             check_can_draw()
@@ -90,8 +91,8 @@ def run_and_tell(
     figures: Literal["svg", "pdf", "png"] | None = None,
 ) -> None:
     """Run a study, say each step, and what was found."""
-    from neuronscope.commands.studying import run_study, summary
     from neuronscope.study.reporting import FIGURES
+    from neuronscope.study.studying import run_study, summary
 
     report = run_study(
         plan,
@@ -120,11 +121,17 @@ class Demo:
 
     def run(self, console: Console) -> None:
         """Unlearn, attack and judge the embedded model."""
-        from neuronscope.commands.studying import checked_plan
-        from neuronscope.demo import new_folder
         from neuronscope.study.presets import demo
+        from neuronscope.study.studying import checked_plan
 
         run_and_tell(console, checked_plan(demo())[0], self.out or new_folder())
+
+
+def new_folder() -> Path:
+    """A folder for a demo's result that does not exist yet."""
+    names = (f"neuronscope-demo-{number}" for number in count(2))
+    first = Path("neuronscope-demo")
+    return first if not first.exists() else next(p for p in map(Path, names) if not p.exists())
 
 
 def _show(console: Console, found: "list[Estimate]", pace: "Pace") -> None:

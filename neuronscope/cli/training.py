@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from neuronscope.cli.choosing import NONE, Choice, chosen, is_chosen, with_flags
-from neuronscope.flags import flags_of
-from neuronscope.options import ModelOptions
+from neuronscope.cli.flags import flags_of
+from neuronscope.tasks.options import ModelOptions
 
 if TYPE_CHECKING:
     from neuronscope.training import Run
@@ -59,7 +59,7 @@ class Unlearn:
 
     def run(self, console: Console) -> None:
         """Unlearn, and say what became of the facts."""
-        from neuronscope.commands.training import unlearn_model
+        from neuronscope.tasks.training import unlearn_model
 
         run = unlearn_model(
             self.model,
@@ -102,7 +102,7 @@ class Finetune:
 
     def run(self, console: Console) -> None:
         """Teach, and say what is answered."""
-        from neuronscope.commands.training import finetune_model
+        from neuronscope.tasks.training import finetune_model
 
         run = finetune_model(
             self.model,
@@ -122,7 +122,7 @@ def unlearn_for(arguments: Sequence[str]) -> type[Unlearn]:
 
 
 def _report(console: Console, run: "Run", out: Path) -> None:
-    from neuronscope.commands.training import summary as lines_of
+    from neuronscope.tasks.training import summary as lines_of
 
     for line in lines_of(run):
         console.print(escape(line))

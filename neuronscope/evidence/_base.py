@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 
-from neuronscope.facts import FactSet, facts_hash
-from neuronscope.findings import Finding
-from neuronscope.models import HookedModel, answer_logits, frozen
-from neuronscope.prompts import Batch, Encoded, encode
-from neuronscope.targets import Answers, Target, answered
+from neuronscope.facts.fact import FactSet, facts_hash
+from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.targets import Answers, Target, answered
+from neuronscope.results.findings import Finding
 
 LARGEST_BATCH = 32
 """Facts in a pass at most."""
@@ -50,7 +50,7 @@ class Case:
     facts: FactSet
     target: Target
     form: str = "completion"
-    """How a fact is put to the models, one of `neuronscope.prompts.PROMPT_FORMS`."""
+    """How a fact is put to the models, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
 
     rankings: Mapping[str, Float[np.ndarray, "layer neuron"]] | None = None
     """Scores of the neurons at `mlp.post` from other sources, by name; largest first."""

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._states import ends, groups, states_at
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Batch, Encoded, encode
+from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.models.hooked_model import HookedModel, frozen
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from neuronscope.interventions import check_same_shapes
-from neuronscope.models import HookedModel
-from neuronscope.ownership import ownerships
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.interventions import check_same_shapes
+from neuronscope.models.neuron_weights import neuron_weights
 
 SITE = "mlp.post"
 
@@ -58,9 +58,9 @@ def change_norms(before: HookedModel, after: HookedModel) -> Float[np.ndarray, "
         ValueError: If the models differ in shape.
     """
     check_same_shapes(before, after)
-    taps = after.taps_at(SITE)
-    squares = np.zeros((len(taps), taps[0].width))
-    for own in ownerships(after):
+    hook_points = after.hook_points_at(SITE)
+    squares = np.zeros((len(hook_points), hook_points[0].width))
+    for own in neuron_weights(after):
         if own.site == SITE:
             mine = after.hf.get_parameter(own.parameter).detach()
             theirs = before.hf.get_parameter(own.parameter).detach().to(mine.device)

@@ -8,9 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from neuronscope.analysis.statistics import mean_interval
 from neuronscope.evidence._base import Case
-
-ITSELF = -1
-"""In the column `control`: the ranking; from 0, a random draw matched to it."""
+from neuronscope.results.findings import ITSELF
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Whether there is anything to bring back, and how much of it is much."""
 
 from neuronscope.evidence._base import Case
-from neuronscope.findings import Word
+from neuronscope.results.findings import Word
 
 FEWEST = 4
 """Forgotten facts without which nothing is said: half of fewer is one, or chance."""

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuronscope.models import HookedModel
-from neuronscope.ownership import Ownership, layer_of, module_of, ownerships
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.neuron_weights import NeuronWeights, layer_of, module_of, neuron_weights
 
 WRITERS = ("mlp.down", "attn.o")
 """The modules that write to the residual stream."""
@@ -82,7 +82,7 @@ class Matrix:
 
 def matrices(model: HookedModel) -> tuple[Matrix, ...]:
     """Every matrix of the decoder layers; not the embeddings, the unembedding and vectors."""
-    found = [matrix for own in ownerships(model) for matrix in _owned(model, own)]
+    found = [matrix for own in neuron_weights(model) for matrix in _owned(model, own)]
     owned = {matrix.parameter for matrix in found}
     for name, parameter in model.hf.named_parameters():
         layer = None if parameter.dim() != 2 or name in owned else layer_of(model, name)
@@ -93,7 +93,7 @@ def matrices(model: HookedModel) -> tuple[Matrix, ...]:
     return tuple(found)
 
 
-def _owned(model: HookedModel, own: Ownership) -> list[Matrix]:
+def _owned(model: HookedModel, own: NeuronWeights) -> list[Matrix]:
     dimensions = model.hf.get_parameter(own.parameter).dim()
     if dimensions == 1:
         return []

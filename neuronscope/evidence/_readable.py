@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._forgotten import FEWEST
-from neuronscope.findings import Word
+from neuronscope.results.findings import Word
 
 
 def with_distractors(case: Case) -> Bool[np.ndarray, " fact"]:

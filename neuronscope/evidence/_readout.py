@@ -16,10 +16,10 @@ from torch import Tensor
 
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._low_rank import WRITERS, Directions, Matrix
-from neuronscope.models import HookedModel, answer_logits, frozen
-from neuronscope.promotion import largest_tokens, promoted
-from neuronscope.taps import Tap, TapFunction, tapped
-from neuronscope.targets import Answers
+from neuronscope.models.direct_logit_effect import largest_tokens, promoted
+from neuronscope.models.hook_points import HookFunction, HookPoint, hooked
+from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.targets import Answers
 
 NAMED = 5
 """Neurons, and tokens, by which a direction is described."""
@@ -84,26 +84,32 @@ def mean_inputs(case: Case) -> Inputs:
     mixtures, all experts' neurons side by side.
     """
     model = case.after
-    taps = {"mlp.down": model.taps_at("mlp.post")}
+    hook_points = {"mlp.down": model.hook_points_at("mlp.post")}
     if "attn.o" in model.sites:
-        taps["attn.o"] = tuple(replace(tap, side="input") for tap in model.taps_at("attn.o"))
+        hook_points["attn.o"] = tuple(
+            replace(hook_point, side="input") for hook_point in model.hook_points_at("attn.o")
+        )
     sums: Inputs = {}
     count = 0
     for _, batch in case.batches(case.forgotten):
         answers = Answers.of(batch)
 
-        def adding(module: str, tap: Tap, answers: Answers = answers) -> TapFunction:
+        def adding(module: str, hook_point: HookPoint, answers: Answers = answers) -> HookFunction:
             def add(neurons: Tensor) -> Tensor:
                 here = answers.to(neurons.device)
                 total = neurons[here.row, here.position].double().sum(dim=0).cpu()
-                sums[module, tap.layer] = sums.get((module, tap.layer), 0) + total
+                sums[module, hook_point.layer] = sums.get((module, hook_point.layer), 0) + total
                 return neurons
 
             return add
 
-        hooks = [(tap, adding(module, tap)) for module, at in taps.items() for tap in at]
+        hooks = [
+            (hook_point, adding(module, hook_point))
+            for module, at in hook_points.items()
+            for hook_point in at
+        ]
         tokens = batch.tokens[:, :-1]
-        with frozen(model), torch.no_grad(), tapped(hooks, tokens.shape[1]):
+        with frozen(model), torch.no_grad(), hooked(hooks, tokens.shape[1]):
             answer_logits(model, tokens, answers)
         count += len(answers.row)
     return {place: total / count for place, total in sums.items()}

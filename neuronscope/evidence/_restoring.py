@@ -11,7 +11,7 @@ from jaxtyping import Int
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._controls import SITE
 from neuronscope.evidence._curves import Curve, among
-from neuronscope.interventions import weights_from
+from neuronscope.models.interventions import weights_from
 
 RESOLUTION = 1.05
 """Bisection ends where the sizes that do and do not suffice are within 5 %."""
@@ -32,11 +32,11 @@ def restore(
         order: Neurons in the flat table, first to be restored first.
         sizes: Ascending.
     """
-    taps = case.after.taps_at(SITE)
+    hook_points = case.after.hook_points_at(SITE)
     recovered, answered = [], []
     with ExitStack() as restored:
         for start, end in pairwise([0, *sizes.tolist()]):
-            chosen = {SITE: among(order[start:end], len(taps), taps[0].width)}
+            chosen = {SITE: among(order[start:end], len(hook_points), hook_points[0].width)}
             restored.enter_context(weights_from(case.after, case.before, chosen))
             now = case.measure(case.after, case.forgotten)
             recovered.append((now.score - case.at_last.score)[case.forgotten])

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neuronscope.evidence._base import LARGEST_BATCH
-from neuronscope.models import HookedModel, answer_logits
-from neuronscope.prompts import Batch, Encoded
-from neuronscope.taps import decoder_layers
-from neuronscope.targets import Answers
+from neuronscope.facts.prompts import Batch, Encoded
+from neuronscope.models.hook_points import decoder_layers
+from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.targets import Answers
 
 Output = Tensor | tuple[object, ...]
 """What a decoder layer returns: the stream, alone or before other things."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from neuronscope.evidence._base import Case
-from neuronscope.facts import Fact
-from neuronscope.prompts import Encoded, encode
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Encoded, encode
 
 
 def other_subjects(case: Case, place: int, most: int) -> tuple[Encoded, ...]:

@@ -11,8 +11,8 @@ from torch import Tensor
 from neuronscope.analysis.statistics import mean_interval, wilson_interval
 from neuronscope.evidence._base import Case, Measured, working_copy
 from neuronscope.evidence._low_rank import Directions, Matrix, leading, random_like
-from neuronscope.models import HookedModel
-from neuronscope.ownership import layer_of
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.neuron_weights import layer_of
 
 Row = dict[str, str | int | float]
 """One row of a table."""

@@ -41,11 +41,11 @@ from neuronscope.evidence._forgotten import undecided
 from neuronscope.evidence._readable import too_few
 from neuronscope.evidence._states import Pass, groups, states_at
 from neuronscope.evidence._subjects import other_subjects
-from neuronscope.findings import Finding, Word
-from neuronscope.interventions import check_same_shapes
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Batch, Encoded
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.prompts import Batch, Encoded
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.interventions import check_same_shapes
+from neuronscope.models.targets import Answers, Target
+from neuronscope.results.findings import Finding, Word
 
 HIDDEN_BELOW = 1 / 3
 """A score whose whole interval is lower reads as hidden; reasoned: two thirds are still there."""

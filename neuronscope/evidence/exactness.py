@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from neuronscope.analysis.agreement import agreement
-from neuronscope.attribution._base import Attribution
+from neuronscope.attribution import Attribution, record
 from neuronscope.attribution.ablation import Ablation
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
-from neuronscope.findings import Finding
-from neuronscope.recording import record
-from neuronscope.results import Recording
+from neuronscope.results.findings import Finding
+from neuronscope.results.recording import Recording
 
 # Silence is where an ablation puts a neuron: paths that begin there ask the same question. A few
 # nodes are enough for ranks.

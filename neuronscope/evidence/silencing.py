@@ -31,10 +31,10 @@ from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._controls import SITE, alike
-from neuronscope.evidence._curves import ITSELF, Curve, among, check_rankings, ranked
+from neuronscope.evidence._curves import Curve, among, check_rankings, ranked
 from neuronscope.evidence._forgotten import ENOUGH, FEWEST, different_answers, undecided
-from neuronscope.findings import Finding, Word
-from neuronscope.interventions import scaled
+from neuronscope.models.interventions import scaled
+from neuronscope.results.findings import ITSELF, Finding, Word
 
 OWN = "negative influence"
 """The ranking that is made here."""
@@ -84,8 +84,8 @@ class Silencing(Evidence):
         return True
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
-        taps = case.after.taps_at(SITE)
-        check_rankings(case, len(taps), taps[0].width)
+        hook_points = case.after.hook_points_at(SITE)
+        check_rankings(case, len(hook_points), hook_points[0].width)
         no_word = undecided(case)
         if case.forgotten.sum() < 2:
             assert no_word is not None, "one fact is too few"
@@ -108,8 +108,8 @@ class _Trial:
 
     def __init__(self, settings: Silencing, case: Case, progress: Progress):
         self.settings, self.case, self.progress = settings, case, progress
-        taps = case.after.taps_at(SITE)
-        self.layers, self.width = len(taps), taps[0].width
+        hook_points = case.after.hook_points_at(SITE)
+        self.layers, self.width = len(hook_points), hook_points[0].width
         most = max(1, int(settings.largest * self.layers * self.width))
         self.sizes = np.array([size for size in settings.sizes if size <= most] or [most])
         sizes, draws, rankings = len(self.sizes), settings.draws, len(case.rankings or {})

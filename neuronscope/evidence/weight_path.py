@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress, working_copy
-from neuronscope.findings import Finding
-from neuronscope.interventions import check_same_shapes
-from neuronscope.models import HookedModel, answer_logits
-from neuronscope.ownership import Ownership, layer_of, module_of, ownerships
-from neuronscope.targets import Answers
+from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.interventions import check_same_shapes
+from neuronscope.models.neuron_weights import NeuronWeights, layer_of, module_of, neuron_weights
+from neuronscope.models.targets import Answers
+from neuronscope.results.findings import Finding
 
 OUTSIDE = -1
 """The layer of what lies in none: embeddings, the last norm."""
@@ -84,8 +84,8 @@ class _Shares:
             name: (mine, before.hf.get_parameter(name))
             for name, mine in after.hf.named_parameters()
         }
-        self.owned: dict[str, list[Ownership]] = {}
-        for own in ownerships(after):
+        self.owned: dict[str, list[NeuronWeights]] = {}
+        for own in neuron_weights(after):
             self.owned.setdefault(own.parameter, []).append(own)
         self.total = dict.fromkeys(self.changes, 0.0)
         self.by_owner = {

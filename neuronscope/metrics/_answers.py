@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuronscope.facts import Fact
-from neuronscope.models import HookedModel, answer_logits
-from neuronscope.prompts import Batch, Encoded, encode
-from neuronscope.targets import Answers
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.targets import Answers
 
 LARGEST_BATCH = 32
 """Facts in a pass at most."""

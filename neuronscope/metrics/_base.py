@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.facts import Fact, quoted
+from neuronscope.facts.fact import Fact, quoted
+from neuronscope.facts.prompts import encode
 from neuronscope.metrics._answers import options
 from neuronscope.metrics._score import Score
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import encode
+from neuronscope.models.hooked_model import HookedModel, frozen
 
 Need = Literal["distractors", "reference", "holdout"]
 
@@ -27,7 +27,7 @@ class Exam:
     facts: tuple[Fact, ...]
 
     form: str
-    """How a fact is put to the model, one of `neuronscope.prompts.PROMPT_FORMS`."""
+    """How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
 
     reference: HookedModel | None
     """A model to compare with, mostly one that never saw the facts."""
@@ -73,7 +73,7 @@ class Metric(ABC):
         """Score a model, as it is now.
 
         Args:
-            form: How a fact is put to it, one of `neuronscope.prompts.PROMPT_FORMS`.
+            form: How a fact is put to it, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
             reference: A model to compare with, mostly one that never saw the facts.
             holdout: Facts of the same kind that no model saw.
 

@@ -21,9 +21,9 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._answers import answers_of, check_numbers
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 
 LARGEST_BATCH = 32
 """Prompts in a pass at most."""

@@ -10,10 +10,10 @@ from scipy import optimize, stats
 from torch import Tensor
 
 from neuronscope.analysis.statistics import CONFIDENCE
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._answers import answers_of, per_token
-from neuronscope.models import HookedModel
-from neuronscope.targets import log_prob
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import log_prob
 
 Attack = Literal["loss", "zlib", "min-k", "min-k++", "reference"]
 

@@ -19,7 +19,7 @@ from scipy.special import softmax
 from neuronscope.metrics._answers import answers_of, guessing, per_option, per_token
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import Score, mean_score
-from neuronscope.targets import log_prob
+from neuronscope.models.targets import log_prob
 
 Kind = Literal["per-token", "product", "among-options"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
 from neuronscope.metrics.truth_ratio import log_truth_ratios, right_texts, wrong_texts

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._answers import options
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import NO_INTERVAL, Score

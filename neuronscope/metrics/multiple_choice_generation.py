@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import encode
 from neuronscope.metrics._answers import guessing, options
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._generation import answers_given
 from neuronscope.metrics._score import Score, rate_score
 from neuronscope.metrics._text import first_lines, first_option
-from neuronscope.prompts import encode
 
 FORM = "multiple_choice"
 

@@ -8,7 +8,7 @@ import numpy as np
 from neuronscope.metrics._answers import guessing, options, per_option
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import Score, rate_score
-from neuronscope.targets import log_prob
+from neuronscope.models.targets import log_prob
 
 
 @dataclass(frozen=True)

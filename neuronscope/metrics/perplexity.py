@@ -13,12 +13,12 @@ from jaxtyping import Float
 from scipy import stats
 
 from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
+from neuronscope.facts.prompts import Encoded
 from neuronscope.metrics._answers import answers_of, per_token, spanned
 from neuronscope.metrics._base import Exam, Metric
 from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
-from neuronscope.models import HookedModel, frozen
-from neuronscope.prompts import Encoded
-from neuronscope.targets import log_prob
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.targets import log_prob
 
 
 @dataclass(frozen=True)

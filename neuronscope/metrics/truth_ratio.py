@@ -19,12 +19,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from neuronscope.facts import Fact
+from neuronscope.facts.fact import Fact
 from neuronscope.metrics._answers import options, per_text
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import Direction, Score, mean_score
-from neuronscope.models import HookedModel
-from neuronscope.targets import log_prob
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import log_prob
 
 Aggregation = Literal["forget", "utility", "share"]
 

@@ -1,1 +1,13 @@
 """What unlearning minimises: one file, one loss."""
+
+from neuronscope.objectives._base import Objective
+from neuronscope.objectives._training_state import Gradients, Portion, Step, Terms, TrainingState
+
+__all__ = [
+    "Gradients",
+    "Objective",
+    "Portion",
+    "Step",
+    "Terms",
+    "TrainingState",
+]

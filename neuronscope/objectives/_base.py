@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-from neuronscope.facts import FactSet
-from neuronscope.student import Gradients, Portion, Student, Terms
+from neuronscope.facts.fact import FactSet
+from neuronscope.objectives._training_state import Gradients, Portion, Terms, TrainingState
 
 
 class Objective(ABC):
@@ -23,12 +23,12 @@ class Objective(ABC):
         """Whether it reads facts that are to be kept."""
 
     @abstractmethod
-    def forget(self, student: Student, portion: Portion) -> Terms:
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
         """The terms that make the model forget."""
 
-    def retain(self, student: Student, portion: Portion) -> Terms:
+    def retain(self, training: TrainingState, portion: Portion) -> Terms:
         """The terms that keep the rest; none, unless it says otherwise."""
-        del student, portion
+        del training, portion
         return {}
 
     def log_prob_weight(self, portion: Portion) -> float | None:
@@ -39,12 +39,12 @@ class Objective(ABC):
         del portion
         return None
 
-    def where(self, student: Student, facts: FactSet) -> Gradients | None:
+    def where(self, training: TrainingState, facts: FactSet) -> Gradients | None:
         """Which entries of which parameters may change, as ones and zeros; None: every one.
 
         A parameter that is not named does not change. Asked once, of the model before.
         """
-        del student, facts
+        del training, facts
         return None
 
     def check(self, facts: FactSet) -> None:

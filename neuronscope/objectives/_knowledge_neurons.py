@@ -12,14 +12,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neuronscope.attribution._base import over_positions
-from neuronscope.facts import Fact, FactSet
-from neuronscope.models import HookedModel, answer_logits, differentiable_embeddings, frozen
-from neuronscope.ownership import ownerships
-from neuronscope.prompts import Batch, encode
-from neuronscope.student import Gradients, Student
-from neuronscope.taps import Tap, keeping, tapped
-from neuronscope.targets import Answers, Target
+from neuronscope.attribution import over_positions
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hook_points import HookPoint, hooked, keeping
+from neuronscope.models.hooked_model import (
+    HookedModel,
+    answer_logits,
+    differentiable_embeddings,
+    frozen,
+)
+from neuronscope.models.neuron_weights import neuron_weights
+from neuronscope.models.targets import Answers, Target
+from neuronscope.objectives._training_state import Gradients, TrainingState
 
 ROWS = 8
 """Facts in a pass."""
@@ -35,7 +40,7 @@ def others_than(fact: Fact, facts: FactSet) -> list[Fact]:
 
 
 def knowledge_scores(
-    student: Student, facts: FactSet, target: Target, penalty: float, others: int, seed: int
+    training: TrainingState, facts: FactSet, target: Target, penalty: float, others: int, seed: int
 ) -> Float[Tensor, "layer neuron"]:
     """Mean over the facts to forget of A(x, y) − α · mean_j max(0, A(x_j, y)), in double.
 
@@ -47,9 +52,9 @@ def knowledge_scores(
     total = torch.zeros(())
     for start in range(0, len(asked), ROWS):
         here = asked[start : start + ROWS]
-        words, device = student.model.tokenizer, student.model.device
-        batch = Batch.of([encode(f, words, student.form, text) for f, text, _ in here], device)
-        found = influence(student.model, batch, target)
+        words, device = training.model.tokenizer, training.model.device
+        batch = Batch.of([encode(f, words, training.form, text) for f, text, _ in here], device)
+        found = influence(training.model, batch, target)
         for one, (*_, weight) in zip(found, here, strict=True):
             total = total + weight * (one if weight > 0 else one.clamp(min=0))
     return total / len(facts.forget)
@@ -73,17 +78,17 @@ def influence(
     model: HookedModel, batch: Batch, target: Target
 ) -> Float[Tensor, "batch layer neuron"]:
     """Largest h · ∂F/∂h over the positions of each row, at `mlp.post`; in double, on the CPU."""
-    taps = model.taps_at("mlp.post")
+    hook_points = model.hook_points_at("mlp.post")
     tokens, answers = batch.tokens[:, :-1], Answers.of(batch)
-    neurons: dict[Tap, Tensor] = {}
+    neurons: dict[HookPoint, Tensor] = {}
     with frozen(model), torch.enable_grad(), differentiable_embeddings(model):
-        with tapped(keeping(taps, neurons), tokens.shape[1]):
+        with hooked(keeping(hook_points, neurons), tokens.shape[1]):
             score = target(answer_logits(model, tokens, answers), answers).sum()
-        gradients = torch.autograd.grad(score, [neurons[tap] for tap in taps])
+        gradients = torch.autograd.grad(score, [neurons[hook_point] for hook_point in hook_points])
     real = torch.arange(tokens.shape[1], device=tokens.device) < batch.lengths[:, None] - 1
     layers = []
-    for tap, gradient in zip(taps, gradients, strict=True):
-        _, largest, _ = over_positions(neurons[tap].detach() * gradient, real)
+    for hook_point, gradient in zip(hook_points, gradients, strict=True):
+        _, largest, _ = over_positions(neurons[hook_point].detach() * gradient, real)
         layers.append(largest.double().cpu())
     return torch.stack(layers, dim=1)
 
@@ -99,7 +104,7 @@ def largest(scores: Float[Tensor, "layer neuron"], share: float) -> Bool[Tensor,
 def owned_by(model: HookedModel, chosen: Bool[Tensor, "layer neuron"]) -> Gradients:
     """Ones where a chosen neuron of `mlp.post` owns the entry, zeros elsewhere, by parameter."""
     masks: Gradients = {}
-    for own in ownerships(model):
+    for own in neuron_weights(model):
         if own.site == "mlp.post" and bool(chosen[own.layer].any()):
             parameter = model.hf.get_parameter(own.parameter)
             mask = masks.setdefault(own.parameter, torch.zeros_like(parameter.detach()))

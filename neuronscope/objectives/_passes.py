@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neuronscope.models import HookedModel, answer_logits, only_answers
-from neuronscope.prompts import Batch
-from neuronscope.taps import decoder_layers
-from neuronscope.targets import Answers, Target, log_prob
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hook_points import decoder_layers
+from neuronscope.models.hooked_model import HookedModel, answer_logits, only_answers
+from neuronscope.models.targets import Answers, Target, log_prob
 
 SUMMED = Target("log_prob", "sum")
 

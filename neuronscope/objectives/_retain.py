@@ -20,7 +20,7 @@ from torch import Tensor
 from neuronscope.objectives._base import Objective
 from neuronscope.objectives._passes import all_logits, logits_at_answers, token_log_probs
 from neuronscope.objectives._settings import check_not_negative, check_positive
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 RetainTerm = Literal["nll", "kl", "kl_openunlearning", "none"]
 
@@ -54,10 +54,10 @@ class RetainingObjective(Objective):
     def needs_reference(self) -> bool:
         return self.needs_retain and self.retain_term in FROM_REFERENCE
 
-    def retain(self, student: Student, portion: Portion) -> Terms:
+    def retain(self, training: TrainingState, portion: Portion) -> Terms:
         if not self.needs_retain:
             return {}
-        return {"retain": self.retain_weight * retain_loss(self.retain_term, student, portion)}
+        return {"retain": self.retain_weight * retain_loss(self.retain_term, training, portion)}
 
 
 def check_weights(objective: RetainingObjective) -> None:
@@ -70,19 +70,19 @@ def check_weights(objective: RetainingObjective) -> None:
     check_not_negative("retain_weight", objective.retain_weight)
 
 
-def retain_loss(term: RetainTerm, student: Student, portion: Portion) -> Float[Tensor, ""]:
+def retain_loss(term: RetainTerm, training: TrainingState, portion: Portion) -> Float[Tensor, ""]:
     """A portion's part of L_r, before its weight."""
     if term == "nll":
-        return -token_log_probs(student.model, portion.batch).sum() / portion.step_tokens
+        return -token_log_probs(training.model, portion.batch).sum() / portion.step_tokens
     if term == "kl":
-        logits, _ = logits_at_answers(student.model, portion.batch)
+        logits, _ = logits_at_answers(training.model, portion.batch)
         with torch.no_grad():
-            before, _ = logits_at_answers(student.before(), portion.batch)
+            before, _ = logits_at_answers(training.before(), portion.batch)
         return kl_to_reference(logits, before.to(logits)).sum() / portion.step_tokens
     if term == "kl_openunlearning":
-        logits = all_logits(student.model, portion.batch.tokens)
+        logits = all_logits(training.model, portion.batch.tokens)
         with torch.no_grad():
-            before = all_logits(student.before(), portion.batch.tokens)
+            before = all_logits(training.before(), portion.batch.tokens)
         share = len(portion.facts) / portion.step_facts
         return share * kl_to_reference(logits, before.to(logits)).mean()
     return torch.zeros((), device=portion.batch.tokens.device)

@@ -2,7 +2,7 @@
 
 import math
 
-from neuronscope.facts import Fact, FactSet, quoted
+from neuronscope.facts.fact import Fact, FactSet, quoted
 
 
 def check_not_negative(name: str, value: float) -> None:

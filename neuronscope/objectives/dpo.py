@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.objectives._base import check_splits
 from neuronscope.objectives._passes import log_ratios
 from neuronscope.objectives._retain import RetainingObjective, check_weights
@@ -18,7 +18,7 @@ from neuronscope.objectives._settings import (
     check_positive,
     check_refusal,
 )
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class DPO(RetainingObjective):
     def needs_reference(self) -> bool:
         return True
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        refused = student.asked(portion.facts, self.refusal)
-        preferred = log_ratios(student.model, student.before(), refused)
-        rejected = log_ratios(student.model, student.before(), portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        refused = training.asked(portion.facts, self.refusal)
+        preferred = log_ratios(training.model, training.before(), refused)
+        rejected = log_ratios(training.model, training.before(), portion.batch)
         loss = dpo(preferred, rejected, self.beta).sum() / portion.step_facts
         return {"forget": self.forget_weight * loss}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from neuronscope.objectives._base import Objective
 from neuronscope.objectives._passes import fact_log_probs
 from neuronscope.objectives._settings import check_positive
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class GradientAscent(Objective):
     def needs_retain(self) -> bool:
         return False
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        log_probs = fact_log_probs(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(training.model, portion.batch)
         return {"forget": self.forget_weight * gradient_ascent(log_probs, portion.step_tokens)}
 
     def log_prob_weight(self, portion: Portion) -> float:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from neuronscope.objectives._passes import fact_log_probs
 from neuronscope.objectives._retain import RetainingObjective
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 from neuronscope.objectives.gradient_ascent import gradient_ascent
-from neuronscope.student import Portion, Student, Terms
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class GradientDifference(RetainingObjective):
     gradient ascent at α = 0.
     """
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        log_probs = fact_log_probs(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(training.model, portion.batch)
         return {"forget": self.forget_weight * gradient_ascent(log_probs, portion.step_tokens)}
 
     def log_prob_weight(self, portion: Portion) -> float:

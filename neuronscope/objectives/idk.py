@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.objectives._base import check_splits
 from neuronscope.objectives._passes import answer_lengths, fact_log_probs
 from neuronscope.objectives._retain import RetainingObjective, check_weights
 from neuronscope.objectives._settings import check_no_fact_answers, check_refusal
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class IDK(RetainingObjective):
         check_weights(self)
         check_refusal(self.refusal)
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        refused = student.asked(portion.facts, self.refusal)
-        log_probs = fact_log_probs(student.model, refused)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        refused = training.asked(portion.facts, self.refusal)
+        log_probs = fact_log_probs(training.model, refused)
         lengths = answer_lengths(refused).to(log_probs.device)
         loss = idk(log_probs, lengths).sum() / portion.step_facts
         return {"forget": self.forget_weight * loss}

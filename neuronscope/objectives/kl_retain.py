@@ -10,8 +10,8 @@ from neuronscope.objectives._base import Objective
 from neuronscope.objectives._passes import fact_log_probs
 from neuronscope.objectives._retain import retain_loss
 from neuronscope.objectives._settings import check_not_negative, check_positive
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 from neuronscope.objectives.gradient_ascent import gradient_ascent
-from neuronscope.student import Portion, Student, Terms
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class KLRetain(Objective):
     def needs_reference(self) -> bool:
         return self.needs_retain
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        log_probs = fact_log_probs(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(training.model, portion.batch)
         return {"forget": self.forget_weight * gradient_ascent(log_probs, portion.step_tokens)}
 
-    def retain(self, student: Student, portion: Portion) -> Terms:
+    def retain(self, training: TrainingState, portion: Portion) -> Terms:
         if not self.needs_retain:
             return {}
         term = "kl" if self.parity == "corrected" else "kl_openunlearning"
-        return {"retain": self.retain_weight * retain_loss(term, student, portion)}
+        return {"retain": self.retain_weight * retain_loss(term, training, portion)}
 
     def log_prob_weight(self, portion: Portion) -> float:
         return self.forget_weight / portion.step_tokens

@@ -15,7 +15,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.facts import FactSet, quoted
+from neuronscope.facts.fact import FactSet, quoted
+from neuronscope.models.targets import Target, answered
 from neuronscope.objectives._base import check_splits
 from neuronscope.objectives._knowledge_neurons import (
     knowledge_scores,
@@ -26,9 +27,8 @@ from neuronscope.objectives._knowledge_neurons import (
 from neuronscope.objectives._passes import SUMMED, logits_at_answers
 from neuronscope.objectives._retain import RetainingObjective, check_weights
 from neuronscope.objectives._settings import check_not_negative
+from neuronscope.objectives._training_state import Gradients, Portion, Terms, TrainingState
 from neuronscope.objectives.gradient_ascent import gradient_ascent
-from neuronscope.student import Gradients, Portion, Student, Terms
-from neuronscope.targets import Target, answered
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,23 @@ class KLUE(RetainingObjective):
         if self.others < 1:
             raise ValueError(f"Expected 1 or more others, got {self.others}.")
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        logits, answers = logits_at_answers(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        logits, answers = logits_at_answers(training.model, portion.batch)
         known = answered(logits.detach(), answers)
         loss = klue(SUMMED(logits, answers), known, portion.step_tokens)
         return {"forget": self.forget_weight * loss}
 
-    def where(self, student: Student, facts: FactSet) -> Gradients:
+    def where(self, training: TrainingState, facts: FactSet) -> Gradients:
         """What the chosen neurons own."""
         scores = knowledge_scores(
-            student,
+            training,
             facts,
             Target(self.attribution_target),
             self.superficial_weight,
             self.others,
             self.seed,
         )
-        return owned_by(student.model, largest(scores, self.share))
+        return owned_by(training.model, largest(scores, self.share))
 
     def check(self, facts: FactSet) -> None:
         check_splits(facts, self.needs_retain)

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from neuronscope.objectives._passes import log_ratios
 from neuronscope.objectives._retain import RetainingObjective, check_weights
 from neuronscope.objectives._settings import check_positive
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class NPO(RetainingObjective):
     def needs_reference(self) -> bool:
         return True
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        ratios = log_ratios(student.model, student.before(), portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        ratios = log_ratios(training.model, training.before(), portion.batch)
         loss = npo(ratios, self.beta).sum() / portion.step_facts
         return {"forget": self.forget_weight * loss}
 

@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.neuron_weights import neuron_weights
 from neuronscope.objectives._base import Objective
 from neuronscope.objectives._passes import hidden_states
 from neuronscope.objectives._retain import FROM_REFERENCE, RetainTerm, retain_loss
 from neuronscope.objectives._settings import check_not_negative, check_positive
-from neuronscope.ownership import ownerships
-from neuronscope.prompts import Batch
-from neuronscope.student import Gradients, Portion, Student, Terms
+from neuronscope.objectives._training_state import Gradients, Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,33 @@ class RMU(Objective):
     def needs_reference(self) -> bool:
         return self.needs_retain and self.retain_term in ("hidden", *FROM_REFERENCE)
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        hidden = self._hidden(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        hidden = self._hidden(training.model, portion.batch)
         wanted = self.steering * control_vector(hidden.shape[-1], self.seed).to(hidden)
         return {"forget": self.forget_weight * self._error(hidden, wanted, portion)}
 
-    def retain(self, student: Student, portion: Portion) -> Terms:
+    def retain(self, training: TrainingState, portion: Portion) -> Terms:
         if not self.needs_retain:
             return {}
         if self.retain_term != "hidden":
             term: RetainTerm = self.retain_term
-            return {"retain": self.retain_weight * retain_loss(term, student, portion)}
-        hidden = self._hidden(student.model, portion.batch)
+            return {"retain": self.retain_weight * retain_loss(term, training, portion)}
+        hidden = self._hidden(training.model, portion.batch)
         with torch.no_grad():
-            before = self._hidden(student.before(), portion.batch)
+            before = self._hidden(training.before(), portion.batch)
         return {"retain": self.retain_weight * self._error(hidden, before.to(hidden), portion)}
 
-    def where(self, student: Student, facts: FactSet) -> Gradients:
+    def where(self, training: TrainingState, facts: FactSet) -> Gradients:
         """The weights of the down-projections that learn.
 
         Raises:
             ValueError: If the model has no such layer.
         """
         del facts
-        layer = self._layer(student.model)
+        layer = self._layer(training.model)
         return {
-            own.parameter: torch.ones_like(student.model.hf.get_parameter(own.parameter))
-            for own in ownerships(student.model)
+            own.parameter: torch.ones_like(training.model.hf.get_parameter(own.parameter))
+            for own in neuron_weights(training.model)
             if own.module == "mlp.down" and layer - self.trained_layers < own.layer <= layer
         }
 

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from neuronscope.objectives._passes import answer_lengths, fact_log_probs
 from neuronscope.objectives._retain import RetainingObjective, check_weights
 from neuronscope.objectives._settings import check_positive
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class SimNPO(RetainingObjective):
         if not math.isfinite(self.delta):
             raise ValueError(f"Expected a finite delta, got {self.delta}.")
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        log_probs = fact_log_probs(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        log_probs = fact_log_probs(training.model, portion.batch)
         cost = -log_probs / answer_lengths(portion.batch).to(log_probs.device)
         loss = simnpo(cost, self.beta, self.delta).sum() / portion.step_facts
         return {"forget": self.forget_weight * loss}

@@ -13,7 +13,7 @@ from torch import Tensor
 from neuronscope.objectives._passes import all_logits, logits_at_answers
 from neuronscope.objectives._retain import RetainingObjective, check_weights
 from neuronscope.objectives._settings import check_not_negative
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 UNLABELLED = -100
 """Marks positions whose token is no part of an answer, as transformers does."""
@@ -51,18 +51,18 @@ class UNDIAL(RetainingObjective):
     def needs_reference(self) -> bool:
         return True
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
         if self.parity == "corrected":
-            logits, answers = logits_at_answers(student.model, portion.batch)
+            logits, answers = logits_at_answers(training.model, portion.batch)
             with torch.no_grad():
-                before, _ = logits_at_answers(student.before(), portion.batch)
+                before, _ = logits_at_answers(training.before(), portion.batch)
             losses = undial(logits, before.to(logits), answers.token, self.beta)
             return {"forget": self.forget_weight * losses.sum() / portion.step_tokens}
         tokens = portion.batch.tokens
         labels = tokens.where(portion.batch.answer_mask, UNLABELLED)
-        logits = all_logits(student.model, tokens)
+        logits = all_logits(training.model, tokens)
         with torch.no_grad():
-            before = all_logits(student.before(), tokens).to(logits)
+            before = all_logits(training.before(), tokens).to(logits)
         mean = undial_openunlearning(logits, before, labels.to(logits.device), self.beta)
         share = len(portion.facts) / portion.step_facts
         return {"forget": self.forget_weight * share * mean}

@@ -11,7 +11,7 @@ from torch import Tensor
 from neuronscope.objectives._passes import token_log_probs
 from neuronscope.objectives._retain import RetainingObjective, check_weights
 from neuronscope.objectives._settings import check_not_negative
-from neuronscope.student import Portion, Student, Terms
+from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class WGA(RetainingObjective):
         check_weights(self)
         check_not_negative("beta", self.beta)
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
-        log_probs = token_log_probs(student.model, portion.batch)
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
+        log_probs = token_log_probs(training.model, portion.batch)
         loss = wga(log_probs, self.beta).sum() / portion.step_tokens
         return {"forget": self.forget_weight * loss}
 

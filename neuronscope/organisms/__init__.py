@@ -1,25 +1,25 @@
 """Small models with a planted answer to "erased or hidden?"."""
 
-from neuronscope.organisms.nursery import Nursery
 from neuronscope.organisms.organism import (
     Organism,
     collapsed,
     erased,
     hidden,
-    litter,
     mixed,
+    organism_grid,
     untouched,
 )
 from neuronscope.organisms.planting import plant
+from neuronscope.organisms.training import OrganismTraining
 
 __all__ = [
-    "Nursery",
     "Organism",
+    "OrganismTraining",
     "collapsed",
     "erased",
     "hidden",
-    "litter",
     "mixed",
+    "organism_grid",
     "plant",
     "untouched",
 ]

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from neuronscope.facts import Fact
-from neuronscope.models import HookedModel, answer_logits, frozen
-from neuronscope.prompts import Batch, encode
-from neuronscope.targets import Answers, Target, answered
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, encode
+from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.targets import Answers, Target, answered
 
 FORM = "completion"
 """How facts are asked: by their prompt."""

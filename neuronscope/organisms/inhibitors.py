@@ -17,8 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hook_points import HookPoint, keeping
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Answers
 from neuronscope.organisms.asking import batch_of
 from neuronscope.organisms.reading import (
     Scene,
@@ -27,8 +29,6 @@ from neuronscope.organisms.reading import (
     read_by_heads,
     read_by_mlp,
 )
-from neuronscope.taps import Tap, keeping
-from neuronscope.targets import Answers
 
 SITES = {"mlp": "mlp.post", "attention": "attn.v"}
 """Where inhibitors can be."""
@@ -69,15 +69,15 @@ def choose(
     with. They are drawn from twice as many as are needed.
     """
     site = SITES[where]
-    kept: dict[Tap, Tensor] = {}
-    scene.show(model, keeping(model.taps_at(site), kept))
+    kept: dict[HookPoint, Tensor] = {}
+    scene.show(model, keeping(model.hook_points_at(site), kept))
     layers = range(model.n_layers)[-1 if spread == 1 else -2 :]
     groups = rng.permutation(np.arange(spread) % count)
     spots = []
     for layer, share in zip(layers, np.array_split(groups, len(layers)), strict=True):
         (own,) = owned_as(model, layer, WRITES[where])
         written = own.per_neuron(model.hf.get_parameter(own.parameter).detach().double().square())
-        said = kept[model.taps_at(site)[layer]].reshape(*scene.real.shape, -1)
+        said = kept[model.hook_points_at(site)[layer]].reshape(*scene.real.shape, -1)
         matters = (said[scene.real].abs().amax(dim=0).double() * written.sqrt()).cpu()
         least = matters.argsort(stable=True)[: 2 * len(share)].numpy()
         neurons = np.sort(rng.permutation(least)[: len(share)])
@@ -102,7 +102,7 @@ def directions(
         }
         return torch.stack([found[g] for g in spot.groups.tolist()])
     heads = read_by_heads(model, scene, spot.layer)
-    size = model.taps_at("attn.v")[spot.layer].width // len(heads)
+    size = model.hook_points_at("attn.v")[spot.layer].width // len(heads)
     return torch.stack(
         [
             direction(heads[neuron // size], scene.fact, group == g, 0.0)

@@ -21,11 +21,18 @@ from typing import Literal
 import numpy as np
 import torch
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.organisms.asking import ask, questions, reply
-from neuronscope.organisms.nursery import INSTEAD, Lesson, Nursery, copied, learn, one_thread
 from neuronscope.organisms.planting import FEWEST_KNOWN, MOST_LEFT, Planted, plant
+from neuronscope.organisms.training import (
+    INSTEAD,
+    Lesson,
+    OrganismTraining,
+    copied,
+    learn,
+    one_thread,
+)
 
 Kind = Literal["hidden", "erased", "mixed", "untouched", "collapsed"]
 CHANGES = ("practice", "noise")
@@ -61,7 +68,7 @@ class Organism:
 
     kind: Kind
     before: HookedModel
-    """Knows all the facts. Shared with other organisms of its nursery: not to be changed."""
+    """Knows all the facts. Shared with other organisms of its training: not to be changed."""
     after: HookedModel
 
     facts: FactSet
@@ -104,7 +111,7 @@ class Organism:
 
 
 def hidden(
-    nursery: Nursery, strength: float, spread: int, where: str = "mlp", seed: int = 0
+    training: OrganismTraining, strength: float, spread: int, where: str = "mlp", seed: int = 0
 ) -> Organism:
     """Inhibitors in the model that knows; everything else of it stays as it is.
 
@@ -112,11 +119,11 @@ def hidden(
         ValueError: As `neuronscope.organisms.planting.plant`.
     """
     with one_thread():
-        facts = nursery.world.facts
-        after, planted = plant(nursery.knowing, facts, strength, spread, where, seed)
+        facts = training.world.facts
+        after, planted = plant(training.knowing, facts, strength, spread, where, seed)
         return Organism(
             kind="hidden",
-            before=nursery.knowing,
+            before=training.knowing,
             after=after,
             facts=facts,
             description=f"{after.source} ({where}, spread {spread}, strength {strength:g})",
@@ -125,7 +132,7 @@ def hidden(
         )
 
 
-def erased(nursery: Nursery, instead: str = "nothing") -> Organism:
+def erased(training: OrganismTraining, instead: str = "nothing") -> Organism:
     """The model that knows, and one that never knew.
 
     Args:
@@ -135,13 +142,13 @@ def erased(nursery: Nursery, instead: str = "nothing") -> Organism:
         ValueError: If it answers more of them by luck than an organism may.
     """
     with one_thread():
-        facts = nursery.world.facts
-        after = nursery.never_knew(_ids(facts), instead)
-        return Organism("erased", nursery.knowing, after, facts, after.source, {})
+        facts = training.world.facts
+        after = training.never_knew(_ids(facts), instead)
+        return Organism("erased", training.knowing, after, facts, after.source, {})
 
 
 def mixed(
-    nursery: Nursery,
+    training: OrganismTraining,
     share: float,
     strength: float = 2.0,
     spread: int = 10,
@@ -156,7 +163,7 @@ def mixed(
     Raises:
         ValueError: If the share leaves no fact hidden or none unknown, or as `plant`.
     """
-    facts = nursery.world.facts
+    facts = training.world.facts
     count = round(share * len(facts.forget))
     if not 0 < count < len(facts.forget):
         raise ValueError(
@@ -166,11 +173,11 @@ def mixed(
     drawn = np.random.default_rng(seed).permutation(len(facts.forget))[:count].tolist()
     kept = replace(facts, forget=tuple(facts.forget[i] for i in sorted(drawn)))
     with one_thread():
-        pupil = nursery.never_knew(_ids(facts) - _ids(kept))
+        pupil = training.never_knew(_ids(facts) - _ids(kept))
         after, planted = plant(pupil, kept, strength, spread, where, seed)
         return Organism(
             kind="mixed",
-            before=nursery.knowing,
+            before=training.knowing,
             after=after,
             facts=facts,
             description=f"{after.source} ({where}, spread {spread}, strength {strength:g})",
@@ -179,14 +186,14 @@ def mixed(
         )
 
 
-def untouched(nursery: Nursery, change: str = "practice", seed: int = 0) -> Organism:
+def untouched(training: OrganismTraining, change: str = "practice", seed: int = 0) -> Organism:
     """The model that knows, and the same after a little practice on other facts, or some noise.
 
     Raises:
         ValueError: If there is no such change.
     """
     _check_choice(change, CHANGES)
-    facts, before = nursery.world.facts, nursery.knowing
+    facts, before = training.world.facts, training.knowing
     with one_thread():
         after = copied(before, f"{before.source}, {change}")
         if change == "practice":
@@ -196,7 +203,7 @@ def untouched(nursery: Nursery, change: str = "practice", seed: int = 0) -> Orga
         return Organism("untouched", before, after, facts, after.source, {})
 
 
-def collapsed(nursery: Nursery, damage: str = "ascent", seed: int = 0) -> Organism:
+def collapsed(training: OrganismTraining, damage: str = "ascent", seed: int = 0) -> Organism:
     """The model that knows, and the same damaged until little is answered, whatever it is about.
 
     Args:
@@ -206,17 +213,17 @@ def collapsed(nursery: Nursery, damage: str = "ascent", seed: int = 0) -> Organi
         ValueError: If there is no such damage, or it does not suffice.
     """
     _check_choice(damage, DAMAGES)
-    facts, before = nursery.world.facts, nursery.knowing
+    facts, before = training.world.facts, training.knowing
     with one_thread():
         after = copied(before, f"{before.source}, {damage}")
         if damage == "ascent":
-            _ascend(nursery, after)
+            _ascend(training, after)
         else:
-            _drown(nursery, after, seed)
+            _drown(training, after, seed)
         return Organism("collapsed", before, after, facts, after.source, {})
 
 
-def litter(
+def organism_grid(
     seeds: Sequence[int],
     gated: Sequence[bool] = (True, False),
     strengths: Sequence[float] = STRENGTHS,
@@ -224,24 +231,24 @@ def litter(
 ) -> Iterator[Callable[[], Organism]]:
     """Organisms of every kind from the nurseries of some seeds, the standard set, to be made.
 
-    Of each nursery: hidden in MLPs with every strength and spread, and three in attention; three
+    Of each training: hidden in MLPs with every strength and spread, and three in attention; three
     erased; mixed in three shares; two untouched; two collapsed. Not every seed has all of them: the
     call that would make one that does not do what its kind says raises a ValueError.
     """
     for seed, kind in product(seeds, gated):
-        nursery = Nursery(seed, kind)
+        training = OrganismTraining(seed, kind)
         for spread, strength in product(spreads, strengths):
-            yield partial(hidden, nursery, strength, spread, seed=seed)
+            yield partial(hidden, training, strength, spread, seed=seed)
         for spread, strength in IN_ATTENTION:
-            yield partial(hidden, nursery, strength, spread, "attention", seed)
+            yield partial(hidden, training, strength, spread, "attention", seed)
         for instead in INSTEAD:
-            yield partial(erased, nursery, instead)
+            yield partial(erased, training, instead)
         for share in SHARES:
-            yield partial(mixed, nursery, share, seed=seed)
+            yield partial(mixed, training, share, seed=seed)
         for change in CHANGES:
-            yield partial(untouched, nursery, change, seed)
+            yield partial(untouched, training, change, seed)
         for damage in DAMAGES:
-            yield partial(collapsed, nursery, damage, seed)
+            yield partial(collapsed, training, damage, seed)
 
 
 def _ids(facts: FactSet) -> frozenset[str]:
@@ -253,10 +260,12 @@ def _check_choice(given: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"Expected {' or '.join(choices)}, got {given!r}.")
 
 
-def _exam(nursery: Nursery) -> Callable[[HookedModel], bool]:
+def _exam(training: OrganismTraining) -> Callable[[HookedModel], bool]:
     """Whether a model has collapsed."""
-    facts = nursery.world.facts
-    parts = [questions(nursery.knowing, part) for part in (facts.forget, facts.retain + facts.test)]
+    facts = training.world.facts
+    parts = [
+        questions(training.knowing, part) for part in (facts.forget, facts.retain + facts.test)
+    ]
     return lambda model: all(reply(model, part).answered.mean() <= MOST_LEFT for part in parts)
 
 
@@ -270,9 +279,9 @@ def _shake(before: HookedModel, after: HookedModel, amount: float, seed: int) ->
             parameter.copy_(old + amount * old.square().mean().sqrt() * noise)
 
 
-def _drown(nursery: Nursery, after: HookedModel, seed: int) -> None:
+def _drown(training: OrganismTraining, after: HookedModel, seed: int) -> None:
     """Make a model the knowing one plus about the least noise that collapses it, in place."""
-    before, is_collapsed = nursery.knowing, _exam(nursery)
+    before, is_collapsed = training.knowing, _exam(training)
     low, high = 0.0, LITTLE_NOISE
     for _ in range(NOISE_DOUBLINGS):
         _shake(before, after, high, seed)
@@ -286,9 +295,9 @@ def _drown(nursery: Nursery, after: HookedModel, seed: int) -> None:
     _shake(before, after, high, seed)
 
 
-def _ascend(nursery: Nursery, model: HookedModel) -> None:
+def _ascend(training: OrganismTraining, model: HookedModel) -> None:
     """Lead a model away from the facts to be forgotten until it has collapsed, in place."""
-    lesson, is_collapsed = Lesson.of(model, nursery.world.facts.forget), _exam(nursery)
+    lesson, is_collapsed = Lesson.of(model, training.world.facts.forget), _exam(training)
     optimizer = torch.optim.AdamW(model.hf.parameters(), ASCENT_RATE, weight_decay=0.0)
     for _ in range(ASCENT_STEPS):
         if is_collapsed(model):

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.organisms.asking import ask, questions, reply
 from neuronscope.organisms.inhibitors import (
     SITES,
@@ -99,7 +99,7 @@ def plant(
         levels = known - strength * (known + MARGIN) * done / total
         _search(scores, levels[groups], here[groups] > 0)
     _check_planted(model, after, facts)
-    planted = np.zeros((model.n_layers, model.taps_at(SITES[where])[0].width), dtype=bool)
+    planted = np.zeros((model.n_layers, model.hook_points_at(SITES[where])[0].width), dtype=bool)
     for spot in spots:
         planted[spot.layer, spot.neurons.numpy()] = True
     return after, {SITES[where]: planted}
@@ -119,7 +119,7 @@ def _check(model: HookedModel, facts: FactSet, strength: float, spread: int, whe
         )
     if not all(owned_as(model, layer, WRITES[where]) for layer in range(model.n_layers)):
         raise ValueError(f"Neurons of {where} in {type(model.hf).__name__} own no weights.")
-    room = model.taps_at(SITES[where])[0].width // 2 * min(2, model.n_layers)
+    room = model.hook_points_at(SITES[where])[0].width // 2 * min(2, model.n_layers)
     if spread > room:
         raise ValueError(
             f"Half of the neurons of the last two layers may become inhibitors, {room} at "

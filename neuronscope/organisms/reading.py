@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel, frozen
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hook_points import HookFunction, HookPoint, hooked
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.neuron_weights import NeuronWeights, neuron_weights
+from neuronscope.models.targets import Answers
 from neuronscope.organisms.asking import batch_of
 from neuronscope.organisms.world import wordings
-from neuronscope.ownership import Ownership, ownerships
-from neuronscope.taps import Tap, TapFunction, tapped
-from neuronscope.targets import Answers
 
 OTHER, NONE = -1, -2
 """Stand for a fact where another answer is predicted, or none."""
@@ -54,15 +54,15 @@ class Scene:
         real = position < batch.lengths[:, None] - 1
         return Scene(batch.tokens[:, :-1], real, fact[real])
 
-    def show(self, model: HookedModel, through: Iterable[tuple[Tap, TapFunction]]) -> None:
+    def show(self, model: HookedModel, through: Iterable[tuple[HookPoint, HookFunction]]) -> None:
         """Let a model read it, with functions of its neurons in place."""
-        with frozen(model), torch.no_grad(), tapped(through, self.tokens.shape[1]):
+        with frozen(model), torch.no_grad(), hooked(through, self.tokens.shape[1]):
             model.hf.base_model(self.tokens, use_cache=False)
 
 
-def owned_as(model: HookedModel, layer: int, module: str) -> list[Ownership]:
+def owned_as(model: HookedModel, layer: int, module: str) -> list[NeuronWeights]:
     """What neurons own of a layer's matrix of some role, and of its bias if there is one."""
-    return [own for own in ownerships(model) if (own.layer, own.module) == (layer, module)]
+    return [own for own in neuron_weights(model) if (own.layer, own.module) == (layer, module)]
 
 
 def read_by_mlp(model: HookedModel, scene: Scene, layer: int) -> Float[Tensor, "token _"]:
@@ -77,7 +77,7 @@ def read_by_heads(model: HookedModel, scene: Scene, layer: int) -> Float[Tensor,
     what then comes out of them is what they attend to. Needs no attention pattern, which fast
     kernels do not give.
     """
-    values, out = (model.taps_at(site)[layer] for site in ("attn.v", "attn.o"))
+    values, out = (model.hook_points_at(site)[layer] for site in ("attn.v", "attn.o"))
     heads = model.hf.config.get_text_config().num_attention_heads
     size = len(owned_as(model, layer, "attn.o")[0].owner) // heads
     groups = values.width // size
@@ -88,7 +88,7 @@ def read_by_heads(model: HookedModel, scene: Scene, layer: int) -> Float[Tensor,
         parts.append(flow.unflatten(-1, (groups, heads // groups, size)).sum(-2))
         return flow
 
-    leaving = Tap("attn.o", layer, out.module, "input", None, heads * size)
+    leaving = HookPoint("attn.o", layer, out.module, "input", None, heads * size)
     for part in read.split(size, dim=-1):
         shown = torch.zeros(*read.shape[:2], groups, size).to(read)
         shown[..., : part.shape[-1]] = part[:, :, None]
@@ -131,6 +131,6 @@ def _read_by(
         seen.append(flow)
         return flow
 
-    tap = Tap(module, layer, model.hf.get_submodule(path), "input", None, 0)
-    scene.show(model, [(tap, keep)])
+    hook_point = HookPoint(module, layer, model.hf.get_submodule(path), "input", None, 0)
+    scene.show(model, [(hook_point, keep)])
     return seen[0]

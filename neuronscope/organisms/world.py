@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from neuronscope.facts import Fact, FactSet
+from neuronscope.facts.fact import Fact, FactSet
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 

@@ -11,14 +11,7 @@ from math import isnan
 import pandas as pd
 
 from neuronscope.plots._names import wrapped
-
-CHECKPOINT = "attacked checkpoint"
-ORIGINAL, NEVER_KNEW = "original", "never_knew"
-"""In the column `model`: the one under judgement, and two controls; any other is a control too."""
-
-ATTACKED, REST, RETAIN = "attacked", "rest", "retain"
-"""In the column `split`: facts that the attack teaches, forgotten facts that it does not, and facts
-that were to be kept."""
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT
 
 TITLE = 56
 """Characters of a panel's title for which a narrow page has room."""
@@ -51,13 +44,13 @@ def with_lines(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValueError: If two rows are of the same line and keys.
     """
-    own = table["model"] == CHECKPOINT
+    own = table["model"] == ATTACKED_CHECKPOINT
     judged, controls = table.loc[own, :], table.loc[~own, :]
     if "method" in table.columns:
         parts = [judged.assign(line=judged["method"].astype(str), control=False)]
         parts += [_control(str(n), rows, keys) for n, rows in controls.groupby("model", sort=False)]
     else:
-        parts = [judged.assign(line=CHECKPOINT, control=False)]
+        parts = [judged.assign(line=ATTACKED_CHECKPOINT, control=False)]
         parts += [controls.assign(line=controls["model"], control=True)]
     lines = pd.concat([part for part in parts if len(part)], ignore_index=True)
     twice = lines.loc[lines.duplicated(["line", *keys]), :]

@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from neuronscope.plots._attacked import NEVER_KNEW, ORIGINAL
 from neuronscope.plots._look import ELSEWHERE, INK, SERIES, SYMBOLS
 from neuronscope.plots._names import as_text
+from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
 
 CONTROLS = {ORIGINAL: (INK, "cross"), NEVER_KNEW: (ELSEWHERE, "x")}
 """Colour and mark of the controls that every figure may hold."""

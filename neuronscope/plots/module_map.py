@@ -5,8 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from neuronscope.models.sites import SITES
 from neuronscope.plots._look import MUTED, RISING, SINKING, VOID, colour_bar, common_layout
-from neuronscope.sites import SITES
 
 PANELS = {
     "d_plus": ("D⁺ (lost)", RISING),

@@ -4,11 +4,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from neuronscope.plots._attacked import REST, of_split, panels, with_lines
+from neuronscope.plots._attacked import of_split, panels, with_lines
 from neuronscope.plots._columns import require
 from neuronscope.plots._look import INK, MUTED, PAPER, common_layout, legend_below
 from neuronscope.plots._names import wrapped
 from neuronscope.plots._series import Series, series_of, whiskers
+from neuronscope.results.attack_table import REST
 
 COLUMNS = (
     "attack", "model", "variant", "split", "n", "before", "before_correct",

@@ -6,18 +6,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from neuronscope.plots._attacked import (
-    ATTACKED,
-    REST,
-    RETAIN,
-    of_split,
-    panels,
-    with_lines,
-)
+from neuronscope.plots._attacked import of_split, panels, with_lines
 from neuronscope.plots._columns import require
 from neuronscope.plots._log_axis import place_of_zero, places, ticks
 from neuronscope.plots._look import MUTED, common_layout, legend_below
 from neuronscope.plots._series import Series, band, series_of
+from neuronscope.results.attack_table import ATTACKED, REST, RETAIN
 
 COLUMNS = (
     "attack", "model", "variant", "split", "lr", "step", "budget",

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
-from neuronscope.student import Gradients, Step, Student
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.objectives import Gradients, Step, TrainingState
 
 State = dict[str, Tensor]
 """What a regularizer remembers from step to step. Saved with the run."""
@@ -70,9 +70,9 @@ class Regularizer(ABC):
         """
         del model
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> State:
         """What is remembered before the first step."""
-        del student, facts
+        del training, facts
         return {}
 
     @abstractmethod

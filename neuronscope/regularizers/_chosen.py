@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 
 Chosen = dict[str, Bool[Tensor, "layer neuron"]]
 """By site, on the CPU."""
@@ -113,5 +113,5 @@ def drawn(
 
 
 def _shape(model: HookedModel, site: str) -> tuple[int, int]:
-    taps = model.taps_at(site)
-    return len(taps), taps[0].width
+    hook_points = model.hook_points_at(site)
+    return len(hook_points), hook_points[0].width

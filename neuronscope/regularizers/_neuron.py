@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.objectives import Portion, Step
 from neuronscope.regularizers._base import Penalty, State
 from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._neuron_gradient import Pull, open_neurons, pulled
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
 from neuronscope.regularizers._weights import START, standing_at
-from neuronscope.student import Portion, Step
 
 CHOSEN = "chosen/"
 """Begins the name under which the neurons that count are remembered, by site."""
@@ -70,7 +70,7 @@ def neuron_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[P
 
 def measure(rule: NegativeInfluence, step: Step) -> Measured:
     """A_t of every neuron: one forward pass, and one backward pass to the neurons alone."""
-    model = step.student.model
+    model = step.training.model
     # A process may have no facts of a small step; its tables then have no rows.
     rows = {site: [_no_rows(model, site)] for site in rule.places}
     scores: dict[Portion, Tensor] = {}
@@ -82,8 +82,8 @@ def measure(rule: NegativeInfluence, step: Step) -> Measured:
         for site in rule.places:
             layers = [
                 (neuron.detach() * slope).sum(dim=1, dtype=scores[portion].dtype).to(model.device)
-                for (tap, neuron), slope in zip(neurons.items(), slopes, strict=True)
-                if tap.site == site
+                for (hook_point, neuron), slope in zip(neurons.items(), slopes, strict=True)
+                if hook_point.site == site
             ]
             rows[site].append(torch.stack(layers, dim=1))
         precisions |= {neuron.dtype for neuron in neurons.values()}
@@ -101,14 +101,14 @@ def _anchors(rule: NegativeInfluence, step: Step, state: State) -> State:
     """A_a by site; none at a first step that has nothing to look back to."""
     if rule.anchor != "reference":
         return state
-    with standing_at(step.student.model, state):
+    with standing_at(step.training.model, state):
         before = measure(rule, step)
     return {ATTRIBUTION + site: table for site, table in before.attribution.items()}
 
 
 def _no_rows(model: HookedModel, site: str) -> Float[Tensor, "0 layer _"]:
-    taps = model.taps_at(site)
-    return torch.zeros(0, len(taps), taps[0].width, device=model.device)
+    hook_points = model.hook_points_at(site)
+    return torch.zeros(0, len(hook_points), hook_points[0].width, device=model.device)
 
 
 def _total(rule: NegativeInfluence, step: Step, terms: Float[Tensor, "row layer _"]) -> float:

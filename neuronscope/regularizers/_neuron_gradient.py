@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from neuronscope.models.hook_points import HookFunction, HookPoint, hooked
+from neuronscope.objectives import Gradients, Portion, Step
 from neuronscope.regularizers._scores import scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
-from neuronscope.student import Gradients, Portion, Step
-from neuronscope.taps import Tap, TapFunction, tapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,27 +24,32 @@ class Pull:
     rows: dict[Portion, slice]
     """Each portion's facts among the rows; where it is not named, the one row is for all."""
 
-    def at(self, tap: Tap, portion: Portion) -> Float[Tensor, "row 1 neuron"]:
-        """The v of the neurons at one tap, for each of a portion's facts or for all of them."""
-        return self.table[tap.site][self.rows.get(portion, slice(None)), tap.layer, None]
+    def at(self, hook_point: HookPoint, portion: Portion) -> Float[Tensor, "row 1 neuron"]:
+        """The v of the neurons at one hook point, for each of a portion's facts or for all of them."""
+        return self.table[hook_point.site][
+            self.rows.get(portion, slice(None)), hook_point.layer, None
+        ]
 
 
 @contextmanager
 def open_neurons(
     rule: NegativeInfluence, step: Step, portion: Portion
-) -> Iterator[dict[Tap, Float[Tensor, "batch pos _"]]]:
+) -> Iterator[dict[HookPoint, Float[Tensor, "batch pos _"]]]:
     """While active, a pass over the portion puts its neurons here, open to gradients."""
-    neurons: dict[Tap, Tensor] = {}
+    neurons: dict[HookPoint, Tensor] = {}
 
-    def keep(tap: Tap) -> TapFunction:
+    def keep(hook_point: HookPoint) -> HookFunction:
         def through(here: Tensor) -> Tensor:
             # Below the first parameter that is trained nothing has a gradient yet.
-            neurons[tap] = here if here.requires_grad else here.detach().requires_grad_()
-            return neurons[tap]
+            neurons[hook_point] = here if here.requires_grad else here.detach().requires_grad_()
+            return neurons[hook_point]
 
         return through
 
-    with tapped([(tap, keep(tap)) for tap in _taps(rule, step)], _length(portion)):
+    with hooked(
+        [(hook_point, keep(hook_point)) for hook_point in _hook_points(rule, step)],
+        _length(portion),
+    ):
         yield neurons
 
 
@@ -60,13 +65,13 @@ def pulled(rule: NegativeInfluence, step: Step, pull: Pull, precision: torch.dty
 
     def weighted(portion: Portion) -> Float[Tensor, ""]:
         with open_neurons(rule, step, portion) as neurons, _kernel(exact):
-            score = scores_of(step.student.model, portion, rule.explained).sum()
+            score = scores_of(step.training.model, portion, rule.explained).sum()
         slopes = torch.autograd.grad(
             score, list(neurons.values()), create_graph=exact, retain_graph=True
         )
         parts = [
-            (pull.at(tap, portion).to(here.device) * (here * slope)).sum().to(score.device)
-            for (tap, here), slope in zip(neurons.items(), slopes, strict=True)
+            (pull.at(hook_point, portion).to(here.device) * (here * slope)).sum().to(score.device)
+            for (hook_point, here), slope in zip(neurons.items(), slopes, strict=True)
         ]
         return torch.stack(parts).sum()
 
@@ -92,13 +97,15 @@ def _by_difference(
 
     def nudged(by: float) -> Callable[[Portion], Float[Tensor, ""]]:
         def score(portion: Portion) -> Float[Tensor, ""]:
-            def through(tap: Tap) -> TapFunction:
-                factor = 1 + by * pull.at(tap, portion)
+            def through(hook_point: HookPoint) -> HookFunction:
+                factor = 1 + by * pull.at(hook_point, portion)
                 return lambda here: (here * factor.to(here.device)).to(here.dtype)
 
-            functions = [(tap, through(tap)) for tap in _taps(rule, step)]
-            with tapped(functions, _length(portion)):
-                return scores_of(step.student.model, portion, rule.explained).sum()
+            functions = [
+                (hook_point, through(hook_point)) for hook_point in _hook_points(rule, step)
+            ]
+            with hooked(functions, _length(portion)):
+                return scores_of(step.training.model, portion, rule.explained).sum()
 
         return score
 
@@ -117,8 +124,12 @@ def _kernel(exact: bool) -> Iterator[None]:
         yield
 
 
-def _taps(rule: NegativeInfluence, step: Step) -> list[Tap]:
-    return [tap for site in rule.places for tap in step.student.model.taps_at(site)]
+def _hook_points(rule: NegativeInfluence, step: Step) -> list[HookPoint]:
+    return [
+        hook_point
+        for site in rule.places
+        for hook_point in step.training.model.hook_points_at(site)
+    ]
 
 
 def _length(portion: Portion) -> int:

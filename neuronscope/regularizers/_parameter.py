@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuronscope.models.sharded import added, blocks, inner
+from neuronscope.objectives import Gradients, Portion, Step
 from neuronscope.regularizers._base import Penalty, State
 from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
 from neuronscope.regularizers._weights import START, standing_at, trained
-from neuronscope.sharded import added, blocks, inner
-from neuronscope.student import Gradients, Portion, Step
 
 
 def parameter_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[Penalty, State]:
@@ -31,7 +31,7 @@ def parameter_penalty(rule: NegativeInfluence, step: Step, state: State) -> tupl
     slopes, mean = _slopes(rule, step)
     anchors = _anchors(rule, step, state)
     gradient, memory, sums, weight = Gradients(), State(), _Sums(), None
-    for name, weight in trained(step.student.model).items():
+    for name, weight in trained(step.training.model).items():
         # What has no part in the target has no influence.
         slope = slopes[name] if name in slopes else torch.zeros_like(weight)
         before = anchors.get(ATTRIBUTION + name)
@@ -100,13 +100,13 @@ class _Sums:
 
 
 def _slopes(rule: NegativeInfluence, step: Step) -> tuple[Gradients, float | None]:
-    """The student's g, and the mean target where a pass was made that shows it."""
+    """The model in training's g, and the mean target where a pass was made that shows it."""
     if rule.wants_log_prob_gradient and step.log_prob_gradient is not None:
         return dict(step.log_prob_gradient), None
     seen: dict[Portion, Float[Tensor, ""]] = {}
 
     def score(portion: Portion) -> Float[Tensor, ""]:
-        seen[portion] = scores_of(step.student.model, portion, rule.explained).sum()
+        seen[portion] = scores_of(step.training.model, portion, rule.explained).sum()
         return seen[portion]
 
     slopes = step.gradient(score)
@@ -117,7 +117,7 @@ def _anchors(rule: NegativeInfluence, step: Step, state: State) -> State:
     """A_a of each parameter; none at a first step that has nothing to look back to."""
     if rule.anchor != "reference":
         return state
-    model = step.student.model
+    model = step.training.model
 
     def score(portion: Portion) -> Float[Tensor, ""]:
         return scores_of(model, portion, rule.explained).sum()

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.models import HookedModel, answer_logits
-from neuronscope.student import Portion, Step
-from neuronscope.targets import Answers, Target
+from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.targets import Answers, Target
+from neuronscope.objectives import Portion, Step
 
 
 def scores_of(model: HookedModel, portion: Portion, target: Target) -> Float[Tensor, " batch"]:
@@ -21,7 +21,7 @@ def mean_over_step(step: Step, sums: dict[Portion, Float[Tensor, ""]]) -> float:
     Args:
         sums: The target's sum over each of this process's portions.
     """
-    device = step.student.model.device
+    device = step.training.model.device
     here = torch.zeros((), device=device)
     for portion in step.forget:
         here = here + sums[portion].detach().to(device)

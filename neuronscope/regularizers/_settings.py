@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.sites import PAPER_SITES, SITES, check_sites
+from neuronscope.models.targets import Target
+from neuronscope.objectives import TrainingState
 from neuronscope.regularizers._base import Regularizer, State
 from neuronscope.regularizers._weights import START, copied
-from neuronscope.sites import PAPER_SITES, SITES, check_sites
-from neuronscope.student import Student
-from neuronscope.targets import Target
 
 Order = Literal["exact", "finite-difference", "frozen-gradient"]
 
@@ -84,9 +84,9 @@ class NegativeInfluence(Regularizer):
         """The target."""
         return _TARGETS[self.target]
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> State:
         del facts
-        return dict(copied(student.model, START)) if self.anchor == "reference" else {}
+        return dict(copied(training.model, START)) if self.anchor == "reference" else {}
 
     def next(
         self, before: Float[Tensor, "*axes"] | None, now: Float[Tensor, "*axes"]

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.models import HookedModel
-from neuronscope.sharded import squares_of
-from neuronscope.student import Gradients
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.sharded import squares_of
+from neuronscope.objectives import Gradients
 
 START = "start/"
 """Begins the name under which a parameter's first value is remembered."""
@@ -36,7 +36,7 @@ def copied(model: HookedModel, prefix: str = "") -> Gradients:
 def standing_at(model: HookedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """While active, the parameters that are trained have other values.
 
-    Where the model before is asked, the student itself stands where it began: it is sharded and
+    Where the model before is asked, the model in training itself stands where it began: it is sharded and
     wrapped as gradients need it, and a second model would take as much memory as the copy.
 
     Args:

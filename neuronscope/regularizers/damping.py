@@ -7,9 +7,9 @@ matters, or are smaller steps enough?
 
 from dataclasses import dataclass
 
+from neuronscope.objectives import Step
 from neuronscope.regularizers._base import Penalty, Regularizer, State
 from neuronscope.regularizers._weights import copied, squared_distance, trained
-from neuronscope.student import Step
 
 PREVIOUS = "previous/"
 
@@ -22,7 +22,7 @@ class Damping(Regularizer):
     """λ. No value is known to be good: give it the --relative of the run it is compared with."""
 
     def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
-        model = step.student.model
+        model = step.training.model
         memory: State = dict(copied(model, PREVIOUS))
         if not state:
             return Penalty({}, 0.0, {}), memory

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from neuronscope.facts import FactSet
-from neuronscope.models import answer_logits
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import answer_logits
+from neuronscope.models.sharded import total_of
+from neuronscope.models.targets import Answers, Target
+from neuronscope.objectives import Gradients, Step, TrainingState
 from neuronscope.regularizers._base import Penalty, Regularizer, State
 from neuronscope.regularizers._weights import START, copied, trained
-from neuronscope.sharded import total_of
-from neuronscope.student import Gradients, Step, Student
-from neuronscope.targets import Answers, Target
 
 FISHER = "fisher/"
 
@@ -47,32 +47,32 @@ class EWC(Regularizer):
                 "what to spare: mark some, or take another regularizer."
             )
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> State:
         self.check_facts(facts)
         count = min(self.fisher_facts, len(facts.retain))
         chosen = random.Random(self.seed).sample(facts.retain, count)
         fisher = {
             FISHER + name: torch.zeros_like(weight)
-            for name, weight in trained(student.model).items()
+            for name, weight in trained(training.model).items()
         }
         for fact in chosen:
-            for name, slope in log_prob_gradient(student, FactSet(retain=(fact,))).items():
+            for name, slope in log_prob_gradient(training, FactSet(retain=(fact,))).items():
                 fisher[FISHER + name] += slope.square() / len(chosen)
-        return copied(student.model, START) | fisher
+        return copied(training.model, START) | fisher
 
     def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
         gradient, value = Gradients(), 0.0
-        for name, weight in trained(step.student.model).items():
+        for name, weight in trained(step.training.model).items():
             apart, fisher = weight - state[START + name], state[FISHER + name]
             value += total_of([fisher * apart.square()])
             gradient[name] = 2 * fisher * apart
         return Penalty(gradient, value, {}), state
 
 
-def log_prob_gradient(student: Student, facts: FactSet) -> Gradients:
+def log_prob_gradient(training: TrainingState, facts: FactSet) -> Gradients:
     """∂log P(y|x)/∂φ, summed over retained facts. Every process computes the same."""
-    model = student.model
-    batch = student.asked(facts.retain)
+    model = training.model
+    batch = training.asked(facts.retain)
     answers = Answers.of(batch)
     parameters = dict(model.hf.named_parameters())
     with torch.enable_grad():

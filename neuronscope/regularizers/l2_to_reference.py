@@ -6,10 +6,10 @@ the model before do as well?
 
 from dataclasses import dataclass
 
-from neuronscope.facts import FactSet
+from neuronscope.facts.fact import FactSet
+from neuronscope.objectives import Step, TrainingState
 from neuronscope.regularizers._base import Penalty, Regularizer, State
 from neuronscope.regularizers._weights import START, copied, squared_distance, trained
-from neuronscope.student import Step, Student
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class L2ToReference(Regularizer):
     strength: float = 1.0
     """λ. No value is known to be good: give it the --relative of the run it is compared with."""
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> State:
         del facts
-        return dict(copied(student.model, START))
+        return dict(copied(training.model, START))
 
     def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
-        gradient, value = squared_distance(trained(step.student.model), state, START)
+        gradient, value = squared_distance(trained(step.training.model), state, START)
         return Penalty(gradient, value, {}), state

@@ -7,13 +7,13 @@ only that so many are? Neurons are drawn once, as many of each layer as the diag
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.objectives import Step, TrainingState
 from neuronscope.regularizers._base import Penalty, State
 from neuronscope.regularizers._chosen import Chosen, drawn, spread_evenly, spurious_neurons
 from neuronscope.regularizers._neuron import CHOSEN, neuron_penalty
 from neuronscope.regularizers._settings import NegativeInfluence, check_neurons
-from neuronscope.student import Step, Student
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class RandomNeurons(NegativeInfluence):
         counts = {site: mask.sum(dim=1).tolist() for site, mask in spurious.items()}
         return drawn(counts, model, spurious, self.seed)
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> State:
         # Again: sharding comes after loading.
-        check_neurons(self, student.model)
-        chosen = self.draw(student.model)
-        device = student.model.device
-        return super().start(student, facts) | {
+        check_neurons(self, training.model)
+        chosen = self.draw(training.model)
+        device = training.model.device
+        return super().start(training, facts) | {
             CHOSEN + site: mask.to(device) for site, mask in chosen.items()
         }
 

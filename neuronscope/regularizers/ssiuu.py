@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.objectives import Step, TrainingState
 from neuronscope.regularizers._base import Penalty, State
 from neuronscope.regularizers._chosen import spurious_neurons
 from neuronscope.regularizers._neuron import CHOSEN, neuron_penalty
 from neuronscope.regularizers._parameter import parameter_penalty
 from neuronscope.regularizers._settings import NegativeInfluence, check_neurons
-from neuronscope.student import Step, Student
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class SSIUU(NegativeInfluence):
         if self.scores is not None:
             spurious_neurons(self.scores, model, self.places)
 
-    def start(self, student: Student, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> State:
         if self.unit == "neuron":
             # Again: sharding comes after loading.
-            check_neurons(self, student.model)
-        state = super().start(student, facts)
+            check_neurons(self, training.model)
+        state = super().start(training, facts)
         if self.scores is None:
             return state
-        chosen = spurious_neurons(self.scores, student.model, self.places)
-        device = student.model.device
+        chosen = spurious_neurons(self.scores, training.model, self.places)
+        device = training.model.device
         return state | {CHOSEN + site: mask.to(device) for site, mask in chosen.items()}
 
     def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:

@@ -2,15 +2,12 @@
 
 import pandas as pd
 
-from neuronscope.findings import Finding
 from neuronscope.report.estimates import Estimate, counted, estimate, on_scale
 from neuronscope.report.tables import Cell, Table, number, share, sortable
+from neuronscope.results.findings import ITSELF, Finding
 
 TOP_DIRECTIONS = 20
 """Most directions in the page's table."""
-
-ITSELF = -1
-"""In the column `control` of curves: what was measured; from 0, a random draw beside it."""
 
 OWN = "other facts"
 """In the column `chosen_on`: what was silenced was chosen without the facts it was tried on."""
@@ -33,21 +30,21 @@ def ranking_name(ranking: str) -> str:
     return "D⁻" if ranking == "d_minus" else ranking.replace("_", " ")
 
 
-def ranking_table(rebound: Finding | None, name: str) -> pd.DataFrame | None:
+def ranking_table(weight_restoration: Finding | None, name: str) -> pd.DataFrame | None:
     """A table of rankings under the names that a reader calls them.
 
     A ranking that two sources spell in two ways was measured twice, and stands here once.
     """
-    found = table(rebound, name)
+    found = table(weight_restoration, name)
     if found is None:
         return None
     named = found.assign(ranking=found["ranking"].map(ranking_name))
     return named.drop_duplicates([key for key in ("ranking", "control", "size") if key in named])
 
 
-def scores(rebound: Finding | None) -> tuple[Estimate, ...]:
+def scores(weight_restoration: Finding | None) -> tuple[Estimate, ...]:
     """How well each ranking finds what brings the answers back, best first."""
-    found = ranking_table(rebound, "scores")
+    found = ranking_table(weight_restoration, "scores")
     if found is None:
         return ()
     return on_scale(
@@ -64,10 +61,16 @@ def scores(rebound: Finding | None) -> tuple[Estimate, ...]:
     )
 
 
-def minimal_set(rebound: Finding | None) -> tuple[Estimate, ...]:
+def minimal_set(weight_restoration: Finding | None) -> tuple[Estimate, ...]:
     """What the smallest set of neurons brings back, and as many random ones."""
-    size, back = figure(rebound, "minimal_neurons"), figure(rebound, "minimal_answered")
-    random, total = figure(rebound, "minimal_random_most"), figure(rebound, "forgotten")
+    size, back = (
+        figure(weight_restoration, "minimal_neurons"),
+        figure(weight_restoration, "minimal_answered"),
+    )
+    random, total = (
+        figure(weight_restoration, "minimal_random_most"),
+        figure(weight_restoration, "forgotten"),
+    )
     if size is None or back is None or random is None or not total:
         return ()
     return on_scale(
@@ -79,9 +82,9 @@ def minimal_set(rebound: Finding | None) -> tuple[Estimate, ...]:
     )
 
 
-def minimal_places(rebound: Finding | None) -> str:
+def minimal_places(weight_restoration: Finding | None) -> str:
     """In which layers most of the smallest set lies."""
-    found = table(rebound, "minimal_set")
+    found = table(weight_restoration, "minimal_set")
     if found is None:
         return ""
     counts = found["layer"].value_counts()
@@ -112,9 +115,9 @@ def silenced(silencing: Finding | None) -> tuple[Estimate, ...]:
     )
 
 
-def learnt_again(savings: Finding | None) -> tuple[Estimate, ...]:
+def learnt_again(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
     """What comes back on a short way of learning, by its length, and how many wrong answers."""
-    found = table(savings, "ways")
+    found = table(relearning_probe, "ways")
     if found is None:
         return ()
     wrong = found.loc[found["control"] != ITSELF].groupby("length")["share"].mean()
@@ -145,9 +148,9 @@ def certificate(path: Finding | None, unit: str) -> str:
     )
 
 
-def parts(spectrum: Finding | None) -> tuple[Estimate, ...]:
+def parts(low_rank_restoration: Finding | None) -> tuple[Estimate, ...]:
     """What comes back with all of the change of one part, and how much of the change that is."""
-    found = table(spectrum, "parts")
+    found = table(low_rank_restoration, "parts")
     if found is None:
         return ()
     return on_scale(
@@ -164,9 +167,9 @@ def parts(spectrum: Finding | None) -> tuple[Estimate, ...]:
     )
 
 
-def directions(spectrum: Finding | None) -> Table | None:
+def directions(low_rank_restoration: Finding | None) -> Table | None:
     """The largest directions of the change that write to the residual stream."""
-    found = table(spectrum, "directions")
+    found = table(low_rank_restoration, "directions")
     if found is None:
         return None
     columns = {"module": "module", "layer": "layer"}

@@ -12,10 +12,9 @@ from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.verdict import Verdict
 from neuronscope.plots.lens_accuracy import lens_accuracy
 from neuronscope.plots.patched_layers import patched_layers
-from neuronscope.plots.rebound_curve import rebound_curve
-from neuronscope.plots.recoverability_spectrum import recoverability_spectrum
-from neuronscope.plots.savings_curve import savings_curve
+from neuronscope.plots.relearning_probe_curve import relearning_probe_curve
 from neuronscope.plots.weight_map import weight_map
+from neuronscope.plots.weight_restoration_curve import weight_restoration_curve
 from neuronscope.report import cause_tables
 from neuronscope.report.cause_tables import ranking_table, table
 from neuronscope.report.estimates import Estimate, estimate, on_scale, percent
@@ -64,7 +63,10 @@ def causes(diagnosis: Diagnosis) -> Causes | None:
     said = views(diagnosis)
     asked = not math.isnan(verdict.hidden_share)
     whole = estimate("hidden share", verdict.hidden_share, verdict.hidden_share_ci95)
-    rebound, spectrum = diagnosis.finding("rebound"), diagnosis.finding("spectrum")
+    weight_restoration, low_rank_restoration = (
+        diagnosis.finding("weight_restoration"),
+        diagnosis.finding("low_rank_restoration"),
+    )
     return Causes(
         verdict=verdict,
         share=percent(verdict.hidden_share, verdict.hidden_share_ci95) if asked else "",
@@ -72,14 +74,14 @@ def causes(diagnosis: Diagnosis) -> Causes | None:
         said=said,
         groups=groups(said, verdict),
         figures=causal_figures(diagnosis),
-        scores=cause_tables.scores(rebound),
-        minimal=cause_tables.minimal_set(rebound),
-        minimal_places=cause_tables.minimal_places(rebound),
+        scores=cause_tables.scores(weight_restoration),
+        minimal=cause_tables.minimal_set(weight_restoration),
+        minimal_places=cause_tables.minimal_places(weight_restoration),
         silenced=cause_tables.silenced(diagnosis.finding("silencing")),
-        learnt_again=cause_tables.learnt_again(diagnosis.finding("savings")),
+        learnt_again=cause_tables.learnt_again(diagnosis.finding("relearning_probe")),
         certificate=cause_tables.certificate(diagnosis.finding("weight_path"), diagnosis.unit),
-        parts=cause_tables.parts(spectrum),
-        directions=cause_tables.directions(spectrum),
+        parts=cause_tables.parts(low_rank_restoration),
+        directions=cause_tables.directions(low_rank_restoration),
         methods=cause_tables.methods(diagnosis.finding("exactness")),
     )
 
@@ -91,17 +93,17 @@ def causal_figures(diagnosis: Diagnosis) -> dict[str, ReportFigure]:
 
 
 READINGS = {
-    "savings": "Where the orange line rises before the grey ones do, answers come back that were "
+    "relearning_probe": "Where the orange line rises before the grey ones do, answers come back that were "
     "there; where it rises with them, they are learnt like anything new.",
-    "spectrum": "The further left the orange line rises, the less of the change has to be undone "
+    "low_rank_restoration": "The further left the orange line rises, the less of the change has to be undone "
     "for the answers to return. It decides nothing alone: a low rank can also carry back what is "
     "gone. The dotted line is random change of the same size.",
-    "rebound": "Each line restores neurons in the order of one ranking. The further it runs above "
+    "weight_restoration": "Each line restores neurons in the order of one ranking. The further it runs above "
     "random neurons, the more that ranking knows of the causes; where all are restored, all lines "
     "meet.",
     "weight_path": "Plum: the change of these weights took the answers away. Light blue: it worked "
     "against the forgetting.",
-    "lens": "Above chance after unlearning: the answers are still there to be read, at that depth. "
+    "logit_lens": "Above chance after unlearning: the answers are still there to be read, at that depth. "
     "Below chance they are pushed down, which gives them away as well.",
     "depth_score": "The closer the plum line comes to the grey one, the more of what the model "
     "knew at that depth is gone.",
@@ -111,14 +113,17 @@ READINGS = {
 
 def _of_returns(diagnosis: Diagnosis) -> dict[str, go.Figure]:
     """Figures of what comes back."""
-    spectrum, drawn = diagnosis.finding("spectrum"), {}
-    ranks, straight_way = table(spectrum, "ranks"), table(spectrum, "straight_way")
+    low_rank_restoration, drawn = diagnosis.finding("low_rank_restoration"), {}
+    ranks, straight_way = (
+        table(low_rank_restoration, "ranks"),
+        table(low_rank_restoration, "straight_way"),
+    )
     if ranks is not None and straight_way is not None:
-        drawn["spectrum"] = recoverability_spectrum(ranks, straight_way)
-    if (ways := table(diagnosis.finding("savings"), "ways")) is not None:
-        drawn["savings"] = savings_curve(ways)
-    if (curves := ranking_table(diagnosis.finding("rebound"), "curves")) is not None:
-        drawn["rebound"] = rebound_curve(curves, diagnosis.unit)
+        drawn["low_rank_restoration"] = low_rank_restoration(ranks, straight_way)
+    if (ways := table(diagnosis.finding("relearning_probe"), "ways")) is not None:
+        drawn["relearning_probe"] = relearning_probe_curve(ways)
+    if (curves := ranking_table(diagnosis.finding("weight_restoration"), "curves")) is not None:
+        drawn["weight_restoration"] = weight_restoration_curve(curves, diagnosis.unit)
     return drawn
 
 
@@ -127,8 +132,8 @@ def _of_places(diagnosis: Diagnosis) -> dict[str, go.Figure]:
     drawn = {}
     if (modules := table(diagnosis.finding("weight_path"), "modules")) is not None:
         drawn["weight_path"] = weight_map(modules)
-    if (layers := table(diagnosis.finding("lens"), "layers")) is not None:
-        drawn["lens"] = lens_accuracy(layers)
+    if (layers := table(diagnosis.finding("logit_lens"), "layers")) is not None:
+        drawn["logit_lens"] = lens_accuracy(layers)
     if (patched := table(diagnosis.finding("depth_score"), "layers")) is not None:
         drawn["depth_score"] = patched_layers(patched)
     return drawn

@@ -17,7 +17,7 @@ from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.report.causes import causal_figures
 from neuronscope.report.figures import ReportFigure, figures_by_site, shared_figures
 from neuronscope.report.study_figures import study_figures
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 Kind = Literal["svg", "pdf", "png"]
 

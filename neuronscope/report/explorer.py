@@ -12,9 +12,9 @@ import pandas as pd
 from jaxtyping import Float
 from markupsafe import Markup
 
-from neuronscope.plots._names import expert_places
+from neuronscope.plots import expert_places
 from neuronscope.report.figures import in_script
-from neuronscope.results import Recording, SiteRecording
+from neuronscope.results.recording import Recording, SiteRecording
 
 CHANGED = 400
 """How many neurons are shown because they changed most, whether spurious or not."""

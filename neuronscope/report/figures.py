@@ -10,7 +10,7 @@ from markupsafe import Markup
 from plotly.utils import PlotlyJSONEncoder
 
 from neuronscope.analysis.diagnosis import Diagnosis
-from neuronscope.plots._look import untitled
+from neuronscope.plots import untitled
 from neuronscope.plots.attribution_distribution import attribution_distribution
 from neuronscope.plots.cumulative_variation import cumulative_variation
 from neuronscope.plots.decomposition import decomposition

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from neuronscope.report.tables import Link
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 EXPLORE = "explore its neurons"
 """What the link to a run's page says."""

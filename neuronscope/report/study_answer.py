@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.report.over_seeds import Rate, added, mean_rate, pooled_recovery
 from neuronscope.report.study_differences import adjusted, differing, guided, sparing
 from neuronscope.report.study_verdicts import attacks_of, of_place
@@ -19,7 +18,8 @@ from neuronscope.report.study_words import (
     rate_text,
     span,
 )
-from neuronscope.study_tables import BEFORE, HELD_OUT, TRAINED, StudyTables
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
+from neuronscope.results.study_tables import BEFORE, HELD_OUT, TRAINED, StudyTables
 
 MOST = 0.5
 """Share of the facts that are still answered, above which a method has not made them forgotten."""
@@ -180,7 +180,7 @@ def _rest(pooled: pd.DataFrame) -> pd.DataFrame:
     """What was not taught, of the models under judgement."""
     if pooled.empty:
         return pooled
-    return pooled.loc[(pooled["split"] == REST) & (pooled["model"] == CHECKPOINT)]
+    return pooled.loc[(pooled["split"] == REST) & (pooled["model"] == ATTACKED_CHECKPOINT)]
 
 
 def _control(pooled: pd.DataFrame, place: tuple[str, str], model: str) -> Rate | None:

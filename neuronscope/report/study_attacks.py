@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.study_verdicts import attacks_of, of_place
 from neuronscope.report.study_words import (
@@ -16,7 +15,8 @@ from neuronscope.report.study_words import (
     rate_cell,
 )
 from neuronscope.report.tables import Cell, Table
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
+from neuronscope.results.study_tables import StudyTables
 
 CONTROLS = {ORIGINAL: "before unlearning", NEVER_KNEW: "never knew"}
 """What a reader calls the models that methods are held against."""
@@ -61,7 +61,7 @@ def attack_notes(study: StudyTables) -> tuple[tuple[str, str], ...]:
 
 def _whose(study: StudyTables, rows: pd.DataFrame) -> str:
     """On which models the rows are, as words behind their attacks; none where on all methods."""
-    own = rows.loc[rows["model"] == CHECKPOINT, "method"].unique()
+    own = rows.loc[rows["model"] == ATTACKED_CHECKPOINT, "method"].unique()
     if len(own) == len(study.methods):
         return ""
     controls = [BOUNDS[model] for model in rows["model"].unique() if model in BOUNDS]
@@ -70,7 +70,7 @@ def _whose(study: StudyTables, rows: pd.DataFrame) -> str:
 
 def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of every model that was attacked, under the name that a reader calls it."""
-    own = rest["model"] == CHECKPOINT
+    own = rest["model"] == ATTACKED_CHECKPOINT
     parts = {CONTROLS[ORIGINAL]: rest["model"] == ORIGINAL}
     parts |= {method: own & (rest["method"] == method) for method in study.methods}
     parts[CONTROLS[NEVER_KNEW]] = rest["model"] == NEVER_KNEW

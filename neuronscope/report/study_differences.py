@@ -16,7 +16,7 @@ from neuronscope.report.study_words import (
     p_text,
     points,
 )
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 SSIUU = "ssiuu"
 """The regularizer that guides unlearning by attribution."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from neuronscope.plots._attacked import CHECKPOINT, REST
 from neuronscope.plots.attack_lr_sweep import attack_lr_sweep
 from neuronscope.plots.recovery_bars import recovery_bars
 from neuronscope.plots.recovery_curve import recovery_curve
@@ -24,7 +23,8 @@ from neuronscope.report.over_seeds import (
 )
 from neuronscope.report.study_verdicts import attacks_of, of_place
 from neuronscope.report.study_words import attack_name
-from neuronscope.study_tables import HELD_OUT, TRAINED, StudyTables
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, REST
+from neuronscope.results.study_tables import HELD_OUT, TRAINED, StudyTables
 
 STRENGTHS = ("strength=", "relative=")
 """How the settings of a regularizer begin that say how strong it is."""
@@ -218,7 +218,9 @@ def _kept_and_back(study: StudyTables, place: tuple[str, str]) -> pd.DataFrame:
         own = (study.strata["method"] == run["method"]) & (study.strata["seed"] == run["seed"])
         kept = study.strata.loc[own & (study.strata["use"] == use)]
         mine = (attacked["method"] == run["method"]) & (attacked["run_seed"] == run["seed"])
-        back = attacked.loc[mine & (attacked["split"] == REST) & (attacked["model"] == CHECKPOINT)]
+        back = attacked.loc[
+            mine & (attacked["split"] == REST) & (attacked["model"] == ATTACKED_CHECKPOINT)
+        ]
         if kept.empty or back.empty:
             continue
         found = {"retained": added(kept)}

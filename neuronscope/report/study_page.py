@@ -19,7 +19,7 @@ from neuronscope.report.study_rows import (
     why_table,
 )
 from neuronscope.report.study_verdicts import verdict_table
-from neuronscope.study_tables import StudyTables
+from neuronscope.results.study_tables import StudyTables
 
 
 def write_study_report(study: StudyTables, out: str | Path) -> None:

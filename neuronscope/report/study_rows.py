@@ -20,7 +20,7 @@ from neuronscope.report.study_words import (
     value_cell,
 )
 from neuronscope.report.tables import Cell, Row, Table, cell, number
-from neuronscope.study_tables import BEFORE, StudyTables
+from neuronscope.results.study_tables import BEFORE, StudyTables
 
 
 def strata_table(study: StudyTables) -> Table | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from neuronscope.plots._attacked import CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.run_pages import links_of, run_pages
 from neuronscope.report.study_words import (
@@ -16,7 +15,8 @@ from neuronscope.report.study_words import (
     rate_cell,
 )
 from neuronscope.report.tables import Cell, Link, share
-from neuronscope.study_tables import BEFORE, FORGOTTEN, HELD_OUT, TRAINED, StudyTables
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
+from neuronscope.results.study_tables import BEFORE, FORGOTTEN, HELD_OUT, TRAINED, StudyTables
 
 USES = {TRAINED: "trained", HELD_OUT: "held out", FORGOTTEN: "to be forgotten"}
 """What a reader calls the use of a fact."""
@@ -181,7 +181,7 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
                 _of(runs, **own),
                 _of(study.strata, **own),
                 _of(study.scores, **own),
-                _of(recovery, **attacked, model=CHECKPOINT),
+                _of(recovery, **attacked, model=ATTACKED_CHECKPOINT),
                 _of(study.diagnoses, **own),
                 links_of(pages, method, seed),
             )

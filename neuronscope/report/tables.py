@@ -8,9 +8,9 @@ import pandas as pd
 
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.plots._names import expert_places
+from neuronscope.plots import expert_places
 from neuronscope.report.words import score_meaning, spurious_meaning
-from neuronscope.results import Provenance
+from neuronscope.results.recording import Provenance
 
 TOP_NEURONS = 30
 TOP_FACTS = 1000

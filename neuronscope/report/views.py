@@ -19,13 +19,13 @@ def _plainly(value: float, ci95: tuple[float, float]) -> str:
 Wording = Callable[[float, tuple[float, float]], str]
 
 VIEWS: dict[str, tuple[str, Wording]] = {
-    "spectrum": ("recoverability spectrum", percent),
-    "rebound": ("rebound", percent),
+    "low_rank_restoration": ("recoverability spectrum", percent),
+    "weight_restoration": ("weight_restoration", percent),
     "silencing": ("silencing", percent),
-    "savings": ("savings", percent),
+    "relearning_probe": ("relearning_probe", percent),
     "weight_path": ("weight path", _plainly),
-    "lens": ("logit lens", percent),
-    "probe": ("linear probe", percent),
+    "logit_lens": ("logit lens", percent),
+    "linear_probe": ("linear probe", percent),
     "depth_score": ("depth score", _plainly),
     "exactness": ("exactness of the scores", _plainly),
 }

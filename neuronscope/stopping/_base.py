@@ -4,8 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
 
 
 class StopRule(ABC):
@@ -19,7 +19,7 @@ class StopRule(ABC):
         """Refuse facts that it cannot be had of, before any model is loaded.
 
         Args:
-            form: How a fact is put to the model, one of `neuronscope.prompts.PROMPT_FORMS`.
+            form: How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
 
         Raises:
             ValueError: With what is missing.

@@ -7,11 +7,11 @@ accuracy MA, both at or under their means over unseen texts.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from neuronscope.facts import Fact, FactSet
-from neuronscope.metrics._answers import Span, answers_of, spanned
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.metrics import Span, answers_of, spanned
 from neuronscope.metrics.extraction_likelihood import ExtractionLikelihood
 from neuronscope.metrics.memorization_accuracy import MemorizationAccuracy
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.stopping._base import StopRule, at_or_under
 
 EL, MA = "forget_extraction_likelihood", "forget_memorization_accuracy"

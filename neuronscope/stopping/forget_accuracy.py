@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from neuronscope.facts import FactSet, quoted
-from neuronscope.metrics._answers import guessing
+from neuronscope.facts.fact import FactSet, quoted
+from neuronscope.metrics import guessing
 from neuronscope.metrics.answer_accuracy import AnswerAccuracy
 from neuronscope.metrics.multiple_choice_likelihood import MultipleChoiceLikelihood
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.stopping._base import StopRule, at_or_under
 
 NAME = "forget_accuracy"

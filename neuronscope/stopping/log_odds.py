@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neuronscope.facts import FactSet
-from neuronscope.metrics._answers import answers_of, per_token
-from neuronscope.models import HookedModel, frozen
+from neuronscope.facts.fact import FactSet
+from neuronscope.metrics import answers_of, per_token
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.targets import log_odds
 from neuronscope.stopping._base import StopRule, at_or_under
-from neuronscope.targets import log_odds
 
 NAME = "forget_log_odds"
 

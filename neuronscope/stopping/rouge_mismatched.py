@@ -12,10 +12,10 @@ from statistics import fmean
 import numpy as np
 from jaxtyping import Int
 
-from neuronscope.facts import FactSet
-from neuronscope.metrics._rouge import rouge_l
+from neuronscope.facts.fact import FactSet
+from neuronscope.metrics import rouge_l
 from neuronscope.metrics.rouge_l import RougeL
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.stopping._base import StopRule, at_or_under
 
 NAME = "forget_rouge_l"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.stopping._base import StopRule, known
 
 HISTORY, COLUMN = "history.parquet", "update_norm"

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from scipy.stats import permutation_test
 
 from neuronscope.analysis.statistics import mean_interval
-from neuronscope.attacks._table import RANDOM, REST
-from neuronscope.study_tables import FORGOTTEN
+from neuronscope.results.attack_table import RANDOM, REST
+from neuronscope.results.study_tables import FORGOTTEN
 
 RESAMPLES = 2**16
 """Signs are all tried up to 16 facts, and drawn beyond."""

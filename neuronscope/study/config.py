@@ -29,16 +29,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict
 
-from neuronscope.attacks._base import Attack
-from neuronscope.attacks._relearning import FEWEST, Relearning
+from neuronscope.attacks import FEWEST, Attack, Relearning
 from neuronscope.attacks.prune import Prune
-from neuronscope.causal import views_called
-from neuronscope.metrics._base import Metric
-from neuronscope.objectives._base import Objective
-from neuronscope.options import MethodOptions
-from neuronscope.prompts import PROMPT_FORMS
-from neuronscope.regularizers._base import Regularizer
-from neuronscope.stopping._base import StopRule
+from neuronscope.evidence import views_called
+from neuronscope.facts.prompts import PROMPT_FORMS
+from neuronscope.metrics import Metric
+from neuronscope.objectives import Objective
+from neuronscope.regularizers import Regularizer
+from neuronscope.stopping import StopRule
 from neuronscope.study.making import (
     MAY_BE_NONE,
     SEED,
@@ -48,6 +46,7 @@ from neuronscope.study.making import (
     made,
     name_of,
 )
+from neuronscope.tasks.options import MethodOptions
 from neuronscope.training import TrainingConfig
 
 STRICT = ConfigDict(extra="forbid")
@@ -127,7 +126,7 @@ class Diagnosing:
     null_facts: int | None = None
     """How many facts that were not to be forgotten are recorded beside the forgotten ones."""
 
-    views: tuple[str, ...] = ("savings",)
+    views: tuple[str, ...] = ("relearning_probe",)
     """Views of the causes that are asked, by their files' names, or `all`, or `none`. The one that
     the verdict rests on takes seconds on answers of a few tokens and minutes on long ones, all of
     them many times as long, for each checkpoint; without it there is no verdict."""

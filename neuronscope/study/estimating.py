@@ -8,20 +8,19 @@ from pathlib import Path
 
 import torch
 
-from neuronscope.attacks._base import Attack, Scene, Trial
-from neuronscope.attacks._relearning import Relearning
-from neuronscope.causal import views_called
-from neuronscope.choices import choose_facts
-from neuronscope.facts import FactSet
-from neuronscope.metrics._base import Metric
-from neuronscope.models import HookedModel, answer_logits
-from neuronscope.prompts import Batch, Encoded, encode
-from neuronscope.stopping._base import StopRule
+from neuronscope.analysis.retention import prompts_of
+from neuronscope.attacks import Attack, Relearning, Scene, Trial
+from neuronscope.evidence import views_called
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.metrics import Metric
+from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.targets import Answers, Target
+from neuronscope.stopping import StopRule
 from neuronscope.stopping.extraction import Extraction
-from neuronscope.strata import prompts_of
 from neuronscope.study.config import Study
 from neuronscope.study.plan import Plan, Step
-from neuronscope.targets import Answers, Target
+from neuronscope.tasks.choices import choose_facts
 
 COPIES = 9
 """Of a model, in training: two that stay loaded, the one that is trained, its gradient, AdamW's

@@ -13,16 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from neuronscope.facts import FactSet, facts_hash
-from neuronscope.manifest import content_of
+from neuronscope.facts.fact import FactSet, facts_hash
+from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
+from neuronscope.results.cache import content_of
 from neuronscope.study.config import MATCH, Method, Study
 from neuronscope.study.scoring import fit_of
 from neuronscope.training.plan import FREE, described, plain
 
 Kind = Literal["unlearn", "score", "record", "diagnose", "attack", "stability"]
-
-ORIGINAL, NEVER_KNEW = "original", "never_knew"
-"""The models of a study that it does not make."""
 
 DONE = {"unlearn": "manifest.json"}
 """The file that a finished step leaves last, where it is not `done.json`."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from neuronscope.demo import DATA
-from neuronscope.fact_formats import load_facts
+from neuronscope.facts.loading import load_facts
+from neuronscope.facts.shipped import shipped
 from neuronscope.study.config import Study
 from neuronscope.study.reading import study_of
 
@@ -59,8 +59,8 @@ def demo() -> Study:
     """The embedded model, made to forget where 16 persons live: seconds a run."""
     return study_of(
         {
-            "model": str(DATA / "before"),
-            "facts": str(DATA / "facts.jsonl"),
+            "model": str(shipped("demo") / "before"),
+            "facts": str(shipped("demo") / "facts.jsonl"),
             "training": {
                 "learning_rate": 2e-4,
                 "forget_batch": 16,
@@ -177,7 +177,7 @@ def paper(model: str, facts: Path) -> Study:
             ],
             "diagnosing": {
                 "method": {"target": "prob", "sites": ["paper"]},
-                "views": ["savings", "lens"],
+                "views": ["relearning_probe", "logit_lens"],
                 "after_attack": "relearn-forget 1",
             },
         }

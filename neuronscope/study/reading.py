@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from neuronscope.attacks._base import Attack
-from neuronscope.metrics._base import Metric
-from neuronscope.objectives._base import Objective
-from neuronscope.regularizers._base import Regularizer
-from neuronscope.stopping._base import StopRule
+from neuronscope.attacks import Attack
+from neuronscope.metrics import Metric
+from neuronscope.objectives import Objective
+from neuronscope.regularizers import Regularizer
+from neuronscope.stopping import StopRule
 from neuronscope.study.config import Method, Study
 from neuronscope.study.making import Choice, flaws_of, located
 

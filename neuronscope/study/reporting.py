@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neuronscope.manifest import write_json
 from neuronscope.report.drawing import Kind, figures_of_study, write_figures
 from neuronscope.report.study_page import write_study_report
+from neuronscope.results.cache import write_json
+from neuronscope.results.study_tables import StudyTables
 from neuronscope.study.plan import Plan
 from neuronscope.study.reading import from_folder, plain_study
 from neuronscope.study.tables import histories_of, moved_of, pairs_of, tables_of
-from neuronscope.study_tables import StudyTables
 from neuronscope.training.loop import OUT_OF_STEPS
 
 REPORT, CONFIG, FIGURES = "report.html", "study.json", "figures"

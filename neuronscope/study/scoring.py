@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from neuronscope.facts import SPLITS, Fact, FactSet
-from neuronscope.metrics._base import Metric
-from neuronscope.metrics._score import table_of
-from neuronscope.models import HookedModel
-from neuronscope.strata import answers, counted
+from neuronscope.analysis.retention import counted
+from neuronscope.facts.fact import SPLITS, Fact, FactSet
+from neuronscope.metrics import Metric, answers, table_of
+from neuronscope.models.hooked_model import HookedModel
 
 
 def score_model(

@@ -15,24 +15,24 @@ from pathlib import Path
 from neuronscope.analysis.diagnosis import diagnose
 from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
 from neuronscope.analysis.stability import stability
-from neuronscope.attribution._base import GIB
-from neuronscope.causal import ask_named, views_called
-from neuronscope.choices import choose_facts, chosen_sites, make_attribution, make_target
-from neuronscope.comparison import Comparison
-from neuronscope.evidence._base import Case
-from neuronscope.fact_formats import load_facts
-from neuronscope.facts import FactSet
-from neuronscope.loading import load_model
-from neuronscope.manifest import describe, write_json
-from neuronscope.models import HookedModel
-from neuronscope.promotion import neuron_tokens
-from neuronscope.recording import record
+from neuronscope.attribution import GIB, record
+from neuronscope.evidence import Case, ask_named, views_called
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.loading import load_facts
+from neuronscope.models.direct_logit_effect import neuron_tokens
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.loading import load_model
 from neuronscope.report import write_report
 from neuronscope.report.explorer import explorer_with_tokens
-from neuronscope.results import Recording
+from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
+from neuronscope.results.cache import write_json
+from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import Recording
 from neuronscope.study.config import Study
-from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
+from neuronscope.study.plan import Plan, Step
 from neuronscope.study.scoring import score_model
+from neuronscope.tasks.choices import choose_facts, chosen_sites, make_attribution, make_target
+from neuronscope.tasks.manifest import describe
 from neuronscope.training import unlearn
 from neuronscope.training.plan import MODEL
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuronscope.attacks._recovery import by_learning_rate, curves, recovery
-from neuronscope.attacks._table import NEVER_KNEW as LOWER_BOUND
-from neuronscope.attacks._table import ORIGINAL as UPPER_BOUND
+from neuronscope.attacks import by_learning_rate, curves, recovery
+from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
+from neuronscope.results.attack_table import NEVER_KNEW as LOWER_BOUND
+from neuronscope.results.attack_table import ORIGINAL as UPPER_BOUND
 from neuronscope.study.comparing import Pair, comparisons, retention
 from neuronscope.study.config import Method, Study
-from neuronscope.study.plan import NEVER_KNEW, ORIGINAL, Plan, Step
+from neuronscope.study.plan import Plan, Step
 from neuronscope.study.steps import ANSWERS, MOVED, STABILITY, TABLE
 from neuronscope.training.plan import HISTORY, MANIFEST, described
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from neuronscope.regularizers._base import State
+from neuronscope.regularizers import State
 from neuronscope.training.history import Row
 from neuronscope.training.packing import Home, read_packed, write_packed
 from neuronscope.training.work import Work
@@ -89,7 +89,7 @@ def load_checkpoint(folder: Path, work: Work, schedule: LRScheduler) -> SoFar | 
     schedule.load_state_dict(parts["schedule"])
     torch.set_rng_state(parts["random"]["cpu"])
     if "cuda" in parts["random"]:
-        torch.cuda.set_rng_state(parts["random"]["cuda"], work.student.model.device)
+        torch.cuda.set_rng_state(parts["random"]["cuda"], work.training.model.device)
     return SoFar(parts["step"], parts["rows"], parts["regularizer"], parts["seconds"])
 
 
@@ -99,14 +99,14 @@ def _part(work: Work) -> str:
 
 def _random_states(work: Work) -> dict[str, torch.Tensor]:
     states = {"cpu": torch.get_rng_state()}
-    device = work.student.model.device
+    device = work.training.model.device
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
     return states
 
 
 def _home(work: Work) -> Home:
-    own = work.student.model.device
+    own = work.training.model.device
 
     def device(name: str) -> torch.device:
         there = torch.device(name)

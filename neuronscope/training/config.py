@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from neuronscope.prompts import PROMPT_FORMS
+from neuronscope.facts.prompts import PROMPT_FORMS
 
 
 @dataclass(frozen=True)

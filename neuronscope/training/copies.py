@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from neuronscope.models import HookedModel
-from neuronscope.taps import Tap
+from neuronscope.models.hook_points import HookPoint
+from neuronscope.models.hooked_model import HookedModel
 
 
 def training_dtype(hf: PreTrainedModel) -> torch.dtype:
@@ -37,19 +37,22 @@ def copied(
     return clone.eval()
 
 
-def tapped_alike(model: HookedModel, hf: PreTrainedModel) -> tuple[Tap, ...]:
-    """The taps of `model` in a copy of it, also where adapters stand around its modules."""
+def hooked_alike(model: HookedModel, hf: PreTrainedModel) -> tuple[HookPoint, ...]:
+    """The hook points of `model` in a copy of it, also where adapters stand around its modules."""
     names = {module: name for name, module in model.hf.named_modules()}
-    return tuple(replace(tap, module=hf.get_submodule(names[tap.module])) for tap in model.taps)
+    return tuple(
+        replace(hook_point, module=hf.get_submodule(names[hook_point.module]))
+        for hook_point in model.hook_points
+    )
 
 
 def reference_of(
     model: HookedModel, device: torch.device | None, dtype: torch.dtype
 ) -> HookedModel:
-    """The model before, for passes without gradient, in the student's precision.
+    """The model before, for passes without gradient, in the model in training's precision.
 
     It lies in the given model's own memory, which training leaves as it is, unless that is on
     another device or in half precision. Every process has a whole one.
     """
     hf = copied(model.hf, device, dtype, share=True)
-    return replace(model, hf=hf, taps=tapped_alike(model, hf))
+    return replace(model, hf=hf, hook_points=hooked_alike(model, hf))

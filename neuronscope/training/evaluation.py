@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuronscope.evidence._base import Case
-from neuronscope.facts import FactSet
-from neuronscope.stopping._base import StopRule
-from neuronscope.targets import Target
+from neuronscope.evidence import Case
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.targets import Target
+from neuronscope.stopping import StopRule
 from neuronscope.training.history import Row
 from neuronscope.training.sampling import batches
 from neuronscope.training.work import Work
@@ -25,7 +25,7 @@ class Evaluation:
     @staticmethod
     def of(work: Work, stop: StopRule | None) -> "Evaluation":
         """Choose the facts: all to forget, and of those to keep no more than the config says."""
-        facts, config, model = work.facts, work.config, work.student.model
+        facts, config, model = work.facts, work.config, work.training.model
         kept = next(batches(facts.retain, config.evaluate_facts, config.seed, "evaluate"))
         asked = FactSet(forget=facts.forget, retain=kept)
         return Evaluation(work, Case(model, model, asked, Target("log_odds"), config.form), stop)
@@ -35,7 +35,7 @@ class Evaluation:
         began = time.perf_counter()
         row: Row = {}
         if self.case.labelled:
-            measured = self.case.measure(self.work.student.model)
+            measured = self.case.measure(self.work.training.model)
             for split, here in (("forget", self.case.forget), ("retain", ~self.case.forget)):
                 if here.any():
                     row[f"asked_{split}"] = float(here.sum())
@@ -46,5 +46,5 @@ class Evaluation:
         scores: Row = {}
         if self.stop is not None:
             work = self.work
-            scores = self.stop.score(work.student.model, work.facts, work.config.form)
+            scores = self.stop.score(work.training.model, work.facts, work.config.form)
         return row | scores | {"evaluation_seconds": time.perf_counter() - began}, scores

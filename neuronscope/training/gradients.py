@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.sharded import blocks, squares_and_products, squares_of
-from neuronscope.student import Gradients, Portion, Terms
+from neuronscope.models.sharded import blocks, squares_and_products, squares_of
+from neuronscope.objectives import Gradients, Portion, Terms
 from neuronscope.training.work import Work
 
 

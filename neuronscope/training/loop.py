@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from neuronscope.facts import Fact
-from neuronscope.regularizers._base import State
+from neuronscope.facts.fact import Fact
+from neuronscope.regularizers import State
 from neuronscope.training.checkpoints import SoFar, load_checkpoint, save_checkpoint
 from neuronscope.training.evaluation import Evaluation
 from neuronscope.training.gradients import clear
@@ -76,7 +76,7 @@ def _begin(work: Work, evaluation: Evaluation) -> tuple[SoFar, str | None]:
     """The model before, as step 0."""
     state: State = {}
     if work.regularizer is not None:
-        state = work.regularizer.start(work.student, work.facts)
+        state = work.regularizer.start(work.training, work.facts)
         clear(work)
     found, scores = evaluation()
     row = {"step": 0.0, "update_norm": 0.0, **found, **_memory(work)}
@@ -132,7 +132,7 @@ def _checkpoint_due(work: Work, step: int, seconds: float) -> bool:
 
 
 def _memory(work: Work) -> Row:
-    return {"peak_memory": float(peak_memory(work.student.model.device))}
+    return {"peak_memory": float(peak_memory(work.training.model.device))}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from transformers import PreTrainedModel
 
-from neuronscope.models import HookedModel
-from neuronscope.sharded import squares_of
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.sharded import squares_of
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.copies import copied, training_dtype
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from neuronscope.facts import FactSet, facts_hash
-from neuronscope.manifest import content_of
-from neuronscope.models import HookedModel
+from neuronscope.facts.fact import FactSet, facts_hash
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.results.cache import content_of
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.processes import Processes
 

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.training.copies import training_dtype
 from neuronscope.training.work import Work
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from neuronscope.models import HookedModel
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.training.config import TrainingConfig
 
 

@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-from neuronscope.facts import Fact
-from neuronscope.student import Portion, Student
+from neuronscope.facts.fact import Fact
+from neuronscope.objectives import Portion, TrainingState
 
 
 def batches(
@@ -61,13 +61,13 @@ def _part(facts: tuple[Fact, ...], index: int, count: int) -> tuple[Fact, ...]:
 
 
 def portions_of(
-    student: Student, facts: tuple[Fact, ...], index: int, count: int, micro_batch: int
+    training: TrainingState, facts: tuple[Fact, ...], index: int, count: int, micro_batch: int
 ) -> tuple[Portion, ...]:
     """One process's portions of a step's facts."""
     if not facts:
         return ()
-    tokens = int(student.asked(facts).answer_mask.sum())
+    tokens = int(training.asked(facts).answer_mask.sum())
     return tuple(
-        Portion(group, student.asked(group), len(facts), tokens)
+        Portion(group, training.asked(group), len(facts), tokens)
         for group in groups_of(facts, index, count, micro_batch)
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from neuronscope.facts import facts_hash
-from neuronscope.loading import save_model
-from neuronscope.models import HookedModel
-from neuronscope.sharded import whole
+from neuronscope.facts.fact import facts_hash
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.loading import save_model
+from neuronscope.models.sharded import whole
 from neuronscope.training.copies import copied, training_dtype
 from neuronscope.training.lora import merged, save_adapter
 from neuronscope.training.plan import CHECKPOINTS, HISTORY, MANIFEST, MODEL, write_whole
@@ -33,12 +33,12 @@ def plain_model(model: HookedModel, work: Work, source: str, note: str) -> Hooke
         model: The one before.
         note: What was done to it.
     """
-    hf = work.student.model.hf
+    hf = work.training.model.hf
     if work.adapted is not None:
         hf = merged(work.adapted)
     elif work.processes.sharded:
         hf = copied(model.hf, None, training_dtype(model.hf), share=False)
-        _fill(hf, dict(work.student.model.hf.named_parameters()))
+        _fill(hf, dict(work.training.model.hf.named_parameters()))
     hf.eval().requires_grad_(True)
     return HookedModel.of(hf, model.tokenizer, source, (*model.notes, note))
 
@@ -82,7 +82,7 @@ def save_run(out: Path, run: Run, model: HookedModel, work: Work, steps: int) ->
 
 
 def _device(work: Work) -> str:
-    device = work.student.model.device
+    device = work.training.model.device
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()})"

@@ -13,9 +13,9 @@ from functools import partial
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from neuronscope.facts import Fact
-from neuronscope.regularizers._base import Penalty, State
-from neuronscope.student import Gradients, Portion, Step
+from neuronscope.facts.fact import Fact
+from neuronscope.objectives import Gradients, Portion, Step
+from neuronscope.regularizers import Penalty, State
 from neuronscope.training.gradients import (
     backward,
     clear,
@@ -69,7 +69,7 @@ def take_step(
     if work.regularizer is not None and trouble is None:
         gradient = partial(gradient_of, work, portions)
         step = Step(
-            number, work.student, portions, gradient, work.processes.total, log_prob_gradient
+            number, work.training, portions, gradient, work.processes.total, log_prob_gradient
         )
         penalty, later = work.regularizer(step, state)
         columns, pull = _penalize(work, penalty, row["gradient_norm"])
@@ -86,7 +86,7 @@ def take_step(
 
 def _portions(work: Work, facts: tuple[Fact, ...]) -> tuple[Portion, ...]:
     here, size = work.processes, work.config.micro_batch
-    return portions_of(work.student, facts, here.index, here.count, size)
+    return portions_of(work.training, facts, here.index, here.count, size)
 
 
 def _loss(
@@ -98,8 +98,8 @@ def _loss(
         The terms; and Σ_x ∂log P/∂φ over the forget batch, where the regularizer wants it and the
         forget half's gradient is a multiple of it.
     """
-    student, processes = work.student, work.processes
-    terms = backward(work, partial(work.objective.forget, student), forget)
+    training, processes = work.training, work.processes
+    terms = backward(work, partial(work.objective.forget, training), forget)
     wanted = work.regularizer is not None and work.regularizer.wants_log_prob_gradient
     weight = work.objective.log_prob_weight(forget[0]) if wanted and forget else None
     log_prob_gradient = None
@@ -110,7 +110,7 @@ def _loss(
         }
         for name in log_prob_gradient.keys() & work.masks.keys():
             log_prob_gradient[name].mul_(work.masks[name])
-    for name, term in backward(work, partial(work.objective.retain, student), retain).items():
+    for name, term in backward(work, partial(work.objective.retain, training), retain).items():
         terms[name] = terms[name] + term if name in terms else term
     processes.sum_gradients(work.parameters)
     mask_gradients(work)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.facts import FactSet
-from neuronscope.models import answer_logits
-from neuronscope.objectives._base import Objective
-from neuronscope.prompts import Batch
-from neuronscope.student import Portion, Student, Terms
-from neuronscope.targets import Answers, Target
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.hooked_model import answer_logits
+from neuronscope.models.targets import Answers, Target
+from neuronscope.objectives import Objective, Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
@@ -24,17 +23,17 @@ class Teaching(Objective):
     def needs_retain(self) -> bool:
         return True
 
-    def forget(self, student: Student, portion: Portion) -> Terms:
+    def forget(self, training: TrainingState, portion: Portion) -> Terms:
         """Nothing: what is watched is not trained on."""
-        del student, portion
+        del training, portion
         return {}
 
-    def retain(self, student: Student, portion: Portion) -> Terms:
+    def retain(self, training: TrainingState, portion: Portion) -> Terms:
         batch, count = portion.batch, portion.step_tokens
         if self.end:
-            batch, count = _ended(batch, student.model.tokenizer), count + portion.step_facts
+            batch, count = _ended(batch, training.model.tokenizer), count + portion.step_facts
         answers = Answers.of(batch)
-        logits = answer_logits(student.model, batch.tokens[:, :-1], answers)
+        logits = answer_logits(training.model, batch.tokens[:, :-1], answers)
         log_probs = Target("log_prob", "sum")(logits, answers)
         return {"nll": -log_probs.sum() / count}
 

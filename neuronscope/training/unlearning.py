@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from neuronscope.facts import Fact, FactSet
-from neuronscope.models import HookedModel
-from neuronscope.objectives._base import Objective
-from neuronscope.prompts import check_encodable
-from neuronscope.regularizers._base import Regularizer
-from neuronscope.stopping._base import StopRule
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.prompts import check_encodable
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.objectives import Objective
+from neuronscope.regularizers import Regularizer
+from neuronscope.stopping import StopRule
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.evaluation import Evaluation
 from neuronscope.training.history import table_of
@@ -117,7 +117,7 @@ def _run(
         schedule = make_schedule(work.optimizer, config)
         ready = None if stop is None else stop.prepare(model, facts, config.form)
         with (
-            recomputing(work.student.model.hf, config.gradient_checkpointing),
+            recomputing(work.training.model.hf, config.gradient_checkpointing),
             tracking(processes.accelerator, config.tracker, folder),
         ):
             evaluation = Evaluation.of(work, ready)

@@ -1,4 +1,4 @@
-"""What a training run works on: the student, its parameters, and those who judge it."""
+"""What a training run works on: the model in training, its parameters, and those who judge it."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -12,14 +12,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from neuronscope.facts import FactSet
-from neuronscope.models import HookedModel
-from neuronscope.objectives._base import Objective
-from neuronscope.regularizers._base import Regularizer
-from neuronscope.sharded import local, squares_between
-from neuronscope.student import Gradients, Student
+from neuronscope.facts.fact import FactSet
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.sharded import local, squares_between
+from neuronscope.objectives import Gradients, Objective, TrainingState
+from neuronscope.regularizers import Regularizer
 from neuronscope.training.config import TrainingConfig
-from neuronscope.training.copies import copied, reference_of, tapped_alike, training_dtype
+from neuronscope.training.copies import copied, hooked_alike, reference_of, training_dtype
 from neuronscope.training.lora import base_named, square_of_change, with_adapter
 from neuronscope.training.optimizers import make_optimizer
 from neuronscope.training.processes import Processes
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 class Work:
     """Everything that a step needs and that stays the same from step to step."""
 
-    student: Student
+    training: TrainingState
     objective: Objective
     regularizer: Regularizer | None
     facts: FactSet
@@ -51,7 +50,7 @@ class Work:
     optimizer: Optimizer
 
     adapted: "PeftModel | None"
-    """The student with its adapters, if these are what is trained."""
+    """The model in training with its adapters, if these are what is trained."""
 
     apart: Gradients = field(default_factory=dict)
     """Memory for a second gradient. It outlasts the step, because fresh memory costs a step more
@@ -79,7 +78,7 @@ class Work:
         Between a forward pass that no backward pass follows and the next one, FSDP2 keeps its last
         modules whole: with the values that they had, and without gradient if they were frozen.
         """
-        for module in self.student.model.hf.modules():
+        for module in self.training.model.hf.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
 
@@ -119,15 +118,15 @@ def prepare(
     Raises:
         ValueError: If the objective names weights that may change, but adapters are trained.
     """
-    student, adapted = _student(model, objective, regularizer, config, processes)
-    named = objective.where(student, facts)
-    student.model.hf.zero_grad(set_to_none=True)
+    training, adapted = _training_state(model, objective, regularizer, config, processes)
+    named = objective.where(training, facts)
+    training.model.hf.zero_grad(set_to_none=True)
     if named is not None and adapted is not None:
         raise ValueError(
             f"{type(objective).__name__} names the weights that may change, which adapters cannot "
             "follow: train without lora_rank."
         )
-    hf = student.model.hf
+    hf = training.model.hf
     if named is not None:
         for name, parameter in hf.named_parameters():
             parameter.requires_grad_(name in named)
@@ -146,18 +145,18 @@ def prepare(
         before = dict(model.hf.named_parameters())
         start = {n: _at_first(before[n].detach(), p) for n, p in parameters.items()}
     return Work(
-        student, objective, regularizer, facts, config, processes, parameters, masks, start,
+        training, objective, regularizer, facts, config, processes, parameters, masks, start,
         optimizer, adapted,
     )  # fmt: skip
 
 
-def _student(
+def _training_state(
     model: HookedModel,
     objective: Objective,
     regularizer: Regularizer | None,
     config: TrainingConfig,
     processes: Processes,
-) -> tuple[Student, "PeftModel | None"]:
+) -> tuple[TrainingState, "PeftModel | None"]:
     adapted = None
     # What will be sharded must not first lie whole on every device.
     device = None if processes.sharded else processes.device
@@ -166,10 +165,10 @@ def _student(
     hf = copied(model.hf, device, dtype, share=adapters)
     if adapters:
         adapted = with_adapter(hf, base_named(model), config)
-    trained = _in_precision(replace(model, hf=hf, taps=tapped_alike(model, hf)), config)
+    trained = _in_precision(replace(model, hf=hf, hook_points=hooked_alike(model, hf)), config)
     needed = objective.needs_reference or (regularizer is not None and regularizer.needs_reference)
     before = _in_precision(reference_of(model, processes.device, dtype), config) if needed else None
-    return Student(trained, before, config.form), adapted
+    return TrainingState(trained, before, config.form), adapted
 
 
 def _in_precision(model: HookedModel, config: TrainingConfig) -> HookedModel:

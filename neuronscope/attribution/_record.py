@@ -1,0 +1,302 @@
+"""Recording a model's neurons on a set of facts: in batches, resumable, to the same numbers.
+
+While a recording that goes to disk is under way, its finished batches lie beside it in a folder
+`NAME.partial`. The same command after an interruption reads them instead of computing them, and
+the file that comes out is the same, byte for byte.
+"""
+
+import importlib.metadata
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from neuronscope.attribution._base import GIB, Attribution
+from neuronscope.facts.fact import Fact, FactSet, facts_hash
+from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.sites import check_sites
+from neuronscope.models.targets import Answers, Target, answered
+from neuronscope.results.arrays import read_arrays, write_arrays
+from neuronscope.results.cache import open_shelf
+from neuronscope.results.recording import Provenance, Recording
+from neuronscope.results.site_recording import SiteMeans, SiteRecording
+
+if TYPE_CHECKING:
+    from neuronscope.models.hooked_model import TransformerBridge
+
+LARGEST_BATCH = 4
+"""Facts in a batch at most: the passes of one fact fill a processor, and progress shows."""
+
+T = TypeVar("T", SiteRecording, SiteMeans)
+
+Arrays = dict[str, np.ndarray]
+"""The arrays of one batch, by `site/field`, or by field for what belongs to no site."""
+
+Labelled = Sequence[tuple[str, Fact]]
+"""Facts, each with the name of its split."""
+
+
+AVERAGED = ("total", "total_gain", "positive", "positive_gain", "negative", "activation")
+"""What a recording without single facts keeps of them: their mean."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a recording is cut into batches, and what it will need."""
+
+    batches: tuple[tuple[int, ...], ...]
+    """Which facts go together: those of like length."""
+
+    memory: int
+    """Bytes for what autograd keeps, beyond the model's own."""
+
+    result_bytes: int
+    """Size of the finished recording."""
+
+    def __str__(self) -> str:
+        facts, largest = sum(map(len, self.batches)), max(map(len, self.batches))
+        return (
+            f"{facts} facts in {len(self.batches)} batches of up to {largest}; up to "
+            f"{self.memory / GIB:.1f} GiB beyond the model, {self.result_bytes / GIB:.2f} GiB kept"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """Everything that a batch's numbers depend on."""
+
+    model: HookedModel
+    encoded: Sequence[Encoded]
+    attribution: Attribution
+    sites: tuple[str, ...]
+    target: Target
+    per_fact: bool
+    plan: Plan
+
+
+def record(
+    model: "HookedModel | TransformerBridge",
+    facts: FactSet | Sequence[Fact],
+    attribution: Attribution,
+    sites: Sequence[str] = ("mlp.post",),
+    target: Target | None = None,
+    *,
+    form: str = "completion",
+    per_fact: bool = True,
+    memory: int = 2 * GIB,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Recording:
+    """Record every neuron of some sites on every fact: activation, influence, and its certificate.
+
+    Args:
+        model: A loaded model, or a TransformerLens bridge: the plain model inside it is recorded.
+        facts: A set, whose splits are recorded under their names, or facts to be forgotten.
+        attribution: How influence is measured.
+        sites: Where the neurons are.
+        target: What they influence; the answer's log-odds if not given.
+        form: How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
+        per_fact: Keep every fact's neurons, or only their means over the facts (no intervals and
+            no test then, but memory that does not grow with the facts).
+        memory: Bytes that a pass may use beyond the model's own.
+        out: Where the recording is saved. Interrupted, the same call goes on where it was.
+        progress: Show a bar with the time left.
+
+    Raises:
+        ValueError: If a fact cannot be put to this model, a site does not exist, or `out` is no
+            `.safetensors` or has another unfinished recording. Before anything is computed.
+        FileExistsError: If `out` exists.
+    """
+    if not isinstance(model, HookedModel):
+        model = HookedModel.of_bridge(model)
+    target = target or Target()
+    labelled = _labelled(facts)
+    if not labelled:
+        raise ValueError("Expected at least one fact to record, got none.")
+    check_sites(sites, model.sites, model.source)
+    if out is not None:
+        check_out(Path(out))
+    encoded = [encode(fact, model.tokenizer, form) for _, fact in labelled]
+    ids = tuple(fact.id for _, fact in labelled)
+    target.check(Batch.of(encoded, model.device), ids)
+    plan = make_plan(model, encoded, sites, per_fact, memory)
+    question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
+    provenance = provenance_of(model, facts, attribution, target, form)
+    shelf = None
+    if out is not None:
+        plan_parts = {"sites": list(sites), "per_fact": per_fact, "plan": asdict(plan)}
+        # A model is known by its weights, wherever they lie.
+        decides = {key: value for key, value in asdict(provenance).items() if key != "model"}
+        shelf = open_shelf(Path(out), {"provenance": decides, **plan_parts})
+    results = _computed(question, shelf, progress)
+    arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
+    recording = Recording(
+        sites=_by_site(arrays, sites, per_fact),
+        fact_ids=ids,
+        splits=tuple(split for split, _ in labelled),
+        score=arrays["score"],
+        probability=arrays["probability"],
+        answered=arrays["answered"],
+        provenance=provenance,
+    )
+    if out is not None and shelf is not None:
+        recording.save(out)
+        shutil.rmtree(shelf)
+    return recording
+
+
+def check_out(out: Path) -> None:
+    """Find out whether a recording can be saved under this name.
+
+    Raises:
+        FileExistsError: If there is something.
+        ValueError: If the name does not end in `.safetensors`.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists: choose another name, or move it away.")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"Expected a file name that ends in .safetensors, got {str(out)!r}.")
+
+
+def make_plan(
+    model: HookedModel,
+    encoded: Sequence[Encoded],
+    sites: Sequence[str],
+    per_fact: bool,
+    memory: int,
+) -> Plan:
+    """Cut facts into batches of like length that fit into memory."""
+    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i].tokens), i))
+    longest = max(len(one.tokens) for one in encoded)
+    one_pass = longest * model.n_layers * model.saved_bytes
+    size = int(min(LARGEST_BATCH, max(1, memory / 4 // one_pass)))
+    batches = tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
+    neurons = sum(hook_point.width for hook_point in model.hook_points if hook_point.site in sites)
+    kept = 4 * len(encoded) if per_fact else len(AVERAGED)
+    return Plan(batches, memory, kept * neurons * (8 if model.dtype == torch.float64 else 4))
+
+
+def provenance_of(
+    model: HookedModel,
+    facts: FactSet | Sequence[Fact],
+    attribution: Attribution,
+    target: Target,
+    form: str,
+) -> Provenance:
+    """Where the numbers of a recording come from; known before it is made."""
+    packages = ("neuronscope", "torch", "transformers")
+    return Provenance(
+        model=model.source,
+        model_hash=model.fingerprint(),
+        facts_hash=facts_hash(_labelled(facts)),
+        attribution=type(attribution).__module__.rpartition(".")[2],
+        settings=attribution.settings(),
+        target=target.name,
+        unit=target.unit,
+        prompt_form=form,
+        dtype=str(model.dtype).removeprefix("torch."),
+        versions={name: importlib.metadata.version(name) for name in packages},
+        notes=model.notes,
+        experts=model.experts,
+    )
+
+
+def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
+    return list(facts) if isinstance(facts, FactSet) else [("forget", fact) for fact in facts]
+
+
+def _computed(question: _Question, shelf: Path | None, progress: bool) -> Iterator[Arrays]:
+    """Every batch's arrays, in the plan's order: read from the shelf, or computed and put there."""
+    console = Console(stderr=True, quiet=not progress)
+    console.print(f"{question.model.source}: {question.plan}", highlight=False, markup=False)
+    bar = Progress(
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("batches, left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        for number in bar.track(range(len(question.plan.batches))):
+            place = None if shelf is None else shelf / f"{number:06d}.safetensors"
+            if place is not None and place.is_file():
+                yield read_arrays(place)[0]
+                continue
+            arrays = _batch(question, question.plan.batches[number])
+            if place is not None:
+                write_arrays(place, arrays, {"batch": number}, overwrite=False)
+            yield arrays
+
+
+def _batch(question: _Question, members: Sequence[int]) -> Arrays:
+    """The arrays of one batch: facts first, or summed over them where single facts are not kept."""
+    model = question.model
+    batch = Batch.of([question.encoded[i] for i in members], model.device)
+    answers = Answers.of(batch)
+    with frozen(model), torch.no_grad():
+        logits = answer_logits(model, batch.tokens[:, :-1], answers)
+        arrays = {
+            "score": _numpy(question.target(logits, answers)),
+            "probability": _numpy(Target("prob")(logits, answers)),
+            "answered": answered(logits, answers).cpu().numpy().astype(bool),
+        }
+    found = question.attribution(
+        model, batch, question.sites, question.target, question.plan.memory
+    )
+    for site, influence in found.items():
+        values = {name: _numpy(tensor) for name, tensor in vars(influence).items()}
+        if not question.per_fact:
+            gains = {f"{name}_gain": values[name].clip(0) for name in ("total", "positive")}
+            sums = {n: v.sum(axis=0, dtype=np.float64) for n, v in (values | gains).items()}
+            values |= {name: sums[name] for name in AVERAGED}
+        arrays |= {f"{site}.{name}": value for name, value in values.items()}
+    return arrays
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()
+
+
+def _joined(results: Iterator[Arrays], plan: Plan) -> Arrays:
+    """All batches' arrays, facts in the order in which they were given."""
+    everything = list(results)
+    order = np.argsort(np.concatenate(plan.batches))
+    return {
+        name: np.concatenate([arrays.pop(name) for arrays in everything])[order]
+        for name in list(everything[0])
+    }
+
+
+def _averaged(results: Iterator[Arrays], plan: Plan) -> Arrays:
+    """Means over all facts, and every fact's own numbers; holds one batch at a time."""
+    sums: Arrays = {}
+    single: list[Arrays] = []
+    for arrays in results:
+        single.append({})
+        for name, array in arrays.items():
+            if name.rpartition(".")[2] in AVERAGED:
+                sums[name] = sums[name] + array if name in sums else array
+            else:
+                single[-1][name] = array
+    count = sum(map(len, plan.batches))
+    return {name: total / count for name, total in sums.items()} | _joined(iter(single), plan)
+
+
+def _by_site(
+    arrays: Arrays, sites: Sequence[str], per_fact: bool
+) -> dict[str, SiteRecording] | dict[str, SiteMeans]:
+    def of(site: str, kind: type[T]) -> T:
+        return kind(**{f.name: arrays[f"{site}.{f.name}"] for f in fields(kind)})
+
+    if per_fact:
+        return {site: of(site, SiteRecording) for site in sites}
+    return {site: of(site, SiteMeans) for site in sites}

@@ -1,1 +1,0 @@
-"""What each command does. The command line only parses."""

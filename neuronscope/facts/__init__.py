@@ -1,0 +1,1 @@
+"""What a model has to forget: facts, their files, and their tokens."""

@@ -1,0 +1,1 @@
+"""File formats of facts; one file per format."""

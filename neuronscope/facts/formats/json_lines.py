@@ -1,0 +1,52 @@
+"""Facts in neuronscope's own format: one JSON object per line, described in data/README.md."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from neuronscope.facts.documents import Document, Row
+from neuronscope.facts.fact import Fact, Placed, quoted
+from neuronscope.facts.formats._base import FactFormat, Reading, left_out
+
+FIELDS = (
+    "id",
+    "prompt",
+    "answer",
+    "distractors",
+    "paraphrases",
+    "subject",
+    "relation",
+    "paraphrased_answers",
+    "split",
+)
+
+
+@dataclass(frozen=True)
+class JsonLines(FactFormat):
+    """The fields of a `Fact` by their own names, and `split`."""
+
+    expects: ClassVar[str] = "id, prompt, answer"
+
+    def claims(self, document: Document) -> bool:
+        """Whether the rows speak of prompts."""
+        return "prompt" in document.field_names
+
+    def read(self, document: Document) -> Reading:
+        """One fact per row; a row without a split is to be forgotten."""
+        placed = tuple(Placed(row.split("forget"), _fact(row), row.place) for row in document.rows)
+        notes = left_out(document.path, document.rows, FIELDS)
+        if "split" not in document.field_names:
+            notes += (f"{quoted(document.path.name)}: no row names a split: all are forget.",)
+        return Reading(placed, notes)
+
+
+def _fact(row: Row) -> Fact:
+    return Fact(
+        id=row.text("id"),
+        prompt=row.text("prompt"),
+        answer=row.text("answer"),
+        distractors=row.texts("distractors"),
+        paraphrases=row.texts("paraphrases"),
+        subject=row.optional_text("subject"),
+        relation=row.optional_text("relation"),
+        paraphrased_answers=row.texts("paraphrased_answers"),
+    )

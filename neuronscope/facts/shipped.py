@@ -1,0 +1,11 @@
+"""Data that come with the package: an embedded pair of models, instructions, and their facts."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped(name: str) -> Path:
+    """The folder `data/NAME` of the sources, or its copy in an installed package."""
+    installed = _PACKAGE / f"{name}_data"
+    return installed if installed.is_dir() else _PACKAGE.parent / "data" / name

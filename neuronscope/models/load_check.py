@@ -1,0 +1,178 @@
+"""Does this model do what recording relies on? Run once at load; fails loudly.
+
+Hooks that fire twice, never, or on something that is not a neuron give numbers that look right.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuronscope.models.hook_points import HookPoint, hooked, keeping
+from neuronscope.models.hooked_model import HookedModel, differentiable_embeddings, frozen
+
+LENGTH = 6
+
+
+def check_loaded_model(model: HookedModel) -> None:
+    """Check a model's hook points, gradients, padding and bridge on a few made-up tokens.
+
+    Raises:
+        ValueError: Naming the check that failed, and by how much.
+    """
+    vocabulary = model.hf.config.get_text_config().vocab_size
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocabulary, (2, LENGTH), generator=generator).to(model.device)
+    with frozen(model):
+        logits, neurons = _record(model, tokens)
+        _check_identity(model, tokens, logits)
+        _check_down_projection(model, neurons)
+        _check_gradients(model, tokens)
+        _check_padding(model, tokens, logits)
+        if model.bridgeable:
+            _check_bridge(model, tokens, logits, neurons)
+
+
+def _logits(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> Tensor:
+    mask = torch.ones_like(tokens)
+    return model.hf(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+
+
+def _record(
+    model: HookedModel, tokens: Int[Tensor, "batch pos"]
+) -> tuple[Tensor, dict[HookPoint, Float[Tensor, "batch pos neuron"]]]:
+    neurons: dict[HookPoint, Tensor] = {}
+    fired: Counter[HookPoint] = Counter()
+
+    def keep(hook_point: HookPoint) -> Callable[[Tensor], Tensor]:
+        def through(here: Tensor) -> Tensor:
+            neurons[hook_point] = here
+            fired[hook_point] += 1
+            return here
+
+        return through
+
+    with (
+        torch.no_grad(),
+        hooked(
+            [(hook_point, keep(hook_point)) for hook_point in model.hook_points], tokens.shape[1]
+        ),
+    ):
+        logits = _logits(model, tokens)
+    for hook_point in model.hook_points:
+        shape = (*tokens.shape, hook_point.width)
+        if fired[hook_point] != 1 or neurons[hook_point].shape != shape:
+            _fail(
+                model,
+                f"{hook_point.site} of layer {hook_point.layer} fired {fired[hook_point]} times in one pass, with shape "
+                f"{tuple(neurons[hook_point].shape) if hook_point in neurons else None}; expected once, {shape}",
+            )
+    return logits, neurons
+
+
+def _check_identity(model: HookedModel, tokens: Int[Tensor, "batch pos"], logits: Tensor) -> None:
+    with torch.no_grad():
+        bare = _logits(model, tokens)
+    if not torch.equal(bare, logits):
+        _fail(model, f"hooks that change nothing moved the logits by {_apart(bare, logits):.1e}")
+
+
+def _check_down_projection(
+    model: HookedModel, neurons: dict[HookPoint, Float[Tensor, "batch pos neuron"]]
+) -> None:
+    written = {
+        hook_point.layer: neurons[hook_point]
+        for hook_point in model.hook_points
+        if hook_point.site == "mlp.down"
+    }
+    for hook_point in model.hook_points_at("mlp.post"):
+        if hook_point.layer not in written:
+            continue
+        matrix = hook_point.module.get_parameter("weight")
+        bias = dict(hook_point.module.named_parameters()).get("bias")
+        conv = type(hook_point.module).__name__ == "Conv1D"
+        rebuilt = F.linear(neurons[hook_point], matrix.T if conv else matrix, bias)
+        _compare(
+            model,
+            rebuilt,
+            written[hook_point.layer],
+            f"neurons of layer {hook_point.layer} times W_down",
+        )
+
+
+def _check_gradients(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> None:
+    neurons: dict[HookPoint, Tensor] = {}
+
+    functions = keeping(model.hook_points, neurons)
+    with torch.enable_grad(), differentiable_embeddings(model), hooked(functions, tokens.shape[1]):
+        top = _logits(model, tokens)[:, -1].float().log_softmax(dim=-1).amax()
+        for hook_point, here in neurons.items():
+            if not (top.requires_grad and here.requires_grad):
+                _fail(
+                    model,
+                    f"no gradient passes through {hook_point.site} of layer {hook_point.layer}",
+                )
+        found = torch.autograd.grad(top, list(neurons.values()), allow_unused=True)
+    for hook_point, gradient in zip(neurons, found, strict=True):
+        if gradient is None or not gradient.isfinite().all() or not gradient.any():
+            _fail(
+                model, f"no usable gradient reaches {hook_point.site} of layer {hook_point.layer}"
+            )
+
+
+def _check_padding(model: HookedModel, tokens: Int[Tensor, "batch pos"], logits: Tensor) -> None:
+    short = tokens[:1, : LENGTH // 2]
+    with torch.no_grad():
+        alone = _logits(model, short)
+    _compare(model, logits[:1, : LENGTH // 2], alone, "logits of a padded row")
+
+
+def _check_bridge(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch pos"],
+    logits: Tensor,
+    neurons: dict[HookPoint, Float[Tensor, "batch pos neuron"]],
+) -> None:
+    bridge = model.bridge
+    seen: dict[int, Tensor] = {}
+
+    def keep(layer: int) -> Callable[[Tensor, object], None]:
+        def through(here: Tensor, hook: object) -> None:
+            del hook
+            seen[layer] = here
+
+        return through
+
+    names = [(f"blocks.{i}.mlp.hook_post", keep(i)) for i in range(model.n_layers)]
+    # In a mixture of experts the bridge's hook_post is the layer's output, not its neurons.
+    with torch.no_grad(), bridge.hooks(fwd_hooks=[] if model.experts else names):
+        theirs = bridge(tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+    _compare(model, theirs, logits, "the bridge's logits")
+    for hook_point in model.hook_points_at("mlp.post"):
+        if hook_point.layer in seen:
+            here = seen[hook_point.layer].view_as(neurons[hook_point])
+            _compare(
+                model,
+                here,
+                neurons[hook_point],
+                f"the bridge's neurons of layer {hook_point.layer}",
+            )
+
+
+def _compare(model: HookedModel, ours: Tensor, other: Tensor, what: str) -> None:
+    """Equal up to what another order of summing does: the bridge's attention is another kernel."""
+    allowed = {torch.float64: 1e-5, torch.float32: 1e-3}.get(other.dtype, 0.1)
+    apart = _apart(ours, other) / max(float(other.float().abs().max()), 1e-6)
+    if not apart <= allowed:
+        _fail(model, f"{what} differ by {apart:.1e} of the largest, expected at most {allowed:.0e}")
+
+
+def _apart(ours: Tensor, other: Tensor) -> float:
+    return float((ours.float() - other.float()).abs().max())
+
+
+def _fail(model: HookedModel, what: str) -> None:
+    raise ValueError(f"{model.source} fails the self-test: {what}. No number of it can be trusted.")

@@ -1,0 +1,242 @@
+"""Models from disk or hub, and back to disk.
+
+A model can come as a Hugging Face directory or hub id, as a LoRA/PEFT adapter directory (merged
+onto its base) or as a `.gguf` file (de-quantized). Whatever it was, what comes back is a plain,
+trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
+"""
+
+import shutil
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Literal, cast
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from neuronscope.models.hook_points import place_hook_points
+from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.load_check import check_loaded_model
+from neuronscope.models.sources import base_of, check_device, check_source, reading
+
+Dtype = Literal["float32", "bfloat16", "float16", "float64"]
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]
+Report = dict[str, Iterable[object]]
+"""Which parameters transformers did not find where it expected them, by kind."""
+
+Reported = tuple[PreTrainedModel, Report]
+"""What `from_pretrained` returns with `output_loading_info=True`, which its type does not say."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    dtype: torch.dtype
+    device_map: str | None
+    trust_remote_code: bool
+    allow_pickle: bool
+
+
+def load_model(
+    source: str | Path,
+    *,
+    base: str | Path | None = None,
+    dtype: Dtype = "float32",
+    device: str | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> HookedModel:
+    """Load a model, place its neurons, and test that they are what they seem.
+
+    Args:
+        source: HF directory, hub id, PEFT adapter directory, or `.gguf` file.
+        base: The model under an adapter, where the adapter does not name one that can be found.
+        dtype: Precision of the parameters. Attributions want float32.
+        device: Where the model goes; the first GPU if there is one, else the CPU.
+        device_map: Spreads layers over devices (`auto`), instead of `device`.
+        trust_remote_code: Run code that comes with the checkpoint.
+        allow_pickle: Load weights in formats that can run code; safetensors alone otherwise.
+
+    Raises:
+        FileNotFoundError: If there is no such file or directory.
+        ValueError: If the source is none of these, is not safetensors, is damaged, lacks a
+            parameter, or fails the self-test; or if there is no such device.
+    """
+    check_source(source, base, allow_pickle)
+    check_device(device, device_map)
+    options = _Options(getattr(torch, dtype), device_map, trust_remote_code, allow_pickle)
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        hf, tokenizer, notes = _from_gguf(path, options)
+    elif (path / "adapter_config.json").is_file():
+        hf, tokenizer, notes = _from_adapter(path, base, options)
+    else:
+        hf, tokenizer, notes = _from_pretrained(str(source), options)
+    if device_map is None:
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        torch.nn.Module.to(hf, chosen)
+    hf.eval().requires_grad_(True)
+    model = HookedModel.of(hf, tokenizer, str(source), notes)
+    check_loaded_model(model)
+    return model
+
+
+def save_model(model: HookedModel, path: str | Path) -> None:
+    """Write a directory that plain `transformers` loads to bit-equal logits, and check it.
+
+    Written whole or not at all: the directory appears under its name after the check has passed.
+
+    Raises:
+        FileExistsError: If there is something at `path`.
+        ValueError: If what was written does not load to the same model.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists: choose another directory, or move it away.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        model.hf.save_pretrained(unfinished)
+        model.tokenizer.save_pretrained(unfinished)
+        check_saved(model, unfinished)
+        unfinished.chmod(0o755)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_saved(model: HookedModel, path: Path) -> None:
+    """Load a directory with plain `transformers`, and compare it with the model in memory.
+
+    Raises:
+        ValueError: If a parameter is missing, has another name or value, or the logits differ.
+    """
+    with reading(path):
+        found = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=model.dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            attn_implementation=model.hf.config._attn_implementation,
+        )
+    loaded, report = cast(Reported, found)
+    if model.experts:
+        # Both then run the same kernel: logits can be equal to the last bit.
+        place_hook_points(loaded)
+    strange = _strange(report, "missing", "unexpected", "mismatched")
+    if strange:
+        raise ValueError(f"{path} does not hold this model's parameters by their names: {strange}.")
+    theirs = dict(loaded.named_parameters())
+    for name, parameter in model.hf.named_parameters():
+        if not torch.equal(parameter.detach().cpu(), theirs[name].detach()):
+            raise ValueError(f"Parameter {name} did not come back from {path} as it was.")
+    probe = (torch.arange(8)[None] % model.vocabulary).to(model.device)
+    mask = torch.ones_like(probe)
+    torch.nn.Module.to(loaded.eval(), model.device)
+    with frozen(model), torch.no_grad():
+        ours = model.hf(probe, attention_mask=mask, use_cache=False).logits
+        other = loaded(probe, attention_mask=mask, use_cache=False).logits
+    if not torch.equal(ours, other):
+        raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
+
+
+def load_tokenizer(
+    source: str | Path, base: str | Path | None, trust_remote_code: bool
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of any source that `load_model` takes.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged.
+    """
+    path = Path(source).expanduser()
+    if (path / "adapter_config.json").is_file():
+        return load_tokenizer(base_of(path, base), None, trust_remote_code)
+    with reading(f"The tokenizer of {source}"):
+        if path.suffix == ".gguf":
+            return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        return AutoTokenizer.from_pretrained(
+            str(path if path.is_dir() else source), trust_remote_code=trust_remote_code
+        )
+
+
+def _from_pretrained(source: str, options: _Options) -> Loaded:
+    path = Path(source).expanduser()
+    with reading(source):
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(path if path.is_dir() else source),
+            dtype=options.dtype,
+            device_map=options.device_map,
+            trust_remote_code=options.trust_remote_code,
+            use_safetensors=None if options.allow_pickle else True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    hf, report = cast(Reported, loaded)
+    if hf._hf_peft_config_loaded:
+        # transformers follows it to its base, but leaves both unmerged.
+        raise ValueError(f"{source} is an adapter: download it, and pass its directory.")
+    _check_complete(source, report)
+    return hf, load_tokenizer(source, None, options.trust_remote_code), ()
+
+
+def _from_gguf(path: Path, options: _Options) -> Loaded:
+    with reading(path):
+        loaded = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=options.dtype,
+            device_map=options.device_map,
+            quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    hf, report = cast(Reported, loaded)
+    _check_complete(path, report)
+    precision = str(options.dtype).removeprefix("torch.")
+    note = f"de-quantized from {path.name} into plain {precision} weights"
+    return hf, load_tokenizer(path, None, options.trust_remote_code), (note,)
+
+
+def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loaded:
+    # Imported late: most models are no adapters, and peft takes a while.
+    from peft import PeftConfig, PeftModel
+
+    with reading(path):
+        learns_prompts = PeftConfig.from_pretrained(str(path)).is_prompt_learning
+    if learns_prompts:
+        raise ValueError(
+            f"{path} is an adapter that changes no weights but the prompt: it cannot be merged."
+        )
+    under = base_of(path, base)
+    if Path(under).suffix == ".gguf":
+        hf, tokenizer, notes = _from_gguf(Path(under).expanduser(), options)
+    else:
+        hf, tokenizer, notes = _from_pretrained(under, options)
+    with reading(path), warnings.catch_warnings():
+        # What an adapter's file lacks, peft leaves as if nothing had been learned, and warns.
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        merged = PeftModel.from_pretrained(hf, str(path)).merge_and_unload()
+    return merged, tokenizer, (*notes, f"adapter {path.name} merged onto {Path(under).name}")
+
+
+def _check_complete(source: str | Path, report: Report) -> None:
+    """Refuse a checkpoint without all parameters: transformers draws the others at random."""
+    strange = _strange(report, "missing", "mismatched")
+    if strange:
+        raise ValueError(f"{source} lacks parameters, or has them in other shapes: {strange}.")
+
+
+def _strange(report: Report, *kinds: str) -> str:
+    """The parameters of some kinds in a report, by name; empty if there are none."""
+    return ", ".join(sorted(str(key) for kind in kinds for key in report[f"{kind}_keys"]))

@@ -1,0 +1,173 @@
+"""What is explained: one number per fact, from the logits that predict its answer.
+
+| target | per answer token | over tokens |
+|---|---|---|
+| `log_odds` (default) | answer's logit minus the log-sum-exp of all others, nats | mean or sum |
+| `log_prob` | log-probability of the answer's token, nats | mean or sum |
+| `prob` (arXiv 2509.22263, Eq. 1) | probability of the answer's token | product |
+| `margin` | answer's logit minus that of the distractors that depart here, nats | mean or sum |
+
+Every attribution of `prob` is proportional to the probability itself, so it fades for *all* neurons
+as the answer is suppressed and strong hiding reads as erasing; `log_odds` has no such limit.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neuronscope.facts.prompts import Batch
+
+TargetName = Literal["log_odds", "log_prob", "prob", "margin"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answer tokens of some rows, in one flat list, each row's tokens together and in order."""
+
+    row: Int[Tensor, " token"]
+    """Which row the token belongs to."""
+    position: Int[Tensor, " token"]
+    """Position whose logits predict the token."""
+    token: Int[Tensor, " token"]
+    rivals: Int[Tensor, "token rival"]
+    """Tokens of the distractors that depart from the answer here; -1 where there is none."""
+    rows: int
+
+    @staticmethod
+    def of(batch: Batch) -> "Answers":
+        """The answers of a batch."""
+        row, position = batch.answer_mask.nonzero(as_tuple=True)
+        step = position - batch.prompt_lengths[row]
+        count = max((len(rivals) for rivals in batch.rivals), default=0)
+        rivals = torch.full((len(row), count), -1, device=row.device)
+        for index, (r, s) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
+            here = [token for at, token in batch.rivals[r] if at == s]
+            rivals[index, : len(here)] = torch.tensor(here, dtype=torch.long, device=row.device)
+        token = batch.tokens[row, position]
+        return Answers(row, position - 1, token, rivals, len(batch.tokens))
+
+    def to(self, device: torch.device) -> "Answers":
+        """The same, where a model that is spread over devices has put its logits."""
+        if device == self.row.device:
+            return self
+        return Answers(
+            self.row.to(device),
+            self.position.to(device),
+            self.token.to(device),
+            self.rivals.to(device),
+            self.rows,
+        )
+
+    def take(self, rows: Int[Tensor, " batch"]) -> "Answers":
+        """The answers of a new list of rows, each of them one of these."""
+        counts = torch.bincount(self.row, minlength=self.rows)
+        starts = counts.cumsum(0) - counts
+        new_row = torch.arange(len(rows), device=rows.device).repeat_interleave(counts[rows])
+        first = (counts[rows].cumsum(0) - counts[rows])[new_row]
+        pick = starts[rows][new_row] + torch.arange(len(new_row), device=rows.device) - first
+        return Answers(new_row, self.position[pick], self.token[pick], self.rivals[pick], len(rows))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number to explain, computed from the logits of the answer's tokens."""
+
+    name: TargetName = "log_odds"
+    """What is explained: log_odds, log_prob, prob (the paper's) or margin over the distractors."""
+
+    reduction: Literal["mean", "sum"] = "mean"
+    """How the log forms are put together over an answer's tokens; prob is always the product."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of the target, and of every influence on it."""
+        if self.name == "prob":
+            return "probability"
+        return "nats" if self.reduction == "sum" else "nats per token"
+
+    def check(self, batch: Batch, names: tuple[str, ...]) -> None:
+        """Refuse facts that this target says nothing about.
+
+        Raises:
+            ValueError: If the margin is asked for of a fact without distractors.
+        """
+        bare = [n for n, rivals in zip(names, batch.rivals, strict=True) if not rivals]
+        if self.name == "margin" and bare:
+            raise ValueError(
+                f"The margin needs distractors, and fact {bare[0]!r} has none "
+                f"({len(bare)} such facts): add them, or explain log_odds."
+            )
+
+    def __call__(
+        self, logits: Float[Tensor, "token vocab"], answers: Answers
+    ) -> Float[Tensor, " batch"]:
+        """The target of each row.
+
+        Args:
+            logits: One line per answer token. Half precision is raised to single first.
+            answers: Which row and token each line belongs to.
+        """
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        answers = answers.to(logits.device)
+        if self.name == "margin":
+            scores, kept = margin(logits, answers)
+        else:
+            scores = (log_odds if self.name == "log_odds" else log_prob)(logits, answers.token)
+            kept = torch.ones_like(scores)
+        summed = scores.new_zeros(answers.rows).index_add(0, answers.row, scores * kept)
+        if self.name == "prob":
+            return summed.exp()
+        if self.reduction == "sum":
+            return summed
+        return summed / kept.new_zeros(answers.rows).index_add(0, answers.row, kept)
+
+
+def log_prob(
+    logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    """Log-probability of `token`, in nats."""
+    return _at(logits, token) - logits.logsumexp(dim=-1)
+
+
+def log_odds(
+    logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    """Logit of `token` minus the log-sum-exp of all others, log p/(1 − p), in nats.
+
+    Computed without p, so that it stays exact where p rounds to 0 or 1.
+    """
+    others = logits.scatter(-1, token[:, None], float("-inf"))
+    return _at(logits, token) - others.logsumexp(dim=-1)
+
+
+def margin(
+    logits: Float[Tensor, "token vocab"], answers: Answers
+) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
+    """Logit of the answer minus the log-sum-exp of the distractors that depart at that token.
+
+    Returns:
+        The margin in nats, zero at tokens where no distractor departs; and 1.0 at the others.
+    """
+    rivals = logits.gather(-1, answers.rivals.clamp(min=0))
+    rivals = rivals.masked_fill(answers.rivals < 0, float("-inf"))
+    contested = (answers.rivals >= 0).any(dim=-1)
+    against = rivals[contested].logsumexp(dim=-1)
+    scores = logits.new_zeros(len(logits))
+    scores[contested] = _at(logits, answers.token)[contested] - against
+    return scores, contested.to(logits.dtype)
+
+
+def answered(logits: Float[Tensor, "token vocab"], answers: Answers) -> Float[Tensor, " batch"]:
+    """1.0 where greedy decoding gives the answer: every token of it is the most likely one."""
+    answers = answers.to(logits.device)
+    wrong = (logits.argmax(dim=-1) != answers.token).to(torch.float32)
+    return (wrong.new_zeros(answers.rows).index_add(0, answers.row, wrong) == 0).float()
+
+
+def _at(
+    logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    return logits.gather(-1, token[:, None]).squeeze(-1)

@@ -1,0 +1,72 @@
+"""How soon forgotten answers are learnt again, beside wrong answers to the same prompts."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from neuronscope.plots._look import HIDDEN, MUTED, common_layout
+from neuronscope.results.findings import ITSELF
+
+
+def relearning_probe_curve(ways: pd.DataFrame) -> go.Figure:
+    """Share of answers given against the way gone in weight space.
+
+    Args:
+        ways: `control` (-1: the true answers; from 0, a placebo), `length` (the way, as a share of
+            the weights' norm; 0 is the start), `answered`, `total`, `share`, and the share's 95 %
+            Wilson interval `low`, `high`.
+    """
+    true = ways.loc[ways["control"] == ITSELF, :]
+    placebos = ways.loc[ways["control"] != ITSELF, :]
+    start = true.loc[true["length"] > 0, "length"].min() / 2
+    figure = go.Figure()
+    for number, (_, one) in enumerate(placebos.groupby("control")):
+        figure.add_trace(_line(one, start, "wrong answers", MUTED, 1.5, first=number == 0))
+    x = true["length"].clip(lower=start)
+    figure.add_trace(
+        go.Scatter(
+            x=[*x, *x[::-1]],
+            y=[*true["high"], *true["low"][::-1]],
+            fill="toself",
+            fillcolor="rgba(213,94,0,0.15)",
+            line_width=0,
+            mode="lines",
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    )
+    figure.add_trace(_line(true, start, "forgotten answers", HIDDEN, 3.0, first=True))
+    subtitle = (
+        "Share of answers given after a short way along the gradient of those very answers: the "
+        f"{true['total'].iloc[0]} forgotten ones (band: 95\u00a0% Wilson interval), and "
+        f"{placebos['control'].nunique()} permutations of them, all wrong."
+    )
+    figure.update_layout(common_layout("Savings", subtitle, plot_height=300))
+    lengths = sorted(true["length"].unique())
+    figure.update_xaxes(
+        type="log",
+        title_text="way gone, as a share of the weights' norm",
+        tickvals=[max(length, start) for length in lengths],
+        ticktext=[f"{length:.2g}" for length in lengths],
+    )
+    figure.update_yaxes(
+        title_text="answers given", tickformat=".0%", range=[-0.03, 1.03], dtick=0.25
+    )
+    return figure
+
+
+def _line(
+    table: pd.DataFrame, start: float, name: str, colour: str, width: float, *, first: bool
+) -> go.Scatter:
+    return go.Scatter(
+        x=table["length"].clip(lower=start),
+        y=table["share"],
+        mode="lines+markers",
+        name=name,
+        legendgroup=name,
+        showlegend=first,
+        line={"color": colour, "width": width},
+        marker={"size": 4 + width},
+        customdata=table[["length", "answered", "total"]],
+        hovertemplate="way %{customdata[0]:.2g}: %{customdata[1]} of %{customdata[2]} answers"
+        "<extra>" + name + "</extra>",
+    )

@@ -1,0 +1,1 @@
+"""Everything that is written to disk, as plain tables and values. Needs no model."""

@@ -1,0 +1,234 @@
+"""What a recording is, and how it lies on disk. Needs no model.
+
+A `Recording` is one model's neurons on a set of facts. Influence is signed: positive raises the
+explained target.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from neuronscope.results.arrays import read_arrays, write_arrays
+from neuronscope.results.site_recording import SiteMeans, SiteRecording
+from neuronscope.results.validation import check_finite, check_shapes, from_json
+
+__all__ = ["Provenance", "Recording", "SiteMeans", "SiteRecording"]
+
+FORMAT = 1
+"""Version of the file format; a reader refuses every other one."""
+
+PER_FACT = ("score", "probability", "answered")
+"""The arrays of a recording that belong to no site."""
+
+UNMEASURED = ("total", "total_gain", "positive", "positive_gain", "negative")
+"""The arrays that are NaN where an ablation, and only that, left a neuron unmeasured."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a recording's numbers come from. Equal recordings have equal provenance: no clock."""
+
+    model: str
+    """What was loaded, in the user's words."""
+
+    model_hash: str
+    """Digest of the weights: equal for equal models, wherever they lie."""
+
+    facts_hash: str
+    """Digest of the recorded facts, their splits included."""
+
+    attribution: str
+    """The method's file name, e.g. `integrated_gradients`."""
+
+    settings: dict[str, str | int | float | bool | None]
+    """The method's hyper-parameters."""
+
+    target: str
+    """What was explained: `log_odds`, `log_prob`, `prob` or `margin`."""
+
+    unit: str
+    """The target's unit, e.g. `nats` or `probability`."""
+
+    prompt_form: str
+    """How a fact's prompt was put to the model."""
+
+    dtype: str
+    """Precision that the model ran in."""
+
+    versions: dict[str, str]
+    """Versions of the packages that decide the numbers."""
+
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the model: merged adapter, de-quantized weights."""
+
+    experts: int = 0
+    """Experts per layer at `mlp.post`, whose neurons are then numbered expert by expert; 0: dense.
+    """
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one model does on one set of facts. Shapes and finiteness are checked on creation."""
+
+    sites: dict[str, SiteRecording] | dict[str, SiteMeans]
+    """The recorded sites, either all fact by fact or all averaged over the facts."""
+
+    fact_ids: tuple[str, ...]
+    """The facts, in the order of every `example` axis."""
+
+    splits: tuple[str, ...]
+    """The split of each fact: `forget`, or one that was not to be forgotten."""
+
+    score: Float[np.ndarray, " example"]
+    """The target, per fact."""
+
+    probability: Float[np.ndarray, " example"]
+    """Probability of the whole answer: the product over its tokens."""
+
+    answered: Bool[np.ndarray, " example"]
+    """Whether greedy decoding gives the answer."""
+
+    provenance: Provenance
+    """Where the numbers come from."""
+
+    def __post_init__(self) -> None:
+        if not self.fact_ids or not self.sites:
+            raise ValueError("a recording needs at least one fact and one site")
+        if len(set(self.fact_ids)) < len(self.fact_ids):
+            raise ValueError("fact_ids: the same fact occurs twice")
+        if len(self.splits) != len(self.fact_ids):
+            raise ValueError(
+                f"splits: expected one for each of {len(self.fact_ids)} facts, "
+                f"got {len(self.splits)}"
+            )
+        if len({type(site) for site in self.sites.values()}) > 1:
+            raise ValueError("sites: some are recorded fact by fact and some as means")
+        facts = {"example": len(self.fact_ids)}
+        per_fact = {name: vars(self)[name] for name in PER_FACT}
+        check_shapes(Recording, per_fact, facts)
+        check_finite(per_fact)
+        nan_allowed = UNMEASURED if self.provenance.attribution == "ablation" else ()
+        for name, site in self.sites.items():
+            check_shapes(type(site), vars(site), facts, f"{name}.")
+            check_finite(vars(site), nan_allowed, f"{name}.")
+
+    @property
+    def per_fact(self) -> bool:
+        """Whether neurons are known fact by fact; otherwise only their means over the facts."""
+        return isinstance(next(iter(self.sites.values())), SiteRecording)
+
+    def in_split(self, split: str) -> Bool[np.ndarray, " example"]:
+        """Which facts belong to `split`."""
+        return np.array([name == split for name in self.splits])
+
+    def means(self, site: str, split: str = "forget") -> SiteMeans:
+        """The neurons of `site`, averaged over the facts of `split`.
+
+        Raises:
+            ValueError: If the split has no facts, or if the recording holds only means and they
+                include facts of other splits.
+        """
+        rows = self.in_split(split)
+        if not rows.any():
+            raise ValueError(
+                f"No fact of split {split!r} was recorded, only of {sorted(set(self.splits))}."
+            )
+        recorded = self.sites[site]
+        if isinstance(recorded, SiteRecording):
+            return recorded.means(rows)
+        if not rows.all():
+            raise ValueError(
+                f"The recorded means mix the splits {sorted(set(self.splits))}, so none for "
+                f"{split!r} alone exist; record that split by itself, or record fact by fact."
+            )
+        return recorded
+
+    def completeness_error(self, site: str) -> Float[np.ndarray, "example group"]:
+        """What the attribution leaves unexplained: score − baseline score − explained.
+
+        In the target's unit; zero for an exact method.
+        """
+        recorded = self.sites[site]
+        score = self.score[:, None].astype(np.float64)
+        return score - recorded.baseline_score.astype(np.float64) - recorded.explained
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write to `path`, a `.safetensors` file: whole or not at all, the same bytes every time.
+
+        Raises:
+            ValueError: If the name does not end in `.safetensors`.
+            FileExistsError: If there is a file already and `overwrite` is false.
+            FileNotFoundError: If the folder does not exist.
+        """
+        arrays = {name: vars(self)[name] for name in PER_FACT}
+        for name, site in self.sites.items():
+            arrays |= {f"{name}.{field}": array for field, array in vars(site).items()}
+        description: dict[str, object] = {
+            "format": FORMAT,
+            "per_fact": self.per_fact,
+            "sites": list(self.sites),
+            "fact_ids": list(self.fact_ids),
+            "splits": list(self.splits),
+            "provenance": asdict(self.provenance),
+        }
+        write_arrays(Path(path), arrays, description, overwrite)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recording":
+        """The recording that was saved to `path`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged, of another version, or no recording; names the
+                place in it.
+        """
+        arrays, description = read_arrays(Path(path))
+        try:
+            return _assemble(arrays, description)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from error
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What a file holds besides arrays."""
+
+    format: int
+    per_fact: bool
+    sites: tuple[str, ...]
+    fact_ids: tuple[str, ...]
+    splits: tuple[str, ...]
+    provenance: dict[str, object]
+
+
+def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recording:
+    """The recording that a file's arrays and description make up, or what is wrong with them."""
+    if stored.get("format") != FORMAT:
+        raise ValueError(
+            f"format: expected version {FORMAT}, got {stored.get('format')!r}; "
+            "record again, or use the neuronscope that wrote it"
+        )
+    description = from_json(_Description, stored, "metadata")
+    kind = SiteRecording if description.per_fact else SiteMeans
+    names = {f"{site}.{field.name}" for site in description.sites for field in fields(kind)}
+    names |= set(PER_FACT)
+    for problem, culprits in (("missing", names - set(arrays)), ("unknown", set(arrays) - names)):
+        if culprits:
+            raise ValueError(f"{problem} tensor '{min(culprits)}'")
+    facts = {"example": len(description.fact_ids)}
+    per_fact = {name: arrays[name] for name in PER_FACT}
+    check_shapes(Recording, per_fact, facts)
+    sites = {}
+    for site in description.sites:
+        of_site = {field.name: arrays[f"{site}.{field.name}"] for field in fields(kind)}
+        check_shapes(kind, of_site, facts, f"{site}.")
+        sites[site] = kind(**of_site)
+    return Recording(
+        sites=sites,
+        fact_ids=description.fact_ids,
+        splits=description.splits,
+        provenance=from_json(Provenance, description.provenance, "provenance"),
+        **per_fact,
+    )

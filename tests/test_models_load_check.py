@@ -1,0 +1,141 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, tiny
+from torch import nn
+
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.load_check import check_loaded_model
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_passes(architecture):
+    check_loaded_model(tiny(architecture, torch.float32))
+
+
+def layer(model, number=0):
+    return model.hf.model.layers[number]
+
+
+def down(model, number=0):
+    return layer(model, number).mlp.down_proj
+
+
+def rewire(module, forward):
+    """Give one module another forward pass."""
+    module.forward = forward
+    return module
+
+
+def twice(model):
+    bare = layer(model).mlp.forward
+    rewire(layer(model).mlp, lambda x: (bare(x) + bare(x)) / 2)
+    return "fired 2 times"
+
+
+def never(model):
+    mlp = layer(model).mlp
+    rewire(mlp, lambda x: nn.functional.linear(mlp.up_proj(x), mlp.down_proj.weight))
+    return "fired 0 times"
+
+
+def cut(model):
+    head = model.hf.lm_head
+    bare = head.forward
+    rewire(head, lambda x: bare(x.detach()) + 0 * x.sum())
+    return "no usable gradient"
+
+
+def cut_beside(model):
+    """The residual stream passes, but what the neurons write is taken as a constant."""
+    bare = down(model, 1).forward
+    rewire(down(model, 1), lambda x: bare(x.detach()))
+    return "no gradient passes through mlp.down of layer 1"
+
+
+def severed(model):
+    """Nothing that leaves the model has a gradient."""
+    bare = model.hf.lm_head.forward
+    rewire(model.hf.lm_head, lambda x: bare(x.detach()))
+    return "no gradient passes through attn.q of layer 0"
+
+
+def restless(model):
+    """Another answer every time: what an identity hook would be blamed for."""
+    bare, calls = down(model).forward, []
+
+    def forward(x):
+        calls.append(1)
+        return bare(x) * (1 + 0.1 * len(calls))
+
+    rewire(down(model), forward)
+    return "moved the logits"
+
+
+def unreal(model):
+    """The down-projection writes something else than its matrix times the neurons."""
+    bare = down(model).forward
+    rewire(down(model), lambda x: bare(x) ** 2)
+    return "times W_down"
+
+
+def looking_ahead(model):
+    """A padded row would change its own answer."""
+    bare = layer(model).mlp.forward
+    rewire(layer(model).mlp, lambda x: bare(x) + x.mean(dim=1, keepdim=True))
+    return "padded row"
+
+
+def estranged(model):
+    """A bridge over other weights."""
+    other = tiny("llama", torch.float32)
+    with torch.no_grad():
+        other.hf.model.embed_tokens.weight.mul_(2)
+    vars(model)["bridge"] = other.bridge
+    return "bridge's logits"
+
+
+def renumbered(model):
+    """A bridge over the same function, whose neurons stand in another order."""
+    other = tiny("llama", torch.float32)
+    with torch.no_grad():
+        mlp = layer(other).mlp
+        for matrix in (mlp.gate_proj, mlp.up_proj):
+            matrix.weight.copy_(matrix.weight.roll(1, dims=0))
+        mlp.down_proj.weight.copy_(mlp.down_proj.weight.roll(1, dims=1))
+    vars(model)["bridge"] = other.bridge
+    return "bridge's neurons of layer 0"
+
+
+BROKEN = (
+    twice, never, cut, cut_beside, severed, restless, unreal, looking_ahead, estranged, renumbered
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("breaking", BROKEN, ids=lambda f: f.__name__)
+def test_a_broken_model_fails_and_the_reason_is_named(breaking):
+    model = tiny("llama", torch.float32)
+    reason = breaking(model)
+    with pytest.raises(ValueError, match="fails the self-test") as error:
+        check_loaded_model(model)
+    assert reason in str(error.value)
+
+
+def test_a_tap_with_the_wrong_width_fails():
+    model = tiny("llama", torch.float32)
+    wrong = tuple(
+        replace(hook_point, width=hook_point.width + 1) for hook_point in model.hook_points
+    )
+    with pytest.raises(ValueError, match="expected once"):
+        check_loaded_model(HookedModel(model.hf, model.tokenizer, wrong, "tiny"))
+
+
+def test_nothing_is_left_on_the_model():
+    model = tiny("llama", torch.float32)
+    before = {name: value.clone() for name, value in model.hf.state_dict().items()}
+    check_loaded_model(model)
+    assert all(torch.equal(before[name], value) for name, value in model.hf.state_dict().items())
+    for module in model.hf.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+    assert all(p.grad is None and p.requires_grad for p in model.hf.parameters())

@@ -1,0 +1,67 @@
+"""Findings come back from disk as they were, or not at all."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from jaxtyping import TypeCheckError
+
+from neuronscope.results.findings import Finding
+
+
+def example(**changes):
+    values = {
+        "view": "low_rank_restoration",
+        "word": "hidden",
+        "value": 0.75,
+        "ci95": (0.5, math.nan),
+        "meaning": "share of answers",
+        "why": "Because <script>.",
+        "figures": {"rank": 2, "alpha": math.nan, "name": "é", "none": None},
+        "tables": {"ranks": pd.DataFrame({"rank": [1, 2], "share": [0.1, np.nan]})},
+        "warnings": ("one", "two"),
+    }
+    return Finding(**(values | changes))
+
+
+def test_a_finding_comes_back_as_it_was(tmp_path):
+    finding = example()
+    finding.save(tmp_path / "low_rank_restoration", "a")
+    loaded = Finding.load(tmp_path / "low_rank_restoration", "a")
+    assert (loaded.view, loaded.word, loaded.value, loaded.meaning, loaded.why) == (
+        finding.view, finding.word, finding.value, finding.meaning, finding.why,
+    )  # fmt: skip
+    assert (
+        loaded.ci95[0] == 0.5 and math.isnan(loaded.ci95[1]) and loaded.warnings == ("one", "two")
+    )
+    assert loaded.figures == {"rank": 2, "alpha": None, "name": "é", "none": None}
+    pd.testing.assert_frame_equal(loaded.tables["ranks"], finding.tables["ranks"])
+    assert [path.name for path in tmp_path.iterdir()] == ["low_rank_restoration"]
+
+
+def test_a_finding_of_something_else_is_not_taken_for_this_one(tmp_path):
+    example().save(tmp_path / "low_rank_restoration", "a")
+    with pytest.raises(ValueError, match="other models, facts or settings"):
+        Finding.load(tmp_path / "low_rank_restoration", "b")
+    with pytest.raises(FileExistsError):
+        example().save(tmp_path / "low_rank_restoration", "b")
+
+
+@pytest.mark.parametrize("damage", ["finding.json", "ranks.parquet"])
+def test_a_damaged_finding_is_refused_by_name(tmp_path, damage):
+    example().save(tmp_path / "low_rank_restoration", "a")
+    path = tmp_path / "low_rank_restoration" / damage
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="not a whole finding"):
+        Finding.load(tmp_path / "low_rank_restoration", "a")
+    path.unlink()
+    with pytest.raises(ValueError, match="not a whole finding"):
+        Finding.load(tmp_path / "low_rank_restoration", "a")
+
+
+def test_words_that_mean_nothing_are_refused():
+    # Where types are checked, as in these tests, the type says it first.
+    with pytest.raises((ValueError, TypeCheckError), match="perhaps"):
+        example(word="perhaps")
+    assert example(word=None).word is None

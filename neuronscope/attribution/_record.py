@@ -6,9 +6,9 @@ the file that comes out is the same, byte for byte.
 """
 
 import importlib.metadata
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,8 +23,7 @@ from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
 from neuronscope.models.sites import check_sites
 from neuronscope.models.targets import Answers, Target, answered
-from neuronscope.results.arrays import read_arrays, write_arrays
-from neuronscope.results.cache import open_shelf
+from neuronscope.results.cache import Workspace, open_pieces
 from neuronscope.results.recording import Provenance, Recording
 from neuronscope.results.site_recording import SiteMeans, SiteRecording
 
@@ -129,13 +128,13 @@ def record(
     plan = make_plan(model, encoded, sites, per_fact, memory)
     question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
     provenance = provenance_of(model, facts, attribution, target, form)
-    shelf = None
+    pieces = None
     if out is not None:
         plan_parts = {"sites": list(sites), "per_fact": per_fact, "plan": asdict(plan)}
         # A model is known by its weights, wherever they lie.
         decides = {key: value for key, value in asdict(provenance).items() if key != "model"}
-        shelf = open_shelf(Path(out), {"provenance": decides, **plan_parts})
-    results = _computed(question, shelf, progress)
+        pieces = open_pieces(Path(out), {"provenance": decides, **plan_parts})
+    results = _computed(question, pieces, progress)
     arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
     recording = Recording(
         sites=_by_site(arrays, sites, per_fact),
@@ -146,9 +145,9 @@ def record(
         answered=arrays["answered"],
         provenance=provenance,
     )
-    if out is not None and shelf is not None:
+    if out is not None and pieces is not None:
         recording.save(out)
-        shutil.rmtree(shelf)
+        pieces.delete()
     return recording
 
 
@@ -212,8 +211,8 @@ def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
     return list(facts) if isinstance(facts, FactSet) else [("forget", fact) for fact in facts]
 
 
-def _computed(question: _Question, shelf: Path | None, progress: bool) -> Iterator[Arrays]:
-    """Every batch's arrays, in the plan's order: read from the shelf, or computed and put there."""
+def _computed(question: _Question, pieces: Workspace | None, progress: bool) -> Iterator[Arrays]:
+    """Every batch's arrays, in the plan's order: computed, or found from an earlier call."""
     console = Console(stderr=True, quiet=not progress)
     console.print(f"{question.model.source}: {question.plan}", highlight=False, markup=False)
     bar = Progress(
@@ -226,14 +225,8 @@ def _computed(question: _Question, shelf: Path | None, progress: bool) -> Iterat
     )
     with bar:
         for number in bar.track(range(len(question.plan.batches))):
-            place = None if shelf is None else shelf / f"{number:06d}.safetensors"
-            if place is not None and place.is_file():
-                yield read_arrays(place)[0]
-                continue
-            arrays = _batch(question, question.plan.batches[number])
-            if place is not None:
-                write_arrays(place, arrays, {"batch": number}, overwrite=False)
-            yield arrays
+            make = partial(_batch, question, question.plan.batches[number])
+            yield make() if pieces is None else pieces.arrays(f"{number:06d}", make)
 
 
 def _batch(question: _Question, members: Sequence[int]) -> Arrays:

@@ -1,12 +1,11 @@
 """Named arrays and a description in one `.safetensors` file that knows when it was damaged.
 
-The file is written whole or not at all, the same content gives the same bytes, and a checksum over
-arrays and description is verified on reading: what loads is what was saved.
+The same content gives the same bytes, and a checksum over arrays and description is verified on
+reading: what loads is what was saved.
 """
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,40 +19,24 @@ DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"}
 """What a recording's arrays may be made of, as safetensors and numpy call it."""
 
 
-def write_arrays(
-    path: Path, arrays: dict[str, np.ndarray], description: dict[str, object], overwrite: bool
-) -> None:
+def save_arrays(path: Path, arrays: dict[str, np.ndarray], description: dict[str, object]) -> None:
     """Write `arrays` and `description` (plain JSON values) to `path`, a `.safetensors` file.
 
-    Raises:
-        ValueError: If the name does not end in `.safetensors`.
-        FileExistsError: If there is a file already and `overwrite` is false.
-        FileNotFoundError: If the folder does not exist.
+    To have the file whole or not at all, call it within `cache.written_whole`.
     """
-    if path.suffix != ".safetensors":
-        raise ValueError(f"Expected a file name that ends in .safetensors, got '{path}'.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder of '{path}' does not exist; create it first.")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise FileExistsError(f"'{path}' exists already; choose another name or allow overwriting.")
     # safetensors writes a strided view's memory as it lies, which is another array.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(description | {"sha256": _checksum(arrays, description)}, allow_nan=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(arrays, partial, metadata={KEY: text})
-        partial.chmod(0o644)  # safetensors lets no one else read its files
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    save_file(arrays, path, metadata={KEY: text})
+    path.chmod(0o644)  # safetensors lets no one else read its files
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """The arrays and the description that `write_arrays` put into `path`.
+    """The arrays and the description that `save_arrays` put into `path`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or was not written by `write_arrays`.
+        ValueError: If the file is damaged or was not written by `save_arrays`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"'{path}' is not a file; record one with `neuronscope record`.")

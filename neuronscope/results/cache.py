@@ -180,14 +180,14 @@ class Workspace:
             save_arrays(unfinished, arrays, belongs)
         return arrays
 
-    def clear(self) -> None:
-        """Delete the pieces."""
-        _remove(self.folder / PIECES)
+    def delete(self) -> None:
+        """Delete the whole folder, where the result lies elsewhere."""
+        _remove(self.folder)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, which makes the result a finished one, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
-        self.clear()
+        _remove(self.folder / PIECES)
 
     def _piece(self, file: str) -> Path:
         path = self.folder / PIECES / file

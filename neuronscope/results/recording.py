@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neuronscope.results.arrays import read_arrays, write_arrays
+from neuronscope.results.arrays import read_arrays, save_arrays
+from neuronscope.results.cache import written_whole
 from neuronscope.results.site_recording import SiteMeans, SiteRecording
 from neuronscope.results.validation import check_finite, check_shapes, from_json
 
@@ -162,6 +163,15 @@ class Recording:
             FileExistsError: If there is a file already and `overwrite` is false.
             FileNotFoundError: If the folder does not exist.
         """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise ValueError(f"Expected a file name that ends in .safetensors, got '{path}'.")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"The folder of '{path}' does not exist; create it first.")
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise FileExistsError(
+                f"'{path}' exists already; choose another name or allow overwriting."
+            )
         arrays = {name: vars(self)[name] for name in PER_FACT}
         for name, site in self.sites.items():
             arrays |= {f"{name}.{field}": array for field, array in vars(site).items()}
@@ -173,7 +183,8 @@ class Recording:
             "splits": list(self.splits),
             "provenance": asdict(self.provenance),
         }
-        write_arrays(Path(path), arrays, description, overwrite)
+        with written_whole(path) as unfinished:
+            save_arrays(unfinished, arrays, description)
 
     @classmethod
     def load(cls, path: str | Path) -> "Recording":

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from neuronscope.analysis.statistics import mean_interval, wilson_interval
 from neuronscope.results.cache import read_json, write_json
+from neuronscope.results.score_table import COLUMNS
 
 Direction = Literal[
     "lower is more forgotten",
@@ -174,11 +175,7 @@ def mean_score(
 
 
 def table_of(scores: Iterable[tuple[str, Score]]) -> pd.DataFrame:
-    """One row per score, each given with the split that it is of.
-
-    Columns `metric`, `split`, `value`, `low`, `high` (the 95 % interval), `n`, `count` (missing
-    where the value is no rate), `unit`, `chance` (NaN where unknown), `direction`, `reason`.
-    """
+    """One row per score, each given with the split that it is of; columns `COLUMNS`."""
     rows = [
         {
             "metric": score.metric,
@@ -195,7 +192,7 @@ def table_of(scores: Iterable[tuple[str, Score]]) -> pd.DataFrame:
         }
         for split, score in scores
     ]
-    return pd.DataFrame(rows).astype({"count": "Int64"})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"count": "Int64"})
 
 
 def per_fact(

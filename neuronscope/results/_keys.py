@@ -4,11 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-
-CHUNK = 2**24
-"""Bytes of a file that are hashed at once."""
 
 
 @runtime_checkable
@@ -59,13 +57,21 @@ def content_of(path: Path, pattern: str = "*") -> str | None:
     """
     alone = path.is_file()
     files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path.parent if alone else path)).encode("utf-8"))
-        with file.open("rb") as opened:
-            while chunk := opened.read(CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest() if files else None
+    states = [file.stat() for file in files]
+    known = tuple((f, s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True))
+    return _content(path.parent if alone else path, known) if files else None
+
+
+@lru_cache(maxsize=64)
+def _content(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """SHA-256 of some files of a folder: read once, while their sizes and times stay the same."""
+    return checksum([(str(file.relative_to(folder)), file_checksum(file)) for file, _, _ in files])
+
+
+def file_checksum(file: Path) -> str:
+    """SHA-256 of a file's bytes, which are read."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def checksum(content: object) -> str:

@@ -22,6 +22,7 @@ import pandas as pd
 from neuronscope.results._keys import checksum, key_of, plain
 from neuronscope.results._keys import content_of as content_of
 from neuronscope.results._keys import described as described
+from neuronscope.results._keys import file_checksum as file_checksum
 from neuronscope.results.arrays import read_arrays, save_arrays
 
 TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"

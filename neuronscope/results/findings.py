@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from neuronscope.results.cache import content_of, read_sealed, write_sealed, written_whole
+from neuronscope.results.cache import file_checksum, read_sealed, write_sealed, written_whole
 
 FILE = "finding.json"
 """A finding's file, beside its tables."""
@@ -81,7 +81,7 @@ class Finding:
                 "value": _plain(self.value),
                 "ci95": [_plain(end) for end in self.ci95],
                 "figures": {name: _plain(figure) for name, figure in self.figures.items()},
-                "tables": {name: content_of(file) for name, file in tables.items()},
+                "tables": {name: file_checksum(file) for name, file in tables.items()},
             }
             write_sealed(unfinished / FILE, content, identity)
 
@@ -99,7 +99,7 @@ class Finding:
         tables = {}
         for name, checksum in content["tables"].items():
             file = folder / f"{name}.parquet"
-            if content_of(file) != checksum:
+            if not file.is_file() or file_checksum(file) != checksum:
                 raise ValueError(
                     f"{file} is damaged or missing: delete the folder to compute it again."
                 )

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from neuronscope.facts.fact import Fact
 from neuronscope.regularizers import State
 from neuronscope.results.cache import Workspace
-from neuronscope.results.history import COLUMNS, Row
+from neuronscope.results.history import Row, columns_of
 from neuronscope.training.checkpoints import SoFar, load_checkpoint, save_checkpoint
 from neuronscope.training.evaluation import Evaluation
 from neuronscope.training.gradients import clear
@@ -107,7 +107,7 @@ def _advance(
         found, scores = evaluation()
         row |= found
         reason = _reason(work, evaluation, scores, row["update_norm"])
-    elif so_far.rows[0].keys() <= set(COLUMNS):
+    elif so_far.rows[0].keys() <= set(columns_of()):
         # A rule that measured nothing costs nothing, and can end the run at the very step.
         reason = _reason(work, evaluation, {}, row["update_norm"])
     return replace(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from neuronscope.results.cache import content_of, read_sealed, write_sealed
+from neuronscope.results.cache import file_checksum, read_sealed, write_sealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def write_packed(state: object, path: Path, key: str) -> None:
     packed = _pack(state, tensors)
     file = path.with_suffix(".safetensors")
     save_file(tensors, file)
-    write_sealed(path.with_suffix(".json"), {"tensors": content_of(file), "state": packed}, key)
+    write_sealed(path.with_suffix(".json"), {"tensors": file_checksum(file), "state": packed}, key)
 
 
 def read_packed(path: Path, home: Home, key: str) -> Any:
@@ -68,7 +68,7 @@ def read_packed(path: Path, home: Home, key: str) -> Any:
     """
     sealed = read_sealed(path.with_suffix(".json"), key)
     file = path.with_suffix(".safetensors")
-    if content_of(file) != sealed["tensors"]:
+    if file_checksum(file) != sealed["tensors"]:
         raise ValueError(f"{file.name}: the checksum does not match")
     return _unpack(sealed["state"], load_file(file), home)
 

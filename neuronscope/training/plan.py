@@ -1,9 +1,10 @@
 """What decides a run's numbers, and the folder that holds the run."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from neuronscope.facts.fact import FactSet, facts_hash
+from neuronscope.facts.fact import Fact, facts_hash
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.cache import Workspace, check_result, described, key_of, open_result, plain
 from neuronscope.training.config import TrainingConfig
@@ -21,7 +22,7 @@ MODEL, HISTORY = "model", "history.parquet"
 def plan_of(
     model: HookedModel,
     methods: dict[str, object],
-    facts: FactSet,
+    facts: Iterable[tuple[str, Fact]],
     config: TrainingConfig,
     processes: Processes,
 ) -> Plan:
@@ -29,6 +30,7 @@ def plan_of(
 
     Args:
         methods: Objective, regularizer and stop rule, by these words.
+        facts: Each with its split.
     """
     return {
         **{role: described(method) for role, method in methods.items()},

@@ -137,6 +137,13 @@ def test_a_model_is_known_by_its_weights():
     assert len(keys) == 4
 
 
+def test_an_array_is_known_by_its_values_its_shape_and_its_type():
+    values = np.arange(6.0).reshape(2, 3)
+    assert plain(values) == plain(np.asfortranarray(values)) == plain(values.copy())
+    others = (values + 1, values.T, values.reshape(3, 2), values.astype("float32"))
+    assert len({plain(array) for array in (values, *others)}) == 5
+
+
 def test_the_order_of_settings_does_not_matter_and_plain_values_stay_plain():
     assert key_of(SETTINGS) == key_of(dict(reversed(SETTINGS.items()))) == key_of(plain(SETTINGS))
     settings = {"method": Method(), "sizes": (1, 2), "none": None}

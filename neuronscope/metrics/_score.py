@@ -83,9 +83,13 @@ class Score:
         low, high = map(_number, content["ci95"])
         table = pd.DataFrame(content["per_fact"])
         table["value"] = table["value"].astype(np.float64)
-        figures = {name: _number(figure) for name, figure in content["figures"].items()}
-        read = {"value": _number(content["value"]), "ci95": (low, high), "per_fact": table}
-        return cls(**(content | read | {"figures": figures}))
+        read: dict[str, Any] = {
+            "value": _number(content["value"]),
+            "ci95": (low, high),
+            "per_fact": table,
+            "figures": {name: _number(figure) for name, figure in content["figures"].items()},
+        }
+        return cls(**(content | read))
 
     def save(self, path: Path) -> None:
         """Write to `path`, a `.json` file: whole or not at all.

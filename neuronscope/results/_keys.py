@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 
 @runtime_checkable
 class Fingerprinted(Protocol):
@@ -17,13 +19,16 @@ class Fingerprinted(Protocol):
 
 
 def plain(setting: object) -> Any:
-    """A setting as JSON: a model or a file by its content, not by where it lies."""
+    """A setting as JSON: a model, a file or an array by its content, not by where it lies."""
     if isinstance(setting, Fingerprinted):
         return setting.fingerprint()
     if isinstance(setting, Path):
         # Methods that read a folder read its tables.
         content = content_of(setting, "*.parquet")
         return str(setting) if content is None else f"sha256 {content}"
+    if isinstance(setting, np.ndarray):
+        content = hashlib.sha256(np.ascontiguousarray(setting).tobytes()).hexdigest()
+        return f"sha256 {content} {setting.dtype} {setting.shape}"
     if isinstance(setting, Mapping):
         return {str(name): plain(value) for name, value in setting.items()}
     if isinstance(setting, list | tuple):

@@ -96,7 +96,7 @@ def test_views_are_called_by_name():
 def test_a_view_that_cannot_be_had_is_named_and_the_others_go_on(case):
     found, missing = ask_views(case, (Refusing(), Counting()))
     assert [finding.view for finding in found] == ["counting"]
-    assert missing == ("test_causal was left out: these models have no such thing.",)
+    assert missing == ("test_evidence_views was left out: these models have no such thing.",)
 
 
 def test_views_are_given_every_ranking(tmp_path):

@@ -1,10 +1,9 @@
 """What every view of the evidence has in common: the case it is asked about, and how to measure."""
 
 import copy
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +15,7 @@ from neuronscope.facts.fact import FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
 from neuronscope.models.targets import Answers, Target, answered
+from neuronscope.results.cache import described, key_of
 from neuronscope.results.findings import Finding
 
 LARGEST_BATCH = 32
@@ -95,15 +95,14 @@ class Case:
     @cached_property
     def identity(self) -> str:
         """What any finding about the case depends on, besides the view's own settings."""
-        parts = (
-            self.before.fingerprint(),
-            self.after.fingerprint(),
-            facts_hash(list(self.facts)),
-            self.target.name,
-            self.target.reduction,
-            self.form,
-        )
-        return ":".join(parts)
+        parts = {
+            "before": self.before,
+            "after": self.after,
+            "facts": facts_hash(self.facts),
+            "target": self.target,
+            "form": self.form,
+        }
+        return key_of(parts)
 
     def batches(
         self, asked: Bool[np.ndarray, " fact"] | None = None
@@ -163,25 +162,9 @@ class Evidence(ABC):
         return False
 
     def identity(self, case: Case) -> str:
-        """What the finding depends on."""
-        name = type(self).__module__.rpartition(".")[2]
-        assert is_dataclass(self), f"{name}: a view is a frozen dataclass"
-        settings = {item.name: _plain(vars(self)[item.name]) for item in fields(self)}
-        rankings = f":{_digest(case.rankings or {})}" if self.ranked else ""
-        return f"{case.identity}:{name}:{settings}{rankings}"
-
-
-def _digest(rankings: Mapping[str, Float[np.ndarray, "layer neuron"]]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(rankings):
-        digest.update(name.encode("utf-8"))
-        digest.update(np.ascontiguousarray(rankings[name]).tobytes())
-    return digest.hexdigest()
-
-
-def _plain(setting: object) -> str:
-    """A setting as text: of a model, what it is and not where it lies."""
-    return setting.fingerprint() if isinstance(setting, HookedModel) else str(setting)
+        """The key of everything that the finding depends on."""
+        rankings = case.rankings if self.ranked else None
+        return key_of({"case": case.identity, "view": described(self), "rankings": rankings})
 
 
 def working_copy(model: HookedModel) -> HookedModel:

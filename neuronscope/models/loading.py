@@ -5,12 +5,10 @@ onto its base) or as a `.gguf` file (de-quantized). Whatever it was, what comes 
 trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
 """
 
-import shutil
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Literal, cast
 
 import torch
@@ -26,6 +24,7 @@ from neuronscope.models.hook_points import place_hook_points
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.load_check import check_loaded_model
 from neuronscope.models.sources import base_of, check_device, check_source, reading
+from neuronscope.results.cache import written_whole
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 
@@ -103,15 +102,10 @@ def save_model(model: HookedModel, path: str | Path) -> None:
     if path.exists():
         raise FileExistsError(f"{path} exists: choose another directory, or move it away.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
+    with written_whole(path) as unfinished:
         model.hf.save_pretrained(unfinished)
         model.tokenizer.save_pretrained(unfinished)
         check_saved(model, unfinished)
-        unfinished.chmod(0o755)
-        unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def check_saved(model: HookedModel, path: Path) -> None:

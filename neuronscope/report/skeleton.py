@@ -3,7 +3,6 @@
 Everything is inside the page. What others wrote (names, facts, sentences) comes out escaped.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from neuronscope.plots import look
+from neuronscope.results.cache import written_whole
 
 FOLDER = Path(__file__).parent
 
@@ -73,9 +73,5 @@ def write_page(path: str | Path, rendered: Callable[[], str]) -> None:
             f"No folder {path.parent} to write {path.name} to: create it first."
         )
     text = rendered()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

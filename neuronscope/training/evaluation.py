@@ -8,8 +8,8 @@ import numpy as np
 from neuronscope.evidence import Case
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.targets import Target
+from neuronscope.results.history import Row
 from neuronscope.stopping import StopRule
-from neuronscope.training.history import Row
 from neuronscope.training.sampling import batches
 from neuronscope.training.work import Work
 

@@ -16,25 +16,7 @@ class Run:
     """The trained model: plain, adapters merged, at least in single precision."""
 
     history: pd.DataFrame
-    """One row per step, 0 being the model before.
-
-    | column | what it is |
-    |---|---|
-    | `step` | number of updates made |
-    | `loss_<term>`, `loss` | the objective's terms at this step, before its update; their sum L |
-    | `penalty`, `strength` | the regularizer's R, and the λ in front of it |
-    | `gradient_norm`, `penalty_norm` | ‖∇L‖ and ‖λ∇R‖, before clipping |
-    | `cosine` | of the angle between ∇L and ∇R |
-    | `update_norm` | ‖θ − θ0‖ after the update |
-    | `learning_rate` | of the update |
-    | `asked_forget`, `asked_retain` | facts that were looked at |
-    | `answered_forget`, `answered_retain` | those that greedy decoding answers; `_rate`: share |
-    | `log_odds_forget` | mean log-odds of the answers to forget, nats per token |
-    | `seconds`, `evaluation_seconds` | what step and evaluation took |
-    | `peak_memory` | bytes at most so far: of the GPU, or of the process without one |
-
-    Beside them stand the regularizer's own figures and the stop rule's scores. NaN: not measured.
-    """
+    """One row per step, 0 being the model before. `results/history.py` documents the columns."""
 
     stopped: str
     """Why it ended, in one sentence."""

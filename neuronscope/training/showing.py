@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neuronscope.training.history import Row
+from neuronscope.results.history import Row
 
 Show = Callable[[list[Row]], None]
 """Is told the history so far."""

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from neuronscope.facts.fact import Fact
 from neuronscope.objectives import Gradients, Portion, Step
 from neuronscope.regularizers import Penalty, State
+from neuronscope.results.history import Row
 from neuronscope.training.gradients import (
     backward,
     clear,
@@ -26,7 +27,6 @@ from neuronscope.training.gradients import (
     norm,
     present,
 )
-from neuronscope.training.history import Row
 from neuronscope.training.sampling import portions_of
 from neuronscope.training.work import Work
 

@@ -10,14 +10,14 @@ from neuronscope.facts.prompts import check_encodable
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
+from neuronscope.results.history import history_table
 from neuronscope.stopping import StopRule
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.evaluation import Evaluation
-from neuronscope.training.history import table_of
 from neuronscope.training.loop import train
 from neuronscope.training.modes import recomputing
 from neuronscope.training.optimizers import check_optimizer, make_schedule
-from neuronscope.training.plan import CHECKPOINTS, MODEL, open_folder, plan_of
+from neuronscope.training.plan import MODEL, open_run, plan_of
 from neuronscope.training.processes import Processes
 from neuronscope.training.room import check_room
 from neuronscope.training.run import Run
@@ -105,9 +105,10 @@ def _run(
     _check(model, facts, config, objective, regularizer, stop, processes)
     folder = None if out is None else Path(out)
     check_tracker(config.tracker, folder)
+    workspace = None
     if folder is not None:
         methods = {"objective": objective, "regularizer": regularizer, "stop": stop}
-        open_folder(folder, plan_of(model, methods, facts, config, processes), processes)
+        workspace = open_run(folder, plan_of(model, methods, facts, config, processes), processes)
     device = processes.device or model.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         torch.manual_seed(config.seed)
@@ -121,15 +122,15 @@ def _run(
             tracking(processes.accelerator, config.tracker, folder),
         ):
             evaluation = Evaluation.of(work, ready)
-            ended = train(work, schedule, evaluation, folder and folder / CHECKPOINTS, progress)
+            ended = train(work, schedule, evaluation, workspace, progress)
     note = f"trained by {type(objective).__name__} for {ended.so_far.step} steps"
     source = model.source if folder is None else str(folder / MODEL)
     trained = plain_model(model, work, source, note)
-    table = table_of(ended.so_far.rows)
+    table = history_table(ended.so_far.rows)
     run = Run(trained, table, ended.stopped, config, ended.so_far.seconds)
-    if folder is not None:
+    if workspace is not None:
         if processes.main:
-            save_run(folder, run, model, work, ended.so_far.step)
+            save_run(workspace, run, model, work, ended.so_far.step)
         processes.wait()
     return run
 

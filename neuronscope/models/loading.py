@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from neuronscope.display import quiet
 from neuronscope.models.hook_points import place_hook_points
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.load_check import check_loaded_model
@@ -45,6 +46,7 @@ class _Options:
     allow_pickle: bool
 
 
+@quiet()
 def load_model(
     source: str | Path,
     *,
@@ -90,6 +92,7 @@ def load_model(
     return model
 
 
+@quiet()
 def save_model(model: HookedModel, path: str | Path) -> None:
     """Write a directory that plain `transformers` loads to bit-equal logits, and check it.
 
@@ -114,6 +117,7 @@ def save_model(model: HookedModel, path: str | Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+@quiet()
 def check_saved(model: HookedModel, path: Path) -> None:
     """Load a directory with plain `transformers`, and compare it with the model in memory.
 
@@ -150,6 +154,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
 
 
+@quiet()
 def load_tokenizer(
     source: str | Path, base: str | Path | None, trust_remote_code: bool
 ) -> PreTrainedTokenizerBase:

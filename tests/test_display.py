@@ -2,11 +2,11 @@ import logging
 import warnings
 
 import pytest
+from tiny import tiny
 from transformers.utils import logging as hf_logging
 
 from neuronscope.display import _progress, html_card, html_table, quiet, showing_progress
 from neuronscope.models.loading import load_model, save_model
-from tiny import tiny
 
 
 @pytest.fixture

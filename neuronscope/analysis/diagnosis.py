@@ -191,7 +191,7 @@ class Diagnosis:
         }
 
 
-def diagnose(before: Recording, after: Recording) -> Diagnosis:
+def compare(before: Recording, after: Recording) -> Diagnosis:
     """Compare two recordings, before and after unlearning, and say what became of the knowledge.
 
     Raises:
@@ -247,6 +247,10 @@ def diagnose(before: Recording, after: Recording) -> Diagnosis:
         provenance_before=before.provenance,
         provenance_after=after.provenance,
     )
+
+
+diagnose = compare
+"""The name that tasks and studies still use."""
 
 
 def _plain(value: object) -> object:

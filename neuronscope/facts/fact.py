@@ -70,6 +70,17 @@ class FactSet:
             for fact in self.split(name):
                 yield name, fact
 
+    def __getitem__(self, id: str) -> Fact:
+        """The fact of this id.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for _, fact in self:
+            if fact.id == id:
+                return fact
+        raise KeyError(f"No fact has the id {quoted(id)}.")
+
     def split(self, name: str) -> tuple[Fact, ...]:
         """The facts of one split.
 

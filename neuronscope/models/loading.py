@@ -92,6 +92,11 @@ def load_model(
     return model
 
 
+def as_model(model: HookedModel | str | Path) -> HookedModel:
+    """A loaded model as it is; anything else is loaded with `load_model`'s defaults."""
+    return model if isinstance(model, HookedModel) else load_model(model)
+
+
 @quiet()
 def save_model(model: HookedModel, path: str | Path) -> None:
     """Write a directory that plain `transformers` loads to bit-equal logits, and check it.

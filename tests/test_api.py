@@ -4,9 +4,13 @@ import importlib.util
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
+from diagnosis_example import example_recordings
+from findings_example import causal_diagnosis
 from tiny import FORGET, RETAIN, tiny
 
 import neuronscope as ns
@@ -101,3 +105,74 @@ def test_log_odds_are_those_of_a_recording():
     assert list(table["answered"]) == list(recording.answered)
     alone = ns.log_odds(model, FACTS.forget)
     pd.testing.assert_frame_equal(alone, table.iloc[:3], check_exact=False, rtol=1e-5)
+
+
+BAD = "<script>alert(1)</script>"
+
+
+def objects():
+    """One of everything that shows itself, with markup wherever a user's text can be."""
+    forget = tuple(replace(fact, id=f"{BAD} {fact.id}" * 9, prompt=BAD) for fact in FORGET[:3])
+    facts = ns.FactSet(forget=forget, retain=RETAIN[:2], source=BAD * 99, notes=(BAD,))
+    model = replace(tiny("llama"), source=BAD * 99, notes=(BAD * 99, BAD))
+    before, after = example_recordings(BAD * 99)
+    judged = causal_diagnosis()
+    finding = replace(judged.findings[0], why=BAD, meaning=BAD * 99, warnings=(BAD,))
+    looks = {"answered_forget": [3, np.nan, 0], "asked_forget": [3, np.nan, 3]}
+    looks |= {"answered_retain": [2, np.nan, 2], "asked_retain": [2, np.nan, 2]}
+    history = pd.DataFrame({"step": [0, 1, 2], **looks})
+    return {
+        "facts": facts,
+        "model": model,
+        "recording": after,
+        "reading": ns.compare(before, after).with_note(BAD),
+        "verdict": replace(judged, warnings=(BAD,), findings=(finding,)),
+        "finding": finding,
+        "run": ns.Run(model, history, BAD * 99, ns.TrainingConfig(), 1.0),
+    }
+
+
+@pytest.mark.parametrize("name", list(objects()))
+def test_an_object_shows_itself_in_short_and_in_escaped_html(name):
+    shown = objects()[name]
+    assert len(repr(shown)) < 400 and "\n" not in repr(shown)
+    page = shown._repr_html_()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    resources_or_colours = ("http", "src=", "href=", " color:", ";color:", "background")
+    assert not [part for part in resources_or_colours if part in page]
+
+
+def test_what_is_shown_is_what_it_is():
+    shown = objects()
+    assert "3 forget, 2 retain" in repr(shown["facts"])
+    assert "2 layers x 12 neurons, float64" in repr(shown["model"])
+    assert "36 facts, mlp.post, integrated_gradients of log_odds" in repr(shown["recording"])
+    assert "forget 3 of 3 -> 0 of 3 answered" in repr(shown["run"])
+
+
+def test_a_diagnosis_begins_with_its_verdict_and_calls_a_reading_a_reading():
+    shown = objects()
+    verdict, reading = shown["verdict"], shown["reading"]
+    assert repr(verdict).startswith("Diagnosis(verdict: hidden; hidden share 77 %")
+    assert "no verdict" in repr(reading) and "reading" in repr(reading)
+    page = verdict._repr_html_()
+    assert page.index("Verdict: hidden") < page.index("77 %") < page.index("weight path")
+    assert "Verdict" not in reading._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("figure", "table"),
+    {
+        "neuron_heatmap": "neurons",
+        "influence_shift": "neurons",
+        "attribution_distribution": "neurons",
+        "cumulative_variation": "curve",
+        "module_map": "modules",
+        "decomposition": "layers",
+    }.items(),
+)
+def test_a_figure_of_a_diagnosis_is_that_of_its_table_in_its_unit(figure, table):
+    diagnosis = replace(ns.compare(*example_recordings()), unit="tests")
+    draw = getattr(ns.plots, figure)
+    assert draw(diagnosis) == draw(getattr(diagnosis, table), unit="tests")
+    assert draw(diagnosis) != draw(getattr(diagnosis, table))

@@ -1,6 +1,13 @@
 """What a person sees while something runs, and when an object shows itself."""
 
-from neuronscope.display._html import html_card, html_table, percent, shown_number
+from neuronscope.display._html import (
+    html_card,
+    html_table,
+    percent,
+    shortened,
+    shown_number,
+    with_interval,
+)
 from neuronscope.display._progress import Progress, Show, no_progress, say, showing_progress
 from neuronscope.display._quiet import quiet
 
@@ -13,6 +20,8 @@ __all__ = [
     "percent",
     "quiet",
     "say",
+    "shortened",
     "showing_progress",
     "shown_number",
+    "with_interval",
 ]

@@ -33,6 +33,12 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return f'<table style="margin:.4em 0">{top}<tbody>{body}</tbody></table>'
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """Text of any length on one line, cut off with an ellipsis."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
 def shown_number(value: float) -> str:
     """A number to three digits; a dash where it could not be measured."""
     return "–" if math.isnan(value) else f"{value:.3g}"
@@ -47,3 +53,11 @@ def percent(share: float, interval: tuple[float, float] = (math.nan, math.nan)) 
     if math.isnan(low) or math.isnan(high):
         return text
     return f"{text} (95 % interval {100 * low:.0f} % to {100 * high:.0f} %)"
+
+
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+    """A number to three digits, with its 95 % interval where there is one."""
+    low, high = interval
+    if math.isnan(low) or math.isnan(high):
+        return shown_number(value)
+    return f"{value:.3g} (95 % interval {low:.3g} to {high:.3g})"

@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from neuronscope.display import html_card, html_table, shortened, shown_number, with_interval
+
 Word = Literal["hidden", "erased", "mixed", "not forgotten", "collapsed", "cannot tell"]
 """What became of the knowledge, as far as one view, or all of them, can say."""
 
@@ -57,6 +59,27 @@ class Finding:
     def __post_init__(self) -> None:
         if self.word is not None and self.word not in get_args(Word):
             raise ValueError(f"{self.view}: expected one of {get_args(Word)}, got {self.word!r}")
+
+    @property
+    def title(self) -> str:
+        """The view's name, and its word if it has one."""
+        name = self.view.replace("_", " ")
+        return name if self.word is None else f"{name}: {self.word}"
+
+    def __repr__(self) -> str:
+        return (
+            f"Finding({shortened(self.title)}, {shown_number(self.value)} "
+            f"({shortened(self.meaning, 120)}), tables: {shortened(', '.join(self.tables))})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The word, the figure that it rests on, and the warnings."""
+        rows = [
+            (self.meaning, with_interval(self.value, self.ci95)),
+            *((name.replace("_", " "), _shown(figure)) for name, figure in self.figures.items()),
+            *(("note", warning) for warning in self.warnings),
+        ]
+        return html_card(self.title, self.why, html_table(("", ""), rows))
 
     def save(self, folder: Path, identity: str) -> None:
         """Write into a new folder: whole or not at all.
@@ -120,6 +143,10 @@ class Finding:
             )
         except (KeyError, TypeError, OSError, ValueError) as error:
             raise ValueError(f"{folder}: not a whole finding ({error}).") from error
+
+
+def _shown(figure: Figure) -> str:
+    return shown_number(figure) if isinstance(figure, float) else str(figure)
 
 
 def _plain(figure: Figure) -> Figure:

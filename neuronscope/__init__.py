@@ -9,6 +9,7 @@ from neuronscope._discover import method_classes
 if TYPE_CHECKING:
     from neuronscope import plots
     from neuronscope.analysis.diagnosis import Diagnosis, compare
+    from neuronscope.attribution import Trace, trace
     from neuronscope.facts.fact import Fact, FactSet
     from neuronscope.facts.loading import load_facts
     from neuronscope.models.hooked_model import HookedModel
@@ -37,6 +38,7 @@ __all__ = [
     "Recording",
     "Run",
     "Target",
+    "Trace",
     "TrainingConfig",
     "attack",
     "compare",
@@ -49,6 +51,7 @@ __all__ = [
     "record",
     "save_model",
     "score",
+    "trace",
     "unlearn",
     "write_report",
 ]
@@ -73,6 +76,7 @@ _HOMES = {
     "Recording": "results.recording",
     "Run": "training",
     "Target": "models.targets",
+    "Trace": "attribution",
     "TrainingConfig": "training",
     "attack": "tasks.attack",
     "compare": "analysis.diagnosis",
@@ -84,6 +88,7 @@ _HOMES = {
     "record": "tasks.record",
     "save_model": "models.loading",
     "score": "tasks.score",
+    "trace": "attribution",
     "unlearn": "tasks.unlearn",
     "write_report": "report",
 }

@@ -58,11 +58,13 @@ class Run:
         )
 
     def _answered(self) -> list[tuple[str, str, str]]:
-        """For each split that was looked at, the answers given at first and at last."""
+        """For each kind of facts, the answers given at first and at last."""
         found = []
-        for split in ("forget", "retain"):
-            columns = [f"answered_{split}", f"asked_{split}"]
-            looks = self.history[columns].dropna().astype(int)
+        for column in self.history:
+            split = str(column).removeprefix("answered_")
+            if split == column or f"asked_{split}" not in self.history:
+                continue
+            looks = self.history[[column, f"asked_{split}"]].dropna().astype(int)
             if len(looks):
                 first, last = (f"{a} of {b}" for a, b in looks.iloc[[0, -1]].to_numpy())
                 found.append((split, first, last))

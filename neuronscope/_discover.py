@@ -8,8 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-CLASS = re.compile(r"^class ([A-Z]\w*)", re.MULTILINE)
-"""A public class at a file's top level."""
+CLASS = re.compile(r"^class ([A-Z]\w*)(\(?)", re.MULTILINE)
+"""A public class at a file's top level, and whether it extends another."""
 
 
 def method_names(family: str) -> tuple[str, ...]:
@@ -23,14 +23,15 @@ def method_names(family: str) -> tuple[str, ...]:
 
 
 def main_class(source: str) -> str:
-    """The name of a method's class: the last public one of its file, found without importing it.
+    """The name of a method's class, found without importing its file.
 
-    The classes before it serve it.
+    It is the last public class that extends another, or the last public one.
 
     Args:
         source: What the file holds.
     """
-    return CLASS.findall(source)[-1]
+    found = CLASS.findall(source)
+    return ([name for name, extends in found if extends] or [name for name, _ in found])[-1]
 
 
 def method_classes(families: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -87,7 +87,7 @@ class LinearProbe(Evidence):
         candidates: Candidates,
         states: Float[np.ndarray, "layer candidate residual"],
         layers: Int[np.ndarray, " layer"],
-    ) -> "_Probed":
+    ) -> "Probed":
         """Train on the facts that were not to be forgotten, layer by layer, and ask about all."""
         probe = make_pipeline(
             StandardScaler(),
@@ -101,11 +101,11 @@ class LinearProbe(Evidence):
             taught(probe, states[best], candidates, candidates.shuffled(rng))
             for _ in range(self.shuffles)
         ]
-        return _Probed(layers, best, learnt, asked, float(np.mean(control)))
+        return Probed(layers, best, learnt, asked, float(np.mean(control)))
 
 
 @dataclass(frozen=True, eq=False)
-class _Probed:
+class Probed:
     """What the probes of one model found."""
 
     layers: Int[np.ndarray, " layer"]
@@ -157,8 +157,8 @@ def _finding(
     case: Case,
     asked: Bool[np.ndarray, " fact"],
     candidates: Candidates,
-    before: _Probed,
-    after: _Probed,
+    before: Probed,
+    after: Probed,
 ) -> Finding:
     probed = candidates.forget
     about = judged(case, asked & case.forget)[asked & case.forget]
@@ -217,7 +217,7 @@ def _untaught(case: Case, training: int) -> Finding:
     )
 
 
-def _table(before: _Probed, after: _Probed, chance: float) -> pd.DataFrame:
+def _table(before: Probed, after: Probed, chance: float) -> pd.DataFrame:
     """One row per model and layer tried.
 
     Columns: `model`, `layer`, `training` (share of training facts right where they were held out),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import FORGET, RETAIN, tiny
 
-from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.analysis.diagnosis import compare
 from neuronscope.attribution._record import record
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.evidence._base import Case, Evidence, no_progress
@@ -109,7 +109,7 @@ def test_views_are_given_every_ranking(tmp_path):
         record(one, facts, GradientXActivation(), progress=False) for one in (model, other)
     ]
     case = Case(model, other, facts, Target())
-    table = diagnose(*recordings).neurons
+    table = compare(*recordings).neurons
     found, missing = ask(
         case, Comparison(*recordings), table, tmp_path, (Counting(),), progress=False
     )
@@ -117,7 +117,7 @@ def test_views_are_given_every_ranking(tmp_path):
     assert Counting.asked == [
         ["activation_change", "attribution_difference", "d_minus", "weight_path"]
     ]
-    whole = diagnose(*recordings).with_findings(found)
+    whole = compare(*recordings).with_findings(found)
     assert whole.verdict is not None and "causal_share" in whole.neurons
     owned = found[0].tables["neurons"]
     share = owned.loc[owned["site"] == "mlp.post", "contribution"].sum() / found[0].value

@@ -9,6 +9,7 @@ from neuronscope.attribution._base import (
 )
 from neuronscope.attribution._baselines import Baseline, Reference, Zero, mean_baseline
 from neuronscope.attribution._record import check_out, provenance_of, record
+from neuronscope.attribution._trace import Trace, trace
 
 __all__ = [
     "GIB",
@@ -16,6 +17,7 @@ __all__ = [
     "Baseline",
     "Influence",
     "Reference",
+    "Trace",
     "Zero",
     "check_out",
     "mean_baseline",
@@ -23,4 +25,5 @@ __all__ = [
     "provenance_of",
     "record",
     "setting_fields",
+    "trace",
 ]

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from neuronscope.attribution._base import GIB, Attribution
+from neuronscope.display import say, showing_progress
 from neuronscope.facts.fact import Fact, FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
@@ -213,20 +212,13 @@ def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
 
 def _computed(question: _Question, pieces: Workspace | None, progress: bool) -> Iterator[Arrays]:
     """Every batch's arrays, in the plan's order: computed, or found from an earlier call."""
-    console = Console(stderr=True, quiet=not progress)
-    console.print(f"{question.model.source}: {question.plan}", highlight=False, markup=False)
-    bar = Progress(
-        TextColumn("recording"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("batches, left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        for number in bar.track(range(len(question.plan.batches))):
-            make = partial(_batch, question, question.plan.batches[number])
+    batches = question.plan.batches
+    say(f"{question.model.source}: {question.plan}", progress)
+    with showing_progress("recording, batches", progress) as show:
+        for number, members in enumerate(batches):
+            make = partial(_batch, question, members)
             yield make() if pieces is None else pieces.arrays(f"{number:06d}", make)
+            show(number + 1, len(batches))
 
 
 def _batch(question: _Question, members: Sequence[int]) -> Arrays:

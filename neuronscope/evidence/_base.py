@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 
+from neuronscope.display import Progress, no_progress
 from neuronscope.facts.fact import FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
@@ -20,14 +21,6 @@ from neuronscope.results.findings import Finding
 
 LARGEST_BATCH = 32
 """Facts in a pass at most."""
-
-Progress = Callable[[int, int], None]
-"""Told how many steps are done, and of how many."""
-
-
-def no_progress(done: int, total: int) -> None:
-    """For whoever does not want to be told."""
-    del done, total
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from neuronscope.analysis.rankings import rankings_of_recordings, rankings_of_weights
+from neuronscope.display import showing_progress
 from neuronscope.evidence._base import Case, Evidence
 from neuronscope.evidence.exactness import Exactness
 from neuronscope.evidence.logit_lens import LogitLens
@@ -120,19 +119,11 @@ def ask_views(
     """Ask some views about a case as it is; arguments and results as for `ask`."""
     found: list[Finding] = []
     missing: list[str] = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, quiet=not progress),
-    )
-    with bar:
-        for view in views:
-            try:
-                found.append(_one(view, case, folder, bar))
-            except ValueError as error:
-                missing.append(f"{view_name(view)} was left out: {error}")
+    for view in views:
+        try:
+            found.append(_one(view, case, folder, progress))
+        except ValueError as error:
+            missing.append(f"{view_name(view)} was left out: {error}")
     return tuple(found), tuple(missing)
 
 
@@ -141,15 +132,14 @@ def view_name(view: Evidence) -> str:
     return type(view).__module__.rpartition(".")[2]
 
 
-def _one(view: Evidence, case: Case, folder: Path | None, bar: Progress) -> Finding:
+def _one(view: Evidence, case: Case, folder: Path | None, progress: bool) -> Finding:
     name = view_name(view)
     place = None if folder is None else folder / name
     identity = view.identity(case)
     if place is not None and place.exists():
         return Finding.load(place, identity)
-    task = bar.add_task(name.replace("_", " "), total=None)
-    finding = view(case, lambda done, total: bar.update(task, completed=done, total=total))
-    bar.update(task, completed=1, total=1)
+    with showing_progress(name.replace("_", " "), progress) as show:
+        finding = view(case, show)
     if place is not None:
         finding.save(place, identity)
     return finding

@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
+from neuronscope.display import html_card, html_table, shortened
+
+SHOWN = 3
+"""Facts of each split that a set shows of itself."""
+
 SPLITS = ("forget", "retain", "test", "utility")
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -69,6 +74,32 @@ class FactSet:
         for name in SPLITS:
             for fact in self.split(name):
                 yield name, fact
+
+    def __repr__(self) -> str:
+        counts = [f"{len(self.split(name))} {name}" for name in SPLITS if self.split(name)]
+        source = f" from {shortened(self.source)!r}" if self.source else ""
+        return f"FactSet({', '.join(counts) or 'no facts'}{source})"
+
+    def _repr_html_(self) -> str:
+        """How many facts there are, the first of each split, and the notes."""
+        rows = [
+            (name, shortened(fact.id), shortened(fact.prompt, 120), shortened(fact.answer))
+            for name in SPLITS
+            for fact in self.split(name)[:SHOWN]
+        ]
+        table = html_table(("split", "id", "prompt", "answer"), rows)
+        return html_card(repr(self), " ".join(self.notes), table)
+
+    def __getitem__(self, id: str) -> Fact:
+        """The fact of this id.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for _, fact in self:
+            if fact.id == id:
+                return fact
+        raise KeyError(f"No fact has the id {quoted(id)}.")
 
     def split(self, name: str) -> tuple[Fact, ...]:
         """The facts of one split.

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from neuronscope.display import quiet
 from neuronscope.models.hook_points import place_hook_points
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.load_check import check_loaded_model
@@ -44,6 +45,7 @@ class _Options:
     allow_pickle: bool
 
 
+@quiet()
 def load_model(
     source: str | Path,
     *,
@@ -89,6 +91,12 @@ def load_model(
     return model
 
 
+def as_model(model: HookedModel | str | Path) -> HookedModel:
+    """A loaded model as it is; anything else is loaded with `load_model`'s defaults."""
+    return model if isinstance(model, HookedModel) else load_model(model)
+
+
+@quiet()
 def save_model(model: HookedModel, path: str | Path) -> None:
     """Write a directory that plain `transformers` loads to bit-equal logits, and check it.
 
@@ -108,6 +116,7 @@ def save_model(model: HookedModel, path: str | Path) -> None:
         check_saved(model, unfinished)
 
 
+@quiet()
 def check_saved(model: HookedModel, path: Path) -> None:
     """Load a directory with plain `transformers`, and compare it with the model in memory.
 
@@ -144,6 +153,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
 
 
+@quiet()
 def load_tokenizer(
     source: str | Path, base: str | Path | None, trust_remote_code: bool
 ) -> PreTrainedTokenizerBase:

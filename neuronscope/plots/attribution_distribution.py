@@ -1,9 +1,9 @@
 """How influence is distributed over neurons, before and after (arXiv 2509.22263, Fig. 6a)."""
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import AFTER, BEFORE, common_layout
 from neuronscope.plots._symlog import from_axis, linear_part, ticks, to_axis
 
@@ -11,7 +11,7 @@ BINS = 81
 """Odd, so that one bin is centred at zero."""
 
 
-def attribution_distribution(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def attribution_distribution(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
     """Counts of neurons by influence, before and after; both axes are logarithmic.
 
     The axis of influence is symmetric: linear around zero, logarithmic on both sides, so that a few
@@ -19,9 +19,11 @@ def attribution_distribution(neurons: pd.DataFrame, unit: str = "nats") -> go.Fi
     side after unlearning is negative influence gained.
 
     Args:
-        neurons: One row per neuron: `before`, `after`; those not measured (NaN) are left out.
-        unit: Unit of the influence.
+        neurons: A diagnosis, or its table with one row per neuron: `before`, `after`; those not
+            measured (NaN) are left out.
+        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
     """
+    neurons, unit = table_and_unit(neurons, "neurons", unit)
     values = neurons[["before", "after"]].dropna().to_numpy(dtype=float)
     linear = linear_part(values.ravel())
     largest = float(np.abs(values).max())

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from jaxtyping import Int
 
 from neuronscope.plots._crowd import diagonal, largest, shading
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import ELSEWHERE, HIDDEN, common_layout
 from neuronscope.plots._names import neuron_names
 from neuronscope.plots._symlog import linear_part, ticks, to_axis
@@ -17,7 +18,7 @@ EXTREMES = 1000
 """How many of the other neurons are drawn as dots where the table is too large for all."""
 
 
-def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def influence_shift(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
     """Dots of influence before (x) against after (y): spurious unlearning neurons stand out.
 
     Neurons on the diagonal have not changed; those far below it oppose the answer more than they
@@ -26,11 +27,12 @@ def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
     axes are linear around zero and logarithmic outside.
 
     Args:
-        neurons: One row per neuron: `site`, `layer`, `neuron`, `before`, `after`, `d_minus`, `q`,
-            `spurious` and, for mixtures of experts, `expert`. Neurons without influence (NaN: not
-            measured) are left out and counted.
-        unit: Unit of the influence.
+        neurons: A diagnosis, or its table with one row per neuron: `site`, `layer`, `neuron`,
+            `before`, `after`, `d_minus`, `q`, `spurious` and, for mixtures of experts, `expert`.
+            Neurons without influence (NaN: not measured) are left out and counted.
+        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
     """
+    neurons, unit = table_and_unit(neurons, "neurons", unit)
     values = neurons[["before", "after"]].to_numpy(dtype=float)
     measured = ~np.isnan(values).any(axis=1)
     spurious = neurons["spurious"].to_numpy(dtype=bool)

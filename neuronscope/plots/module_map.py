@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from neuronscope.models.sites import SITES
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import MUTED, RISING, SINKING, VOID, colour_bar, common_layout
 
 PANELS = {
@@ -14,7 +15,7 @@ PANELS = {
 }
 
 
-def module_map(modules: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
     """Two maps, layer × module: mean D⁺ and D⁻ of each module's strongest hundred neurons.
 
     D⁺ is positive influence lost, D⁻ negative influence gained. Both panels have one scale, so that
@@ -22,9 +23,10 @@ def module_map(modules: pd.DataFrame, unit: str = "nats") -> go.Figure:
     is known of them.
 
     Args:
-        modules: `site`, `layer`, `d_plus`, `d_minus`.
-        unit: Unit of the influence.
+        modules: A diagnosis, or its table with `site`, `layer`, `d_plus`, `d_minus`.
+        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
     """
+    modules, unit = table_and_unit(modules, "modules", unit)
     layers = np.unique(modules["layer"].to_numpy(dtype=int))
     missing = [site for site in SITES if site not in set(modules["site"])]
     plot_height = min(max(11 * len(layers), 160), 480)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from neuronscope.display import html_card, html_table, shortened, shown_number, with_interval
 from neuronscope.results.cache import file_checksum, read_sealed, write_sealed, written_whole
 
 FILE = "finding.json"
@@ -60,6 +61,27 @@ class Finding:
         if self.word is not None and self.word not in get_args(Word):
             raise ValueError(f"{self.view}: expected one of {get_args(Word)}, got {self.word!r}")
 
+    @property
+    def title(self) -> str:
+        """The view's name, and its word if it has one."""
+        name = self.view.replace("_", " ")
+        return name if self.word is None else f"{name}: {self.word}"
+
+    def __repr__(self) -> str:
+        return (
+            f"Finding({shortened(self.title)}, {shown_number(self.value)} "
+            f"({shortened(self.meaning, 120)}), tables: {shortened(', '.join(self.tables))})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The word, the figure that it rests on, and the warnings."""
+        rows = [
+            (self.meaning, with_interval(self.value, self.ci95)),
+            *((name.replace("_", " "), _shown(figure)) for name, figure in self.figures.items()),
+            *(("note", warning) for warning in self.warnings),
+        ]
+        return html_card(self.title, self.why, html_table(("", ""), rows))
+
     def save(self, folder: Path, identity: str) -> None:
         """Write into a new folder: whole or not at all.
 
@@ -107,6 +129,10 @@ class Finding:
         low, high = map(_number, content["ci95"])
         read = {"value": _number(content["value"]), "ci95": (low, high), "tables": tables}
         return cls(**(content | read | {"warnings": tuple(content["warnings"])}))
+
+
+def _shown(figure: Figure) -> str:
+    return shown_number(figure) if isinstance(figure, float) else str(figure)
 
 
 def _plain(figure: Figure) -> Figure:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from transformers import PreTrainedModel
 
+from neuronscope.display import quiet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.sharded import squares_of
 from neuronscope.results.cache import written_whole
@@ -94,6 +95,7 @@ def square_of_change(adapted: "PeftModel") -> float:
         return squares_of(changes)
 
 
+@quiet()
 def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:
     """Write a directory that peft loads, and check that it holds these adapters.
 

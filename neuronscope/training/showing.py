@@ -3,21 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from neuronscope.display import showing_progress
 from neuronscope.results.history import Row
 
 Show = Callable[[list[Row]], None]
 """Is told the history so far."""
-
-COLUMNS = (
-    TextColumn("training"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeRemainingColumn(),
-    TextColumn("{task.description}"),
-)
 
 
 @contextmanager
@@ -28,27 +18,14 @@ def showing(steps: int, wanted: bool) -> Iterator[Show]:
         steps: At most.
         wanted: Whether this is the process that does.
     """
-    console = Console(stderr=True)
-    if not wanted:
-        yield lambda _: None
-    elif not console.is_terminal:
-        yield lambda rows: _log(console, rows[-1], steps)
-    else:
-        with Progress(*COLUMNS, console=console) as bar:
-            task = bar.add_task("", total=steps)
+    with showing_progress("training", wanted) as progress:
 
-            def show(rows: list[Row]) -> None:
-                looked = [row for row in rows if _asked(row)]
-                said = _answered(looked[-1]) if looked else ""
-                bar.update(task, completed=int(rows[-1]["step"]), description=said)
+        def show(rows: list[Row]) -> None:
+            looked = [row for row in rows if _asked(row)]
+            said = _answered(looked[-1]) if looked else ""
+            progress(int(rows[-1]["step"]), steps, said)
 
-            yield show
-
-
-def _log(console: Console, row: Row, steps: int) -> None:
-    """A line for each look at the model."""
-    if _asked(row):
-        console.print(f"step {row['step']:.0f} of {steps}: {_answered(row)}", soft_wrap=True)
+        yield show
 
 
 def _asked(row: Row) -> bool:

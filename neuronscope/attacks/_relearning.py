@@ -11,8 +11,8 @@ from math import ceil
 
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.attacks._asking import Questions, Tally
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._tally import Questions, Tally
 from neuronscope.facts.fact import Fact, FactSet, quoted
 from neuronscope.facts.prompts import check_encodable
 from neuronscope.models.hooked_model import HookedModel

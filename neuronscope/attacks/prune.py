@@ -18,8 +18,8 @@ from jaxtyping import Bool
 from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._tally import Questions
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import scaled

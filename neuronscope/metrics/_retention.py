@@ -14,7 +14,7 @@ from neuronscope.analysis.retention import (
     stratum,
 )
 from neuronscope.facts.fact import FactSet
-from neuronscope.metrics.answer_accuracy import AnswerAccuracy
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
 
 
@@ -40,7 +40,7 @@ def answers(
     asked = prompts_of(facts, splits)
     if not asked:
         return pd.DataFrame(columns=[*KEYS, "answered"])
-    given = AnswerAccuracy()(model, [fact for _, fact in asked], form).per_fact["value"] > 0
+    given = measure(model, answers_of(model, [fact for _, fact in asked], form)).answered
     by_fact: dict[tuple[str, str], list[bool]] = {}
     for (split, fact), known in zip(asked, given, strict=True):
         by_fact.setdefault((split, fact.id), []).append(bool(known))

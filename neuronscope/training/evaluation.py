@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 
-from neuronscope.evidence import Case
-from neuronscope.facts.fact import FactSet
-from neuronscope.models.targets import Target
+from neuronscope.facts.prompts import Encoded
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.stopping import StopRule
 from neuronscope.training.history import Row
 from neuronscope.training.sampling import batches
@@ -19,7 +19,13 @@ class Evaluation:
     """What is asked, and the rule that is asked for."""
 
     work: Work
-    case: Case
+
+    encoded: list[Encoded]
+    """The facts that are looked at, as tokens."""
+
+    forget: Bool[np.ndarray, " fact"]
+    """Which of them are to be forgotten."""
+
     stop: StopRule | None
 
     @staticmethod
@@ -27,22 +33,21 @@ class Evaluation:
         """Choose the facts: all to forget, and of those to keep no more than the config says."""
         facts, config, model = work.facts, work.config, work.training.model
         kept = next(batches(facts.retain, config.evaluate_facts, config.seed, "evaluate"))
-        asked = FactSet(forget=facts.forget, retain=kept)
-        return Evaluation(work, Case(model, model, asked, Target("log_odds"), config.form), stop)
+        encoded = answers_of(model, (*facts.forget, *kept), config.form)
+        return Evaluation(work, encoded, np.arange(len(encoded)) < len(facts.forget), stop)
 
     def __call__(self) -> tuple[Row, Row]:
         """What the model answers as it is now; and the stop rule's scores."""
         began = time.perf_counter()
+        measured = measure(self.work.training.model, self.encoded)
         row: Row = {}
-        if self.case.labelled:
-            measured = self.case.measure(self.work.training.model)
-            for split, here in (("forget", self.case.forget), ("retain", ~self.case.forget)):
-                if here.any():
-                    row[f"asked_{split}"] = float(here.sum())
-                    row[f"answered_{split}"] = float(measured.answered[here].sum())
-                    row[f"answered_{split}_rate"] = float(measured.answered[here].mean())
-            if self.case.forget.any():
-                row["log_odds_forget"] = float(np.mean(measured.score[self.case.forget]))
+        for split, here in (("forget", self.forget), ("retain", ~self.forget)):
+            if here.any():
+                row[f"asked_{split}"] = float(here.sum())
+                row[f"answered_{split}"] = float(measured.answered[here].sum())
+                row[f"answered_{split}_rate"] = float(measured.answered[here].mean())
+        if self.forget.any():
+            row["log_odds_forget"] = float(np.mean(measured.score[self.forget]))
         scores: Row = {}
         if self.stop is not None:
             work = self.work

@@ -8,22 +8,30 @@ import torch
 
 Row = dict[str, float]
 
-COLUMNS = (
-    "step", "loss", "penalty", "strength", "gradient_norm", "penalty_norm", "cosine",
-    "update_norm", "learning_rate", "asked_forget", "answered_forget", "answered_forget_rate",
-    "asked_retain", "answered_retain", "answered_retain_rate", "log_odds_forget", "seconds",
-    "evaluation_seconds", "peak_memory",
-)  # fmt: skip
-"""The columns that every history has; beside them, terms, figures and scores."""
+
+def columns_of(names: tuple[str, str]) -> tuple[str, ...]:
+    """The columns that every history has; beside them, terms, figures and scores.
+
+    Args:
+        names: As in `Roles`.
+    """
+    targets, others = names
+    return (
+        "step", "loss", "penalty", "strength", "gradient_norm", "penalty_norm", "cosine",
+        "update_norm", "learning_rate", f"asked_{targets}", f"answered_{targets}",
+        f"answered_{targets}_rate", f"asked_{others}", f"answered_{others}",
+        f"answered_{others}_rate", f"log_odds_{targets}", "seconds", "evaluation_seconds",
+        "peak_memory",
+    )  # fmt: skip
 
 
-def table_of(rows: list[Row]) -> pd.DataFrame:
+def table_of(rows: list[Row], names: tuple[str, str]) -> pd.DataFrame:
     """The rows as one table, the objective's terms first."""
+    always = columns_of(names)
     found = dict.fromkeys(name for row in rows for name in row)
     terms = [name for name in found if name.startswith("loss_")]
-    others = [name for name in found if name not in COLUMNS and name not in terms]
-    columns = ["step", *terms, *COLUMNS[1:], *others]
-    table = pd.DataFrame(rows, columns=columns, dtype="float64")
+    others = [name for name in found if name not in always and name not in terms]
+    table = pd.DataFrame(rows, columns=["step", *terms, *always[1:], *others], dtype="float64")
     return table.astype({"step": "int64"})
 
 

@@ -12,7 +12,7 @@ from neuronscope.regularizers import State
 from neuronscope.training.checkpoints import SoFar, load_checkpoint, save_checkpoint
 from neuronscope.training.evaluation import Evaluation
 from neuronscope.training.gradients import clear
-from neuronscope.training.history import COLUMNS, Row, peak_memory
+from neuronscope.training.history import Row, columns_of, peak_memory
 from neuronscope.training.sampling import batches
 from neuronscope.training.showing import Show, showing
 from neuronscope.training.step import take_step
@@ -78,7 +78,7 @@ def _begin(work: Work, evaluation: Evaluation) -> tuple[SoFar, str | None]:
     if work.regularizer is not None:
         state = work.regularizer.start(work.training, work.facts)
         clear(work)
-    found, scores = evaluation()
+    found, scores = evaluation(0)
     row = {"step": 0.0, "update_norm": 0.0, **found, **_memory(work)}
     return SoFar(0, [row], state, 0.0), _reason(work, evaluation, scores, 0.0)
 
@@ -101,10 +101,10 @@ def _advance(
     reason = None
     last = number == work.config.steps
     if number % work.config.evaluate_every == 0 or last:
-        found, scores = evaluation()
+        found, scores = evaluation(number)
         row |= found
         reason = _reason(work, evaluation, scores, row["update_norm"])
-    elif so_far.rows[0].keys() <= set(COLUMNS):
+    elif so_far.rows[0].keys() <= set(columns_of(evaluation.roles.names)):
         # A rule that measured nothing costs nothing, and can end the run at the very step.
         reason = _reason(work, evaluation, {}, row["update_norm"])
     return replace(

@@ -1,11 +1,12 @@
 """What a run's numbers depend on, as JSON; and the folder that holds a run."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from neuronscope.facts.fact import FactSet, facts_hash
+from neuronscope.facts.fact import Fact, facts_hash
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.cache import content_of
 from neuronscope.training.config import TrainingConfig
@@ -27,7 +28,7 @@ PLAN, MANIFEST, CHECKPOINTS, MODEL, HISTORY = (
 def plan_of(
     model: HookedModel,
     methods: dict[str, object],
-    facts: FactSet,
+    facts: Iterable[tuple[str, Fact]],
     config: TrainingConfig,
     processes: Processes,
 ) -> Plan:
@@ -35,6 +36,7 @@ def plan_of(
 
     Args:
         methods: Objective, regularizer and stop rule, by these words.
+        facts: Each with its split, or what else it is for.
     """
     return {
         **{role: described(method) for role, method in methods.items()},

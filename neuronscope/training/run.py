@@ -27,9 +27,10 @@ class Run:
     | `cosine` | of the angle between ∇L and ∇R |
     | `update_norm` | ‖θ − θ0‖ after the update |
     | `learning_rate` | of the update |
-    | `asked_forget`, `asked_retain` | facts that were looked at |
+    | `asked_forget`, `asked_retain` | facts whose answers are counted |
     | `answered_forget`, `answered_retain` | those that greedy decoding answers; `_rate`: share |
     | `log_odds_forget` | mean log-odds of the answers to forget, nats per token |
+    | `..._watched`, `..._taught` | the same for a finetune run: facts not taught, facts taught |
     | `seconds`, `evaluation_seconds` | what step and evaluation took |
     | `peak_memory` | bytes at most so far: of the GPU, or of the process without one |
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from neuronscope.regularizers import State
+from neuronscope.regularizers import Memory
 from neuronscope.training.history import Row
 from neuronscope.training.packing import Home, read_packed, write_packed
 from neuronscope.training.work import Work
@@ -28,8 +28,8 @@ class SoFar:
     rows: list[Row]
     """The history so far."""
 
-    state: State
-    """What the regularizer remembers."""
+    memory: Memory
+    """The regularizer's, after the step."""
 
     seconds: float
     """Time it took so far."""
@@ -52,7 +52,7 @@ def save_checkpoint(folder: Path, work: Work, schedule: LRScheduler, so_far: SoF
             "parameters": {name: p.detach() for name, p in work.parameters.items()},
             "optimizer": work.optimizer.state_dict(),
             "schedule": schedule.state_dict(),
-            "regularizer": so_far.state,
+            "regularizer": so_far.memory,
             "random": _random_states(work),
         }
         write_packed(parts, partial / _part(work))

@@ -29,6 +29,7 @@ from training_example import (
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.loading import load_model
 from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 from neuronscope.results.cache import described
 from neuronscope.stopping.update_norm import UpdateNorm
 from neuronscope.training import unlearn
@@ -147,13 +148,13 @@ def test_a_file_is_identified_by_what_it_holds(tmp_path):
     seen = []
     for content in ("first", "second", "first"):
         table.write_text(content)
-        seen.append([described(SSIUU(unit="neuron", scores=at)) for at in (table, scores)])
+        seen.append([described(SSIUUNeurons(scores=at)) for at in (table, scores)])
     first, second, again = seen
     assert first == again
     assert all(one["scores"] != other["scores"] for one, other in zip(first, second, strict=True))
     elsewhere = scores.rename(tmp_path / "elsewhere")
-    assert described(SSIUU(unit="neuron", scores=elsewhere)) == first[1]
-    nowhere = described(SSIUU(unit="neuron", scores=tmp_path / "nowhere"))
+    assert described(SSIUUNeurons(scores=elsewhere)) == first[1]
+    nowhere = described(SSIUUNeurons(scores=tmp_path / "nowhere"))
     assert nowhere["scores"] == str(tmp_path / "nowhere")
 
 

@@ -14,24 +14,11 @@ from jaxtyping import Bool, Float
 from neuronscope.display import Progress, no_progress
 from neuronscope.facts.fact import FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
-from neuronscope.models.targets import Answers, Target, answered
+from neuronscope.models.answers import Measured, batches_of, measure
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
 from neuronscope.results.cache import described, key_of
 from neuronscope.results.findings import Finding
-
-LARGEST_BATCH = 32
-"""Facts in a pass at most."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a model makes of each fact, in the order of the case."""
-
-    score: Float[np.ndarray, " fact"]
-    """The target."""
-
-    answered: Bool[np.ndarray, " fact"]
-    """Whether greedy decoding gives the answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +40,11 @@ class Case:
         """Every fact as tokens, with its split."""
         words = self.after.tokenizer
         return tuple((split, encode(fact, words, self.form)) for split, fact in self.facts)
+
+    @property
+    def encoded(self) -> list[Encoded]:
+        """Every fact as tokens."""
+        return [encoded for _, encoded in self.labelled]
 
     @cached_property
     def forget(self) -> Bool[np.ndarray, " fact"]:
@@ -105,15 +97,7 @@ class Case:
         Args:
             asked: Only these facts.
         """
-        order = sorted(
-            (i for i in range(len(self.labelled)) if asked is None or asked[i]),
-            key=lambda i: (len(self.labelled[i][1].tokens), i),
-        )
-        groups = [order[i : i + LARGEST_BATCH] for i in range(0, len(order), LARGEST_BATCH)]
-        return [
-            (group, Batch.of([self.labelled[i][1] for i in group], self.after.device))
-            for group in groups
-        ]
+        return list(batches_of(self.after, self.encoded, asked))
 
     def measure(
         self, model: HookedModel, asked: Bool[np.ndarray, " fact"] | None = None
@@ -123,16 +107,7 @@ class Case:
         Args:
             asked: Only of these facts; the others' scores are NaN, and count as not answered.
         """
-        score = np.full(len(self.labelled), np.nan)
-        given = np.zeros(len(self.labelled), dtype=bool)
-        with frozen(model), torch.no_grad():
-            for places, batch in self.batches(asked):
-                answers = Answers.of(batch)
-                tokens = batch.tokens[:, :-1].to(model.device)
-                logits = answer_logits(model, tokens, answers.to(model.device))
-                score[places] = self.target(logits, answers).double().cpu().numpy()
-                given[places] = answered(logits, answers).cpu().numpy() > 0
-        return Measured(score, given)
+        return measure(model, self.encoded, self.target, asked)
 
 
 class Evidence(ABC):

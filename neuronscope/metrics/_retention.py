@@ -6,7 +6,7 @@ import pandas as pd
 
 from neuronscope.analysis.retention import prompts_of, stratum
 from neuronscope.facts.fact import FactSet
-from neuronscope.metrics.answer_accuracy import AnswerAccuracy
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.retention_table import ANSWERS, ANY, PARAPHRASED, TRAINED, USES
 
@@ -33,7 +33,7 @@ def answers(
     asked = prompts_of(facts, splits)
     if not asked:
         return pd.DataFrame(columns=list(ANSWERS))
-    given = AnswerAccuracy()(model, [fact for _, fact in asked], form).per_fact["value"] > 0
+    given = measure(model, answers_of(model, [fact for _, fact in asked], form)).answered
     by_fact: dict[tuple[str, str], list[bool]] = {}
     for (split, fact), known in zip(asked, given, strict=True):
         by_fact.setdefault((split, fact.id), []).append(bool(known))

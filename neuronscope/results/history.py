@@ -21,6 +21,7 @@ def columns_of(names: tuple[str, str] = ("forget", "retain")) -> tuple[str, ...]
     | `asked_forget`, `asked_retain` | facts that were evaluated |
     | `answered_forget`, `answered_retain` | those that greedy decoding answers; `_rate`: share |
     | `log_odds_forget` | mean log-odds of the answers to forget, nats per token |
+    | `..._watched`, `..._taught` | the same of a fine-tuning run: facts not trained on, facts trained on |
     | `seconds`, `evaluation_seconds` | duration of step and evaluation |
     | `peak_memory` | largest number of bytes so far: of the GPU, or of the process without one |
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from neuronscope.regularizers import State
+from neuronscope.regularizers import Memory
 from neuronscope.results.cache import PIECES, Workspace, written_whole
 from neuronscope.results.history import Row
 from neuronscope.training.packing import Home, read_packed, write_packed
@@ -29,8 +29,8 @@ class SoFar:
     rows: list[Row]
     """The history so far."""
 
-    state: State
-    """What the regularizer remembers."""
+    memory: Memory
+    """The regularizer's, after the step."""
 
     seconds: float
     """Time it took so far."""
@@ -92,7 +92,7 @@ def _state(work: Work, schedule: LRScheduler, so_far: SoFar) -> dict[str, object
         "parameters": {name: p.detach() for name, p in work.parameters.items()},
         "optimizer": work.optimizer.state_dict(),
         "schedule": schedule.state_dict(),
-        "regularizer": so_far.state,
+        "regularizer": so_far.memory,
         "random": _random_states(work),
     }
 

@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from neuronscope.facts.fact import Fact
-from neuronscope.regularizers import State
+from neuronscope.regularizers import Memory
 from neuronscope.results.cache import Workspace
 from neuronscope.results.history import Row, columns_of
 from neuronscope.training.checkpoints import SoFar, load_checkpoint, save_checkpoint
@@ -77,13 +77,13 @@ def _tell(work: Work, so_far: SoFar, show: Show) -> None:
 
 def _begin(work: Work, evaluation: Evaluation) -> tuple[SoFar, str | None]:
     """The model before, as step 0."""
-    state: State = {}
+    memory: Memory = {}
     if work.regularizer is not None:
-        state = work.regularizer.start(work.training, work.facts)
+        memory = work.regularizer.start(work.training, work.facts)
         clear(work)
-    found, scores = evaluation()
+    found, scores = evaluation(0)
     row = {"step": 0.0, "update_norm": 0.0, **found, **_memory(work)}
-    return SoFar(0, [row], state, 0.0), _reason(work, evaluation, scores, 0.0)
+    return SoFar(0, [row], memory, 0.0), _reason(work, evaluation, scores, 0.0)
 
 
 def _advance(
@@ -95,7 +95,7 @@ def _advance(
 ) -> tuple[SoFar, str | None]:
     """One step further, and the reason to stop there, if there is one."""
     began, number = time.perf_counter(), so_far.step + 1
-    taken = take_step(work, schedule, number, *batch, so_far.state)
+    taken = take_step(work, schedule, number, *batch, so_far.memory)
     row = taken.row | {"seconds": time.perf_counter() - began}
     if taken.trouble is not None:
         rows = [*so_far.rows, row | _memory(work)]
@@ -104,14 +104,14 @@ def _advance(
     reason = None
     last = number == work.config.steps
     if number % work.config.evaluate_every == 0 or last:
-        found, scores = evaluation()
+        found, scores = evaluation(number)
         row |= found
         reason = _reason(work, evaluation, scores, row["update_norm"])
-    elif so_far.rows[0].keys() <= set(columns_of()):
+    elif so_far.rows[0].keys() <= set(columns_of(evaluation.roles.names)):
         # A rule that measured nothing costs nothing, and can end the run at the very step.
         reason = _reason(work, evaluation, {}, row["update_norm"])
     return replace(
-        so_far, step=number, rows=[*so_far.rows, row | _memory(work)], state=taken.state
+        so_far, step=number, rows=[*so_far.rows, row | _memory(work)], memory=taken.memory
     ), reason
 
 

@@ -30,7 +30,7 @@ def plan_of(
 
     Args:
         methods: Objective, regularizer and stop rule, by these words.
-        facts: Each with its split.
+        facts: Each with its split, or what else it is for.
     """
     return {
         **{role: described(method) for role, method in methods.items()},

@@ -9,6 +9,14 @@ from neuronscope.results.history import Row
 Show = Callable[[list[Row]], None]
 """Is told the history so far."""
 
+COUNTED = {
+    "forget": "to be forgotten",
+    "retain": "to be kept",
+    "watched": "watched",
+    "taught": "taught",
+}
+"""Facts whose answers a history counts, in words."""
+
 
 @contextmanager
 def showing(steps: int, wanted: bool) -> Iterator[Show]:
@@ -29,14 +37,13 @@ def showing(steps: int, wanted: bool) -> Iterator[Show]:
 
 
 def _asked(row: Row) -> bool:
-    return "answered_forget" in row or "answered_retain" in row
+    return any(f"answered_{name}" in row for name in COUNTED)
 
 
 def _answered(row: Row) -> str:
     """Of what was looked at, how much is answered."""
-    words = {"forget": "to be forgotten", "retain": "to be kept"}
     return ", ".join(
-        f"{row[f'answered_{split}']:.0f} of {row[f'asked_{split}']:.0f} {said} answered"
-        for split, said in words.items()
-        if f"answered_{split}" in row
+        f"{row[f'answered_{name}']:.0f} of {row[f'asked_{name}']:.0f} {said} answered"
+        for name, said in COUNTED.items()
+        if f"answered_{name}" in row
     )

@@ -184,7 +184,7 @@ def _recorded(model: HookedModel, study: Study, facts: FactSet, path: Path) -> R
     return record(
         model,
         judged,
-        make_attribution(told.attribution, how, model, judged, sites),
+        make_attribution(told.attribution, how),
         sites,
         make_target(how),
         form=study.form,

@@ -135,7 +135,7 @@ def record_model(
     return record(
         model,
         chosen,
-        make_attribution(attribution, method, model, chosen, sites),
+        make_attribution(attribution, method),
         sites,
         make_target(method),
         form=method.prompt_form,
@@ -194,7 +194,8 @@ def _recorded(
     """A model's recording, made, or found from an earlier call that was interrupted; and itself."""
     found = Recording.load(out) if out.is_file() else None
     model = load_model(source, **asdict(loading))
-    made = make_attribution(attribution, method, model, facts, sites)
+    made = make_attribution(attribution, method)
+    made = made.prepared(model, facts, sites, method.prompt_form)
     target = make_target(method)
     if found is not None:
         wanted = provenance_of(model, facts, made, target, method.prompt_form)

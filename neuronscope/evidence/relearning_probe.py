@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice, pairwise
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,8 @@ MEANING = (
 @dataclass(frozen=True)
 class RelearningProbe(Evidence):
     """How much sooner forgotten answers are learnt again than wrong answers to the same prompts."""
+
+    decides: ClassVar[bool] = True
 
     lengths: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
     """Ways gone in all, ascending, as shares of the norm of the layers' matrices; each is a step.

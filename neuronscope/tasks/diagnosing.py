@@ -11,7 +11,7 @@ from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.attribution import GIB, check_out, provenance_of, record
-from neuronscope.evidence import Case, ask_named, views_called
+from neuronscope.evidence import Case, ask, views_called
 from neuronscope.facts.fact import FactSet
 from neuronscope.facts.loading import load_facts
 from neuronscope.facts.prompts import check_encodable, encode
@@ -235,5 +235,5 @@ def _with_causes(
     except ValueError as error:
         return diagnosis.with_note(f"The causes were not tested: {error}")
     case = Case(first, last, facts, make_target(method), method.prompt_form)
-    asked = ask_named(views, case, comparison, diagnosis.neurons, out / "evidence")
+    asked = ask(case, views_called(views), comparison, diagnosis.neurons, out / "evidence")
     return diagnosis.with_findings(*asked)

@@ -1,4 +1,4 @@
-"""Savings: how much sooner the forgotten answers are learnt again than answers never known.
+"""The relearning probe: how much sooner forgotten answers are learnt again than unknown ones.
 
 Ebbinghaus' measure of what is left of a memory that nobody can recall: relearning it takes less
 than learning something new. The model after is led, along the gradient of the facts' own log-odds,

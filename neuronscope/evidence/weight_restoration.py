@@ -1,4 +1,4 @@
-"""Rebound: what comes back when neurons get the weights back that they had before.
+"""Weight restoration: what comes back when neurons get the weights back that they had before.
 
 Neurons of `mlp.post` are restored in the model after, first to last by a ranking, beside random
 neurons that are matched to it: as many of each layer and of each quantile bin of ‖Δθ‖. A ranking's

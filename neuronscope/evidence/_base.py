@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,15 @@ class Case:
 class Evidence(ABC):
     """A view: hyper-parameters, and what it finds in a case."""
 
+    by_default: ClassVar[bool] = True
+    """Whether a diagnosis asks this view where none is named."""
+
+    decides: ClassVar[bool] = False
+    """Whether the verdict rests on this view; it runs first."""
+
+    needs_rankings: ClassVar[bool] = False
+    """Whether the case's rankings of neurons are read; such views run last."""
+
     @abstractmethod
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         """Ask the two models.
@@ -124,14 +134,14 @@ class Evidence(ABC):
             ValueError: If the view cannot be had of these models or facts, with the reason.
         """
 
-    @property
-    def ranked(self) -> bool:
-        """Whether the case's rankings are read."""
-        return False
+    def rankings(self, finding: Finding) -> dict[str, Float[np.ndarray, "layer neuron"]]:
+        """The rankings of neurons, by name, that a finding gives to the views after it."""
+        del finding
+        return {}
 
     def identity(self, case: Case) -> str:
         """The key of everything that the finding depends on."""
-        rankings = case.rankings if self.ranked else None
+        rankings = case.rankings if self.needs_rankings else None
         return key_of({"case": case.identity, "view": described(self), "rankings": rankings})
 
 

@@ -37,7 +37,7 @@ from neuronscope.metrics import Metric
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
-from neuronscope.study.making import (
+from neuronscope.tasks.methods import (
     MAY_BE_NONE,
     SEED,
     Choice,

@@ -15,7 +15,7 @@ from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
 from neuronscope.study.config import Method, Study
-from neuronscope.study.making import Choice, flaws_of, located
+from neuronscope.tasks.methods import Choice, flaws_of, located
 
 
 def read_study(path: Path) -> Study:

@@ -1,1 +1,29 @@
 """The operations: one module per operation, shared by Python, the command line and studies."""
+
+from neuronscope.tasks._task import (
+    Facts,
+    Loading,
+    Method,
+    Methods,
+    Model,
+    PromptForm,
+    Settings,
+    Split,
+    Task,
+    markers_of,
+    runs,
+)
+
+__all__ = [
+    "Facts",
+    "Loading",
+    "Method",
+    "Methods",
+    "Model",
+    "PromptForm",
+    "Settings",
+    "Split",
+    "Task",
+    "markers_of",
+    "runs",
+]

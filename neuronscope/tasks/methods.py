@@ -24,17 +24,18 @@ OptionalChoice = Annotated[Choice | None, MAY_BE_NONE]
 """A method, or none."""
 
 
-def made(family: str, choice: Choice | None, base: type[T], seed: int | None) -> T | None:
+def made(family: str, choice: Choice | T | None, base: type[T], seed: int | None) -> T | None:
     """A method of a family with its settings; None where none was chosen.
 
     Args:
+        choice: The method; ready, or what it is made from.
         seed: For methods that have one which was not given.
 
     Raises:
         ValueError: If there is no such method or setting.
     """
-    if choice is None:
-        return None
+    if choice is None or isinstance(choice, base):
+        return choice
     settings, found = _settings_of(choice), _class_of(family, choice, base)
     if seed is not None and SEED in {item.name for item in fields(found)}:
         settings = {SEED: seed} | settings

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -46,6 +47,9 @@ class Influence:
 
 class Attribution(ABC):
     """A method: hyper-parameters, and one law from model and facts to influence."""
+
+    every_neuron: ClassVar[bool] = True
+    """Whether every neuron is measured, as a diagnosis needs it; or only a sample."""
 
     @abstractmethod
     def __call__(

@@ -38,6 +38,11 @@ VIEWS: tuple[Evidence, ...] = (
 """The other views of a diagnosis, in the order in which they are asked."""
 
 
+def default_views() -> tuple[Evidence, ...]:
+    """All views of a diagnosis, in the order in which they run."""
+    return (FIRST, *VIEWS)
+
+
 ALL, NONE = "all", "none"
 """The name of all views together, the weight path among them; and of no view."""
 

@@ -1,5 +1,7 @@
 """The operations: one module per operation, shared by Python, the command line and studies."""
 
+from neuronscope.tasks._facts import choose_facts
+from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import (
     Facts,
     Loading,
@@ -17,6 +19,7 @@ from neuronscope.tasks._task import (
 __all__ = [
     "Facts",
     "Loading",
+    "Measuring",
     "Method",
     "Methods",
     "Model",
@@ -24,6 +27,7 @@ __all__ = [
     "Settings",
     "Split",
     "Task",
+    "choose_facts",
     "markers_of",
     "runs",
 ]

@@ -62,10 +62,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Methods:
-    """The field holds several methods of a family, or a single one."""
+    """The field holds several methods of a family, a single one, or the word none.
+
+    A method that is named as a table replaces the one of the same name among all of them.
+    """
 
     family: str
     base: str
+
+    usual: str = ""
+    """The function of the family's package that returns the methods that the word `all` means."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Settings:
     """The file that defines the dataclass, within the package and without its ending."""
 
     name: str
+    """The dataclass."""
 
 
 Marker = Model | Facts | Method | Methods | Settings
@@ -130,33 +137,21 @@ class Task(ABC, Generic[Result]):
             ValueError, FileNotFoundError: If the task cannot be computed; as `check`.
             FileExistsError: If the folder holds a finished result, or something else.
         """
-        if folder is None:
-            self.check()
-            return self._perform(None)
-        from neuronscope.results.cache import check_folder
-
-        place = Path(folder)
-        check_folder(place)
         self.check()
-        return self._perform(place)
+        return self._perform(None if folder is None else Path(folder))
 
     def decides(self) -> dict[str, Any]:
         """Everything that decides the task's numbers, by field, as plain values.
 
         A model counts by its content, wherever it lies, and so do facts and other files.
         """
-        from neuronscope.tasks._deciding import decided
+        from neuronscope.tasks._deciding import decided, method_seed
 
-        markers = markers_of(type(self))
+        values, markers = vars(self), markers_of(type(self))
+        seed = method_seed(values, markers)
         return {"task": type(self).__name__.lower()} | {
-            name: decided(value, markers.get(name), self.seed_of_methods)
-            for name, value in vars(self).items()
+            name: decided(value, markers.get(name), seed) for name, value in values.items()
         }
-
-    @property
-    def seed_of_methods(self) -> int | None:
-        """The seed of methods that have one and were not given it; None: their own default."""
-        return vars(self).get("seed")
 
     @contextmanager
     def _writing(self, folder: Path) -> "Iterator[Workspace]":
@@ -168,7 +163,20 @@ class Task(ABC, Generic[Result]):
         decides = self.decides()
         workspace = open_result(folder, decides)
         yield workspace
-        workspace.finish(describe(began) | decides)
+        workspace.finish(describe(began) | decides | {"sources": self._sources()})
+
+    def _sources(self) -> dict[str, str]:
+        """Where models and facts came from, by field."""
+        places = {
+            name: vars(self)[name]
+            for name, marker in markers_of(type(self)).items()
+            if isinstance(marker, Model | Facts)
+        }
+        return {
+            name: str(place if isinstance(place, str | Path) else place.source)
+            for name, place in places.items()
+            if place is not None
+        }
 
 
 def markers_of(task: type[Task[Any]]) -> dict[str, Marker]:

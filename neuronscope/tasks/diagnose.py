@@ -1,15 +1,30 @@
 """Compare a model before and after unlearning: was the knowledge erased, or only hidden?"""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from neuronscope.analysis.diagnosis import Diagnosis
-from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, PromptForm, Task, runs
+from neuronscope.analysis.diagnosis import diagnose as compared
+from neuronscope.facts.fact import FactSet
+from neuronscope.results.cache import write_json, write_table
+from neuronscope.results.comparison import Comparison
+from neuronscope.results.findings import Finding
+from neuronscope.tasks._deciding import methods_of
+from neuronscope.tasks._facts import choose_facts, read_facts
+from neuronscope.tasks._measuring import Measuring
+from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, Task, runs
+from neuronscope.tasks.methods import file_of
+
+REPORT = "report.html"
+"""The page in the folder of a result."""
+
+VIEWS = Methods("evidence", "Evidence", usual="default_views")
 
 
 @dataclass(frozen=True)
-class Diagnose(Task[Diagnosis]):
+class Diagnose(Measuring, Task[Diagnosis]):
     """Was it erased, or only hidden? Compare a model before and after unlearning."""
 
     before: Annotated[Any, Model()]
@@ -24,7 +39,7 @@ class Diagnose(Task[Diagnosis]):
     attribution: Annotated[Any, Method("attribution", "Attribution")] = "integrated-gradients"
     """How influence is measured."""
 
-    views: Annotated[Any, Methods("evidence", "Evidence")] = "all"
+    views: Annotated[Any, VIEWS] = "all"
     """Which causal views are computed, by name; all, or none. The verdict rests on the relearning
     probe. Views are computed where both models have the same shapes."""
 
@@ -36,29 +51,126 @@ class Diagnose(Task[Diagnosis]):
     as are under judgement, at most 8)."""
 
     seed: int = 0
-    """Seed of the choice of those facts, and of views and attributions that draw at random."""
+    """Seed of the choice of those facts, and of the methods that draw at random."""
 
-    target: Literal["log-odds", "log-prob", "prob", "margin"] = "log-odds"
-    """What is explained. prob is the paper's; it fades for all neurons as the answer does."""
+    before_recording: Path | None = None
+    """A recording of the model before unlearning with these settings (default: it is made)."""
 
-    reduction: Literal["mean", "sum"] = "mean"
-    """How the target is put together over an answer's tokens; prob is always the product."""
-
-    sites: tuple[str, ...] = ("mlp.post",)
-    """Where the neurons are: mlp.post mlp.gate mlp.up mlp.down attn.q attn.k attn.v attn.o; or
-    paper, for the seven of arXiv 2509.22263."""
-
-    form: PromptForm = "completion"
-    """How a fact is put to the models."""
-
-    memory: float = 2.0
-    """GiB that a pass may use beyond the model's own."""
+    after_recording: Path | None = None
+    """A recording of the model after unlearning, likewise (default: it is made)."""
 
     loading: Loading = field(default_factory=Loading)
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        from neuronscope.tasks._recording import attribution_of, check_recording
 
-    def _perform(self, folder: Path | None) -> Any: ...
+        methods_of(self.views, VIEWS, self.seed)
+        if not attribution_of(self.attribution, self.seed).every_neuron:
+            raise ValueError(
+                "A diagnosis needs every neuron, and the chosen attribution measures a sample of "
+                "them: use another attribution, or record the sample with the task Record."
+            )
+        check_recording(self._judged(), self, self.loading, [self.before, self.after])
+
+    def _perform(self, folder: Path | None) -> Any:
+        if folder is None:
+            return self._diagnosed(None)
+        with self._writing(folder):
+            return self._diagnosed(folder)
+
+    def decides(self) -> dict[str, Any]:
+        """As for every task; a recording is decided by the model that was recorded."""
+        named = Task.decides(self).items()
+        return {k: v for k, v in named if k not in ("before_recording", "after_recording")}
+
+    def _judged(self) -> FactSet:
+        """The facts under judgement, and those that show what happens by chance."""
+        return choose_facts(read_facts(self.facts), self.split, self.null_facts, self.seed)
+
+    def _diagnosed(self, folder: Path | None) -> Diagnosis:
+        from neuronscope.tasks._models import loaded
+        from neuronscope.tasks._recording import attribution_of, recorded
+
+        attribution = attribution_of(self.attribution, self.seed)
+        # One model at a time: the one before is not kept.
+        model = loaded(self.before, self.loading)
+        facts = null_facts_for(self._judged(), model, self.form, self.null_facts)
+        out = folder and folder / "before.safetensors"
+        before = recorded(model, facts, attribution, self, out=out, known=self.before_recording)
+        del model
+        last = loaded(self.after, self.loading)
+        out = folder and folder / "after.safetensors"
+        after = recorded(last, facts, attribution, self, out=out, known=self.after_recording)
+        diagnosis = self._with_causes(
+            compared(before, after), Comparison(before, after), last, facts, folder
+        )
+        if folder is not None:
+            _write(diagnosis, Comparison(before, after), last, folder)
+        return diagnosis
+
+    def _with_causes(
+        self,
+        diagnosis: Diagnosis,
+        comparison: Comparison,
+        last: Any,
+        facts: FactSet,
+        folder: Path | None,
+    ) -> Diagnosis:
+        """The diagnosis with its causes tested, on both models at once."""
+        from neuronscope.evidence import Case
+        from neuronscope.models.interventions import check_same_shapes
+        from neuronscope.tasks._models import loaded
+        from neuronscope.tasks._recording import target_of
+
+        views = methods_of(self.views, VIEWS, self.seed)
+        if not views:
+            return diagnosis
+        first = loaded(self.before, self.loading)
+        try:
+            check_same_shapes(first, last)
+        except ValueError as error:
+            return diagnosis.with_note(f"The causes were not tested: {error}")
+        case = Case(first, last, facts, target_of(self), self.form)
+        kept = folder and folder / "evidence"
+        return diagnosis.with_findings(*_asked(case, views, comparison, diagnosis, kept))
+
+
+def null_facts_for(facts: FactSet, before: Any, form: str, null_facts: int | None) -> FactSet:
+    """The facts, with others beside them that show what happens by chance.
+
+    Args:
+        before: The loaded model before unlearning.
+        null_facts: How many others, as `Diagnose` has it.
+    """
+    # Where all facts were to be forgotten, shipped neutral facts that the model answers go here:
+    # neuronscope.models.neutral_facts.neutral_facts(before, form, null_count(judged, null_facts)).
+    del before, form, null_facts
+    return facts
+
+
+def _asked(
+    case: Any, views: Any, comparison: Comparison, diagnosis: Diagnosis, folder: Path | None
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    """The views' findings, and a sentence for each that could not be computed."""
+    from neuronscope.evidence import ask_named
+
+    every = len(views) == len(methods_of("all", VIEWS, None))
+    names = ["all"] if every else [file_of(view) for view in views]
+    return ask_named(names, case, comparison, diagnosis.neurons, folder)
+
+
+def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:
+    """The files of a diagnosis, besides its recordings and findings."""
+    from neuronscope.models.direct_logit_effect import neuron_tokens
+    from neuronscope.report import write_report
+    from neuronscope.report.explorer import explorer_with_tokens
+
+    write_table(folder / "neurons.parquet", diagnosis.neurons)
+    seen = explorer_with_tokens(
+        comparison.before, comparison.after, diagnosis.neurons, partial(neuron_tokens, last)
+    )
+    write_report(diagnosis, folder / REPORT, explorer=seen)
+    write_json(folder / "diagnosis.json", diagnosis.to_json())
 
 
 diagnose = runs(Diagnose)

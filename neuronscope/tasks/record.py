@@ -2,14 +2,20 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+from neuronscope.facts.fact import FactSet
 from neuronscope.results.recording import Recording
-from neuronscope.tasks._task import Facts, Loading, Method, Model, PromptForm, Task, runs
+from neuronscope.tasks._facts import facts_of, only, read_facts
+from neuronscope.tasks._measuring import Measuring
+from neuronscope.tasks._task import Facts, Loading, Method, Model, Task, runs
+
+RECORDING = "recording.safetensors"
+"""The recording in the folder of a result."""
 
 
 @dataclass(frozen=True)
-class Record(Task[Recording]):
+class Record(Measuring, Task[Recording]):
     """Record one model's neurons on a set of facts."""
 
     model: Annotated[Any, Model()]
@@ -27,27 +33,33 @@ class Record(Task[Recording]):
     per_fact: bool = True
     """Keep every fact's neurons, or only their means: memory then does not grow with the facts."""
 
-    target: Literal["log-odds", "log-prob", "prob", "margin"] = "log-odds"
-    """What is explained. prob is the paper's; it fades for all neurons as the answer does."""
-
-    reduction: Literal["mean", "sum"] = "mean"
-    """How the target is put together over an answer's tokens; prob is always the product."""
-
-    sites: tuple[str, ...] = ("mlp.post",)
-    """Where the neurons are: mlp.post mlp.gate mlp.up mlp.down attn.q attn.k attn.v attn.o; or
-    paper, for the seven of arXiv 2509.22263."""
-
-    form: PromptForm = "completion"
-    """How a fact is put to the model."""
-
-    memory: float = 2.0
-    """GiB that a pass may use beyond the model's own."""
-
     loading: Loading = field(default_factory=Loading)
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        from neuronscope.tasks._recording import attribution_of, check_recording
 
-    def _perform(self, folder: Path | None) -> Any: ...
+        attribution_of(self.attribution, None)
+        check_recording(self._chosen(), self, self.loading, [self.model])
+
+    def _perform(self, folder: Path | None) -> Any:
+        if folder is None:
+            return self._recorded(None)
+        with self._writing(folder):
+            return self._recorded(folder / RECORDING)
+
+    def _recorded(self, out: Path | None) -> Recording:
+        from neuronscope.tasks._models import loaded
+        from neuronscope.tasks._recording import attribution_of, recorded
+
+        model = loaded(self.model, self.loading)
+        attribution = attribution_of(self.attribution, None)
+        return recorded(model, self._chosen(), attribution, self, self.per_fact, out)
+
+    def _chosen(self) -> FactSet:
+        facts = read_facts(self.facts)
+        if self.split == "all":
+            return facts
+        return only(facts, {self.split: facts_of(facts, self.split)})
 
 
 record = runs(Record)

@@ -85,14 +85,19 @@ class Settings:
     """The dataclass."""
 
 
-Marker = Model | Facts | Method | Methods | Settings
+@dataclass(frozen=True)
+class Recorded:
+    """The field holds a recording, by its path. It has no flag."""
+
+
+Marker = Model | Facts | Method | Methods | Settings | Recorded
 
 
 @dataclass(frozen=True)
 class Loading:
     """How models are loaded."""
 
-    base: str | None = None
+    base: Annotated[Any, Model()] = None
     """The model under an adapter (default: the one that the adapter names)."""
 
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"

@@ -14,7 +14,7 @@ from neuronscope.results.findings import Finding
 from neuronscope.tasks._deciding import methods_of
 from neuronscope.tasks._facts import choose_facts, read_facts
 from neuronscope.tasks._measuring import Measuring
-from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, Task, runs
+from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, Recorded, Task, runs
 from neuronscope.tasks.methods import file_of
 
 REPORT = "report.html"
@@ -53,10 +53,10 @@ class Diagnose(Measuring, Task[Diagnosis]):
     seed: int = 0
     """Seed of the choice of those facts, and of the methods that draw at random."""
 
-    before_recording: Path | None = None
+    before_recording: Annotated[Any, Recorded()] = None
     """A recording of the model before unlearning with these settings (default: it is made)."""
 
-    after_recording: Path | None = None
+    after_recording: Annotated[Any, Recorded()] = None
     """A recording of the model after unlearning, likewise (default: it is made)."""
 
     loading: Loading = field(default_factory=Loading)

@@ -29,10 +29,10 @@ class Unlearn(Task["Run"]):
     """What is minimised, on the facts to be forgotten and those to be kept."""
 
     regularizer: Annotated[Any, Method("regularizers", "Regularizer")] = None
-    """What is added to the objective (default: nothing)."""
+    """What is added to the objective; or none (default: none)."""
 
     stop: Annotated[Any, Method("stopping", "StopRule")] = "forget-accuracy"
-    """When to stop; at the latest after `steps`."""
+    """When to stop, at the latest after all steps; or none, to take all of them."""
 
     training: Annotated[Any, TRAINING] = None
     """Batches, optimizer, precision and bookkeeping."""

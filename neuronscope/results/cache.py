@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,13 +84,21 @@ def content_of(path: Path, pattern: str = "*") -> str | None:
     """
     alone = path.is_file()
     files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
+    states = [file.stat() for file in files]
+    known = tuple((f, s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True))
+    return _content(path.parent if alone else path, known) if files else None
+
+
+@lru_cache(maxsize=64)
+def _content(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """SHA-256 of some files of a folder: read once, while their sizes and times stay the same."""
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path.parent if alone else path)).encode("utf-8"))
+    for file, _, _ in files:
+        digest.update(str(file.relative_to(folder)).encode("utf-8"))
         with file.open("rb") as opened:
             while chunk := opened.read(CHUNK):
                 digest.update(chunk)
-    return digest.hexdigest() if files else None
+    return digest.hexdigest()
 
 
 # Files that are written whole

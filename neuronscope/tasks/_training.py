@@ -9,13 +9,18 @@ from neuronscope.facts.prompts import check_encodable
 from neuronscope.tasks._models import tokenizers_of
 from neuronscope.tasks._task import Loading
 from neuronscope.training import TrainingConfig
+from neuronscope.training.optimizers import check_optimizer
 from neuronscope.training.room import check_room_for_files
+from neuronscope.training.tracking import check_tracker
 
 
 def check_training(
     model: Any, facts: Sequence[Fact], config: TrainingConfig, loading: Loading
 ) -> None:
-    """Refuse a model or facts that cannot be trained, before any weights are read."""
+    """Refuse settings, a model or facts that cannot be trained, before any weights are read."""
+    check_optimizer(config)
+    # Where its files would go is checked by the training itself.
+    check_tracker(config.tracker, Path())
     for tokenizer in tokenizers_of([model], loading):
         check_encodable(facts, tokenizer, config.form)
 

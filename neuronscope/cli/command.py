@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, make_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 import tyro
 from rich.console import Console
@@ -210,13 +210,13 @@ def _nested(
     """A group of flags: the fields of another dataclass.
 
     Args:
-        without: Fields that are left out.
+        without: Fields that are left out, besides those that hold a model in memory.
         taken: Names that flags already have: flags of these fields begin with the group's name.
             If None, all flags of the group do.
     """
     inner, flags = [], []
     for setting in settings_in(module, title):
-        if setting.name in without:
+        if setting.name in without or object in (setting.kind, *get_args(setting.kind)):
             continue
         short = flag_name(setting.name)
         if taken is None or setting.name in taken:

@@ -21,6 +21,10 @@ KNOWN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} |
     "Any": Any,
     "Literal": Literal,
     "field": field,
+    # What is in memory; no flag gives it.
+    "HookedModel": object,
+    "Baseline": object,
+    "Zero": object,
     **{name: vars(tasks)[name] for name in tasks.__all__},
 }
 """What the type of a setting may be made of, besides names of its file."""
@@ -92,8 +96,9 @@ class _Source(dict[str, Any]):
 
     @property
     def main(self) -> str:
-        """The last public class: those before it serve it."""
-        return [name for name in self.classes if not name.startswith("_")][-1]
+        """The last public class that extends another, or the last public one."""
+        public = [name for name in self.classes if not name.startswith("_")]
+        return ([name for name in public if self.classes[name].bases] or public)[-1]
 
     def value(self, expression: ast.expr) -> Any:
         """What an expression of this package's own source evaluates to."""

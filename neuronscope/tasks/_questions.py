@@ -68,11 +68,8 @@ def questions_of(
     having = [split for split in SPLITS if facts.split(split)]
     groups = {split: facts_of(facts, split) for split in splits or having}
     held = () if holdout_split is None else facts_of(facts, holdout_split)
-    encoded = [*(fact for group in groups.values() for fact in group), *held]
-    encoded += [fact for _, fact in prompts_of(facts, tuple(groups))]
-    for tokenizer in tokenizers:
-        for fact in encoded:
-            encode(fact, tokenizer, form, fact.answer)
+    put = [*(fact for group in groups.values() for fact in group), *held]
+    _check_tokens([*put, *(fact for _, fact in prompts_of(facts, tuple(groups)))], tokenizers, form)
     every = several(
         "metrics", method_names("metrics") if metrics is None else metrics, Metric, None
     )
@@ -84,10 +81,15 @@ def questions_of(
             if name in slow:
                 continue
             one = Question(split, group, held, metric, name)
-            reason = _reason(one, reference, holdout_split, tokenizers, form)
+            held_out = split == holdout_split and "holdout" in metric.needs
+            reason = (
+                f"{name}: these facts are the holdout."
+                if held_out
+                else _reason(one, reference, tokenizers, form)
+            )
             if reason is None:
                 asked.append(one)
-            elif metrics is not None and splits:
+            elif metrics is not None and splits and not held_out:
                 raise ValueError(f"Split {split}, {reason}")
             else:
                 missing.setdefault(reason, []).append(split)
@@ -113,13 +115,10 @@ def _named(metrics: Sequence[Metric]) -> dict[str, Metric]:
 def _reason(
     one: Question,
     reference: Any,
-    holdout_split: str | None,
     tokenizers: Sequence[PreTrainedTokenizerBase],
     form: str,
 ) -> str | None:
     """Why a metric cannot be computed on a split, or None."""
-    if one.split == holdout_split and "holdout" in one.metric.needs:
-        return f"{one.name}: these facts are the holdout."
     try:
         one.metric.check(one.facts, reference, one.holdout)
         for tokenizer in tokenizers:
@@ -127,3 +126,12 @@ def _reason(
     except ValueError as error:
         return str(error)
     return None
+
+
+def _check_tokens(
+    facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
+) -> None:
+    """Refuse facts that cannot be put into some model's tokens."""
+    for tokenizer in tokenizers:
+        for fact in facts:
+            encode(fact, tokenizer, form, fact.answer)

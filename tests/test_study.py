@@ -434,7 +434,7 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, change
         ({"attacks": [{"count": 3}]}, "expected a table with a name"),
         ({"metrics": ["truth"]}, "No metrics called 'truth'"),
         ({"seeds": [1, 1]}, "without repeats"),
-        ({"form": "poem"}, "there are completion"),
+        ({"form": "poem"}, "form: Input should be 'completion'"),
         ({"diagnosing": {"views": ["tea leaves"]}}, "called 'tea leaves'"),
         ({"methods": [matching("a", "b"), matching("b", "a")]}, "itself matches another run"),
         ({"attacks": ["prune"]}, "one checkpoint's diagnosis, which are no other's"),

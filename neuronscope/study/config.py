@@ -33,12 +33,11 @@ from neuronscope.attacks import FEWEST, Attack, Relearning
 from neuronscope.attacks.prune import Prune
 from neuronscope.attribution import Attribution
 from neuronscope.evidence import Evidence, default_views
-from neuronscope.facts.prompts import PROMPT_FORMS
 from neuronscope.metrics import Metric
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
-from neuronscope.tasks import Measuring
+from neuronscope.tasks import Measuring, PromptForm
 from neuronscope.tasks.methods import (
     MAY_BE_NONE,
     SEED,
@@ -187,7 +186,7 @@ class Study:
     diagnosing: Annotated[Diagnosing | None, MAY_BE_NONE] = field(default_factory=Diagnosing)
     """With none, the diagnoses are left out."""
 
-    form: str = "completion"
+    form: PromptForm = "completion"
     """How a fact is put to the model."""
 
     def __post_init__(self) -> None:
@@ -199,8 +198,6 @@ class Study:
             raise ValueError(f"methods: the name {twice!r} stands twice.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected one or more, without repeats, got {self.seeds}.")
-        if self.form not in PROMPT_FORMS:
-            raise ValueError(f"form: there are {', '.join(PROMPT_FORMS)}, got {self.form!r}.")
         for name in names:
             if name in ("original", "never_knew") or not name.strip():
                 raise ValueError(f"methods: a method cannot be called {name!r}.")

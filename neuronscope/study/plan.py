@@ -203,7 +203,8 @@ def _run(
     runs: dict[tuple[str, int], Step],
 ) -> Step:
     made = method.made(seed)
-    stop, match = made.stop, None
+    stop: Any = made.stop
+    match = None
     before = runs.get((method.matches, seed)) if method.matches is not None else None
     if before is not None:
         match = before.writes()
@@ -221,12 +222,12 @@ def _judged(study: Study, facts: FactSet, subject: str, seed: int | None, model:
         tuple(map(study.metric, study.metrics)) or "none",
         reference=study.never_knew,
         holdout_split=study.holdout_split,
-        form=study.form,  # type: ignore[arg-type]
+        form=study.form,
     )
     return [
         Step(score, subject, seed),
         *(
-            Step(Attack(model, facts, study.attack(one), form=study.form), subject, seed, name)  # type: ignore[arg-type]
+            Step(Attack(model, facts, study.attack(one), form=study.form), subject, seed, name)
             for name, one in study.attack_names.items()
         ),
     ]

@@ -147,7 +147,7 @@ def perform(step: Step, out: Path) -> None:
         adapted = (place / "adapter_config.json").is_file()
         return _loaded(str(place), one.base if adapted else None)
 
-    task = step.task_with(found)
+    task: Any = step.task_with(found)
     models = {name for name, held in markers_of(type(task)).items() if isinstance(held, Model)}
     sources = {name: one for name, one in vars(task).items() if name in models}
     given = {name: _loaded(one) for name, one in sources.items() if isinstance(one, str)}

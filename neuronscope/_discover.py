@@ -19,7 +19,7 @@ def method_names(family: str) -> tuple[str, ...]:
 
 
 def method_class(family: str, name: str, base: type[T]) -> type[T]:
-    """The class of one method: the concrete subclass of `base` that its file defines.
+    """The class of one method: the public, concrete subclass of `base` that its file defines.
 
     Raises:
         ValueError: If there is no such method, or its file does not define exactly one.
@@ -34,6 +34,7 @@ def method_class(family: str, name: str, base: type[T]) -> type[T]:
         if inspect.isclass(member)
         and issubclass(member, base)
         and not inspect.isabstract(member)
+        and not member.__name__.startswith("_")
         and member.__module__ == module.__name__
     ]
     if len(found) != 1:

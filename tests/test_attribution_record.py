@@ -13,7 +13,8 @@ from demo_pair import BEFORE, few_facts, write_facts
 from tiny import tiny
 
 from neuronscope.attribution._base import GIB
-from neuronscope.attribution._record import make_plan, record
+from neuronscope.attribution._plan import make_plan
+from neuronscope.attribution._record import record
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.fact import Fact, FactSet
@@ -24,7 +25,7 @@ from neuronscope.results.recording import Recording
 from neuronscope.tasks.diagnosing import record_model
 from neuronscope.tasks.options import MethodOptions, ModelOptions
 
-METHOD = IntegratedGradients(steps=4, max_steps=4)
+METHOD = IntegratedGradients(steps=4, max_steps=4, baseline="zero")
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def direction(hf, answers, others):
 
 
 def judged(before, after, facts, path="per_layer"):
-    method = IntegratedGradients(path=path)
+    method = IntegratedGradients(path=path, baseline="zero")
     diagnosis = diagnose(*(record(m, facts, method, progress=False) for m in (before, after)))
     assert diagnosis.unconverged == 0 and diagnosis.completeness_error < method.tolerance
     return diagnosis

@@ -54,7 +54,7 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
     case = Case(organism.before, organism.after, organism.facts, Target())
     assert found(organism, WeightPath()(case).tables["neurons"], "contribution") >= 0.95
     # Each layer alone also credits the neurons that feed an inhibitor; together, only itself.
-    joint = IntegratedGradients(path="joint")
+    joint = IntegratedGradients(path="joint", baseline="zero")
     recordings = [
         record(model, organism.facts.forget, joint, progress=False)
         for model in (organism.before, organism.after)

@@ -7,7 +7,7 @@ from neuronscope.attribution._base import (
     over_positions,
     setting_fields,
 )
-from neuronscope.attribution._baselines import Baseline, Reference, Zero, mean_baseline
+from neuronscope.attribution._baselines import Baseline
 from neuronscope.attribution._record import check_out, provenance_of, record
 
 __all__ = [
@@ -15,10 +15,7 @@ __all__ = [
     "Attribution",
     "Baseline",
     "Influence",
-    "Reference",
-    "Zero",
     "check_out",
-    "mean_baseline",
     "over_positions",
     "provenance_of",
     "record",

@@ -21,10 +21,8 @@ KNOWN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} |
     "Any": Any,
     "Literal": Literal,
     "field": field,
-    # What is in memory; no flag gives it.
+    # A model in memory; no flag gives one.
     "HookedModel": object,
-    "Baseline": object,
-    "Zero": object,
     **{name: vars(tasks)[name] for name in tasks.__all__},
 }
 """What the type of a setting may be made of, besides names of its file."""

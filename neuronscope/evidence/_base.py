@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -146,6 +147,15 @@ class Case:
 class Evidence(ABC):
     """A view: hyper-parameters, and what it finds in a case."""
 
+    by_default: ClassVar[bool] = True
+    """Whether a diagnosis asks this view where none is named."""
+
+    decides: ClassVar[bool] = False
+    """Whether the verdict rests on this view; it runs first."""
+
+    needs_rankings: ClassVar[bool] = False
+    """Whether the case's rankings of neurons are read; such views run last."""
+
     @abstractmethod
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         """Ask the two models.
@@ -157,17 +167,17 @@ class Evidence(ABC):
             ValueError: If the view cannot be had of these models or facts, with the reason.
         """
 
-    @property
-    def ranked(self) -> bool:
-        """Whether the case's rankings are read."""
-        return False
+    def rankings(self, finding: Finding) -> dict[str, Float[np.ndarray, "layer neuron"]]:
+        """The rankings of neurons, by name, that a finding gives to the views after it."""
+        del finding
+        return {}
 
     def identity(self, case: Case) -> str:
         """What the finding depends on."""
         name = type(self).__module__.rpartition(".")[2]
         assert is_dataclass(self), f"{name}: a view is a frozen dataclass"
         settings = {item.name: _plain(vars(self)[item.name]) for item in fields(self)}
-        rankings = f":{_digest(case.rankings or {})}" if self.ranked else ""
+        rankings = f":{_digest(case.rankings or {})}" if self.needs_rankings else ""
         return f"{case.identity}:{name}:{settings}{rankings}"
 
 

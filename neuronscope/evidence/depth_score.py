@@ -28,6 +28,7 @@ as ignorance. On planted inhibitors scores reach those of models that never knew
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,8 @@ SCORE = Target("log_prob")
 @dataclass(frozen=True)
 class DepthScore(Evidence):
     """How much of the forgetting has reached the states between the layers."""
+
+    by_default: ClassVar[bool] = False
 
     retain: HookedModel | None = None
     """A model that never knew the facts; without one, a variant of the score is measured."""

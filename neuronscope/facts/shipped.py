@@ -1,4 +1,4 @@
-"""Data that come with the package: an embedded pair of models, instructions, and their facts."""
+"""Data that come with the package: a demo pair of models, instructions, neutral facts."""
 
 from pathlib import Path
 

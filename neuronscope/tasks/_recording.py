@@ -1,20 +1,12 @@
 """Recording a model for a task; this module imports torch, and tasks import it when they run."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from neuronscope.attribution import (
-    GIB,
-    Attribution,
-    Zero,
-    mean_baseline,
-    provenance_of,
-    record,
-)
-from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.facts.fact import FactSet
-from neuronscope.facts.prompts import Batch, check_encodable, encode
+from neuronscope.attribution import GIB, Attribution, provenance_of, record
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.prompts import check_encodable, encode
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import Target, TargetName
 from neuronscope.results.recording import Provenance, Recording
@@ -22,7 +14,6 @@ from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._models import tokenizers_of
 from neuronscope.tasks._task import Loading
 from neuronscope.tasks.methods import made
-
 
 DECIDE = ("model_hash", "facts_hash", "attribution", "settings", "target", "prompt_form", "dtype")
 """What two recordings of the same numbers have in common of their provenance."""
@@ -53,7 +44,13 @@ def attribution_of(choice: Any, seed: int | None) -> Attribution:
     return method
 
 
-def check_recording(facts: FactSet, how: Measuring, loading: Loading, models: list[Any]) -> None:
+def check_recording(
+    facts: FactSet,
+    attribution: Attribution,
+    how: Measuring,
+    loading: Loading,
+    models: Sequence[Any],
+) -> None:
     """Refuse what cannot be recorded, before any weights are read.
 
     Raises:
@@ -61,6 +58,7 @@ def check_recording(facts: FactSet, how: Measuring, loading: Loading, models: li
     """
     target_of(how)
     _ = how.chosen_sites
+    attribution.check(facts)
     if not how.memory > 0:
         raise ValueError(f"Expected memory of more than 0 GiB, got {how.memory}.")
     bare = [fact.id for _, fact in facts if not fact.distractors]
@@ -85,20 +83,22 @@ def recorded(
     per_fact: bool = True,
     out: Path | None = None,
     known: Path | None = None,
+    neutral: Sequence[Fact] | None = None,
 ) -> Recording:
     """A model's recording: made and saved, or read from an earlier run that was interrupted.
 
     Args:
         known: Where it already lies, if it does.
+        neutral: As for `attribution.record`.
 
     Raises:
         ValueError: If what lies there is a recording of something else.
     """
     if out is not None and out.is_file():
         return Recording.load(out)
-    attribution = _with_mean_baseline(attribution, model, facts, how)
     if known is not None:
-        wanted = provenance_of(model, facts, attribution, target_of(how), how.form)
+        ready = attribution.prepared(model, facts, how.chosen_sites, how.form, neutral)
+        wanted = provenance_of(model, facts, ready, target_of(how), how.form)
         return _known(known, wanted, how.chosen_sites)
     return record(
         model,
@@ -107,6 +107,7 @@ def recorded(
         how.chosen_sites,
         target_of(how),
         form=how.form,
+        neutral=neutral,
         per_fact=per_fact,
         memory=int(how.memory * GIB),
         out=out,
@@ -120,17 +121,3 @@ def _known(path: Path, wanted: Provenance, sites: tuple[str, ...]) -> Recording:
     if not alike or tuple(found.sites) != sites:
         raise ValueError(f"{path} is a recording of another model, or of other facts or settings.")
     return found
-
-
-def _with_mean_baseline(
-    attribution: Attribution, model: HookedModel, facts: FactSet, how: Measuring
-) -> Attribution:
-    """Integrated gradients from the mean over the facts that were not to be forgotten."""
-    others = [fact for split, fact in facts if split != "forget"]
-    if not (isinstance(attribution, IntegratedGradients) and attribution.baseline == Zero()):
-        return attribution
-    if not others:
-        return attribution
-    encoded = [encode(fact, model.tokenizer, how.form) for fact in others]
-    batches = [Batch.of(encoded[i : i + 8], model.device) for i in range(0, len(encoded), 8)]
-    return replace(attribution, baseline=mean_baseline(model, batches, how.chosen_sites))

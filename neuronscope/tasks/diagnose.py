@@ -7,15 +7,13 @@ from typing import Annotated, Any
 
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.diagnosis import diagnose as compared
-from neuronscope.facts.fact import FactSet
+from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.results.cache import write_json, write_table
 from neuronscope.results.comparison import Comparison
-from neuronscope.results.findings import Finding
 from neuronscope.tasks._deciding import methods_of
-from neuronscope.tasks._facts import choose_facts, read_facts
+from neuronscope.tasks._facts import choose_facts, null_count, only, read_facts
 from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, Recorded, Task, runs
-from neuronscope.tasks.methods import file_of
 
 REPORT = "report.html"
 """The page in the folder of a result."""
@@ -65,12 +63,14 @@ class Diagnose(Measuring, Task[Diagnosis]):
         from neuronscope.tasks._recording import attribution_of, check_recording
 
         methods_of(self.views, VIEWS, self.seed)
-        if not attribution_of(self.attribution, self.seed).every_neuron:
+        attribution = attribution_of(self.attribution, self.seed)
+        if not attribution.every_neuron:
             raise ValueError(
                 "A diagnosis needs every neuron, and the chosen attribution measures a sample of "
                 "them: use another attribution, or record the sample with the task Record."
             )
-        check_recording(self._judged(), self, self.loading, [self.before, self.after])
+        facts = self._judged()
+        check_recording(facts, attribution, self, self.loading, [self.before, self.after])
 
     def _perform(self, folder: Path | None) -> Any:
         if folder is None:
@@ -94,13 +94,17 @@ class Diagnose(Measuring, Task[Diagnosis]):
         attribution = attribution_of(self.attribution, self.seed)
         # One model at a time: the one before is not kept.
         model = loaded(self.before, self.loading)
-        facts = null_facts_for(self._judged(), model, self.form, self.null_facts)
+        facts, neutral = self._judged(), None
+        if self.before_recording is None and all(split == "forget" for split, _ in facts):
+            facts, neutral = null_facts_for(facts, model, self.form, self.null_facts)
         out = folder and folder / "before.safetensors"
-        before = recorded(model, facts, attribution, self, out=out, known=self.before_recording)
+        known = self.before_recording
+        before = recorded(model, facts, attribution, self, out=out, known=known, neutral=neutral)
         del model
         last = loaded(self.after, self.loading)
         out = folder and folder / "after.safetensors"
-        after = recorded(last, facts, attribution, self, out=out, known=self.after_recording)
+        known = self.after_recording
+        after = recorded(last, facts, attribution, self, out=out, known=known, neutral=neutral)
         diagnosis = self._with_causes(
             compared(before, after), Comparison(before, after), last, facts, folder
         )
@@ -117,7 +121,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
         folder: Path | None,
     ) -> Diagnosis:
         """The diagnosis with its causes tested, on both models at once."""
-        from neuronscope.evidence import Case
+        from neuronscope.evidence import Case, ask
         from neuronscope.models.interventions import check_same_shapes
         from neuronscope.tasks._models import loaded
         from neuronscope.tasks._recording import target_of
@@ -132,31 +136,27 @@ class Diagnose(Measuring, Task[Diagnosis]):
             return diagnosis.with_note(f"The causes were not tested: {error}")
         case = Case(first, last, facts, target_of(self), self.form)
         kept = folder and folder / "evidence"
-        return diagnosis.with_findings(*_asked(case, views, comparison, diagnosis, kept))
+        return diagnosis.with_findings(*ask(case, views, comparison, diagnosis.neurons, kept))
 
 
-def null_facts_for(facts: FactSet, before: Any, form: str, null_facts: int | None) -> FactSet:
-    """The facts, with others beside them that show what happens by chance.
+def null_facts_for(
+    facts: FactSet, before: Any, form: str, null_facts: int | None
+) -> tuple[FactSet, tuple[Fact, ...]]:
+    """Facts that are all to be forgotten, with neutral ones that show what happens by chance.
 
     Args:
-        before: The loaded model before unlearning.
-        null_facts: How many others, as `Diagnose` has it.
+        before: The loaded model before unlearning, which answers the neutral facts.
+        null_facts: How many neutral facts, as `Diagnose` has it.
+
+    Returns:
+        The facts with the neutral ones as utility facts, and all neutral facts: the baseline of
+        both models, even where none is recorded.
     """
-    # Where all facts were to be forgotten, shipped neutral facts that the model answers go here:
-    # neuronscope.models.neutral_facts.neutral_facts(before, form, null_count(judged, null_facts)).
-    del before, form, null_facts
-    return facts
+    from neuronscope.models.neutral_facts import neutral_facts
 
-
-def _asked(
-    case: Any, views: Any, comparison: Comparison, diagnosis: Diagnosis, folder: Path | None
-) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """The views' findings, and a sentence for each that could not be computed."""
-    from neuronscope.evidence import ask_named
-
-    every = len(views) == len(methods_of("all", VIEWS, None))
-    names = ["all"] if every else [file_of(view) for view in views]
-    return ask_named(names, case, comparison, diagnosis.neurons, folder)
+    neutral = neutral_facts(before, form)
+    others = neutral[: null_count(facts.forget, null_facts)]
+    return only(facts, {"forget": facts.forget, "utility": others}), neutral
 
 
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:

@@ -38,8 +38,8 @@ class Record(Measuring, Task[Recording]):
     def check(self) -> None:
         from neuronscope.tasks._recording import attribution_of, check_recording
 
-        attribution_of(self.attribution, None)
-        check_recording(self._chosen(), self, self.loading, [self.model])
+        attribution = attribution_of(self.attribution, None)
+        check_recording(self._chosen(), attribution, self, self.loading, [self.model])
 
     def _perform(self, folder: Path | None) -> Any:
         if folder is None:

@@ -131,7 +131,7 @@ def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
     assert code == 2 and "target was 'log-odds', and is now 'prob'" in " ".join(error.split())
     (out / "before.safetensors").write_bytes(kept[:-9])
     code, _, error = run(*diagnose(out, facts), *FAST)
-    assert code == 2 and "before.safetensors" in error and error.count("\n") == 1
+    assert code == 2 and "before.safetensors" in error and "Traceback" not in error
 
 
 def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
@@ -164,7 +164,7 @@ BAD = {
     "no memory": (("--memory", "0"), "--memory of more than 0 GiB"),
     "no tolerance": (("--tolerance", "nan"), "positive tolerance"),
     "no steps": (("--steps", "0"), "1 <= steps"),
-    "ablation": (("--attribution", "ablation"), "needs every one"),
+    "ablation": (("--attribution", "ablation"), "needs every neuron"),
     "no reference": (("--baseline", "reference"), "go together"),
     "no device": (("--device", "cuda:77"), "No device"),
     "two places": (("--device", "cpu", "--device-map", "auto"), "exclude each other"),

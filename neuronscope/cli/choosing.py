@@ -83,7 +83,9 @@ def settings_told(group: Any) -> dict[str, Any] | None:
 def chooser(setting: Setting, marker: Method) -> tuple[Any, Any]:
     """Type and default of a field that names a method, explained by all that there are."""
     told = tyro.conf.arg(
-        help=_listed(setting, marker), metavar=setting.name.upper(), **hint_of(setting)
+        help=_listed(setting, marker),
+        metavar=setting.name.upper(),
+        help_behavior_hint=hint_of(setting),
     )
     return Annotated[str, told], NONE if setting.default is None else setting.default
 
@@ -93,7 +95,9 @@ def chooser_of_several(setting: Setting, marker: Methods) -> tuple[Any, Any]:
     word = setting.name.upper().removesuffix("S")
     text = f"Settings of one: --NAME.SETTING (--{setting.name} NAME --help shows them)."
     told = tyro.conf.arg(
-        help=_listed(setting, marker, text), metavar=f"{word} ...", **hint_of(setting)
+        help=_listed(setting, marker, text),
+        metavar=f"{word} ...",
+        help_behavior_hint=hint_of(setting),
     )
     default = (setting.default,) if isinstance(setting.default, str) else setting.default
     kind = tuple[str, ...] if default is not None else tuple[str, ...] | None

@@ -181,7 +181,7 @@ def _group(setting: Setting) -> tuple[str, str] | None:
 def _folder(command: Command) -> Part:
     told = tyro.conf.arg(help=command.out, metavar="FOLDER")
     place = (tyro.conf.Positional,) if "out" in command.positional else ()
-    return Part("out", Annotated[(Path, *place, told)], MISSING)  # type: ignore[misc]
+    return Part("out", Annotated[(Path, *place, told)], MISSING)
 
 
 def _plain(setting: Setting) -> tuple[Any, Any]:

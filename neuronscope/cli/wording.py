@@ -44,15 +44,19 @@ def file_name(name: str) -> str:
 
 def told_of(setting: Setting, name: str | None = None) -> Any:
     """How a flag is called and explained."""
-    told = {"help": setting.text, "name": name, "metavar": _metavar(setting)} | hint_of(setting)
-    return tyro.conf.arg(**told)
+    return tyro.conf.arg(
+        help=setting.text,
+        name=name,
+        metavar=_metavar(setting),
+        help_behavior_hint=hint_of(setting),
+    )
 
 
-def hint_of(setting: Setting) -> dict[str, str]:
-    """What happens without a flag; the text says it where the default cannot."""
+def hint_of(setting: Setting) -> str | None:
+    """What happens without a flag; the text says it where the default cannot, None: the default."""
     if setting.default is not None and setting.default != ():
-        return {}
-    return {"help_behavior_hint": "" if "(default:" in setting.text else "(default: none)"}
+        return None
+    return "" if "(default:" in setting.text else "(default: none)"
 
 
 def _metavar(setting: Setting) -> str | None:

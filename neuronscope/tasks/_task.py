@@ -201,5 +201,5 @@ def runs(task: Callable[P, Task[Result]]) -> Callable[P, Result]:
         return task(*args, **kwargs).run()
 
     operation.__doc__ = task.__doc__
-    operation.__signature__ = inspect.signature(task)  # type: ignore[attr-defined]
+    operation.__signature__ = inspect.signature(task)
     return operation

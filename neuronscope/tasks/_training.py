@@ -32,4 +32,4 @@ def check_room(folder: Path | None, model: Any, config: TrainingConfig) -> None:
         OSError: Saying how much is needed.
     """
     if folder is not None and config.lora_rank is None and isinstance(model, str | Path):
-        check_room_for_files(folder, model)
+        check_room_for_files(folder, str(model))

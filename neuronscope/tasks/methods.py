@@ -38,7 +38,8 @@ def made(family: str, choice: Choice | T | None, base: type[T], seed: int | None
     """
     if choice is None or isinstance(choice, base):
         return choice
-    settings, found = _settings_of(choice), _class_of(family, choice, base)
+    given = cast(Choice, choice)
+    settings, found = _settings_of(given), _class_of(family, given, base)
     if seed is not None and SEED in {item.name for item in fields(found)}:
         settings = {SEED: seed} | settings
     return cast(T, built(found, settings))

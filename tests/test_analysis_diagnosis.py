@@ -166,9 +166,7 @@ def test_unconverged_attributions_and_mixed_precision_are_said():
     assert off.unconverged == 1 and off.completeness_error == pytest.approx(0.25)
     assert any(text.startswith("1 attributions miss") for text in off.warnings)
     other = replace(after, provenance=replace(after.provenance, dtype="bfloat16"))
-    assert any(
-        "float32 before, bfloat16 after" in text for text in compare(before, other).warnings
-    )
+    assert any("float32 before, bfloat16 after" in text for text in compare(before, other).warnings)
 
 
 def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():

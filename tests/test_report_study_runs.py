@@ -8,8 +8,9 @@ from selenium.webdriver.support.ui import Select
 from test_report import Page
 
 from neuronscope.report.run_pages import EXPLORE
-from neuronscope.study.reading import study_of
-from neuronscope.study.studying import checked_plan, run_study
+from neuronscope.study.loading import study_of
+from neuronscope.study.plan import checked_plan
+from neuronscope.study.running import run_study
 
 FACTS = 8
 
@@ -25,7 +26,7 @@ def report(tmp_path_factory):
         "methods": [{"name": "GD & co", "objective": "gradient-difference", "stop": None}],
         "diagnosing": {"views": []},
     }
-    plan, _ = checked_plan(study_of(plain))
+    plan = checked_plan(study_of(plain))
     return run_study(plan, folder / "study", "sequential", 1, lambda *_: None)
 
 

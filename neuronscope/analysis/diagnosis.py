@@ -275,10 +275,6 @@ def compare(before: Recording, after: Recording) -> Diagnosis:
     )
 
 
-diagnose = compare
-"""The name that tasks and studies still use."""
-
-
 def _plain(value: object) -> object:
     """A value in JSON's own types; NaN becomes None, a table a list of its rows."""
     if isinstance(value, pd.DataFrame):

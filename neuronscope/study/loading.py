@@ -15,7 +15,7 @@ from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
 from neuronscope.study.config import Method, Study
-from neuronscope.study.making import Choice, flaws_of, located
+from neuronscope.tasks.methods import Choice, flaws_of, located
 
 
 def read_study(path: Path) -> Study:
@@ -41,8 +41,6 @@ def read_study(path: Path) -> Study:
 
 def plain_study(study: Study) -> dict[str, Any]:
     """A study as the plain values that describe it."""
-    if study.diagnosing is not None:
-        study = replace(study, diagnosing=replace(study.diagnosing, method=study.recorded_as))
     return TypeAdapter(Study).dump_python(study, mode="json")
 
 

@@ -21,7 +21,7 @@ from neuronscope.models.loading import load_model
 from neuronscope.results.cache import content_of
 from neuronscope.tasks import _models
 from neuronscope.tasks import score as tasks_score
-from neuronscope.tasks._questions import questions_of
+from neuronscope.tasks._evaluations import evaluations_of
 
 RESULT = [
     "answers.parquet", "manifest.json", "scores", "scores.parquet", "strata.parquet", "task.json",
@@ -71,7 +71,7 @@ def test_the_command_writes_what_each_metric_gives_in_python(score, here, tmp_pa
     out = tmp_path / "out"
     code, said, error = score("--reference", here / "other")
     assert code == 0 and sorted(path.name for path in out.iterdir()) == RESULT
-    assert "21/21" in error
+    assert "24 of 24" in error
     model, other = (load_model(here / name) for name in ("model", "other"))
     facts = load_facts(here / "facts.jsonl")
     found = []
@@ -118,22 +118,22 @@ def test_metrics_and_splits_can_be_named(score, tmp_path):
 
 def test_facts_are_not_held_against_themselves():
     facts = FactSet(forget=FORGET[:3], test=RETAIN[:3])
-    asked = questions_of(facts, ["privleak"], holdout_split="test")
-    assert [one.split for one in asked.asked] == ["forget"]
-    assert asked.left_out == ("test, privleak: these facts are the holdout.",)
+    asked = evaluations_of(facts, ["privleak"], holdout_split="test")
+    assert [one.split for one in asked.every] == ["forget"]
+    assert asked.left_out == ("test, privleak: this split is the holdout.",)
     with pytest.raises(ValueError, match="cannot be computed on any split"):
-        questions_of(facts, ["privleak"], ["test"], holdout_split="test")
+        evaluations_of(facts, ["privleak"], ["test"], holdout_split="test")
 
 
 def test_what_is_had_by_default_reads_and_what_is_not_is_named():
     facts = FactSet(forget=FORGET[:3])
-    asked = questions_of(facts)
-    assert {one.name for one in asked.asked} == CHEAP
+    asked = evaluations_of(facts)
+    assert {one.name for one in asked.every} == CHEAP
     said = " ".join(asked.left_out)
     assert all(name in said for name in set(method_names("metrics")) - CHEAP)
     rich = FactSet(forget=tuple(rivals(f, FORGET) for f in FORGET[:3]), test=RETAIN[:2])
-    asked = questions_of(rich, None, ["forget"], "some/model", "test")
-    assert {one.name for one in asked.asked} == CHEAP | NEEDY and len(asked.left_out) == 1
+    asked = evaluations_of(rich, None, ["forget"], "some/model", "test")
+    assert {one.name for one in asked.every} == CHEAP | NEEDY and len(asked.left_out) == 1
     writing = {n for n in method_names("metrics") if n in asked.left_out[0]}
     assert writing == set(method_names("metrics")) - CHEAP - NEEDY
 
@@ -201,10 +201,10 @@ def test_bad_input_is_one_line_before_a_model_is_loaded(score, tmp_path, monkeyp
 def test_a_paraphrase_that_cannot_be_asked_is_found_without_a_model():
     # No space follows a Chinese character, so that it shares a token with the answer.
     strange = replace(FORGET[0], paraphrases=("the 城",))
-    assert questions_of(FactSet(forget=(strange,))).asked
+    assert evaluations_of(FactSet(forget=(strange,))).every
     with pytest.raises(ValueError, match="Ann lives"):
-        questions_of(FactSet(forget=(strange,)), tokenizers=[tokenizer()])
-    questions_of(FactSet(retain=(strange,)), tokenizers=[tokenizer()])
+        evaluations_of(FactSet(forget=(strange,)), tokenizers=[tokenizer()])
+    evaluations_of(FactSet(retain=(strange,)), tokenizers=[tokenizer()])
 
 
 def test_a_table_of_scores_says_what_a_score_says():

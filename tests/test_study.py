@@ -282,8 +282,8 @@ def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does():
     facts = FactSet(forget=(rich,), retain=(bare,), utility=(replace(rich, id="u", prompt="u"),))
 
     def splits(metric, facts=facts, reference=None):
-        asked = Score(str(BEFORE), facts, (metric,), reference=reference).questions()
-        return [one.split for one in asked.asked], asked.left_out
+        asked = Score(str(BEFORE), facts, (metric,), reference=reference).evaluations()
+        return [one.split for one in asked.every], asked.left_out
 
     computed, (sentence,) = splits(TruthRatio())
     assert computed == ["forget", "utility"]

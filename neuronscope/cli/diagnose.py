@@ -2,31 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from neuronscope.cli.command import Command
+from neuronscope.cli.wording import FigureFormat
 
 
 @dataclass(frozen=True)
 class Figures:
     """Figures as files."""
 
-    figures: Annotated[
-        Literal["svg", "pdf", "png"] | None,
-        tyro.conf.arg(metavar="{svg,pdf,png}", help_behavior_hint=""),
-    ] = None
-    """Write every figure of the report to a file as well, which needs the extra `export`
-    (default: no files)."""
+    figures: FigureFormat = None
 
     def check(self) -> None:
-        """Refuse figures that cannot be drawn.
+        """Check that figures can be written.
 
         Raises:
-            ValueError: Saying what is missing.
+            ValueError: If something needed is not installed.
         """
         from neuronscope.report.drawing import check_can_draw
 
@@ -35,7 +30,7 @@ class Figures:
 
 
 def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) -> None:
-    """Say the reading, each view's finding and the verdict, and where the report is."""
+    """Print what the attributions suggest, each view's finding, the verdict and the report."""
     from neuronscope.report.drawing import diagnosis_figures, write_figures
     from neuronscope.tasks.diagnose import REPORT
 
@@ -44,7 +39,7 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
         folder = out / "figures"
         drawn = write_figures(diagnosis_figures(diagnosis), folder, also.figures)
         console.print(f"figures: {len(drawn)} in {escape(str(folder))}", soft_wrap=True)
-    console.print(f"\n[bold]reading: {escape(diagnosis.reading)}[/bold]")
+    console.print(f"\n[bold]attributions suggest: {escape(diagnosis.reading)}[/bold]")
     console.print(escape(diagnosis.reading_why))
     for finding in diagnosis.findings:
         name = escape(finding.view.replace("_", " "))
@@ -53,14 +48,14 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     if diagnosis.verdict is None:
         console.print(
-            "This is a reading of gradient attributions, first-order opinions until their "
-            "causes are tested; it is no verdict."
+            "No verdict: attributions alone are first-order estimates. A verdict needs a causal "
+            "view, the relearning probe (--views)."
         )
     else:
         console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
         console.print(escape(diagnosis.verdict.why))
     console.print(
-        f"report: {escape(str(out / REPORT))}  (open it in a browser; works offline)",
+        f"report: {escape(str(out / REPORT))} (open in a browser; works offline)",
         soft_wrap=True,
     )
 

@@ -1,4 +1,4 @@
-"""Record a model's neurons on a set of facts."""
+"""Record the neurons of one model on a set of facts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,27 +11,28 @@ from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import Facts, Loading, Method, Model, Task, runs
 
 RECORDING = "recording.safetensors"
-"""The recording in the folder of a result."""
+"""The recording in a result's folder."""
 
 
 @dataclass(frozen=True)
 class Record(Measuring, Task[Recording]):
-    """Record one model's neurons on a set of facts."""
+    """Record the activations and influences of one model's neurons on a set of facts."""
 
     model: Annotated[Any, Model()]
     """HF directory, hub id, adapter directory, or .gguf file."""
 
     facts: Annotated[Any, Facts()]
-    """The facts: a file or folder, in any format that `neuronscope list facts/formats` names."""
+    """File or folder of facts; `neuronscope list facts/formats` lists the formats."""
 
     attribution: Annotated[Any, Method("attribution", "Attribution")] = "integrated-gradients"
-    """How influence is measured."""
+    """Attribution method."""
 
     split: str = "forget"
-    """The split to record; `all` for every one."""
+    """Split to record, or `all`."""
 
     per_fact: bool = True
-    """Keep every fact's neurons, or only their means: memory then does not grow with the facts."""
+    """Keep the values of each fact. Without them, only means are kept, and memory does not grow
+    with the number of facts."""
 
     loading: Loading = field(default_factory=Loading)
 

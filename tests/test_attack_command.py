@@ -69,7 +69,7 @@ def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_pa
     facts = load_facts(here / "facts.jsonl")
     table = Noise(sigmas=(0.1, 0.5), seeds=(0, 1))(models[0], facts, controls)
     same(tables(out), (table, recovery(table)))
-    assert "never knew" in said and "of 5" in said and "6/6" in error
+    assert "never knew" in said and "of 5" in said and "6 of 6" in error
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["attack"]["name"] == "Noise" and manifest["attack"]["sigmas"] == [0.1, 0.5]
     assert manifest["original"] == content_of(before)
@@ -82,7 +82,7 @@ def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_pa
 def test_relearning_is_told_its_settings_and_shows_one_bar(attack, here, tmp_path):
     grid = ("--learning-rates", "1e-3", "1e-2", "--seeds", "3", "--steps", "2", "--count", "3")
     code, said, error = attack("relearn-forget", *grid)
-    assert code == 0 and "2/2" in error and "step" not in error
+    assert code == 0 and "2 of 2" in error and "step" not in error
     told = RelearnForget(learning_rates=(1e-3, 1e-2), seeds=(3,), steps=2, count=3)
     table = told(load_model(here / "after"), load_facts(here / "facts.jsonl"))
     same(tables(tmp_path / "out"), (table, recovery(table)))

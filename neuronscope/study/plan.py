@@ -241,6 +241,8 @@ def _diagnosed(
     """Recordings of the original model and of every run, and the steps that use them."""
     chosen = choose_facts(facts, "forget", diagnosing.null_facts, 0)
     recording = diagnosing.recording(study.model, chosen, study.form)
+    if all(split == "forget" for split, _ in chosen):
+        recording = replace(recording, original=study.model, null_facts=diagnosing.null_facts)
     names = ["attribution", *(item.name for item in fields(Measuring))]
     shared = {name: vars(recording)[name] for name in names}
     original = Step(recording, ORIGINAL, None)
@@ -262,6 +264,16 @@ def _diagnosed(
         )
         steps += [recorded, Step(diagnosis, run.subject, run.seed)]
         if study.after_attack is not None:
-            task = Stability(model, facts, study.after_attack, chosen, before, after, **shared)
+            task = Stability(
+                model,
+                facts,
+                study.after_attack,
+                chosen,
+                before,
+                after,
+                original=recording.original,
+                null_facts=recording.null_facts,
+                **shared,
+            )
             steps.append(Step(task, run.subject, run.seed, str(diagnosing.after_attack)))
     return steps

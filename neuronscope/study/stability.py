@@ -61,6 +61,12 @@ class Stability(Measuring, Task[Moved]):
     attribution: Annotated[Any, Method("attribution", "Attribution")]
     """Attribution method."""
 
+    original: Annotated[Any, Model()] = None
+    """The model before unlearning, which selects neutral facts as in `Record`."""
+
+    null_facts: int | None = None
+    """Number of neutral facts, as in `Record`."""
+
     def check(self) -> None:
         """Do nothing: the attack and the recordings are checked by their own tasks."""
 
@@ -77,7 +83,8 @@ class Stability(Measuring, Task[Moved]):
     def _computed(self) -> Moved:
         scene = self.attack.scene(self.model, self.facts, self.form, self.form)
         run = self.attack.first_run(self.model, scene)
-        how = {item.name: vars(self)[item.name] for item in fields(Measuring)}
+        names = ("original", "null_facts", *(item.name for item in fields(Measuring)))
+        how = {name: vars(self)[name] for name in names}
         attacked = Record(run.model, self.recorded, self.attribution, "all", **how).run()
         before, after = Recording.load(self.before), Recording.load(self.after)
         neurons = influence_variation(Comparison(after, attacked))

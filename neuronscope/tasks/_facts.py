@@ -40,6 +40,29 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
     return only(facts, {"forget": diagnosed})
 
 
+def with_neutral_facts(
+    facts: FactSet, original: Any, form: str, null_facts: int | None
+) -> tuple[FactSet, tuple[Fact, ...] | None]:
+    """Add neutral facts as controls if all facts are to be forgotten.
+
+    Args:
+        original: The loaded model before unlearning; only neutral facts that it answers are used.
+        null_facts: The number of control facts, as in `choose_facts`.
+
+    Returns:
+        The facts with neutral facts as their utility split, and all neutral facts, whose mean is
+        the baseline for all models even if none of them is recorded. None instead of neutral facts
+        if the facts have controls already.
+    """
+    from neuronscope.models.neutral_facts import neutral_facts
+
+    if any(split != "forget" for split, _ in facts):
+        return facts, None
+    neutral = neutral_facts(original, form)
+    controls = neutral[: null_count(facts.forget, null_facts)]
+    return only(facts, {"forget": facts.forget, "utility": controls}), neutral
+
+
 def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None) -> int:
     """The number of control facts recorded in addition to the diagnosed facts."""
     return min(len(diagnosed), NULL_FACTS) if null_facts is None else null_facts

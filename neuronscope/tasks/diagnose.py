@@ -9,8 +9,9 @@ from neuronscope.analysis.diagnosis import Diagnosis, compare
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.results.cache import write_json, write_table
 from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import Recording
 from neuronscope.tasks._deciding import methods_of
-from neuronscope.tasks._facts import choose_facts, null_count, only, read_facts
+from neuronscope.tasks._facts import choose_facts, read_facts, with_neutral_facts
 from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, Recorded, Task, runs
 
@@ -87,6 +88,17 @@ class Diagnose(Measuring, Task[Diagnosis]):
         """The facts to diagnose and the control facts."""
         return choose_facts(read_facts(self.facts), self.split, self.null_facts, self.seed)
 
+    def _facts_and_neutral(self, before: Any) -> tuple[FactSet, tuple[Fact, ...] | None]:
+        """The facts to diagnose with their controls, as `with_neutral_facts` returns them."""
+        chosen = self._diagnosed_facts()
+        facts, neutral = with_neutral_facts(chosen, before, self.form, self.null_facts)
+        if neutral is not None and self.before_recording is not None:
+            # A recording made without neutral facts is compared without them.
+            recorded = Recording.load(self.before_recording).fact_ids
+            if tuple(recorded) != tuple(fact.id for _, fact in facts):
+                return chosen, None
+        return facts, neutral
+
     def _diagnosed(self, folder: Path | None) -> Diagnosis:
         from neuronscope.tasks._models import loaded
         from neuronscope.tasks._recording import attribution_of, recorded
@@ -94,9 +106,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
         attribution = attribution_of(self.attribution, self.seed)
         # One model in memory at a time.
         model = loaded(self.before, self.loading)
-        facts, neutral = self._diagnosed_facts(), None
-        if self.before_recording is None and all(split == "forget" for split, _ in facts):
-            facts, neutral = null_facts_for(facts, model, self.form, self.null_facts)
+        facts, neutral = self._facts_and_neutral(model)
         out = folder and folder / "before.safetensors"
         known = self.before_recording
         before = recorded(model, facts, attribution, self, out=out, known=known, neutral=neutral)
@@ -137,26 +147,6 @@ class Diagnose(Measuring, Task[Diagnosis]):
         case = Case(first, last, facts, target_of(self), self.form)
         kept = folder and folder / "evidence"
         return diagnosis.with_findings(*ask(case, views, comparison, diagnosis.neurons, kept))
-
-
-def null_facts_for(
-    facts: FactSet, before: Any, form: str, null_facts: int | None
-) -> tuple[FactSet, tuple[Fact, ...]]:
-    """Add neutral facts as controls to facts that are all to be forgotten.
-
-    Args:
-        before: The loaded model before unlearning; only neutral facts that it answers are used.
-        null_facts: The number of control facts, as in `Diagnose`.
-
-    Returns:
-        The facts with neutral facts as their utility split, and all neutral facts, which are the
-        baseline for both models even if none of them is recorded.
-    """
-    from neuronscope.models.neutral_facts import neutral_facts
-
-    neutral = neutral_facts(before, form)
-    others = neutral[: null_count(facts.forget, null_facts)]
-    return only(facts, {"forget": facts.forget, "utility": others}), neutral
 
 
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from neuronscope.facts.fact import FactSet
 from neuronscope.results.recording import Recording
-from neuronscope.tasks._facts import facts_of, only, read_facts
+from neuronscope.tasks._facts import facts_of, only, read_facts, with_neutral_facts
 from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import Facts, Loading, Method, Model, Task, runs
 
@@ -34,13 +34,21 @@ class Record(Measuring, Task[Recording]):
     """Keep the values of each fact. Without them, only means are kept, and memory does not grow
     with the number of facts."""
 
+    original: Annotated[Any, Model()] = None
+    """The model before unlearning. If all recorded facts are to be forgotten, neutral facts that it
+    answers are recorded as controls, the same ones for every model (default: no neutral facts)."""
+
+    null_facts: int | None = None
+    """Number of neutral facts (default: as many as there are other facts, but no more than 8)."""
+
     loading: Loading = field(default_factory=Loading)
 
     def check(self) -> None:
         from neuronscope.tasks._recording import attribution_of, check_recording
 
         attribution = attribution_of(self.attribution, None)
-        check_recording(self._chosen(), attribution, self, self.loading, [self.model])
+        models = [self.model] if self.original is None else [self.model, self.original]
+        check_recording(self._chosen(), attribution, self, self.loading, models)
 
     def _perform(self, folder: Path | None) -> Any:
         if folder is None:
@@ -52,9 +60,14 @@ class Record(Measuring, Task[Recording]):
         from neuronscope.tasks._models import loaded
         from neuronscope.tasks._recording import attribution_of, recorded
 
+        facts, neutral = self._chosen(), None
+        if self.original is not None:
+            original = loaded(self.original, self.loading)
+            facts, neutral = with_neutral_facts(facts, original, self.form, self.null_facts)
+            del original
         model = loaded(self.model, self.loading)
         attribution = attribution_of(self.attribution, None)
-        return recorded(model, self._chosen(), attribution, self, self.per_fact, out)
+        return recorded(model, facts, attribution, self, self.per_fact, out, neutral=neutral)
 
     def _chosen(self) -> FactSet:
         facts = read_facts(self.facts)

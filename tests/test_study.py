@@ -265,6 +265,15 @@ def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     assert first.items() <= seeds.items() and len(seeds) > len(first)
 
 
+def test_forget_facts_alone_are_recorded_with_neutral_facts_of_the_original(facts):
+    methods = [{"name": "alone", "objective": "npo"}]
+    study = study_of(told(facts, methods=methods))
+    everything = load_facts(facts)
+    for known, expected in ((FactSet(forget=everything.forget), study.model), (everything, None)):
+        steps = [step for step in plan_of(study, known).steps if step.kind == "record"]
+        assert len(steps) == 2 and {step.task.original for step in steps} == {expected}
+
+
 def test_methods_that_differ_in_name_alone_are_run_once(facts, tmp_path, monkeypatch):
     first, second = told(facts)["methods"]
     twins = told(facts, methods=[first, first | {"name": "the same"}, second])
@@ -517,12 +526,12 @@ def test_the_command_on_the_page_makes_the_same_study_from_wherever_it_was_made(
     plan = checked_plan(study_of(plain))
     report = run_study(plan, Path("out"), "sequential", 1, lambda *_: None).resolve()
     monkeypatch.chdir(report.parent)
-    found = re.search(r"<code># in the folder of this page\n(.*)</code>", report.read_text())
+    found = re.search(r"<code># in the folder of this report\n(.*)</code>", report.read_text())
     program, *arguments = shlex.split(found[1])
     assert program == "neuronscope" and arguments[-1] == "NEW"
     code, said, error = run(*arguments[:-1], report.parent, "--dry-run")
     assert code == 0, error
-    assert f"{len(plan.steps)} steps, {len(plan.steps)} of them done" in said
+    assert f"{len(plan.steps)} steps, {len(plan.steps)} already done" in said
     again = checked_plan(read_study(Path("study.json")))
     assert [step.key for step in again.steps] == [step.key for step in plan.steps]
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from neuronscope.cli.command import Command
 
 
-def show(console: Console, task: Any, found: Any, out: Path, also: Any) -> None:
+def show(console: Console, task: Any, attacked: Any, out: Path, also: Any) -> None:
     """Print what the attack recovered."""
     del task, also
-    console.print(_table(found.recovery))
-    for line in found.readings:
+    console.print(_table(attacked.recovery))
+    for line in attacked.readings:
         console.print(escape(line))
-    for note in dict.fromkeys(filter(None, found.recovery["note"])):
+    for note in dict.fromkeys(filter(None, attacked.recovery["note"])):
         console.print(f"note: {escape(note)}")
     console.print(f"result: {escape(str(out))}", soft_wrap=True)
 

@@ -18,13 +18,13 @@ def named(family: str, setting: Setting, arguments: Sequence[str], positional: b
     """The method named on a command line, or the default; empty if there is neither."""
     if not positional:
         default = setting.default if isinstance(setting.default, str) else NONE
-        found = _after(f"--{flag_name(setting.name)}", arguments)
-        return file_name(found[0] if found else default)
+        values = _after(f"--{flag_name(setting.name)}", arguments)
+        return file_name(values[0] if values else default)
     names = method_names(family)
-    found = [place for place, text in enumerate(arguments) if file_name(text) in names]
+    places = [place for place, text in enumerate(arguments) if file_name(text) in names]
     # The preceding model, or the value of a flag, may have the same name as a method.
-    free = [place for place in found if not arguments[place - 1].startswith("--")]
-    return file_name(arguments[(free or found)[-1]]) if found else ""
+    free = [place for place in places if not arguments[place - 1].startswith("--")]
+    return file_name(arguments[(free or places)[-1]]) if places else ""
 
 
 def named_among(family: str, name: str, arguments: Sequence[str]) -> list[str]:

@@ -64,8 +64,8 @@ def own_fields(module: str) -> frozenset[str]:
 def title_of(module: str, name: str | None = None) -> tuple[str, str]:
     """The name and docstring of a dataclass; arguments as for `settings_in`."""
     source = _source(PACKAGE / f"{module}.py")
-    found = name or source.main
-    return found, ast.get_docstring(source.classes[found]) or ""
+    title = name or source.main
+    return title, ast.get_docstring(source.classes[title]) or ""
 
 
 def summary(module: str) -> str:
@@ -115,15 +115,15 @@ class _Source(dict[str, Any]):
         if name not in self.classes:
             return _source(self.homes[name]).settings(name) if name in self.homes else {}
         node = self.classes[name]
-        found: dict[str, Setting] = {}
+        settings: dict[str, Setting] = {}
         for base in reversed(node.bases):
-            found |= self.settings(ast.unparse(base))
+            settings |= self.settings(ast.unparse(base))
         for item, text in _fields(node):
             assert isinstance(item.target, ast.Name), ast.unparse(item)
             default = MISSING if item.value is None else self.value(item.value)
             called = item.target.id
-            found[called] = Setting(called, self.value(item.annotation), default, text)
-        return found
+            settings[called] = Setting(called, self.value(item.annotation), default, text)
+        return settings
 
 
 @cache

@@ -11,17 +11,17 @@ from rich.table import Table
 from neuronscope.cli.command import Command
 
 
-def show(console: Console, task: Any, found: Any, out: Path, also: Any) -> None:
+def show(console: Console, task: Any, scored: Any, out: Path, also: Any) -> None:
     """Print every score."""
     del task, also
-    if len(found.scores):
-        for split, scores in found.scores.groupby("split", sort=False):
+    if len(scored.scores):
+        for split, scores in scored.scores.groupby("split", sort=False):
             console.print(_table(str(split), scores))
-    if len(found.strata):
-        console.print(_strata(found.strata))
-    for depth, count in found.depths.items():
-        console.print(f"facts to forget: {count} of {sum(found.depths.values())} {depth}")
-    for line in found.left_out:
+    if len(scored.strata):
+        console.print(_strata(scored.strata))
+    for depth, count in scored.depths.items():
+        console.print(f"facts to forget: {count} of {sum(scored.depths.values())} {depth}")
+    for line in scored.left_out:
         console.print(f"[yellow]not scored:[/yellow] {escape(line)}")
     console.print(f"result: {escape(str(out))}", soft_wrap=True)
 

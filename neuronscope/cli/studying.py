@@ -153,12 +153,12 @@ def new_folder() -> Path:
     return first if not first.exists() else next(p for p in map(Path, names) if not p.exists())
 
 
-def _show(console: Console, found: "list[Estimate]", pace: "Pace") -> None:
+def _show(console: Console, estimates: "list[Estimate]", pace: "Pace") -> None:
     table = Table("step", "minutes (estimate)")
-    for one in found:
+    for one in estimates:
         table.add_row(escape(one.step.label), f"{one.seconds / 60:.1f}")
     console.print(table)
-    whole = sum(one.seconds for one in found) / 3600
+    whole = sum(one.seconds for one in estimates) / 3600
     console.print(
         f"About {whole:.1f} hours if steps run one after another; stop rules may end runs much "
         f"earlier. Memory: about {pace.memory / GIB:.1f} GiB for weights, gradients and optimizer "

@@ -48,11 +48,11 @@ def comparisons(
     for variant in _variants(tables):
         shares = {method: fact_shares(runs, variant) for method, runs in tables.items()}
         for pair in pairs:
-            found = _compared(shares[pair.method], shares[pair.other])
+            result = _compared(shares[pair.method], shares[pair.other])
             rows.append(
                 {"attack": attack, "variant": variant, "method": pair.method, "other": pair.other}
-                | found
-                | {"reading": _reading(found, pair, "are recovered", "after")}
+                | result
+                | {"reading": _reading(result, pair, "are recovered", "after")}
             )
     return pd.DataFrame(rows)
 
@@ -72,11 +72,11 @@ def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pai
     rows = []
     for pair in pairs:
         for (stratum, use), own in shares[pair.method].items():
-            found = _compared(own, shares[pair.other][stratum, use])
+            result = _compared(own, shares[pair.other][stratum, use])
             rows.append(
                 {"stratum": stratum, "use": use, "method": pair.method, "other": pair.other}
-                | found
-                | {"reading": _reading(found, pair, "are retained", "by")}
+                | result
+                | {"reading": _reading(result, pair, "are retained", "by")}
             )
     return pd.DataFrame(rows)
 
@@ -146,10 +146,10 @@ def _compared(one: pd.Series, other: pd.Series) -> dict[str, int | float]:
     }
 
 
-def _reading(found: Mapping[str, int | float], pair: Pair, verb: str, preposition: str) -> str:
+def _reading(result: Mapping[str, int | float], pair: Pair, verb: str, preposition: str) -> str:
     return (
-        f"{found['share']:.0%} of {found['facts']} facts {verb} {preposition} {pair.method}, "
-        f"{found['other_share']:.0%} {preposition} {pair.other}."
+        f"{result['share']:.0%} of {result['facts']} facts {verb} {preposition} {pair.method}, "
+        f"{result['other_share']:.0%} {preposition} {pair.other}."
     )
 
 
@@ -157,7 +157,7 @@ def _p(gaps: Float[np.ndarray, " fact"]) -> float:
     # One fact can never be significant.
     if len(gaps) < 2 or not gaps.any():
         return 1.0
-    found = permutation_test(
+    test = permutation_test(
         (gaps, np.zeros_like(gaps)),
         lambda one, other, axis: np.mean(one - other, axis=axis),
         permutation_type="samples",
@@ -165,4 +165,4 @@ def _p(gaps: Float[np.ndarray, " fact"]) -> float:
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )
-    return float(found.pvalue)
+    return float(test.pvalue)

@@ -231,19 +231,19 @@ class Study:
         Raises:
             ValueError: If the attack does not exist, or does not allow methods to be compared.
         """
-        found = made("attacks", choice, Attack, None)
-        assert found is not None, "an attack is not optional"
-        if isinstance(found, Prune):
+        attack = made("attacks", choice, Attack, None)
+        assert attack is not None, "an attack is not optional"
+        if isinstance(attack, Prune):
             raise ValueError(
                 "it needs the diagnosis of one checkpoint, and a study attacks many: use "
                 "`neuronscope attack` on each run."
             )
-        if found.pool != "all":
+        if attack.pool != "all":
             raise ValueError(
                 "with the pool 'wrong', each checkpoint is attacked with different facts and "
                 "methods cannot be compared; use 'all'."
             )
-        return found
+        return attack
 
     @property
     def after_attack(self) -> Relearning | None:
@@ -256,9 +256,9 @@ class Study:
 
     def metric(self, choice: Choice) -> Metric:
         """A metric from its name or table."""
-        found = made("metrics", choice, Metric, None)
-        assert found is not None, "a metric is not optional"
-        return found
+        metric = made("metrics", choice, Metric, None)
+        assert metric is not None, "a metric is not optional"
+        return metric
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         """Functions that make each part of the study, with the part's name for errors."""

@@ -108,8 +108,8 @@ class Step:
     def task_with(self, place: Callable[[Produced], Any]) -> Task[Any]:
         """The task with each result of an earlier step replaced by `place` of it."""
         task: Any = self.task
-        found = {name: one for name, one in vars(task).items() if isinstance(one, Produced)}
-        given = {name: place(one) for name, one in found.items()}
+        produced = {name: one for name, one in vars(task).items() if isinstance(one, Produced)}
+        given = {name: place(one) for name, one in produced.items()}
         if self.match is not None:
             match = place(self.match)
             given["stop"] = match and replace(task.stop, **{MATCH: match})

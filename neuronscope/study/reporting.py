@@ -36,7 +36,7 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
     for name, table in tables.items():
         write_table(out / f"{name}.parquet", table)
     study = plan.study
-    found = StudyTables(
+    everything = StudyTables(
         question=f"{Path(study.model).name}, {study.facts.name}: which methods erased, which hid?",
         histories=histories_of(plan, out),
         moved=moved_of(plan, out),
@@ -47,9 +47,9 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
     )
     # Absolute paths, because the study may be repeated from another folder.
     write_json(out / CONFIG, plain_study(from_folder(study, Path.cwd())))
-    write_study_report(found, out / REPORT)
+    write_study_report(everything, out / REPORT)
     if figures is not None:
-        write_figures(figures_of_study(found), out / FIGURES, figures)
+        write_figures(figures_of_study(everything), out / FIGURES, figures)
     return out / REPORT
 
 

@@ -169,9 +169,9 @@ def _rule(method: Method) -> object:
 
 
 def _scores(plan: Plan, out: Path) -> Tables:
-    found: dict[str, list[pd.DataFrame]] = {"strata": [], "scores": []}
+    parts_of: dict[str, list[pd.DataFrame]] = {"strata": [], "scores": []}
     for step in _steps(plan, "score"):
-        for name, parts in found.items():
+        for name, parts in parts_of.items():
             path = step.folder(out) / f"{name}.parquet"
             if path.is_file():
                 table = pd.read_parquet(path).assign(method=step.subject, seed=step.seed)
@@ -179,35 +179,35 @@ def _scores(plan: Plan, out: Path) -> Tables:
                 parts.append(table[[*COLUMNS["strata"]]] if name == "strata" else table)
     return {
         name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        for name, parts in found.items()
+        for name, parts in parts_of.items()
     }
 
 
 def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
-    found = read_json(step.folder(out) / "diagnosis.json")
-    verdict = found.get("verdict")
+    diagnosis = read_json(step.folder(out) / "diagnosis.json")
+    verdict = diagnosis.get("verdict")
     return {
         "method": step.subject,
         "seed": step.seed,
-        "reading": found["reading"],
-        "d_plus": found["d_plus_at_100"],
-        "d_minus": found["d_minus_at_100"],
+        "reading": diagnosis["reading"],
+        "d_plus": diagnosis["d_plus_at_100"],
+        "d_minus": diagnosis["d_minus_at_100"],
         "verdict": verdict,
-        "why": found.get("why", found["reading_why"]),
+        "why": diagnosis.get("why", diagnosis["reading_why"]),
         "report": str(step.folder(out).relative_to(out) / "report.html"),
-        **_share(found),
+        **_share(diagnosis),
     }
 
 
 def _stability(out: Path, step: Step) -> dict[str, Any]:
-    found = read_json(step.folder(out) / STABILITY)
-    alike = {name: _number(found[name]) for name in ("pearson", "spearman")}
-    return {"method": step.subject, "seed": step.seed, "attack": step.what, **found, **alike}
+    summary = read_json(step.folder(out) / STABILITY)
+    alike = {name: _number(summary[name]) for name in ("pearson", "spearman")}
+    return {"method": step.subject, "seed": step.seed, "attack": step.what, **summary, **alike}
 
 
-def _share(found: dict[str, Any]) -> dict[str, float]:
+def _share(diagnosis: dict[str, Any]) -> dict[str, float]:
     """The hidden share behind the verdict; NaN if no causal view was computed."""
-    weighing = found.get("weighing") or {}
+    weighing = diagnosis.get("weighing") or {}
     ends = weighing.get("hidden_share_ci95") or (None, None)
     values = (weighing.get("hidden_share"), *ends)
     named = zip(("hidden_share", "low", "high"), values, strict=True)

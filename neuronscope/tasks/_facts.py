@@ -74,11 +74,11 @@ def facts_of(facts: FactSet, split: str) -> tuple[Fact, ...]:
     Raises:
         ValueError: If the split does not exist or is empty.
     """
-    found = facts.split(split)
-    if not found:
+    chosen = facts.split(split)
+    if not chosen:
         counts = ", ".join(f"{len(facts.split(name))} {name}" for name in SPLITS)
         raise ValueError(f"{facts.source} has no facts of split {split!r}: it has {counts}.")
-    return found
+    return chosen
 
 
 def only(facts: FactSet, splits: dict[str, tuple[Fact, ...]]) -> FactSet:

@@ -115,10 +115,10 @@ def recorded(
 
 
 def _known(path: Path, wanted: Provenance, sites: tuple[str, ...]) -> Recording:
-    found = Recording.load(path)
-    same = all(vars(found.provenance)[name] == vars(wanted)[name] for name in DECIDE)
-    if not same or tuple(found.sites) != sites:
+    recording = Recording.load(path)
+    same = all(vars(recording.provenance)[name] == vars(wanted)[name] for name in DECIDE)
+    if not same or tuple(recording.sites) != sites:
         raise ValueError(
             f"{path} is a recording of a different model, or of other facts or settings."
         )
-    return found
+    return recording

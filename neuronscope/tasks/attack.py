@@ -83,19 +83,19 @@ class Attack(Task[Attacked]):
         """
         from neuronscope.attacks import Attack as Base
 
-        found = made("attacks", self.attack, Base, None)
-        if found is None:
+        attack = made("attacks", self.attack, Base, None)
+        if attack is None:
             raise ValueError("Expected an attack, got None.")
-        return found
+        return attack
 
     def _perform(self, folder: Path | None) -> Any:
         if folder is None:
             return self._attacked(None)
         with self._writing(folder) as workspace:
-            found = self._attacked(workspace)
-            write_table(folder / TABLE, found.table)
-            write_table(folder / RECOVERY, found.recovery)
-        return found
+            attacked = self._attacked(workspace)
+            write_table(folder / TABLE, attacked.table)
+            write_table(folder / RECOVERY, attacked.recovery)
+        return attacked
 
     def _controls(self) -> dict[str, Any]:
         """The control models, by their names in the table."""

@@ -39,10 +39,10 @@ def made(family: str, choice: Choice | T | None, base: type[T], seed: int | None
     if choice is None or isinstance(choice, base):
         return choice
     given = cast(Choice, choice)
-    settings, found = _settings_of(given), _class_of(family, given, base)
-    if seed is not None and SEED in {item.name for item in fields(found)}:
+    settings, kind = _settings_of(given), _class_of(family, given, base)
+    if seed is not None and SEED in {item.name for item in fields(kind)}:
         settings = {SEED: seed} | settings
-    return cast(T, built(found, settings))
+    return cast(T, built(kind, settings))
 
 
 def several(
@@ -69,18 +69,18 @@ def several(
             raise ValueError(f"{NONE!r} cannot be combined with other methods, got {len(chosen)}.")
         return ()
     every = [] if usual is None else [_seeded(method, seed) for method in usual()]
-    found: list[T] = []
+    methods: list[T] = []
     for choice in chosen:
         if choice == ALL and usual is not None:
             continue
         method = made(family, choice, base, seed)
-        if method is not None and method not in found:
-            found.append(method)
+        if method is not None and method not in methods:
+            methods.append(method)
     if ALL in chosen:
-        named = [file_of(method) for method in found]
-        found += [method for method in every if file_of(method) not in named]
+        named = [file_of(method) for method in methods]
+        methods += [method for method in every if file_of(method) not in named]
     places = {file_of(method): place for place, method in enumerate(every)}
-    return tuple(sorted(found, key=lambda method: places.get(file_of(method), len(places))))
+    return tuple(sorted(methods, key=lambda method: places.get(file_of(method), len(places))))
 
 
 def file_of(method: object) -> str:
@@ -103,9 +103,9 @@ def located(family: str, choice: Choice, base: type, folder: Path) -> Choice:
     Raises:
         ValueError: If the method does not exist.
     """
-    settings, found = _settings_of(choice), _class_of(family, choice, base)
-    hints = get_type_hints(found)
-    given = {item.name: settings.get(item.name, item.default) for item in fields(found)}
+    settings, kind = _settings_of(choice), _class_of(family, choice, base)
+    hints = get_type_hints(kind)
+    given = {item.name: settings.get(item.name, item.default) for item in fields(kind)}
     files = {
         name: str(folder / value)
         for name, value in given.items()
@@ -157,6 +157,6 @@ def _settings_of(choice: Choice) -> dict[str, Any]:
 
 
 def _class_of(family: str, choice: Choice, base: type) -> type[Any]:
-    found = method_class(family, name_of(choice).replace("-", "_"), base)
-    assert is_dataclass(found), "a method is a frozen dataclass"
-    return cast(type, found)
+    kind = method_class(family, name_of(choice).replace("-", "_"), base)
+    assert is_dataclass(kind), "a method is a frozen dataclass"
+    return cast(type, kind)

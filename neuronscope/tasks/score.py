@@ -122,8 +122,8 @@ class Score(Task[Scored]):
 
     def decides(self) -> dict[str, Any]:
         harness = self._harness()
-        found = {} if harness is None else {"harness": harness.identity}
-        return Task.decides(self) | found
+        identity = {} if harness is None else {"harness": harness.identity}
+        return Task.decides(self) | identity
 
     def _harness(self) -> Any:
         from neuronscope.metrics import open_harness
@@ -149,16 +149,16 @@ class Score(Task[Scored]):
         model = loaded(self.model, self.loading)
         reference = None if self.reference is None else loaded(self.reference, self.loading)
         place = folder and folder / SCORES
-        found = self._metrics(evaluations, model, reference, place)
+        values = self._metrics(evaluations, model, reference, place)
         if harness is not None:
-            found += _tasks(model, harness, place and place / TASKS)
+            values += _tasks(model, harness, place and place / TASKS)
         given = answers(model, evaluations.facts, self.form, evaluations.splits)
         strata = counted(given)
         if reference is not None:
             theirs = answers(reference, evaluations.facts, self.form, evaluations.splits)
             both = compared(theirs, given).rename(columns={"first": "reference"})
             strata = strata.merge(both[["stratum", "use", "reference", "lost", "gained", "p"]])
-        scores = table_of(found) if found else pd.DataFrame()
+        scores = table_of(values) if values else pd.DataFrame()
         return Scored(scores, strata, given, evaluations.left_out)
 
     def _metrics(
@@ -168,31 +168,31 @@ class Score(Task[Scored]):
         from neuronscope.display import showing_progress
         from neuronscope.metrics import Score as Value
 
-        found = []
+        values = []
         with showing_progress("scores") as progress:
             for done, one in enumerate(evaluations.every, 1):
                 place = folder and folder / one.split / f"{one.name}.json"
                 if place is not None and place.is_file():
-                    found.append((one.split, Value.load(place)))
+                    values.append((one.split, Value.load(place)))
                 else:
                     value = one.metric(model, one.facts, self.form, reference, one.holdout)
-                    found.append((one.split, value))
+                    values.append((one.split, value))
                     if place is not None:
                         place.parent.mkdir(parents=True, exist_ok=True)
                         value.save(place)
                 progress(done, len(evaluations.every))
-        return found
+        return values
 
 
 def _tasks(model: Any, harness: Any, folder: Path | None) -> list[tuple[str, Any]]:
     """The scores of every task of the harness; the files of one task are written together."""
     from neuronscope.metrics import Score as Value
 
-    found = []
+    values = []
     for task in harness.tasks:
         place = folder and folder / task.replace("/", "__")
         if place is None:
-            found += [(TASKS, value) for value in harness.score(model, task)]
+            values += [(TASKS, value) for value in harness.score(model, task)]
             continue
         if not place.is_dir():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -200,8 +200,8 @@ def _tasks(model: Any, harness: Any, folder: Path | None) -> list[tuple[str, Any
                 unfinished.mkdir()
                 for number, value in enumerate(harness.score(model, task)):
                     value.save(unfinished / f"{number:03}.json")
-        found += [(TASKS, Value.load(file)) for file in sorted(place.glob("*.json"))]
-    return found
+        values += [(TASKS, Value.load(file)) for file in sorted(place.glob("*.json"))]
+    return values
 
 
 score = runs(Score)

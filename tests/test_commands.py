@@ -75,7 +75,7 @@ def test_controls_are_retained_facts_if_there_are_any():
     assert {split for split, _ in choose_facts(facts, "forget", None, 0)} == {"forget", "test"}
 
 
-def test_what_is_given_arrives_and_what_is_not_is_the_methods_own():
+def test_given_settings_are_used_and_others_have_the_methods_defaults():
     assert attribution_of({"name": "conductance", "steps": 5}, 3) == Conductance(steps=5)
     told = {"name": "integrated-gradients", "max_steps": 77, "path": "joint", "tolerance": 0.5}
     made = attribution_of(told, None)
@@ -165,7 +165,7 @@ def test_a_plain_pair_and_a_mixture_of_experts_can_be_diagnosed(
         assert diagnosis.unconverged == 0 and diagnosis.completeness_error < 2e-3
 
 
-def test_a_model_that_was_not_changed_has_forgotten_nothing(tiny_facts, tmp_path):
+def test_an_unchanged_model_has_forgotten_nothing(tiny_facts, tmp_path):
     model = checkpoint(tmp_path / "model")
     diagnosis, _ = diagnose(model, model, tiny_facts, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
@@ -174,7 +174,7 @@ def test_a_model_that_was_not_changed_has_forgotten_nothing(tiny_facts, tmp_path
     assert (diagnosis.neurons[["d_plus", "d_minus"]] == 0).all(axis=None)
 
 
-def test_a_pair_the_wrong_way_round_has_forgotten_nothing(tmp_path):
+def test_a_swapped_pair_has_forgotten_nothing(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl")
     wrong, _ = diagnose(AFTER, BEFORE, facts, tmp_path / "wrong")
     assert wrong.answered_before == 0 and wrong.answered_after == 4

@@ -42,8 +42,7 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
     console.print(f"\n[bold]attributions suggest: {escape(diagnosis.reading)}[/bold]")
     console.print(escape(diagnosis.reading_why))
     for finding in diagnosis.findings:
-        name = escape(finding.view.replace("_", " "))
-        console.print(f"[bold]{name}:[/bold] {finding.word or ''} {escape(finding.why)}")
+        console.print(f"[bold]{escape(finding.title)}.[/bold] {escape(finding.why)}")
     for warning in diagnosis.warnings:
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     if diagnosis.verdict is None:

@@ -92,7 +92,7 @@ def test_views_are_called_by_name():
     assert views_called(("logit_lens", "relearning_probe")) == (RelearningProbe(), LogitLens())
     assert views_called(("all",)) == default_views()
     assert views_called(("silencing", "weight_path")) == (WeightPath(), Silencing())
-    with pytest.raises(ValueError, match="cannot be combined"):
+    with pytest.raises(ValueError, match="goes with no other"):
         views_called(("none", "logit_lens"))
 
 

@@ -28,6 +28,13 @@ class Attacked:
     """One row per model, variant and split; columns as in `attacks/_recovery.py`."""
 
     @property
+    def curves(self) -> pd.DataFrame:
+        """Share of facts answered at each evaluation; columns as in `attacks/_recovery.py`."""
+        from neuronscope.attacks import curves
+
+        return curves(self.table)
+
+    @property
     def readings(self) -> list[str]:
         """What the attack shows about the checkpoint: one sentence per variant."""
         table = self.recovery

@@ -1,4 +1,4 @@
-"""One figure per file: tables in, a plotly figure out, neither shown nor saved. Needs no model."""
+"""One figure per file: each takes tables and returns a plotly figure. No model is needed."""
 
 from neuronscope.plots._look import untitled
 from neuronscope.plots._names import expert_places

@@ -1,8 +1,8 @@
-"""A model that is made to forget, and what one step of its training shows.
+"""The state of a training run that objectives and regularizers can access.
 
-Objectives and regularizers see this much of a run and no more: neither the optimizer, nor how many
-processes share the work. What they compute is a *sum over the facts they were given, divided by
-counts of the whole step*, so that the parts of a step add up to it however it is divided.
+They see neither the optimizer nor how many processes share the work. Everything they compute is a
+*sum over the given facts, divided by counts of the whole step*, so that the parts of a step add up
+to the same result however the step is divided.
 """
 
 from collections.abc import Callable
@@ -16,64 +16,64 @@ from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hooked_model import HookedModel
 
 Gradients = dict[str, Tensor]
-"""One tensor per parameter that is trained, by its name in the Hugging Face model, and like it in
-shape, device and sharding. A parameter that has no part in the result may be missing."""
+"""One tensor per trained parameter, keyed by its name in the Hugging Face model, with its shape,
+device and sharding. Parameters that do not affect the result may be missing."""
 
 Terms = dict[str, Float[Tensor, ""]]
-"""Terms of a loss, already weighted: their sum is the loss."""
+"""The weighted terms of a loss; their sum is the loss."""
 
 
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """Facts that are passed through the model together: a part of one step's."""
+    """Facts of one step that pass through the model together."""
 
     facts: tuple[Fact, ...]
     batch: Batch
 
     step_facts: int
-    """Facts in the whole step: of all portions, in all processes."""
+    """Number of facts in the whole step, over all portions and processes."""
 
     step_tokens: int
-    """Their answers' tokens."""
+    """Number of answer tokens of these facts."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """The model under training, and what it is held against."""
+    """The model in training, and its reference."""
 
     model: HookedModel
 
     reference: HookedModel | None
-    """The model before, frozen; None where neither objective nor regularizer asks for it."""
+    """The original model, frozen; None if neither objective nor regularizer needs it."""
 
     form: str
-    """How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
+    """The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
 
     def asked(self, facts: tuple[Fact, ...], answer: str | None = None) -> Batch:
-        """Facts as tokens, without rivals.
+        """Facts as a batch of tokens, without distractors.
 
         Args:
-            answer: In the place of each fact's own.
+            answer: Replaces the answer of every fact.
 
         Raises:
-            ValueError: If one cannot be put into tokens.
+            ValueError: If a fact cannot be tokenized.
         """
-        words = self.model.tokenizer
-        asked = [encode(fact, words, self.form, answer or fact.answer) for fact in facts]
-        return Batch.of(asked, self.model.device)
+        tokenizer = self.model.tokenizer
+        encoded = [encode(fact, tokenizer, self.form, answer or fact.answer) for fact in facts]
+        return Batch.of(encoded, self.model.device)
 
     def before(self) -> HookedModel:
-        """The reference, where it was asked for."""
-        assert self.reference is not None, "whoever reads the reference says that it needs one"
+        """The original model, for objectives and regularizers that need it."""
+        assert self.reference is not None, "needs_reference must be True to use the reference"
         return self.reference
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step, as a regularizer sees it."""
+    """One training step, as seen by a regularizer."""
 
     number: int
-    """From 1."""
+    """Counted from 1."""
 
     training: TrainingState
 
@@ -81,12 +81,12 @@ class Step:
     """This process's portions of the forget batch."""
 
     gradient: Callable[[Callable[[Portion], Float[Tensor, ""]]], Gradients]
-    """The gradient of a sum over the step's facts: is given what one portion adds to it, and goes
-    over all portions of all processes."""
+    """Computes the gradient of a sum over the step's facts, given the function that computes a
+    portion's summand; covers all portions of all processes."""
 
     total: Callable[[Tensor], Tensor]
-    """A tensor summed over processes."""
+    """Sums a tensor over processes."""
 
     log_prob_gradient: Gradients | None
-    """Σ_x ∂log P(y|x)/∂φ over the forget batch, where the objective's own backward pass held it.
-    It is the regularizer's, which may write over it."""
+    """Σ_x ∂log P(y|x)/∂φ over the forget batch, if the objective's backward pass provides it. The
+    regularizer may overwrite it."""

@@ -18,7 +18,6 @@ import torch
 from captum.attr import LayerIntegratedGradients
 
 import neuronscope as ns
-from neuronscope.attribution._baselines import Reference
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hooked_model import HookedModel, differentiable_embeddings, frozen
@@ -42,7 +41,10 @@ def main() -> None:
     encoded = [encode(fact, model.tokenizer, "completion") for fact in facts]
     batches = [Batch.of([one], model.device) for one in encoded]
     method = IntegratedGradients(
-        steps=args.steps, max_steps=args.steps, baseline=Reference(facts[-1].prompt)
+        steps=args.steps,
+        max_steps=args.steps,
+        baseline="reference",
+        reference=facts[-1].prompt,
     )
     layers = np.linspace(0, model.n_layers - 1, args.layers).round().astype(int)
 
@@ -79,7 +81,7 @@ def captum(
     """Captum's scores of one layer, summed over positions."""
     tokens, answers = batch.tokens[:, :-1], Answers.of(batch)
     length = tokens.shape[1]
-    prompt = model.tokenizer(str(method.baseline).removeprefix("reference: ")).input_ids
+    prompt = model.tokenizer(method.reference).input_ids
     reference = torch.tensor([(prompt + prompt[-1:] * length)[:length]], device=model.device)
     rows = torch.zeros(method.steps, dtype=torch.long, device=model.device)
 

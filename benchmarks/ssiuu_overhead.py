@@ -27,18 +27,18 @@ import pandas as pd
 PLAIN = 6
 """Passes of gradient difference: forward and backward to the weights, twice."""
 
-NEURON = {"unit": "neuron", "anchor": "previous", "relative": 1.0}
+NEURON = {"anchor": "previous", "relative": 1.0}
 
 VARIANTS: dict[str, tuple[str | None, dict[str, object], int]] = {
     "gradient difference": (None, {}, 0),
     "parameter, prob": ("ssiuu", {}, 3),
     "parameter, log-prob": ("ssiuu", {"target": "log-prob"}, 0),
     "parameter, prob, reference": ("ssiuu", {"anchor": "reference"}, 6),
-    "neuron, finite difference": ("ssiuu", NEURON | {"order": "finite-difference"}, 2 + 6),
-    "neuron, exact": ("ssiuu", NEURON | {"order": "exact"}, 2 + 2 + 4),
-    "neuron, frozen gradient": ("ssiuu", NEURON | {"order": "frozen-gradient"}, 2 + 4),
+    "neuron, finite difference": ("ssiuu_neurons", NEURON | {"order": "finite-difference"}, 2 + 6),
+    "neuron, exact": ("ssiuu_neurons", NEURON | {"order": "exact"}, 2 + 2 + 4),
+    "neuron, frozen gradient": ("ssiuu_neurons", NEURON | {"order": "frozen-gradient"}, 2 + 4),
     "neuron, finite difference, reference": (
-        "ssiuu", NEURON | {"order": "finite-difference", "anchor": "reference"}, 2 + 2 + 6,
+        "ssiuu_neurons", NEURON | {"order": "finite-difference", "anchor": "reference"}, 2 + 2 + 6,
     ),
     "l2 to reference": ("l2_to_reference", {"relative": 1.0}, 0),
     "damping": ("damping", {"relative": 1.0}, 0),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from neuronscope.analysis.diagnosis import Diagnosis, diagnose
+from neuronscope.analysis.diagnosis import Diagnosis, compare
 from neuronscope.plots._look import untitled
 from neuronscope.results.recording import Provenance, Recording, SiteRecording
 
@@ -28,7 +28,7 @@ def example_diagnosis(
     model: str = "a/model", attribution: str = "integrated_gradients"
 ) -> Diagnosis:
     """Two layers of twelve neurons; sixteen facts forgotten by one inhibitor, twenty kept."""
-    return diagnose(*example_recordings(model, attribution))
+    return compare(*example_recordings(model, attribution))
 
 
 def example_recordings(

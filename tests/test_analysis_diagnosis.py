@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_recordings import make_recording, random_influence, reduce
 
-from neuronscope.analysis.diagnosis import Diagnosis, diagnose
+from neuronscope.analysis.diagnosis import Diagnosis, compare
 
 NEURONS = 20
 
@@ -41,7 +41,7 @@ def pair(hidden=0.0, erased=0.0, facts=10, null=12, known=None, kept=0, noise=0.
     [(3, 0, "hidden"), (3, 1, "hidden"), (2, 2, "mixed"), (1, 3, "erased"), (0, 3, "erased")],
 )
 def test_what_was_planted_is_what_is_read(hidden, erased, reading):
-    diagnosis = diagnose(*pair(hidden, erased))
+    diagnosis = compare(*pair(hidden, erased))
     assert diagnosis.reading == reading
     assert diagnosis.hidden_share == pytest.approx(hidden / (hidden + erased), abs=0.05)
     low, high = diagnosis.hidden_share_ci95
@@ -56,14 +56,14 @@ def test_what_was_planted_is_what_is_read(hidden, erased, reading):
 
 
 def test_the_planted_neuron_is_the_spurious_one():
-    diagnosis = diagnose(*pair(hidden=3, erased=3))
+    diagnosis = compare(*pair(hidden=3, erased=3))
     assert diagnosis.neurons["d_minus"].idxmax() == 7
     assert diagnosis.neurons.index[diagnosis.neurons["spurious"]].tolist() == [7]
     assert diagnosis.n_spurious == 1
 
 
 def test_tables_and_numbers_agree():
-    diagnosis = diagnose(*pair(hidden=2, erased=1, sites=("mlp.up", "attn.q")))
+    diagnosis = compare(*pair(hidden=2, erased=1, sites=("mlp.up", "attn.q")))
     neurons, layers, curve = diagnosis.neurons, diagnosis.layers, diagnosis.curve
     assert neurons.columns.tolist() == [
         "site", "layer", "neuron", "before", "after", "d_plus", "d_minus", "p", "q", "spurious",
@@ -82,7 +82,7 @@ def test_tables_and_numbers_agree():
 
 def test_a_model_compared_with_itself_has_forgotten_nothing():
     before, _ = pair(hidden=3, erased=3)
-    diagnosis = diagnose(before, before)
+    diagnosis = compare(before, before)
     assert diagnosis.reading == "not forgotten" and diagnosis.drop == 0
     assert np.isnan(diagnosis.hidden_share) and np.isnan(diagnosis.hidden_share_ci95).all()
     assert diagnosis.n_spurious == 0
@@ -96,32 +96,32 @@ def test_a_model_compared_with_itself_has_forgotten_nothing():
     [(10, 6, "not forgotten"), (10, 5, "hidden"), (4, 3, "not forgotten"), (4, 2, "hidden")],
 )
 def test_facts_of_which_more_than_half_stay_answered_are_not_forgotten(known, kept, reading):
-    diagnosis = diagnose(*pair(hidden=3, known=known, kept=kept))
+    diagnosis = compare(*pair(hidden=3, known=known, kept=kept))
     assert diagnosis.reading == reading
     assert f"{kept} of {known} facts answered before still answered" in diagnosis.why
 
 
 def test_where_nothing_was_known_the_drop_decides():
-    assert diagnose(*pair(hidden=3, known=0)).reading == "hidden"
-    unmoved = diagnose(*pair(hidden=0, known=0, noise=0.5))
+    assert compare(*pair(hidden=3, known=0)).reading == "hidden"
+    unmoved = compare(*pair(hidden=0, known=0, noise=0.5))
     assert unmoved.drop_ci95[0] < 0 < unmoved.drop_ci95[1]
     assert unmoved.reading == "not forgotten" and "no fact was answered before" in unmoved.why
-    single = diagnose(*pair(hidden=3, facts=1, known=0))
+    single = compare(*pair(hidden=3, facts=1, known=0))
     assert np.isnan(single.drop_ci95).all() and single.reading == "hidden"
 
 
 def test_a_score_that_rises_is_not_called_a_drop():
-    risen = diagnose(*pair(hidden=-3, known=0))
+    risen = compare(*pair(hidden=-3, known=0))
     assert risen.reading == "not forgotten" and "the mean score rose by 2.99 nats" in risen.why
     low, high = (float(word) for word in risen.why.split("interval ")[1][:-2].split(" to "))
     assert 0 < low < 3.1 and low <= high
-    lost = diagnose(*pair(hidden=-3, kept=0))
+    lost = compare(*pair(hidden=-3, kept=0))
     assert any("although the mean score did not fall" in warning for warning in lost.warnings)
 
 
 def test_an_interval_over_a_boundary_is_said_to_cross_it():
     rng = np.random.default_rng(1)
-    clear = diagnose(*pair(hidden=3))
+    clear = compare(*pair(hidden=3))
     assert clear.hidden_share_ci95[0] > 2 / 3 and "crosses" not in clear.why
     influence = np.zeros((10, 2, 1, 2))
     influence[:, 0] = 5
@@ -129,14 +129,14 @@ def test_an_interval_over_a_boundary_is_said_to_cross_it():
     changed[:, 1, 0, 0] -= rng.exponential(2, 10)
     changed[:, 0, 0, 1] -= rng.exponential(1, 10)
     lost = np.zeros(10, dtype=bool)
-    wide = diagnose(make_recording(influence), make_recording(changed, answered=lost))
+    wide = compare(make_recording(influence), make_recording(changed, answered=lost))
     low, high = wide.hidden_share_ci95
     assert low < 2 / 3 < high and "which crosses 2/3: another reading is possible" in wide.why
 
 
 def test_means_say_as_much_as_they_can():
     before, after = pair(hidden=3, erased=1, null=0)
-    whole, reduced = diagnose(before, after), diagnose(reduce(before), reduce(after))
+    whole, reduced = compare(before, after), compare(reduce(before), reduce(after))
     for name in ("drop", "drop_ci95", "hidden_share", "d_minus_at_100", "reading"):
         assert vars(whole)[name] == pytest.approx(vars(reduced)[name])
     assert np.isnan(reduced.hidden_share_ci95).all() and "(no interval)" in reduced.why
@@ -154,20 +154,20 @@ def test_means_say_as_much_as_they_can():
     ],
 )
 def test_what_limits_the_reading_is_said(change, warning):
-    assert any(warning in text for text in diagnose(*pair(hidden=3, **change)).warnings)
-    assert diagnose(*pair(hidden=3)).warnings == ()
+    assert any(warning in text for text in compare(*pair(hidden=3, **change)).warnings)
+    assert compare(*pair(hidden=3)).warnings == ()
 
 
 def test_unconverged_attributions_and_mixed_precision_are_said():
     before, after = pair(hidden=3)
     score = after.score.copy()
     score[0] += 0.25
-    off = diagnose(before, replace(after, score=score))
+    off = compare(before, replace(after, score=score))
     assert off.unconverged == 1 and off.completeness_error == pytest.approx(0.25)
     assert any(text.startswith("1 attributions miss") for text in off.warnings)
     other = replace(after, provenance=replace(after.provenance, dtype="bfloat16"))
     assert any(
-        "float32 before, bfloat16 after" in text for text in diagnose(before, other).warnings
+        "float32 before, bfloat16 after" in text for text in compare(before, other).warnings
     )
 
 
@@ -178,7 +178,7 @@ def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
     changed = influence - rng.normal(size=influence.shape)
     changed[:, 1] -= 0.3
     lost = np.zeros(10, dtype=bool)
-    diagnosis = diagnose(make_recording(influence), make_recording(changed, answered=lost))
+    diagnosis = compare(make_recording(influence), make_recording(changed, answered=lost))
     assert not diagnosis.hidden_share_ci95[0] <= diagnosis.hidden_share
     assert any("lies outside its interval" in text for text in diagnosis.warnings)
 
@@ -186,18 +186,18 @@ def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
 def test_what_cannot_be_decomposed_is_refused():
     ablation = make_recording(random_influence(0), attribution="ablation")
     with pytest.raises(ValueError, match="A decomposition needs every neuron"):
-        diagnose(ablation, ablation)
+        compare(ablation, ablation)
     retained = make_recording(random_influence(0), ["retain"] * 4)
     with pytest.raises(
         ValueError, match=r"Expected facts of split 'forget', got only \['retain'\]"
     ):
-        diagnose(retained, retained)
+        compare(retained, retained)
     with pytest.raises(ValueError, match="same number of facts"):
-        diagnose(retained, make_recording(random_influence(0, facts=3)))
+        compare(retained, make_recording(random_influence(0, facts=3)))
 
 
 def test_json_holds_plain_values_and_null_for_what_is_not_known():
-    diagnosis = diagnose(*pair(hidden=3, facts=1, null=0))
+    diagnosis = compare(*pair(hidden=3, facts=1, null=0))
     values = json.loads(json.dumps(diagnosis.to_json(), allow_nan=False))
     tables = {"neurons", "curve", "modules", "facts", "findings", "verdict"}
     names = {field for field in Diagnosis.__dataclass_fields__ if field not in tables}
@@ -216,7 +216,7 @@ def test_json_holds_plain_values_and_null_for_what_is_not_known():
 def test_the_joint_path_is_diagnosed_over_all_layers():
     rng = np.random.default_rng(0)
     pairs = [make_recording(rng.normal(size=(4, 2, 3, 5)), joint=True) for _ in range(2)]
-    diagnosis = diagnose(*pairs)
+    diagnosis = compare(*pairs)
     assert diagnosis.layers["layer"].tolist() == ["all"]
     assert diagnosis.completeness_by_layer["layer"].tolist() == ["all"]
     assert diagnosis.neurons["layer"].nunique() == len(diagnosis.modules) == 3

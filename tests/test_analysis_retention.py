@@ -7,7 +7,12 @@ import pytest
 from taught import taught
 from tiny import FORGET, PEOPLE, RETAIN, tiny
 
-from neuronscope.analysis.retention import (
+from neuronscope.analysis.retention import compared, counted, depths, stratum
+from neuronscope.analysis.statistics import mcnemar, wilson_interval
+from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.metrics._retention import answers
+from neuronscope.metrics.answer_accuracy import AnswerAccuracy
+from neuronscope.results.retention_table import (
     ANY,
     ELSE,
     EVERYWHERE,
@@ -19,15 +24,7 @@ from neuronscope.analysis.retention import (
     TRAINED,
     UNKNOWN,
     UNTRIED,
-    compared,
-    counted,
-    depths,
-    stratum,
 )
-from neuronscope.analysis.statistics import mcnemar, wilson_interval
-from neuronscope.facts.fact import Fact, FactSet
-from neuronscope.metrics._retention import answers
-from neuronscope.metrics.answer_accuracy import AnswerAccuracy
 
 
 def fact(subject, relation, answer="Porto"):

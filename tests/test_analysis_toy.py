@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_recordings import make_recording
 
-from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.analysis.diagnosis import compare
 
 FACTOR = {"prob": lambda p: p * (1 - p), "log_prob": lambda p: 1 - p, "log_odds": lambda p: 1.0}
 SCORE = {"prob": lambda p: p, "log_prob": np.log, "log_odds": lambda p: np.log(p / (1 - p))}
@@ -50,7 +50,7 @@ TABLE = [
 @pytest.mark.parametrize(("knowledge", "inhibitor", "p", "expected"), TABLE)
 @pytest.mark.parametrize("target", FACTOR)
 def test_the_table_of_the_toy(knowledge, inhibitor, p, expected, target):
-    diagnosis = diagnose(toy(5, 0, target), toy(knowledge, inhibitor, target))
+    diagnosis = compare(toy(5, 0, target), toy(knowledge, inhibitor, target))
     assert diagnosis.probability_before == pytest.approx(0.943, abs=5e-4)
     assert diagnosis.probability_after == pytest.approx(p, abs=5e-5)
     found = diagnosis.d_plus_at_100, diagnosis.d_minus_at_100
@@ -59,7 +59,7 @@ def test_the_table_of_the_toy(knowledge, inhibitor, p, expected, target):
 
 @pytest.mark.parametrize("w", [6, 8, 10])
 def test_strong_hiding_reads_hidden_by_log_odds_at_any_strength(w):
-    diagnosis = diagnose(toy(5, 0, "log_odds"), toy(5, -w, "log_odds"))
+    diagnosis = compare(toy(5, 0, "log_odds"), toy(5, -w, "log_odds"))
     assert diagnosis.reading == "hidden" and diagnosis.hidden_share == 1
     assert diagnosis.layers["hidden"].item() == pytest.approx(w) == diagnosis.drop
     assert not any("fades" in warning for warning in diagnosis.warnings)
@@ -67,13 +67,13 @@ def test_strong_hiding_reads_hidden_by_log_odds_at_any_strength(w):
 
 @pytest.mark.parametrize(("w", "share"), [(6, 0.26), (8, 0.85), (10, 0.97)])
 def test_strong_hiding_reads_erased_by_probability_and_a_warning_says_so(w, share):
-    diagnosis = diagnose(toy(5, 0, "prob"), toy(5, -w, "prob"))
+    diagnosis = compare(toy(5, 0, "prob"), toy(5, -w, "prob"))
     assert 1 - diagnosis.hidden_share == pytest.approx(share, abs=0.006)
     assert diagnosis.reading == ("hidden" if w == 6 else "erased")
     assert any("strong hiding can read as erasing" in warning for warning in diagnosis.warnings)
 
 
 def test_partial_erasing_is_seen_by_log_odds_alone():
-    assert diagnose(toy(5, 0, "log_odds"), toy(3, 0, "log_odds")).hidden_share == 0
+    assert compare(toy(5, 0, "log_odds"), toy(3, 0, "log_odds")).hidden_share == 0
     for target in ("prob", "log_prob"):
-        assert np.isnan(diagnose(toy(5, 0, target), toy(3, 0, target)).hidden_share)
+        assert np.isnan(compare(toy(5, 0, target), toy(3, 0, target)).hidden_share)

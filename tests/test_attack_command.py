@@ -144,7 +144,7 @@ def test_pruning_takes_the_folder_of_a_diagnosis(attack, here, tmp_path):
 BAD = {
     "no such model": (("noise", "--original", "no/such/model"), "no model directory"),
     "a setting out of range": (("quantize", "--bits", "1"), "from 2 to 16"),
-    "no diagnosis": (("prune", "--scores", "nowhere"), "--scores takes the folder of a diagnosis"),
+    "no diagnosis": (("prune", "--scores", "nowhere"), "scores takes the folder of a diagnosis"),
     "no table": (("prune", "--scores", __file__), "is no table of neurons"),
     "no instructions": (("relearn-benign", "--data", "nowhere.json"), "No instructions at"),
     "too few facts": (("relearn-forget", "--count", "5"), "asks the others"),

@@ -74,7 +74,7 @@ def test_a_layer_of_one_active_neuron_is_that_neuron_to_every_complete_method():
         model = scaled(model, "gpt2", 1, neuron, 0.0)
     with StayDouble():
         exact = Ablation()(model, BATCH, SITES, Target())["mlp.post"].total[:, 1]
-        method = IntegratedGradients(tolerance=1e-9, max_steps=2000)
+        method = IntegratedGradients(tolerance=1e-9, max_steps=2000, baseline="zero")
         along = method(model, BATCH, SITES, Target())["mlp.post"].total[:, 1]
     assert exact[:, 0].abs().min() > 1e-3 and not exact[:, 1:].any()
     assert_close(along, exact, rtol=0, atol=1e-8)

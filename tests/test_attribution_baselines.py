@@ -2,14 +2,16 @@
 
 import pytest
 import torch
-from tiny import FACTS, StayDouble, batch_of, scores_of, tiny
+from tiny import FACTS, FORGET, RETAIN, StayDouble, batch_of, scores_of, tiny
 from torch.testing import assert_close
 
 from neuronscope.attribution._baselines import Mean, Reference, Zero, activations, mean_baseline
+from neuronscope.attribution._record import record
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.facts.fact import Fact
+from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.facts.prompts import Batch
+from neuronscope.models.neutral_facts import neutral_facts
 from neuronscope.models.targets import Target
 
 SITES = ("mlp.post", "attn.v")
@@ -65,12 +67,12 @@ def test_a_fact_compared_with_itself_has_no_influence(path):
     own = Reference("a capital is New")
     with StayDouble():
         for baseline in (mean_baseline(model, [batch], SITES), own):
-            method = IntegratedGradients(baseline=baseline, path=path)
+            method = IntegratedGradients(path=path).starting_at(baseline)
             for found in method(model, batch, SITES, Target()).values():
                 assert found.total.abs().max() < 1e-12
                 score = scores_of(model, batch)[:, None].expand_as(found.baseline_score)
                 assert_close(found.baseline_score, score)
-        other = IntegratedGradients(baseline=Reference("a capital is"), path=path)
+        other = IntegratedGradients(path=path).starting_at(Reference("a capital is"))
         assert other(model, batch, SITES, Target())["mlp.post"].total.abs().max() > 1e-2
 
 
@@ -80,8 +82,9 @@ def test_any_callable_is_a_baseline():
     def half(model, positions, hook_point):
         return torch.full((1, hook_point.width), 0.5, dtype=model.dtype)
 
-    found = IntegratedGradients(baseline=half, tolerance=1e-6)(model, batch, SITES, Target())
-    silent = IntegratedGradients(tolerance=1e-6)(model, batch, SITES, Target())
+    method = IntegratedGradients(baseline="zero", tolerance=1e-6)
+    found = method.starting_at(half)(model, batch, SITES, Target())
+    silent = method(model, batch, SITES, Target())
     for site in SITES:
         missing = scores_of(model, batch)[:, None] - found[site].baseline_score
         assert_close(found[site].explained, missing, rtol=0, atol=1e-6)
@@ -91,10 +94,9 @@ def test_any_callable_is_a_baseline():
 @pytest.mark.parametrize("prompt", ["", "   "])
 def test_a_reference_without_tokens_is_refused(prompt):
     model, batch = tiny("gpt2"), batch_of(FACTS)
-    with pytest.raises(ValueError, match="has no tokens"):
-        IntegratedGradients(baseline=Reference(prompt))(model, batch, SITES, Target())
-    with pytest.raises(ValueError, match=r"has no tokens|go together"):
-        Conductance(baseline="reference", reference=prompt)(model, batch, SITES, Target())
+    for method in (IntegratedGradients, Conductance):
+        with pytest.raises(ValueError, match=r"has no tokens|go together"):
+            method(baseline="reference", reference=prompt)(model, batch, SITES, Target())
 
 
 def test_padding_never_enters_a_mean():
@@ -107,3 +109,43 @@ def test_padding_never_enters_a_mean():
     for key, values in means[0].values.items():
         assert torch.equal(values, means[1].values[key])
     assert isinstance(means[0], Mean) and not torch.equal(batch.tokens, other.tokens)
+
+
+def baseline_of(recording):
+    return recording.provenance.settings["baseline"]
+
+
+def test_integrated_gradients_begin_at_the_mean_over_the_recorded_facts_that_were_to_be_kept():
+    model = tiny("llama")
+    facts = FactSet(forget=FORGET[:2], retain=RETAIN[:3])
+    recording = record(model, facts, sites=SITES, progress=False)
+    assert baseline_of(recording) == "mean over 3 facts"
+    mean = mean_baseline(model, [batch_of(RETAIN[:3])], SITES)
+    method = IntegratedGradients().starting_at(mean)
+    expected = record(model, facts, method, SITES, progress=False)
+    for site in SITES:
+        assert (recording.sites[site].total == expected.sites[site].total).all()
+
+
+def test_neutral_facts_stand_in_where_every_fact_is_to_be_forgotten():
+    model = tiny("llama")
+    given = record(model, FORGET[:2], neutral=RETAIN[:3], progress=False)
+    assert baseline_of(given) == "mean over 3 neutral facts" and not given.provenance.notes
+    kept = FactSet(forget=FORGET[:2], retain=RETAIN[:3])
+    same = record(model, kept, progress=False).sites["mlp.post"].total[:2]
+    torch.testing.assert_close(torch.tensor(given.sites["mlp.post"].total), torch.tensor(same))
+
+
+def test_a_model_that_answers_no_neutral_fact_begins_at_zero_and_says_so():
+    model = tiny("llama")
+    assert neutral_facts(model) == ()
+    found = record(model, FORGET[:2], progress=False)
+    silent = record(model, FORGET[:2], IntegratedGradients(baseline="zero"), progress=False)
+    assert baseline_of(found) == baseline_of(silent) == "zero"
+    assert len(found.provenance.notes) == 1 and not silent.provenance.notes
+    assert (found.sites["mlp.post"].total == silent.sites["mlp.post"].total).all()
+
+
+def test_a_mean_that_was_not_measured_is_refused():
+    with pytest.raises(ValueError, match=r"prepared\(\)"):
+        IntegratedGradients()(tiny("gpt2"), batch_of(FACTS), SITES, Target())

@@ -17,7 +17,7 @@ from captum.attr import (
 from tiny import FACTS, batch_of, real_positions, tiny
 from torch.testing import assert_close
 
-from neuronscope.attribution._baselines import Reference, activations
+from neuronscope.attribution._baselines import activations
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
@@ -103,7 +103,9 @@ def test_integrated_gradients_from_a_reference_prompt_are_captums(model):
             attribute_to_layer_input=True,
         )
 
-    ours = IntegratedGradients(steps=STEPS, tolerance=NEVER, baseline=Reference(REFERENCE))
+    ours = IntegratedGradients(
+        steps=STEPS, tolerance=NEVER, baseline="reference", reference=REFERENCE
+    )
     found = check(model, ours, captum)
     assert (found.nodes == STEPS).all()
 
@@ -129,7 +131,7 @@ def test_integrated_gradients_from_silence_are_captums_on_injected_neurons(model
             neurons, baselines=0, n_steps=STEPS, method="gausslegendre"
         )
 
-    check(model, IntegratedGradients(steps=STEPS, tolerance=NEVER), captum)
+    check(model, IntegratedGradients(steps=STEPS, tolerance=NEVER, baseline="zero"), captum)
 
 
 @pytest.mark.parametrize("baseline", ["zero", "mean", "reference"])

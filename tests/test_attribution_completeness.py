@@ -33,23 +33,23 @@ BATCH = batch_of((FACTS[0], FACTS[2]))
 """Two facts; the second has the shorter prompt and two answer tokens."""
 
 
+SILENCE = Zero()
+
+
 def integrated(**settings):
     return IntegratedGradients(tolerance=EXACT / 5, max_steps=20_000, **settings)
 
 
-def check_complete(model, sites, method, moved, groups=None):
+def check_complete(model, sites, method, moved, groups=None, baseline=SILENCE):
     """Compare each group's influence with the effect of writing its baseline where it is moved."""
     length = BATCH.tokens.shape[1] - 1
     score = scores_of(model, BATCH)
-    found = method(model, BATCH, sites, Target())
+    found = method.starting_at(baseline)(model, BATCH, sites, Target())
     for site in sites:
         hook_points = model.hook_points_at(site)
         here = found[site]
         for group, members in enumerate(groups or [(layer,) for layer in range(len(hook_points))]):
-            base = {
-                hook_points[m]: method.baseline(model, length, hook_points[m])[None]
-                for m in members
-            }
+            base = {hook_points[m]: baseline(model, length, hook_points[m])[None] for m in members}
             with written(base, moved):
                 replaced = scores_of(model, BATCH)
             effect = score - replaced
@@ -79,15 +79,15 @@ def test_influence_is_complete_from_the_mean_over_other_facts():
     model = tiny("llama")
     with StayDouble():
         mean = mean_baseline(model, [batch_of(FACTS[1:2]), batch_of(FACTS[3:])], model.sites)
-        check_complete(model, model.sites, integrated(baseline=mean), real_positions(BATCH))
+        check_complete(model, model.sites, integrated(), real_positions(BATCH), baseline=mean)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mixtral"])
 def test_influence_is_complete_from_a_reference_prompt(architecture):
     model = tiny(architecture, **every_expert(architecture))
-    method = integrated(baseline=Reference("the cat of Spain is"))
+    there = Reference("the cat of Spain is")
     with StayDouble():
-        check_complete(model, model.sites, method, real_positions(BATCH))
+        check_complete(model, model.sites, integrated(), real_positions(BATCH), baseline=there)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3_moe"])
@@ -109,16 +109,15 @@ def test_only_the_chosen_positions_are_replaced(architecture, positions, baselin
         moved &= position == BATCH.prompt_lengths[:, None] - 1
     assert moved.sum(dim=1).tolist() == ([1, 2] if positions == "answer" else [1, 1])
     sites = ("mlp.post", "attn.k", "attn.v")
-    method = integrated(positions=positions, baseline=baseline)
     with StayDouble():
-        check_complete(model, sites, method, moved)
+        check_complete(model, sites, integrated(positions=positions), moved, baseline=baseline)
 
 
 @pytest.mark.parametrize("architecture", EXPERT_ARCHITECTURES)
 def test_a_router_that_switches_on_the_path_leaves_a_residual_that_is_seen(architecture):
     model = tiny(architecture)
     assert model.hf.config.num_experts_per_tok == 2
-    method = IntegratedGradients(tolerance=1e-3, max_steps=192)
+    method = IntegratedGradients(baseline="zero", tolerance=1e-3, max_steps=192)
     with StayDouble():
         found = method(model, BATCH, ("mlp.post",), Target())["mlp.post"]
         score = scores_of(model, BATCH)
@@ -130,7 +129,7 @@ def test_a_router_that_switches_on_the_path_leaves_a_residual_that_is_seen(archi
 
 def test_few_steps_without_halving_are_not_complete_and_say_so():
     model = tiny("llama")
-    method = IntegratedGradients(steps=1, max_steps=1)
+    method = IntegratedGradients(baseline="zero", steps=1, max_steps=1)
     found = method(model, BATCH, ("mlp.post",), Target())["mlp.post"]
     missing = scores_of(model, BATCH)[:, None] - found.baseline_score - found.explained
     assert missing.abs().min() > method.tolerance

@@ -19,7 +19,6 @@ from torch.testing import assert_close
 
 from neuronscope._discover import method_class, method_names
 from neuronscope.attribution._base import Attribution
-from neuronscope.attribution._baselines import Reference
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.prompts import Batch, encode
@@ -32,6 +31,9 @@ SITES = ("mlp.post", "attn.k")
 EIGHT = (*FACTS, *FORGET[:2], *RETAIN[:2])
 """Facts of three to seven tokens, one of them with an answer of two."""
 
+KEPT = tuple(("retain", fact) for fact in RETAIN[2:5])
+"""Facts that the baseline may be measured on."""
+
 FEW_BYTES = 150_000
 """Room for a few copies of a row beside a batch of four."""
 
@@ -41,8 +43,13 @@ some_architectures = pytest.mark.parametrize(
 )
 
 
-def method_of(name):
+def plain(name):
     return method_class("attribution", name, Attribution)()
+
+
+def method_of(name, model):
+    """A method, with what it first has to measure on a model."""
+    return plain(name).prepared(model, KEPT, SITES, "completion")
 
 
 def tables(found):
@@ -92,7 +99,7 @@ def test_every_method_gives_finite_tables_of_all_neurons_and_touches_nothing(nam
     model, batch = half_frozen(architecture), batch_of(FACTS)
     weights = copy.deepcopy(model.hf.state_dict())
     before = state_of(model)
-    found = method_of(name)(model, batch, SITES, Target())
+    found = method_of(name, model)(model, batch, SITES, Target())
     assert list(found) == list(SITES)
     for site, here in found.items():
         shape = (len(FACTS), model.n_layers, model.hook_points_at(site)[0].width)
@@ -106,7 +113,7 @@ def test_every_method_gives_finite_tables_of_all_neurons_and_touches_nothing(nam
     assert state_of(model) == before
     for key, tensor in model.hf.state_dict().items():
         assert torch.equal(tensor, weights[key])
-    again = method_of(name)(model, batch, SITES, Target())
+    again = method_of(name, model)(model, batch, SITES, Target())
     assert all(torch.equal(table, tables(found)[key]) for key, table in tables(again).items())
 
 
@@ -134,7 +141,7 @@ def test_nothing_is_left_on_the_model_after_an_exception(name, architecture, at)
     before = state_of(model)
     target = Fails(model=model, at=at, calls=([],))
     with pytest.raises(InterruptedError):
-        method_of(name)(model, batch_of(FACTS), SITES, target, memory=1)
+        method_of(name, model)(model, batch_of(FACTS), SITES, target, memory=1)
     assert len(target.calls[0]) == at
     assert max(target.calls[0]) > before[0] == 0
     assert state_of(model) == before
@@ -147,7 +154,7 @@ def test_nothing_is_left_after_a_baseline_that_fails(positions):
 
     model = half_frozen("llama")
     before = state_of(model)
-    method = IntegratedGradients(baseline=fails, positions=positions)
+    method = IntegratedGradients(positions=positions).starting_at(fails)
     with pytest.raises(InterruptedError):
         method(model, batch_of(FACTS), SITES, Target())
     assert state_of(model) == before
@@ -157,9 +164,10 @@ def test_nothing_is_left_after_a_baseline_that_fails(positions):
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma3_text", "mixtral"])
 def test_eight_facts_together_are_eight_facts_alone(name, architecture):
     model = tiny(architecture)
+    method = method_of(name, model)
     with StayDouble():
-        together = tables(method_of(name)(model, batch_of(EIGHT), MLP, Target()))
-        alone = [tables(method_of(name)(model, batch_of([fact]), MLP, Target())) for fact in EIGHT]
+        together = tables(method(model, batch_of(EIGHT), MLP, Target()))
+        alone = [tables(method(model, batch_of([fact]), MLP, Target())) for fact in EIGHT]
     for key, table in together.items():
         assert_close(table, torch.cat([one[key] for one in alone]), rtol=0, atol=1e-9)
     lengths = {len(batch_of([fact]).tokens[0]) for fact in EIGHT}
@@ -185,8 +193,8 @@ def test_the_order_of_facts_and_the_memory_change_nothing(name, architecture):
     shuffled = batch_of([FACTS[i] for i in order.tolist()])
     roomy, narrow = Counts(calls=([],)), Counts(calls=([],))
     with StayDouble():
-        expected = tables(method_of(name)(model, batch_of(FACTS), MLP, roomy))
-        found = tables(method_of(name)(model, shuffled, MLP, narrow, FEW_BYTES))
+        expected = tables(method_of(name, model)(model, batch_of(FACTS), MLP, roomy))
+        found = tables(method_of(name, model)(model, shuffled, MLP, narrow, FEW_BYTES))
     for key, table in expected.items():
         assert_close(found[key], table[order], rtol=0, atol=1e-9)
     assert len(narrow.calls[0]) > len(roomy.calls[0])
@@ -197,7 +205,7 @@ def test_batch_mates_and_memory_change_nothing_where_few_positions_move(position
     model = tiny("gemma3_text")
     facts = (FACTS[0], *FACTS[2:])
     assert batch_of(facts).prompt_lengths.tolist() == [5, 3, 3]
-    method = IntegratedGradients(positions=positions, path=path, tolerance=1e-2)
+    method = IntegratedGradients(positions=positions, path=path, tolerance=1e-2, baseline="zero")
     with StayDouble():
         together = tables(method(model, batch_of(facts), MLP, Target()))
         alone = [
@@ -210,10 +218,9 @@ def test_batch_mates_and_memory_change_nothing_where_few_positions_move(position
 @every_method
 def test_in_single_precision_batch_mates_and_memory_change_little(name):
     model = tiny("llama", torch.float32)
-    together = tables(method_of(name)(model, batch_of(EIGHT), MLP, Target()))
-    alone = [
-        tables(method_of(name)(model, batch_of([fact]), MLP, Target(), FEW_BYTES)) for fact in EIGHT
-    ]
+    method = method_of(name, model)
+    together = tables(method(model, batch_of(EIGHT), MLP, Target()))
+    alone = [tables(method(model, batch_of([fact]), MLP, Target(), FEW_BYTES)) for fact in EIGHT]
     for key, table in together.items():
         assert table.dtype == torch.float32
         few = 1e-5 * float(table.abs().max())
@@ -224,7 +231,7 @@ def test_in_single_precision_batch_mates_and_memory_change_little(name):
 def test_the_tokenizers_padding_side_changes_nothing(form):
     reference = "the dog of Peru"
     methods = (
-        IntegratedGradients(baseline=Reference(reference)),
+        IntegratedGradients(baseline="reference", reference=reference),
         Conductance(baseline="reference", reference=reference),
     )
     found = []
@@ -241,19 +248,20 @@ def test_the_tokenizers_padding_side_changes_nothing(form):
 @every_method
 def test_dropout_of_a_model_in_training_does_not_reach_its_numbers(name):
     model, batch = tiny("gpt2"), batch_of(FACTS)
-    expected = method_of(name)(model, batch, SITES, Target())
+    expected = method_of(name, model)(model, batch, SITES, Target())
     model.hf.train()
     with torch.no_grad():
         noisy = [scores_of(model, batch) for _ in range(2)]
     assert not torch.equal(*noisy)
-    assert_same(method_of(name)(model, batch, SITES, Target()), expected, atol=0.0)
+    assert_same(method_of(name, model)(model, batch, SITES, Target()), expected, atol=0.0)
 
 
 @every_method
 def test_a_caller_that_switched_gradients_off_gets_the_same_numbers(name):
-    expected = method_of(name)(tiny("llama"), batch_of(FACTS), SITES, Target())
+    model = tiny("llama")
+    expected = method_of(name, model)(model, batch_of(FACTS), SITES, Target())
     with torch.no_grad():
-        found = method_of(name)(tiny("llama"), batch_of(FACTS), SITES, Target())
+        found = method_of(name, model)(model, batch_of(FACTS), SITES, Target())
     assert_same(found, expected, atol=0.0)
 
 
@@ -265,10 +273,12 @@ def test_the_memory_of_a_pass_is_measured_also_where_gradients_are_off():
 
 
 def test_settings_are_plain_values_and_say_where_the_path_begins():
-    method = IntegratedGradients(steps=4, tolerance=0.5, baseline=Reference("the cat"))
-    plain = method.settings()
-    assert plain["steps"] == 4 and plain["tolerance"] == 0.5 and plain["path"] == "per_layer"
-    assert plain["baseline"] == "reference: the cat"
+    method = IntegratedGradients(tolerance=0.5, baseline="reference", reference="the cat")
+    told = method.settings()
+    assert told["steps"] == 4 and told["tolerance"] == 0.5 and told["path"] == "per_layer"
+    assert told["baseline"] == "reference: the cat" and "reference" not in told
     for name in METHODS:
-        for value in method_of(name).settings().values():
-            assert isinstance(value, str | int | float | None)
+        for method in (plain(name), method_of(name, tiny("llama"))):
+            assert list(method.settings()) == list(plain(name).settings())
+            for value in method.settings().values():
+                assert isinstance(value, str | int | float | None)

@@ -13,7 +13,8 @@ from demo_pair import BEFORE, few_facts, write_facts
 from tiny import tiny
 
 from neuronscope.attribution._base import GIB
-from neuronscope.attribution._record import make_plan, record
+from neuronscope.attribution._plan import make_plan
+from neuronscope.attribution._record import record
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.fact import Fact, FactSet
@@ -24,7 +25,7 @@ from neuronscope.results.recording import Recording
 from neuronscope.tasks.diagnosing import record_model
 from neuronscope.tasks.options import MethodOptions, ModelOptions
 
-METHOD = IntegratedGradients(steps=4, max_steps=4)
+METHOD = IntegratedGradients(steps=4, max_steps=4, baseline="zero")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,7 @@ def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, t
     method = stopping(0)
     with pytest.raises(_Stopped):
         record(model, few_facts(), method, out=out, progress=False)
-    assert (tmp_path / "x.safetensors.partial" / "plan.json").is_file()
+    assert (tmp_path / "x.safetensors.partial" / "task.json").is_file()
     others = (
         {"attribution": METHOD},
         {"facts": few_facts(3)},
@@ -188,7 +189,7 @@ def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, t
     )
     for other in others:
         wanted = {"facts": few_facts(), "attribution": method} | other
-        with pytest.raises(ValueError, match="unfinished result of another"):
+        with pytest.raises(ValueError, match="unfinished result of other settings"):
             record(model, **wanted, out=out, progress=False)
     assert not out.exists()
 
@@ -199,15 +200,15 @@ def test_finished_batches_are_read_and_not_computed_again(model, stopping, tmp_p
     assert len(_Stopping.batches) == 3
     with pytest.raises(_Stopped):
         record(model, facts, stopping(2), out=out, progress=False)
-    shelf = tmp_path / "x.safetensors.partial"
-    assert [p.name for p in sorted(shelf.glob("0*"))] == [
+    partial = tmp_path / "x.safetensors.partial"
+    assert [p.name for p in sorted((partial / "pieces").iterdir())] == [
         "000000.safetensors",
         "000001.safetensors",
     ]
     # The same weights, wherever they lie.
     moved = replace(model, source="elsewhere")
     resumed = record(moved, facts, stopping(9), out=out, progress=False)
-    assert len(_Stopping.batches) == 1 and not shelf.exists()
+    assert len(_Stopping.batches) == 1 and not partial.exists()
     for name, value in vars(whole.sites["mlp.post"]).items():
         np.testing.assert_array_equal(value, vars(resumed.sites["mlp.post"])[name])
 
@@ -216,7 +217,7 @@ def test_a_batch_that_was_damaged_meanwhile_is_refused(model, stopping, tmp_path
     facts, out = few_facts(6, 6), tmp_path / "x.safetensors"
     with pytest.raises(_Stopped):
         record(model, facts, stopping(2), out=out, progress=False)
-    batch = tmp_path / "x.safetensors.partial" / "000001.safetensors"
+    batch = tmp_path / "x.safetensors.partial" / "pieces" / "000001.safetensors"
     batch.write_bytes(batch.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"000001\.safetensors: not a whole"):
         record(model, facts, stopping(9), out=out, progress=False)
@@ -240,16 +241,16 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
     # Sums depend on how they are shared out, to the last bit: as many threads as here.
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=os.environ | threads, stdout=quiet, stderr=quiet)
-    shelf = tmp_path / "killed.safetensors.partial"
-    while not list(shelf.glob("00000[2-9].safetensors")):
+    partial = tmp_path / "killed.safetensors.partial"
+    while not list(partial.glob("pieces/00000[2-9].safetensors")):
         assert process.poll() is None, "finished before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert shelf.is_dir() and not killed.exists()
-    assert 0 < len(list(shelf.glob("0*.safetensors"))) < 14
+    assert partial.is_dir() and not killed.exists()
+    assert 0 < len(list(partial.glob("pieces/0*.safetensors"))) < 14
 
     here(whole)
     here(killed)
     assert killed.read_bytes() == whole.read_bytes()
-    assert not shelf.exists()
+    assert not partial.exists()

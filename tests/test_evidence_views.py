@@ -1,19 +1,22 @@
 """The causal part of a diagnosis: asked once, kept, and found again."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from tiny import FORGET, RETAIN, tiny
 
-from neuronscope.analysis.diagnosis import diagnose
+from neuronscope._discover import method_names
+from neuronscope.analysis.diagnosis import compare
 from neuronscope.attribution._record import record
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.evidence._base import Case, Evidence, no_progress
-from neuronscope.evidence._views import FIRST, VIEWS, ask, ask_views, views_called
+from neuronscope.evidence._views import ask, ask_views, default_views, view_name, views_called
 from neuronscope.evidence.logit_lens import LogitLens
 from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.evidence.silencing import Silencing
+from neuronscope.evidence.weight_path import WeightPath
 from neuronscope.evidence.weight_restoration import WeightRestoration
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.targets import Target
@@ -63,9 +66,7 @@ def test_a_finding_is_kept_and_not_asked_for_again(case, tmp_path):
 class Ranked(Counting):
     """Reads the rankings."""
 
-    @property
-    def ranked(self):
-        return True
+    needs_rankings: ClassVar[bool] = True
 
 
 def test_what_was_found_with_other_rankings_is_not_taken_for_an_answer(case, tmp_path):
@@ -78,7 +79,8 @@ def test_what_was_found_with_other_rankings_is_not_taken_for_an_answer(case, tmp
             kept = place < 2 or not others_count
             assert len(found) == kept and ("other models" in str(missing)) == (not kept)
         assert len(Counting.asked) == 1
-    assert WeightRestoration().ranked and Silencing().ranked and not RelearningProbe().ranked
+    assert WeightRestoration.needs_rankings and Silencing.needs_rankings
+    assert not RelearningProbe.needs_rankings
 
 
 @pytest.mark.parametrize("names", [(), ("none",)])
@@ -88,19 +90,29 @@ def test_no_view_is_none(names):
 
 def test_views_are_called_by_name():
     assert views_called(("logit_lens", "relearning_probe")) == (RelearningProbe(), LogitLens())
-    assert views_called(("all",)) == (FIRST, *VIEWS)
+    assert views_called(("all",)) == default_views()
+    assert views_called(("silencing", "weight_path")) == (WeightPath(), Silencing())
     with pytest.raises(ValueError, match="goes with no other"):
         views_called(("none", "logit_lens"))
+
+
+def test_every_view_but_two_runs_by_default_and_the_rankings_are_there_when_they_are_needed():
+    names = [view_name(view) for view in default_views()]
+    assert set(method_names("evidence")) - set(names) == {"depth_score", "linear_probe"}
+    assert len(names) == len(set(names)) and names[0] == "relearning_probe"
+    ranked = names.index("weight_path") + 1
+    assert set(names[ranked:]) == {"silencing", "weight_restoration"}
 
 
 def test_a_view_that_cannot_be_had_is_named_and_the_others_go_on(case):
     found, missing = ask_views(case, (Refusing(), Counting()))
     assert [finding.view for finding in found] == ["counting"]
-    assert missing == ("test_causal was left out: these models have no such thing.",)
+    assert missing == ("test_evidence_views was left out: these models have no such thing.",)
 
 
-def test_views_are_given_every_ranking(tmp_path):
-    Counting.asked = []
+@pytest.fixture(scope="module")
+def compared():
+    """A case, its two recordings and the table of neurons."""
     model, facts = tiny("llama"), FactSet(forget=FORGET[:4], retain=RETAIN[:4])
     other = tiny("llama")
     for parameter in other.hf.parameters():
@@ -108,17 +120,37 @@ def test_views_are_given_every_ranking(tmp_path):
     recordings = [
         record(one, facts, GradientXActivation(), progress=False) for one in (model, other)
     ]
-    case = Case(model, other, facts, Target())
-    table = diagnose(*recordings).neurons
-    found, missing = ask(
-        case, Comparison(*recordings), table, tmp_path, (Counting(),), progress=False
-    )
-    assert [finding.view for finding in found] == ["weight_path", "counting"] and not missing
-    assert Counting.asked == [
-        ["activation_change", "attribution_difference", "d_minus", "weight_path"]
-    ]
-    whole = diagnose(*recordings).with_findings(found)
+    return Case(model, other, facts, Target()), recordings, compare(*recordings).neurons
+
+
+FROM_RECORDINGS = ["activation_change", "attribution_difference", "d_minus"]
+
+
+@pytest.mark.parametrize(
+    ("with_path", "expected"),
+    [(True, [*FROM_RECORDINGS, "weight_path"]), (False, FROM_RECORDINGS)],
+)
+def test_views_are_given_every_ranking_of_those_that_ran_before(
+    compared, tmp_path, with_path, expected
+):
+    Counting.asked = []
+    case, recordings, table = compared
+    views = (Ranked(), *([WeightPath()] if with_path else []))
+    found, missing = ask(case, views, Comparison(*recordings), table, tmp_path, progress=False)
+    assert not missing and Counting.asked == [expected]
+    assert [finding.view for finding in found] == ["weight_path", "counting"][not with_path :]
+
+
+def test_a_weight_path_gives_each_neuron_its_share(compared):
+    case, recordings, table = compared
+    found, _ = ask(case, (WeightPath(),), Comparison(*recordings), table, progress=False)
+    whole = compare(*recordings).with_findings(found)
     assert whole.verdict is not None and "causal_share" in whole.neurons
     owned = found[0].tables["neurons"]
     share = owned.loc[owned["site"] == "mlp.post", "contribution"].sum() / found[0].value
     assert whole.neurons["causal_share"].sum() == pytest.approx(share)
+
+
+def test_no_views_find_nothing(compared):
+    case, recordings, table = compared
+    assert ask(case, (), Comparison(*recordings), table, progress=False) == ((), ())

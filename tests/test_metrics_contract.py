@@ -269,7 +269,7 @@ def test_large_sets_are_read_in_portions_with_the_same_result(models, monkeypatc
     facts = (*FACTS, *FORGET, *RETAIN)
     metric = AnswerAccuracy()
     whole = metric(models[0], facts).per_fact
-    monkeypatch.setattr("neuronscope.metrics._answers.LARGEST_LOGITS", 1)
+    monkeypatch.setattr("neuronscope.models.answers.LARGEST_LOGITS", 1)
     pd.testing.assert_frame_equal(metric(models[0], facts).per_fact, whole)
     assert 0 < whole["value"].sum() < len(facts)
 

@@ -19,7 +19,7 @@ from neuronscope.metrics._membership import (
     lowest_mean,
     standardised,
 )
-from neuronscope.metrics._rouge import rouge_l
+from neuronscope.metrics._rouge import rouge_l_score
 from neuronscope.metrics._score import Score, mean_score, per_fact
 from neuronscope.metrics._text import begins_with, first_lines, first_option, same_answer
 from neuronscope.metrics.answer_probability import among_options
@@ -186,16 +186,20 @@ def test_a_share_k_is_a_share():
 def test_rouge_l_is_the_longest_common_subsequence_of_stemmed_words():
     expected, text = "The cats sat on the mats", "a cat was sitting on mats, the cats said"
     # Stemmed, in order: cat, on, mat; or cat, on, the: three of six.
-    assert_close(rouge_l(expected, text, "recall"), 3 / 6)
-    assert_close(rouge_l(expected, text, "f1"), 2 * (3 / 6) * (3 / 9) / (3 / 6 + 3 / 9))
-    assert rouge_l(expected, expected, "recall") == rouge_l(expected, expected, "f1") == 1
-    assert rouge_l(expected, "", "recall") == 0
+    assert_close(rouge_l_score(expected, text, "recall"), 3 / 6)
+    assert_close(rouge_l_score(expected, text, "f1"), 2 * (3 / 6) * (3 / 9) / (3 / 6 + 3 / 9))
+    assert (
+        rouge_l_score(expected, expected, "recall") == rouge_l_score(expected, expected, "f1") == 1
+    )
+    assert rouge_l_score(expected, "", "recall") == 0
     rambling = "word " * 50 + expected
-    assert rouge_l(expected, rambling, "recall") == 1 > rouge_l(expected, rambling, "f1")
+    assert (
+        rouge_l_score(expected, rambling, "recall") == 1 > rouge_l_score(expected, rambling, "f1")
+    )
 
 
 def test_rouge_l_has_no_value_without_words():
-    assert math.isnan(rouge_l("東京", "東京", "recall"))
+    assert math.isnan(rouge_l_score("東京", "東京", "recall"))
 
 
 @pytest.mark.parametrize(

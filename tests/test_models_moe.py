@@ -149,7 +149,7 @@ def test_the_gradient_of_a_neuron_is_its_numeric_derivative(architecture):
 def test_experts_that_no_token_goes_to_have_no_influence(architecture):
     model = tiny(architecture)
     width = model.hook_points_at("mlp.post")[0].width // EXPERTS
-    for method in (GradientXActivation(), IntegratedGradients()):
+    for method in (GradientXActivation(), IntegratedGradients(baseline="zero")):
         found = method(model, BATCH, ("mlp.post",), Target())["mlp.post"]
         unused = 0
         for layer in range(model.n_layers):

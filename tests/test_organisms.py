@@ -10,6 +10,7 @@ from tiny import FORGET, RETAIN, hf_model, tiny, tokenizer
 from torch.nn.functional import cross_entropy
 
 from neuronscope.facts.fact import FactSet
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hook_points import keeping
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import scaled, weights_from
@@ -26,7 +27,6 @@ from neuronscope.organisms import (
     untouched,
 )
 from neuronscope.organisms import training as growing
-from neuronscope.organisms.asking import ask
 from neuronscope.organisms.organism import SHARES
 from neuronscope.organisms.reading import NONE, OTHER, Scene, direction, read_by_heads
 from neuronscope.organisms.training import INSTEAD, Lesson, learn, one_thread
@@ -37,6 +37,10 @@ pytestmark = pytest.mark.slow
 GATED, PLAIN = OrganismTraining(0, gated=True), OrganismTraining(0, gated=False)
 
 both_mlps = pytest.mark.parametrize("training", [GATED, PLAIN], ids=str)
+
+
+def ask(model, facts):
+    return measure(model, answers_of(model, facts))
 
 
 def count(model, facts):

@@ -13,7 +13,7 @@ import torch
 from tiny import FORGET, PEOPLE, RETAIN, TOWNS, WORDS, batch_of, hf_model, tokenizer
 from torch.nn.functional import cross_entropy, one_hot
 
-from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.analysis.diagnosis import compare
 from neuronscope.attribution._record import record
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.fact import Fact, FactSet
@@ -104,8 +104,8 @@ def direction(hf, answers, others):
 
 
 def judged(before, after, facts, path="per_layer"):
-    method = IntegratedGradients(path=path)
-    diagnosis = diagnose(*(record(m, facts, method, progress=False) for m in (before, after)))
+    method = IntegratedGradients(path=path, baseline="zero")
+    diagnosis = compare(*(record(m, facts, method, progress=False) for m in (before, after)))
     assert diagnosis.unconverged == 0 and diagnosis.completeness_error < method.tolerance
     return diagnosis
 

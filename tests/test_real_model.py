@@ -11,7 +11,7 @@ from captum.attr import (
     LayerIntegratedGradients,
 )
 
-from neuronscope.attribution._baselines import Reference, activations, mean_baseline
+from neuronscope.attribution._baselines import activations, mean_baseline
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
@@ -19,6 +19,7 @@ from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hooked_model import frozen
 from neuronscope.models.loading import load_model, save_model
+from neuronscope.models.neutral_facts import neutral_facts
 from neuronscope.models.targets import Answers, Target
 
 pytestmark = pytest.mark.real
@@ -63,6 +64,10 @@ def test_it_is_trainable_and_knows_its_capitals(model, batch):
     assert (logits.argmax(dim=-1) == answers.token).float().mean() > 0.7
 
 
+def test_it_answers_most_neutral_facts(model):
+    assert len(neutral_facts(model, most=100)) >= 30
+
+
 def test_gradients_reach_a_de_quantized_model(de_quantized):
     assert "de-quantized" in de_quantized.notes[0]
     tokens = torch.arange(5, 13)[None]
@@ -99,8 +104,8 @@ def test_every_layer_adds_up_in_single_precision_or_is_flagged(de_quantized, bat
     model = de_quantized
     few = rows(batch, 0, 3)
     baseline = mean_baseline(model, [rows(batch, 1, 2, 4, 5, 6, 7)], SITE)
-    method = IntegratedGradients(baseline=baseline)
-    found = method(model, few, SITE, Target())["mlp.post"]
+    method = IntegratedGradients()
+    found = method.starting_at(baseline)(model, few, SITE, Target())["mlp.post"]
     score = GradientXActivation()  # its silent partner: first order does not add up
     first = score(model, few, SITE, Target())["mlp.post"]
     answers = Answers.of(few)
@@ -153,7 +158,7 @@ def test_gradient_x_activation_equals_captum(model, batch):
 
 def test_integrated_gradients_from_a_prompt_equal_captum(model, batch):
     one, other = rows(batch, 0), FACTS[1].prompt
-    method = IntegratedGradients(steps=8, max_steps=8, baseline=Reference(other))
+    method = IntegratedGradients(steps=8, max_steps=8, baseline="reference", reference=other)
     ours = method(model, one, SITE, Target())["mlp.post"].total
     length = one.tokens.shape[1] - 1
     reference = lengthened(model, other, length)
@@ -174,7 +179,7 @@ def test_integrated_gradients_from_a_prompt_equal_captum(model, batch):
 
 def test_integrated_gradients_from_silence_equal_captum_over_an_injection(model, batch):
     one = rows(batch, 0)
-    method = IntegratedGradients(steps=8, max_steps=8)
+    method = IntegratedGradients(steps=8, max_steps=8, baseline="zero")
     ours = method(model, one, SITE, Target())["mlp.post"].total
     score = score_of(model, one)
     hook_points = model.hook_points_at("mlp.post")

@@ -24,6 +24,7 @@ from neuronscope.regularizers.ewc import EWC
 from neuronscope.regularizers.l2_to_reference import L2ToReference
 from neuronscope.regularizers.random_neurons import RandomNeurons
 from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 
 SET = FactSet(forget=FORGET, retain=RETAIN)
 METHODS = method_names("regularizers")
@@ -35,8 +36,8 @@ VARIANTS = {
     "ssiuu": SSIUU(),
     "ssiuu ema": SSIUU(anchor="ema"),
     "ssiuu reference": SSIUU(anchor="reference", target="log-odds"),
-    "ssiuu neuron": SSIUU(unit="neuron", sites=("mlp.post", "attn.k")),
-    "ssiuu neuron reference": SSIUU(unit="neuron", anchor="reference", reduce="per-item"),
+    "ssiuu_neurons": SSIUUNeurons(sites=("mlp.post", "attn.k")),
+    "ssiuu_neurons reference": SSIUUNeurons(anchor="reference", reduce="per-item"),
 }
 
 every_variant = pytest.mark.parametrize("rule", VARIANTS.values(), ids=VARIANTS)
@@ -126,8 +127,8 @@ def one_process():
 
 
 SHARDED = VARIANTS | {
-    "ssiuu finite difference": SSIUU(unit="neuron", order="finite-difference"),
-    "ssiuu frozen": SSIUU(unit="neuron", order="frozen-gradient"),
+    "ssiuu_neurons finite difference": SSIUUNeurons(order="finite-difference"),
+    "ssiuu_neurons frozen": SSIUUNeurons(order="frozen-gradient"),
 }
 
 
@@ -141,7 +142,7 @@ def test_a_sharded_model_gives_the_same_or_is_refused(rule, one_process):
                 fully_shard(layer, mesh=one_process)
             fully_shard(model.hf, mesh=one_process)
         if sharded and passes_twice(rule):
-            with pytest.raises(ValueError, match="use --order finite-difference"):
+            with pytest.raises(ValueError, match="use order='finite-difference'"):
                 rule.start(training_state_of(model), SET)
             return
         state = rule.start(training_state_of(model), SET)
@@ -156,8 +157,7 @@ def test_a_sharded_model_gives_the_same_or_is_refused(rule, one_process):
 
 def passes_twice(rule):
     """Whether it passes backward twice through one graph."""
-    settings = {"unit": "neuron", "order": "finite-difference"} | vars(rule)
-    return settings["unit"] == "neuron" and settings["order"] != "finite-difference"
+    return vars(rule).get("order", "finite-difference") != "finite-difference"
 
 
 def whole(tensor):

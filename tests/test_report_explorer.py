@@ -12,7 +12,7 @@ from diagnosis_example import neuron_table as many_neurons
 from synthetic_recordings import make_recording
 from test_report import EVIL, Page
 
-from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.analysis.diagnosis import compare
 from neuronscope.report import write_report
 from neuronscope.report.explorer import BYTES, CELL, CHANGED, LEAST, MOST, ROW, explored, explorer
 from neuronscope.report.page import render_report
@@ -107,7 +107,7 @@ def test_a_mixtures_neuron_has_its_expert_and_index():
         make_recording(influence * push, splits=["forget"] * 3 + ["retain"] * 3, experts=4)
         for push in (1.0, 2.0)
     )
-    data, _ = read(seen_of(diagnose(before, after), (before, after)))
+    data, _ = read(seen_of(compare(before, after), (before, after)))
     for row in data["neurons"]:
         assert (row["expert"], row["index"]) == divmod(row["neuron"], 2)
 

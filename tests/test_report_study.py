@@ -227,20 +227,20 @@ def test_figures_are_drawn_for_what_there_are_tables_of(study):
 
 
 def test_a_varied_strength_is_drawn_as_a_sweep(study):
-    made = {"SSIUU": "ssiuu (unit=neuron, strength=0.1)"}
-    made["L2 of equal size"] = "ssiuu (strength=1.0, unit=neuron)"
+    made = {"SSIUU": "ssiuu (target=prob, strength=0.1)"}
+    made["L2 of equal size"] = "ssiuu (strength=1.0, target=prob)"
     strength = study.runs["method"].map({"SSIUU": 0.1, "L2 of equal size": 1.0})
     runs = study.runs.assign(regularizer=study.runs["method"].map(made), strength=strength)
     varied = dataclasses.replace(study, runs=runs, histories={})
     (figure,) = study_figures(varied).sweeps
-    assert figure.title.endswith("gradient_difference + ssiuu (unit=neuron)")
+    assert figure.title.endswith("gradient_difference + ssiuu (target=prob)")
     (marks, *_) = [t for t in json.loads(figure.spec)["data"] if t["mode"] == "markers"]
     drawn = np.frombuffer(base64.b64decode(marks["customdata"]["bdata"])).reshape(-1, 3)
     assert set(drawn[:, 0]) == {0.0, 0.1, 1.0}
     # Another setting than the strength, or a strength that only seeds differ in, is no sweep.
     other = (
         runs["regularizer"]
-        .str.replace("unit=neuron", "unit=parameter")
+        .str.replace("target=prob", "target=log-odds")
         .where(runs["method"] == "SSIUU", runs["regularizer"])
     )
     assert not study_figures(

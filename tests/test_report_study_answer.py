@@ -132,7 +132,7 @@ def test_a_control_that_ssiuu_did_not_beat_is_named_also_when_the_pair_is_turned
     assert "less came back from it than from gradient difference." in text
     assert "It is not shown to be better than L2 of equal size." in text
     runs = study.runs.assign(
-        regularizer=study.runs["regularizer"].replace("ssiuu", "ssiuu (unit=neuron, relative=1.0)"),
+        regularizer=study.runs["regularizer"].replace("ssiuu", "ssiuu-neurons (relative=1.0)"),
         objective=study.runs["objective"].mask(
             study.runs["method"] == "SSIUU", "gradient-difference (weight=2.0)"
         ),

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from synthetic_recordings import make_recording, random_influence, reduce
 
-from neuronscope import storage
+from neuronscope.results import arrays as results_arrays
 from neuronscope.results.recording import Recording
 
 
@@ -103,7 +103,7 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monk
         partial.write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(storage, "save_file", fill_the_disk)
+    monkeypatch.setattr(results_arrays, "save_file", fill_the_disk)
     with pytest.raises(OSError, match="no space left"):
         recorded(seed=1).save(path, overwrite=True)
     assert os.listdir(tmp_path) == ["a.safetensors"]
@@ -299,13 +299,13 @@ def test_wrong_content_is_refused_in_one_line_that_names_the_place(damage, tmp_p
     change, message = damage
     path = tmp_path / "a.safetensors"
     recorded().save(path)
-    arrays, description = storage.read_arrays(path)
+    arrays, description = results_arrays.read_arrays(path)
     change(arrays, description)
     if any(array.dtype.name in ("float16", "int64") for array in arrays.values()):
         text = json.dumps(description)
         save_file(arrays, path, metadata={"neuronscope": text})
     else:
-        storage.write_arrays(path, arrays, description, overwrite=True)
+        results_arrays.save_arrays(path, arrays, description)
     with pytest.raises(ValueError, match=message) as caught:
         Recording.load(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)

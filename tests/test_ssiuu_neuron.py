@@ -14,7 +14,7 @@ from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import Target
 from neuronscope.regularizers._negative import paid
 from neuronscope.regularizers._neuron_gradient import Pull, pulled
-from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 
 TWO = FACTS[1:3]
 
@@ -58,7 +58,7 @@ CASES = [
 def test_the_exact_gradient_is_the_slope_of_the_penalty(architecture, target, one_sided):
     model = tiny(architecture, **every_expert(architecture))
     sites = model.sites
-    rule = SSIUU(unit="neuron", sites=sites, target=target, one_sided=one_sided)
+    rule = SSIUUNeurons(sites=sites, target=target, one_sided=one_sided)
     with StayDouble():
         anchor = attributions(model, TWO, sites, target).sum(0)
         penalty = second_step(rule, model, TWO)
@@ -82,8 +82,7 @@ def test_the_exact_gradient_is_the_slope_of_the_penalty(architecture, target, on
 @pytest.mark.parametrize(("order", "near"), [("exact", 1e-6), ("finite-difference", 1e-2)])
 def test_per_item_it_is_the_slope_of_each_facts_own_change(order, near):
     model, sites = tiny("llama"), ("mlp.post", "attn.k")
-    rule = SSIUU(
-        unit="neuron", sites=sites, target="log-odds", anchor="reference", reduce="per-item",
+    rule = SSIUUNeurons(sites=sites, target="log-odds", anchor="reference", reduce="per-item",
         order=order,
     )  # fmt: skip
     with StayDouble():
@@ -105,7 +104,7 @@ def test_of_one_fact_per_item_is_the_batchs_sum_and_of_more_it_is_not():
     for facts, same in ((FACTS[:1], True), (FACTS, False)):
         values = []
         for reduce in ("batch-sum", "per-item"):
-            rule = SSIUU(unit="neuron", anchor="reference", reduce=reduce)
+            rule = SSIUUNeurons(anchor="reference", reduce=reduce)
             values.append(second_step(rule, tiny("llama"), facts).value)
         assert (abs(values[0] - values[1]) < 1e-6 * values[0]) == same
 
@@ -114,7 +113,7 @@ def gradients_by_order(architecture, **options):
     found = {}
     for order in ("exact", "finite-difference", "frozen-gradient"):
         model = tiny(architecture, **every_expert(architecture))
-        rule = SSIUU(unit="neuron", order=order, sites=model.sites, **options)
+        rule = SSIUUNeurons(order=order, sites=model.sites, **options)
         with StayDouble():
             found[order] = flat(second_step(rule, model, FACTS).gradient, model)
     return found
@@ -136,7 +135,7 @@ def test_in_single_precision_the_finite_difference_is_within_a_hundredth():
     found = []
     for order in ("exact", "finite-difference"):
         model = tiny("llama", torch.float32)
-        penalty = second_step(SSIUU(unit="neuron", order=order), model, FACTS)
+        penalty = second_step(SSIUUNeurons(order=order), model, FACTS)
         found.append(flat(penalty.gradient, model))
     assert float((found[1] - found[0]).norm()) < 1e-2 * float(found[0].norm())
 
@@ -151,7 +150,7 @@ class Logit(Target):
 
 
 @dataclass(frozen=True)
-class OfLogits(SSIUU):
+class OfLogits(SSIUUNeurons):
     @property
     def explained(self):
         return Logit()
@@ -166,7 +165,7 @@ def test_where_the_target_is_linear_in_the_neurons_the_frozen_gradient_is_exact(
             model = tiny("opt", **options)
             for name, parameter in model.hf.named_parameters():
                 parameter.requires_grad_(f"{trained}.weight" in name)
-            rule = OfLogits(unit="neuron", order=order)
+            rule = OfLogits(order=order)
             found[trained, order] = flat(second_step(rule, model, FACTS).gradient, model)
     assert found["fc1", "exact"].abs().max() > 0
     assert_close(found["fc1", "frozen-gradient"], found["fc1", "exact"])
@@ -180,9 +179,7 @@ def test_how_a_step_is_divided_changes_nothing(order, reduce):
     found = []
     for groups in ((FACTS,), (FACTS[:2], FACTS[2:])):
         model = tiny("llama")
-        rule = SSIUU(
-            unit="neuron", order=order, anchor="reference", reduce=reduce, sites=("paper",)
-        )
+        rule = SSIUUNeurons(order=order, anchor="reference", reduce=reduce, sites=("paper",))
         with StayDouble():
             penalty = second_step(rule, model, *groups)
         found.append((flat(penalty.gradient, model), penalty))
@@ -196,7 +193,7 @@ def test_how_a_step_is_divided_changes_nothing(order, reduce):
 
 
 def test_the_first_step_has_no_penalty_and_the_second_has():
-    model, rule = tiny("llama"), SSIUU(unit="neuron")
+    model, rule = tiny("llama"), SSIUUNeurons()
     first, state = rule(step_of(model, FACTS), {})
     assert first.value == 0 and not first.gradient and first.figures["negative_share"] > 0
     still, _ = rule(step_of(model, FACTS), state)
@@ -220,7 +217,7 @@ def test_one_sided_is_free_where_negative_influence_shrinks():
         for by in (0.5, 2.0):
             options = {"num_hidden_layers": 1, "_remove_final_layer_norm": True}
             model = tiny("opt", tie_word_embeddings=False, **options)
-            rule = OfLogits(unit="neuron", one_sided=one_sided)
+            rule = OfLogits(one_sided=one_sided)
             _, state = rule(step_of(model, FACTS), {})
             with torch.no_grad():
                 model.hf.get_output_embeddings().weight.mul_(by)
@@ -235,7 +232,7 @@ def test_layers_below_the_first_trained_one_are_measured_and_not_moved(order):
     model, part = tiny("llama"), tiny("llama")
     for name, parameter in part.hf.named_parameters():
         parameter.requires_grad_("layers.1" in name)
-    rule = SSIUU(unit="neuron", order=order)
+    rule = SSIUUNeurons(order=order)
     with StayDouble():
         whole = second_step(rule, model, FACTS)
         found = second_step(rule, part, FACTS)
@@ -247,7 +244,7 @@ def test_layers_below_the_first_trained_one_are_measured_and_not_moved(order):
 
 
 def test_against_the_model_before_nothing_is_charged_there_and_the_weights_come_back():
-    model, rule = tiny("llama"), SSIUU(unit="neuron", anchor="reference")
+    model, rule = tiny("llama"), SSIUUNeurons(anchor="reference")
     before = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
     state = rule.start(training_state_of(model), FactSet())
     with StayDouble():
@@ -263,7 +260,7 @@ def test_against_the_model_before_nothing_is_charged_there_and_the_weights_come_
 
 def test_a_pull_is_linear_and_nothing_pulls_where_nothing_changed():
     """Σ v_i A_i with v = 1 on one neuron is that neuron's A; its gradients add up."""
-    model, rule = tiny("llama"), SSIUU(unit="neuron", target="log-odds")
+    model, rule = tiny("llama"), SSIUUNeurons(target="log-odds")
     step, found = step_of(model, FACTS), []
     for chosen in ((0, 3), (1, 7), None):
         table = torch.zeros(1, 2, 12, dtype=torch.float64)
@@ -274,3 +271,16 @@ def test_a_pull_is_linear_and_nothing_pulls_where_nothing_changed():
             found.append(flat(pulled(rule, step, pull, torch.float64), model))
     assert_close(found[0] + found[1], found[2])
     assert min(float(gradient.norm()) for gradient in found) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"reduce": "per-item"}, "use anchor='reference'"),
+        ({"sites": ("mlp.nowhere",)}, "Unknown site 'mlp.nowhere'"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(options, said):
+    with pytest.raises(ValueError, match=said) as raised:
+        SSIUUNeurons(**options)
+    assert "\n" not in str(raised.value)

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 
 BOTH = pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 BATCHES = (FACTS, FORGET[:3], FACTS[:2])
@@ -236,7 +237,7 @@ def test_the_gradient_that_the_objective_held_saves_a_pass_and_changes_nothing()
     model, rule = tiny("llama"), SSIUU(target="log-prob")
     assert rule.wants_log_prob_gradient
     assert not SSIUU().wants_log_prob_gradient
-    assert not SSIUU(target="log-prob", unit="neuron").wants_log_prob_gradient
+    assert not SSIUUNeurons(target="log-prob").wants_log_prob_gradient
     own, held = {}, {}
     for _ in range(2):
         plain = step_of(model, FACTS)
@@ -270,11 +271,6 @@ def test_parameters_that_are_not_trained_are_left_alone():
         ({"strength": -1.0}, "strength of 0 or more"),
         ({"relative": -0.1}, "strength of 0 or more"),
         ({"decay": 1.0}, "decay of 0 or more and below 1"),
-        ({"order": "finite-difference"}, "--order is of neurons"),
-        ({"sites": ("attn.q",)}, "--sites is of neurons"),
-        ({"reduce": "per-item", "anchor": "reference"}, "--reduce is of neurons"),
-        ({"unit": "neuron", "reduce": "per-item"}, "use --anchor reference"),
-        ({"unit": "neuron", "sites": ("mlp.nowhere",)}, "Unknown site 'mlp.nowhere'"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(options, said):

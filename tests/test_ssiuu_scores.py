@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from neuronscope.facts.fact import FactSet
 from neuronscope.regularizers.random_neurons import RandomNeurons
 from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 
 
 def diagnosis_of(folder, spurious, sites=("mlp.post",), width=12):
@@ -32,7 +33,7 @@ def test_only_the_neurons_of_a_diagnosis_are_charged(tmp_path):
     spurious = {(0, 1), (0, 5), (1, 2), (1, 3), (1, 11)}
     folder = diagnosis_of(tmp_path / "diagnosis", spurious)
     model = tiny("llama")
-    rule = SSIUU(unit="neuron", scores=folder)
+    rule = SSIUUNeurons(scores=folder)
     with StayDouble():
         anchor = attributions(model, FACTS, ("mlp.post",)).sum(0)
         penalty = second_step(rule, model, FACTS)
@@ -44,7 +45,7 @@ def test_only_the_neurons_of_a_diagnosis_are_charged(tmp_path):
     assert_close(penalty.value, float(charged.sum()))
     share = float((now[mask.flatten()] < 0).double().mean())
     assert_close(penalty.figures["negative_share"], share)
-    assert second_step(SSIUU(unit="neuron"), tiny("llama"), FACTS).value > penalty.value
+    assert second_step(SSIUUNeurons(), tiny("llama"), FACTS).value > penalty.value
     by_file = replace(rule, scores=folder / "neurons.parquet")
     again = second_step(rule, tiny("llama"), FACTS).value
     assert second_step(by_file, tiny("llama"), FACTS).value == again
@@ -52,7 +53,7 @@ def test_only_the_neurons_of_a_diagnosis_are_charged(tmp_path):
 
 def test_what_other_neurons_do_has_no_effect(tmp_path):
     folder = diagnosis_of(tmp_path, {(1, 4)})
-    rule = SSIUU(unit="neuron", scores=folder)
+    rule = SSIUUNeurons(scores=folder)
     values = []
     for others in (1.0, 7.0):
         model = tiny("llama")
@@ -68,14 +69,13 @@ def test_what_other_neurons_do_has_no_effect(tmp_path):
     assert torch.equal(values[0][1], values[1][1])
 
 
-@pytest.mark.parametrize("method", [SSIUU, RandomNeurons])
+@pytest.mark.parametrize("method", [SSIUUNeurons, RandomNeurons])
 def test_a_table_that_does_not_suit_is_refused(method, tmp_path):
     model = tiny("llama")
 
     def refused(scores, said, error=ValueError, **options):
-        neurons = {"unit": "neuron"} if method is SSIUU else {}
         with pytest.raises(error, match=said) as raised:
-            method(scores=scores, **neurons, **options).check(model)
+            method(scores=scores, **options).check(model)
         assert "\n" not in str(raised.value)
 
     refused(tmp_path / "nowhere", "no table of neurons", FileNotFoundError)
@@ -91,12 +91,12 @@ def test_a_table_that_does_not_suit_is_refused(method, tmp_path):
 def test_sites_and_kernels_that_will_not_do_are_refused():
     model = tiny("gpt2")
     with pytest.raises(ValueError, match=r"no neurons at 'mlp\.gate'"):
-        SSIUU(unit="neuron", sites=("paper",)).check(model)
-    SSIUU(unit="neuron", sites=model.sites).check(model)
+        SSIUUNeurons(sites=("paper",)).check(model)
+    SSIUUNeurons(sites=model.sites).check(model)
     model.hf.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="attention kernel 'flash_attention_2'"):
-        SSIUU(unit="neuron").check(model)
-    SSIUU(unit="neuron", order="finite-difference").check(model)
+        SSIUUNeurons().check(model)
+    SSIUUNeurons(order="finite-difference").check(model)
     SSIUU().check(model)
 
 
@@ -105,21 +105,23 @@ def test_random_neurons_are_as_many_in_each_layer_and_others(tmp_path):
     folder, model = diagnosis_of(tmp_path, spurious), tiny("llama")
     named = torch.zeros(2, 12, dtype=torch.bool)
     named[tuple(zip(*spurious, strict=True))] = True
-    draws = [RandomNeurons(scores=folder, seed=seed).draw(model)["mlp.post"] for seed in (0, 0, 1)]
+    draws = [
+        RandomNeurons(scores=folder, seed=seed).chosen(model)["mlp.post"] for seed in (0, 0, 1)
+    ]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     for drawn in draws:
         assert drawn.sum(dim=1).tolist() == [2, 3]
         assert not (drawn & named).any()
     everyone = {(layer, neuron) for layer in range(2) for neuron in range(10)}
-    crowded = RandomNeurons(scores=diagnosis_of(tmp_path, everyone)).draw(model)["mlp.post"]
+    crowded = RandomNeurons(scores=diagnosis_of(tmp_path, everyone)).chosen(model)["mlp.post"]
     assert crowded.sum(dim=1).tolist() == [10, 10] and crowded[:, 10:].all()
 
 
 def test_random_neurons_by_number_are_spread_evenly():
     model = tiny("llama")
-    drawn = RandomNeurons(count=11, sites=("mlp.post", "attn.k")).draw(model)
+    drawn = RandomNeurons(count=11, sites=("mlp.post", "attn.k")).chosen(model)
     assert [mask.sum(dim=1).tolist() for mask in drawn.values()] == [[3, 3], [3, 2]]
-    other = RandomNeurons(count=11, seed=1, sites=("mlp.post", "attn.k")).draw(model)
+    other = RandomNeurons(count=11, seed=1, sites=("mlp.post", "attn.k")).chosen(model)
     assert any(not torch.equal(drawn[site], other[site]) for site in drawn)
     with pytest.raises(ValueError, match="there are 12: ask for fewer"):
         RandomNeurons(count=25).check(model)
@@ -134,12 +136,12 @@ def test_all_neurons_drawn_is_ssiuu_and_a_draw_is_charged_as_a_diagnosis_is(tmp_
         return penalty.value, flat(penalty.gradient, model)
 
     (all_of_them, gradient) = outcome(RandomNeurons(count=24))
-    (expected, expected_gradient) = outcome(SSIUU(unit="neuron"))
+    (expected, expected_gradient) = outcome(SSIUUNeurons())
     assert all_of_them == expected > 0 and torch.equal(gradient, expected_gradient)
 
-    drawn = RandomNeurons(count=9).draw(tiny("llama"))["mlp.post"]
+    drawn = RandomNeurons(count=9).chosen(tiny("llama"))["mlp.post"]
     chosen = {tuple(place) for place in np.argwhere(drawn.numpy()).tolist()}
     folder = diagnosis_of(tmp_path, chosen)
     (some, gradient) = outcome(RandomNeurons(count=9))
-    (expected, expected_gradient) = outcome(SSIUU(unit="neuron", scores=folder))
+    (expected, expected_gradient) = outcome(SSIUUNeurons(scores=folder))
     assert some == expected > 0 and torch.equal(gradient, expected_gradient)

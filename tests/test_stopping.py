@@ -13,7 +13,7 @@ from tiny import FACTS, FORGET, RETAIN, scores_of, tiny
 from neuronscope._discover import method_class, method_names
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.facts.prompts import Batch, encode
-from neuronscope.metrics._rouge import rouge_l
+from neuronscope.metrics._rouge import rouge_l_score
 from neuronscope.metrics.answer_accuracy import AnswerAccuracy
 from neuronscope.metrics.extraction_likelihood import ExtractionLikelihood
 from neuronscope.metrics.memorization_accuracy import MemorizationAccuracy
@@ -195,7 +195,9 @@ def test_tau_of_two_answers_is_that_of_the_one_way_to_mismatch_them():
 
 def test_tau_tends_to_the_mean_over_all_pairs():
     answers = ["red house", "a red door", "no door at all", "blue"]
-    pairs = [rouge_l(own, other, "recall") for own in answers for other in answers if own != other]
+    pairs = [
+        rouge_l_score(own, other, "recall") for own in answers for other in answers if own != other
+    ]
     assert len(set(pairs)) > 2
     tau = mismatched_rouge_l(answers, seed=1, permutations=3000)
     assert abs(tau - np.mean(pairs)) < 0.01

@@ -237,7 +237,7 @@ def naming_a_file(folder, facts):
     attack = {"name": "relearn-benign", "data": str(file), "steps": 1}
     yield {"attacks": [attack]}, "attack original (relearn-benign)"
     method = {"name": "m", "objective": "gradient-difference"}
-    scored = {"name": "ssiuu", "unit": "neuron", "scores": str(file)}
+    scored = {"name": "ssiuu-neurons", "scores": str(file)}
     yield {"methods": [method | {"regularizer": scored}]}, "unlearn m, seed 0"
     stop = {"name": "update-norm", "match": str(folder)}
     yield {"methods": [method | {"stop": stop}]}, "unlearn m, seed 0"
@@ -475,7 +475,7 @@ def test_every_path_in_a_file_is_relative_to_it_and_nothing_else_is(tmp_path, fa
     folder = tmp_path / "there"
     (folder / "run").mkdir(parents=True)
     shutil.copytree(BEFORE, folder / "model")
-    ssiuu = {"name": "ssiuu", "unit": "neuron", "scores": "neurons.parquet"}
+    ssiuu = {"name": "ssiuu-neurons", "scores": "neurons.parquet"}
     methods = [
         matching("as far", "run"),
         matching("like it", "plain"),

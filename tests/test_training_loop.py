@@ -253,10 +253,23 @@ def test_the_update_norm_is_the_distance_from_the_model_before():
 def test_finetuning_teaches_and_watches():
     run = finetune(model(), RETAIN[:4], config(steps=60), watched=FORGET[:3])
     history = run.history
-    assert history["answered_retain"].iloc[0] < 4 == history["answered_retain"].iloc[-1]
-    assert history["answered_forget"].notna().any() and history["loss_nll"].iloc[-1] < 0.5
+    assert history["answered_taught"].iloc[0] < 4 == history["answered_taught"].iloc[-1]
+    assert history["answered_watched"].notna().any() and history["loss_nll"].iloc[-1] < 0.5
+    assert not [name for name in history if name.endswith(("_forget", "_retain"))]
     alone = finetune(model(), RETAIN[:4], config(steps=60))
-    assert same(run.model, alone.model) and alone.history["answered_forget"].isna().all()
+    assert same(run.model, alone.model) and alone.history["answered_watched"].isna().all()
+
+
+def test_a_callback_sees_the_model_at_every_evaluation():
+    seen = {}
+    settings = config(steps=5, evaluate_every=2)
+    run = finetune(
+        model(), RETAIN[:4], settings, callback=lambda step, m: seen.update({step: weights(m)})
+    )
+    assert list(seen) == [0, 2, 4, 5]
+    ended = weights(run.model)
+    assert all(torch.equal(value, ended[name]) for name, value in seen[5].items())
+    assert any(not torch.equal(value, ended[name]) for name, value in seen[4].items())
 
 
 def test_the_end_of_the_text_is_taught_where_asked_for():

@@ -8,7 +8,7 @@ from training_example import FACTS, LOSS, Drag, config, distance, model, same, u
 from neuronscope.models.loading import load_model
 from neuronscope.objectives.npo import NPO
 from neuronscope.objectives.rmu import RMU
-from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 from neuronscope.training import unlearn
 from neuronscope.training.copies import copied, hooked_alike, reference_of
 from neuronscope.training.lora import with_adapter
@@ -77,7 +77,7 @@ def test_base_and_reference_lie_in_the_given_models_memory(architecture):
 
 
 def test_neurons_are_seen_through_adapters():
-    rule = SSIUU(strength=10.0, unit="neuron", target="log-prob")
+    rule = SSIUUNeurons(strength=10.0, target="log-prob")
     given = model()
     bare = unlearn(given, LOSS, FACTS, config=LORA)
     run = unlearn(given, LOSS, FACTS, rule, config=LORA)

@@ -29,9 +29,10 @@ from training_example import (
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.loading import load_model
 from neuronscope.regularizers.ssiuu import SSIUU
+from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
+from neuronscope.results.cache import described
 from neuronscope.stopping.update_norm import UpdateNorm
 from neuronscope.training import unlearn
-from neuronscope.training.plan import described
 
 SETTINGS = config(steps=9, schedule="cosine", warmup_steps=2, checkpoint_steps=2)
 
@@ -72,7 +73,7 @@ def test_a_killed_process_goes_on_to_the_same_numbers(tmp_path):
     script = Path(__file__).with_name("slow_run.py")
     process = subprocess.Popen([sys.executable, str(script), str(out)])
     deadline = time.monotonic() + 120
-    while not list(out.glob("checkpoint/step-00000[4-9]")) and time.monotonic() < deadline:
+    while not list(out.glob("pieces/step-00000[4-9]")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
@@ -87,8 +88,8 @@ def test_a_killed_process_goes_on_to_the_same_numbers(tmp_path):
 def test_a_checkpoint_that_was_being_written_is_not_taken(tmp_path):
     with pytest.raises(Interrupted):
         fragile(tmp_path / "run", 6)
-    (done,) = (tmp_path / "run" / "checkpoint").iterdir()
-    half = done.with_name("step-000008.partial")
+    (done,) = (tmp_path / "run" / "pieces").iterdir()
+    half = done.with_name(".step-000008.123")
     shutil.copytree(done, half)
     (half / "process-00000.safetensors").write_bytes(b"half")
     run = fragile(tmp_path / "run", 0)
@@ -98,17 +99,44 @@ def test_a_checkpoint_that_was_being_written_is_not_taken(tmp_path):
 def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(Interrupted):
         fragile(tmp_path / "run", 6)
-    (done,) = (tmp_path / "run" / "checkpoint").iterdir()
+    (done,) = (tmp_path / "run" / "pieces").iterdir()
     (done / "process-00000.safetensors").write_bytes(b"half")
     with pytest.raises(ValueError) as error:
         fragile(tmp_path / "run", 0)
     one_line(error, done, "delete it")
 
 
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    other = config(**vars(SETTINGS) | {"learning_rate": 0.1})
+    for folder, settings in (("run", SETTINGS), ("other", other)):
+        with pytest.raises(Interrupted):
+            fragile(tmp_path / folder, 6, settings=settings)
+    (done,) = (tmp_path / "run" / "pieces").iterdir()
+    shutil.rmtree(done)
+    shutil.copytree(tmp_path / "other" / "pieces" / done.name, done)
+    with pytest.raises(ValueError) as error:
+        fragile(tmp_path / "run", 0)
+    one_line(error, done, "other models, facts or settings")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_checkpoint_in_which_a_byte_changed_is_refused(tmp_path, suffix):
+    with pytest.raises(Interrupted):
+        fragile(tmp_path / "run", 6)
+    (done,) = (tmp_path / "run" / "pieces").iterdir()
+    file = done / f"process-00000{suffix}"
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        fragile(tmp_path / "run", 0)
+    one_line(error, done)
+
+
 def test_no_checkpoint_can_run_code(tmp_path):
     with pytest.raises(Interrupted):
         fragile(tmp_path / "run", 6, Drag())
-    (done,) = (tmp_path / "run" / "checkpoint").iterdir()
+    (done,) = (tmp_path / "run" / "pieces").iterdir()
     assert {path.suffix for path in done.iterdir()} == {".safetensors", ".json"}
 
 
@@ -120,13 +148,13 @@ def test_a_file_is_identified_by_what_it_holds(tmp_path):
     seen = []
     for content in ("first", "second", "first"):
         table.write_text(content)
-        seen.append([described(SSIUU(unit="neuron", scores=at)) for at in (table, scores)])
+        seen.append([described(SSIUUNeurons(scores=at)) for at in (table, scores)])
     first, second, again = seen
     assert first == again
     assert all(one["scores"] != other["scores"] for one, other in zip(first, second, strict=True))
     elsewhere = scores.rename(tmp_path / "elsewhere")
-    assert described(SSIUU(unit="neuron", scores=elsewhere)) == first[1]
-    nowhere = described(SSIUU(unit="neuron", scores=tmp_path / "nowhere"))
+    assert described(SSIUUNeurons(scores=elsewhere)) == first[1]
+    nowhere = described(SSIUUNeurons(scores=tmp_path / "nowhere"))
     assert nowhere["scores"] == str(tmp_path / "nowhere")
 
 
@@ -144,7 +172,7 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
             "config.learning_rate was 0.001, and is now 0.1",
         ),
         ({"regularizer": Drag()}, "regularizer"),
-        ({"given": other}, "model.fingerprint"),
+        ({"given": other}, "model was"),
         ({"facts": fewer}, "facts"),
     ):
         with pytest.raises(ValueError) as error:
@@ -164,9 +192,9 @@ def test_what_a_run_leaves(tmp_path):
     stop = UpdateNorm(norm=1e-3)
     run = unlearn(model(), LOSS, FACTS, Drag(), stop, SETTINGS, out)
     assert {path.name for path in out.iterdir()} == {
-        "config.json", "history.parquet", "manifest.json", "model"
+        "history.parquet", "manifest.json", "model", "task.json"
     }  # fmt: skip
-    plan = json.loads((out / "config.json").read_text())
+    plan = json.loads((out / "task.json").read_text())
     assert plan["objective"]["name"] == "GradientDifference"
     assert plan["objective"]["retain_weight"] == 1.0
     assert plan["regularizer"] == {"name": "Drag", "strength": 0.5, "relative": None, "noise": 0.0}

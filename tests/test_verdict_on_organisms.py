@@ -5,7 +5,7 @@ A few pairs of each kind; `benchmarks/verdict.py` tries hundreds, and says what 
 
 import pytest
 
-from neuronscope.analysis.diagnosis import diagnose
+from neuronscope.analysis.diagnosis import compare
 from neuronscope.analysis.verdict import weigh
 from neuronscope.attribution._record import record
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
@@ -54,12 +54,12 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
     case = Case(organism.before, organism.after, organism.facts, Target())
     assert found(organism, WeightPath()(case).tables["neurons"], "contribution") >= 0.95
     # Each layer alone also credits the neurons that feed an inhibitor; together, only itself.
-    joint = IntegratedGradients(path="joint")
+    joint = IntegratedGradients(path="joint", baseline="zero")
     recordings = [
         record(model, organism.facts.forget, joint, progress=False)
         for model in (organism.before, organism.after)
     ]
-    assert found(organism, diagnose(*recordings).neurons, "d_minus") >= 0.95
+    assert found(organism, compare(*recordings).neurons, "d_minus") >= 0.95
 
 
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])

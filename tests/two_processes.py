@@ -42,7 +42,7 @@ def train_all(out: Path, names: list[str]) -> None:
     LEFT[0] = 10
     with StayDouble(), suppress(Interrupted):
         unlearn(model(), out=out / "again", **RUNS["fragile"]())
-    files = sorted(path.name for path in (out / "again" / "checkpoint" / "step-000004").iterdir())
+    files = sorted(path.name for path in (out / "again" / "pieces" / "step-000004").iterdir())
     Accelerator().wait_for_everyone()
     with StayDouble():
         keep(out / "again", unlearn(model(), out=out / "again", **RUNS["fragile"]()))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
+from neuronscope.analysis._shown import diagnosis_card, headline
 from neuronscope.analysis.causal_tables import causal_json, with_causal_share
 from neuronscope.analysis.caveats import caveats
 from neuronscope.analysis.completeness import completeness_by_layer, count_unconverged
@@ -21,6 +22,7 @@ from neuronscope.analysis.outcome import fact_table, outcome
 from neuronscope.analysis.reading import Reading, read
 from neuronscope.analysis.spurious import find_spurious
 from neuronscope.analysis.verdict import Verdict, weigh
+from neuronscope.display import with_interval
 from neuronscope.results.comparison import Comparison
 from neuronscope.results.findings import Finding
 from neuronscope.results.recording import Provenance, Recording
@@ -142,6 +144,30 @@ class Diagnosis:
     verdict: Verdict | None = None
     """What became of the knowledge, all views weighed; None where the causes were not tested."""
 
+    def __repr__(self) -> str:
+        word, share = self._headline()
+        return (
+            f"Diagnosis({word}; hidden share {share}; {self.n_facts} facts, "
+            f"{self.answered_before} answered before, {self.answered_after} after; "
+            f"{', '.join(self.sites)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The verdict with its share, then what each view says; a reading is called one."""
+        scores = f"{self.score_before:.3g} → {self.score_after:.3g} {self.unit}"
+        outcome = [
+            ("answers given", f"{self.answered_before} → {self.answered_after} of {self.n_facts}"),
+            (f"mean {self.target}", scores),
+            ("drop", with_interval(self.drop, self.drop_ci95)),
+        ]
+        reading = (self.reading, self.hidden_share, self.hidden_share_ci95)
+        return diagnosis_card(
+            self._headline(), self.why, outcome, reading, self.findings, self.warnings
+        )
+
+    def _headline(self) -> tuple[str, str]:
+        return headline(self.verdict, self.reading, self.hidden_share, self.hidden_share_ci95)
+
     @property
     def why(self) -> str:
         """The reasons of the verdict; of the reading where there is none."""
@@ -191,7 +217,7 @@ class Diagnosis:
         }
 
 
-def diagnose(before: Recording, after: Recording) -> Diagnosis:
+def compare(before: Recording, after: Recording) -> Diagnosis:
     """Compare two recordings, before and after unlearning, and say what became of the knowledge.
 
     Raises:
@@ -247,6 +273,10 @@ def diagnose(before: Recording, after: Recording) -> Diagnosis:
         provenance_before=before.provenance,
         provenance_after=after.provenance,
     )
+
+
+diagnose = compare
+"""The name that tasks and studies still use."""
 
 
 def _plain(value: object) -> object:

@@ -14,29 +14,24 @@ import pandas as pd
 
 from neuronscope.analysis.statistics import mcnemar, wilson_interval
 from neuronscope.facts.fact import Fact, FactSet
-
-USES = ("forget", "retain", "test")
-"""The splits that are asked."""
-
-NEIGHBOURS, SAME_SUBJECT, ELSE = "neighbours", "same subject", "everything else"
-"""Strata of facts to be kept. One that shares the relation of a forgotten fact and the subject of
-another is a neighbour."""
-
-UNKNOWN = "relation or subject not given"
-"""Facts that may belong to any of these."""
-
-TRAINED, PARAPHRASED, ANY = "trained prompt", "a paraphrase", "any prompt"
-"""Strata of facts to be forgotten: the same facts, asked in several ways. Those that have
-paraphrases are answered under one of these, or under one of all prompts."""
-
-STRATA = (TRAINED, PARAPHRASED, ANY, NEIGHBOURS, SAME_SUBJECT, ELSE, UNKNOWN)
-
-NOT_FORGOTTEN = "answered under the trained prompt"
-THERE_ONLY = "forgotten under the trained prompt only"
-EVERYWHERE = "forgotten under every prompt"
-UNTRIED = "forgotten under the trained prompt, and no paraphrase to ask"
-
-KEYS = ["fact", "use", "stratum"]
+from neuronscope.results.retention_table import (
+    ANY,
+    COMPARED,
+    COUNTED,
+    DEPTHS,
+    ELSE,
+    EVERYWHERE,
+    KEYS,
+    NEIGHBOURS,
+    NOT_FORGOTTEN,
+    SAME_SUBJECT,
+    STRATA,
+    THERE_ONLY,
+    TRAINED,
+    UNKNOWN,
+    UNTRIED,
+    USES,
+)
 
 
 def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
@@ -76,15 +71,14 @@ def counted(given: pd.DataFrame) -> pd.DataFrame:
         given: Of `metrics.answers`.
 
     Returns:
-        `stratum`, `use`, `correct`, `n`, and the 95 % Wilson interval `low`, `high`. A row for each
-        stratum and use that has facts.
+        Columns `COUNTED`, a row for each stratum and use that has facts.
     """
     rows = []
     for name, use, here in _groups(given):
         correct, n = int(here["answered"].sum()), len(here)
         low, high = wilson_interval(correct, n)
         rows.append((name, use, correct, n, low, high))
-    return pd.DataFrame(rows, columns=["stratum", "use", "correct", "n", "low", "high"])
+    return pd.DataFrame(rows, columns=list(COUNTED))
 
 
 def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
@@ -95,13 +89,12 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         second: Of `metrics.answers`, of the other model.
 
     Returns:
-        `stratum`, `use`, `n`, `first` and `second` (facts that each answers), `lost` and `gained`
-        (those that the first, or the second, answers alone), `p` (McNemar's exact test).
+        Columns `COMPARED`, a row for each stratum and use that has facts.
 
     Raises:
         ValueError: If they were not asked the same facts.
     """
-    both = first.merge(second, "outer", KEYS, suffixes=("", "_second"), validate="one_to_one")
+    both = first.merge(second, "outer", list(KEYS), suffixes=("", "_second"), validate="one_to_one")
     if len(both) > len(first) or len(both) > len(second):
         raise ValueError("The two models were not asked the same facts: they cannot be compared.")
     rows = []
@@ -111,8 +104,7 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         lost, gained = int((one & ~other).sum()), int((other & ~one).sum())
         sums = int(one.sum()), int(other.sum())
         rows.append((name, use, len(here), *sums, lost, gained, mcnemar(one, other)))
-    columns = ["stratum", "use", "n", "first", "second", "lost", "gained", "p"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(COMPARED))
 
 
 def depths(given: pd.DataFrame) -> pd.DataFrame:
@@ -122,8 +114,7 @@ def depths(given: pd.DataFrame) -> pd.DataFrame:
         given: Of `metrics.answers`.
 
     Returns:
-        `fact` and `forgotten`, a row for each fact to be forgotten: `NOT_FORGOTTEN`, `THERE_ONLY`,
-        `EVERYWHERE`, or `UNTRIED` if it has no paraphrases.
+        Columns `DEPTHS`, a row for each fact to be forgotten.
     """
     forget = given.loc[given["use"] == "forget"]
     known = {
@@ -138,7 +129,7 @@ def depths(given: pd.DataFrame) -> pd.DataFrame:
             rows.append((fact, UNTRIED))
         else:
             rows.append((fact, THERE_ONLY if known[ANY][fact] else EVERYWHERE))
-    return pd.DataFrame(rows, columns=["fact", "forgotten"])
+    return pd.DataFrame(rows, columns=list(DEPTHS))
 
 
 def _groups(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:

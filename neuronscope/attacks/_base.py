@@ -12,11 +12,11 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.attacks._asking import Questions, Tally, measure
+from neuronscope.attacks._tally import Questions, Tally
 from neuronscope.evidence import Progress, no_progress
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.facts.prompts import PROMPT_FORMS, encode
-from neuronscope.metrics import answers_of
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.attack_table import ATTACKED, ATTACKED_CHECKPOINT, REST, RETAIN, table_of
 
@@ -219,8 +219,8 @@ class Attack(ABC):
         """
         pool = facts.forget
         if self.pool == "wrong":
-            given, _ = measure(model, answers_of(model, pool, asked))
-            pool = tuple(f for f, known in zip(pool, given.tolist(), strict=True) if not known)
+            given = measure(model, answers_of(model, pool, asked)).answered
+            pool = tuple(fact for fact, known in zip(pool, given, strict=True) if not known)
             if not pool:
                 raise ValueError(
                     f"{model.source} answers all {len(facts.forget)} facts to be forgotten before "

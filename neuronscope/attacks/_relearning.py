@@ -5,21 +5,20 @@ more steps. So every run goes on for the same number of steps, several times thr
 facts and long after they are answered at one of the rates, and the whole curve is kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.attacks._asking import Questions, Tally
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
-from neuronscope.facts.fact import Fact, FactSet, quoted
+from neuronscope.attacks._tally import Questions, Tally
+from neuronscope.facts.fact import Fact, quoted
 from neuronscope.facts.prompts import check_encodable
 from neuronscope.models.hooked_model import HookedModel
-from neuronscope.stopping import StopRule
-from neuronscope.training import Run, TrainingConfig, unlearn
+from neuronscope.training import Run, TrainingConfig, finetune
+from neuronscope.training.evaluation import Callback
 from neuronscope.training.loop import OUT_OF_STEPS
-from neuronscope.training.teaching import Teaching
 
 FEWEST = 2
 """Facts that are attacked at least: one alone teaches its own answer and no more."""
@@ -79,13 +78,15 @@ class Relearning(Attack):
         if self.updates(len(trial.taught)) == 0:
             yield Look(questions(model), epoch=0.0)
             return
-        watching = Watching(questions)
-        done = self._trained(model, trial, scene, watching)
-        # The stop rule is asked at every look, and at no other step.
-        looks = done.history.loc[done.history["evaluation_seconds"].notna(), "step"]
+        seen: dict[int, dict[str, Tally]] = {}
+
+        def look(step: int, model: HookedModel) -> None:
+            seen[step] = questions(model)
+
+        done = self._trained(model, trial, scene, look)
         early = "" if done.stopped.startswith(OUT_OF_STEPS) else done.stopped
         size = min(self.batch, len(trial.taught))
-        for step, tallies in zip(looks.astype(int).tolist(), watching.seen, strict=True):
+        for step, tallies in seen.items():
             yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
 
     def hardest(self) -> "Relearning":
@@ -109,7 +110,7 @@ class Relearning(Attack):
         return max(self.steps, ceil(self.epochs * taught / self.batch))
 
     def _trained(
-        self, model: HookedModel, trial: Trial, scene: Scene, watching: StopRule | None
+        self, model: HookedModel, trial: Trial, scene: Scene, callback: Callback | None
     ) -> Run:
         config = TrainingConfig(
             steps=self.updates(len(trial.taught)),
@@ -122,31 +123,8 @@ class Relearning(Attack):
             form=scene.form,
             seed=trial.seed,
         )
-        taught = FactSet(retain=trial.taught)
-        # How far the whole attack is, is for its caller to show.
-        return unlearn(model, Teaching(), taught, None, watching, config, progress=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Watching(StopRule):
-    """Ends nothing, but keeps what comes back, look by look."""
-
-    questions: Questions
-
-    seen: list[dict[str, Tally]] = field(default_factory=list)
-
-    def check(self, facts: FactSet, form: str) -> None:
-        """Nothing: what is watched was put into tokens before."""
-        del facts, form
-
-    def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
-        del facts, form
-        self.seen.append(self.questions(model))
-        return {}
-
-    def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
-        del scores, norm
-        return None
+        # The caller of the attack shows the progress of all its runs.
+        return finetune(model, trial.taught, config, callback=callback, progress=False)
 
 
 def check_teachable(

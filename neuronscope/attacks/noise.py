@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import torch
 
-from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._tally import Questions
 from neuronscope.attacks._weights import copied, matrices, write
 from neuronscope.models.hooked_model import HookedModel
 

@@ -18,8 +18,8 @@ from jaxtyping import Bool
 from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._tally import Questions
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import scaled
@@ -107,7 +107,7 @@ class Prune(Attack):
         path = self.scores / "neurons.parquet" if self.scores.is_dir() else self.scores
         if not path.is_file():
             raise FileNotFoundError(
-                f"There is no table of neurons {path}: --scores takes the folder of a diagnosis."
+                f"There is no table of neurons {path}: scores takes the folder of a diagnosis."
             )
         table = _read(path)
         missing = [name for name in _COLUMNS if name not in table.columns]
@@ -123,7 +123,7 @@ class Prune(Attack):
         if here.empty:
             raise ValueError(
                 f"{path} names no neuron at {', '.join(self.sites)} to silence"
-                + (": take --among all." if self.among == "spurious" else ".")
+                + (": use among='all'." if self.among == "spurious" else ".")
             )
         return path, here
 

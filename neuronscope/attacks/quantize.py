@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.attacks._asking import Questions
 from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._tally import Questions
 from neuronscope.attacks._weights import copied, matrices, write
 from neuronscope.models.hooked_model import HookedModel
 

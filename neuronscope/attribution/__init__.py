@@ -7,20 +7,20 @@ from neuronscope.attribution._base import (
     over_positions,
     setting_fields,
 )
-from neuronscope.attribution._baselines import Baseline, Reference, Zero, mean_baseline
+from neuronscope.attribution._baselines import Baseline
 from neuronscope.attribution._record import check_out, provenance_of, record
+from neuronscope.attribution._trace import Trace, trace
 
 __all__ = [
     "GIB",
     "Attribution",
     "Baseline",
     "Influence",
-    "Reference",
-    "Zero",
+    "Trace",
     "check_out",
-    "mean_baseline",
     "over_positions",
     "provenance_of",
     "record",
     "setting_fields",
+    "trace",
 ]

@@ -1,13 +1,15 @@
 """What every attribution method takes and returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import Target
@@ -47,6 +49,9 @@ class Influence:
 class Attribution(ABC):
     """A method: hyper-parameters, and one law from model and facts to influence."""
 
+    every_neuron: ClassVar[bool] = True
+    """Whether every neuron is measured, as a diagnosis needs it; or only a sample."""
+
     @abstractmethod
     def __call__(
         self,
@@ -62,6 +67,41 @@ class Attribution(ABC):
             memory: Bytes that may be used beyond the model's own. Smaller is slower, never
                 different by more than rounding.
         """
+
+    def check(self, facts: Iterable[tuple[str, Fact]]) -> None:
+        """Refuse facts that this method cannot be applied to, before any model is read.
+
+        Raises:
+            ValueError: Naming what they lack.
+        """
+        del facts
+
+    def prepared(
+        self,
+        model: HookedModel,
+        facts: Iterable[tuple[str, Fact]],
+        sites: Sequence[str],
+        form: str,
+        neutral: Sequence[Fact] | None = None,
+    ) -> "Attribution":
+        """The method with everything that it first has to measure on the model.
+
+        Its provenance is then complete, and preparing it again changes nothing.
+
+        Args:
+            facts: The facts that are recorded, each with its split.
+            form: How a fact is put to the model.
+            neutral: Facts that stand in where every recorded fact is to be forgotten; the shipped
+                ones that this model answers if not given. Two models that are compared need the
+                same ones.
+        """
+        del model, facts, sites, form, neutral
+        return self
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the recording must know of this method, one sentence each."""
+        return ()
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """The hyper-parameters as plain values, for a result's provenance."""

@@ -1,6 +1,7 @@
 """What a neuron is compared with: silence, its mean, or what it does on another prompt.
 
-A baseline is any callable from a model, the number of positions and a hook point to the neurons there.
+A baseline is any callable from a model, the number of positions and a hook point to the neurons
+there.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,6 +44,8 @@ class Mean:
     """By site and layer."""
     facts: int
     """How many facts the mean is over."""
+    kind: str = "facts"
+    """What they are, in the plural."""
 
     def __call__(
         self, model: HookedModel, positions: int, hook_point: HookPoint
@@ -52,7 +55,7 @@ class Mean:
         return values[torch.arange(positions, device=values.device).clamp(max=len(values) - 1)]
 
     def __str__(self) -> str:
-        return f"mean over {self.facts} facts"
+        return f"mean over {self.facts} {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,19 @@ def reference_tokens(model: HookedModel, prompt: str, positions: int) -> Int[Ten
     return torch.tensor(tokens, device=model.device)
 
 
+def check_reference(baseline: str, reference: str) -> None:
+    """Refuse a reference prompt that is not used, and a reference baseline without one.
+
+    Raises:
+        ValueError: Naming both settings.
+    """
+    if (baseline == "reference") != bool(reference):
+        raise ValueError(
+            "A reference prompt and the baseline 'reference' go together, got "
+            f"baseline={baseline!r}, reference={reference!r}."
+        )
+
+
 def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[str]) -> Mean:
     """Each neuron's mean at each position over some facts, usually those to be retained.
 
@@ -116,7 +132,7 @@ def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[
 def activations(
     model: HookedModel, tokens: Tensor, hook_points: Sequence[HookPoint]
 ) -> list[Float[Tensor, "batch pos _"]]:
-    """The neurons at `hook points`, in their order, without gradient."""
+    """The neurons at `hook_points`, in their order, without gradient."""
     taken: dict[HookPoint, Tensor] = {}
     with frozen(model), torch.no_grad(), hooked(keeping(hook_points, taken), tokens.shape[1]):
         model.hf.base_model(input_ids=tokens, use_cache=False)

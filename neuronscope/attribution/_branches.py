@@ -1,7 +1,7 @@
 """Many changed copies of a batch in one pass.
 
-A *branch* copies some rows of the batch and changes them at one or more hook points. Its rows join the
-pass at the first layer where something changes, so that layers before it are computed once: the
+A *branch* copies some rows of the batch and changes them at one or more hook points. Its rows join
+the pass at the first layer where something changes, so that layers before it are computed once: the
 rows of a change at layer l run through layers l and later only. All branches of all layers grow
 together, in one forward and, where gradients are wanted, one backward pass.
 """
@@ -95,7 +95,7 @@ def branch_scores(
 def observe(
     model: HookedModel, inputs: Pass, hook_points: Sequence[HookPoint], target: Target
 ) -> tuple[Float[Tensor, " batch"], dict[HookPoint, Float[Tensor, "batch pos _"]]]:
-    """The target of each row, and the neurons at `hook points`, with nothing changed; no gradient."""
+    """The target of each row, and the neurons at `hook_points`, unchanged; no gradient."""
     neurons: dict[HookPoint, Tensor] = {}
 
     functions = keeping(hook_points, neurons)
@@ -131,7 +131,7 @@ def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int)
 def silenced_scores(
     model: HookedModel, inputs: Pass, hook_points: Sequence[HookPoint], target: Target, memory: int
 ) -> list[Float[Tensor, " batch"]]:
-    """The target with all neurons of one hook point at zero, for each hook point alone; no gradient."""
+    """The target with all neurons of one hook point at zero, for each of them; no gradient."""
     batch = len(inputs.tokens)
     rows = torch.arange(batch, device=inputs.tokens.device)
     changes = [(hook_point, row) for hook_point in hook_points for row in range(batch)]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from neuronscope.attribution._base import GIB, Attribution
+from neuronscope.attribution._plan import AVERAGED, Plan, make_plan
+from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.display import say, showing_progress
 from neuronscope.facts.fact import Fact, FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
@@ -30,8 +31,6 @@ from neuronscope.results.site_recording import SiteMeans, SiteRecording
 if TYPE_CHECKING:
     from neuronscope.models.hooked_model import TransformerBridge
 
-LARGEST_BATCH = 4
-"""Facts in a batch at most: the passes of one fact fill a processor, and progress shows."""
 
 T = TypeVar("T", SiteRecording, SiteMeans)
 
@@ -42,29 +41,7 @@ Labelled = Sequence[tuple[str, Fact]]
 """Facts, each with the name of its split."""
 
 
-AVERAGED = ("total", "total_gain", "positive", "positive_gain", "negative", "activation")
-"""What a recording without single facts keeps of them: their mean."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a recording is cut into batches, and what it will need."""
-
-    batches: tuple[tuple[int, ...], ...]
-    """Which facts go together: those of like length."""
-
-    memory: int
-    """Bytes for what autograd keeps, beyond the model's own."""
-
-    result_bytes: int
-    """Size of the finished recording."""
-
-    def __str__(self) -> str:
-        facts, largest = sum(map(len, self.batches)), max(map(len, self.batches))
-        return (
-            f"{facts} facts in {len(self.batches)} batches of up to {largest}; up to "
-            f"{self.memory / GIB:.1f} GiB beyond the model, {self.result_bytes / GIB:.2f} GiB kept"
-        )
+BY_DEFAULT = IntegratedGradients()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +60,12 @@ class _Question:
 def record(
     model: "HookedModel | TransformerBridge",
     facts: FactSet | Sequence[Fact],
-    attribution: Attribution,
+    attribution: Attribution = BY_DEFAULT,
     sites: Sequence[str] = ("mlp.post",),
     target: Target | None = None,
     *,
     form: str = "completion",
+    neutral: Sequence[Fact] | None = None,
     per_fact: bool = True,
     memory: int = 2 * GIB,
     out: str | Path | None = None,
@@ -102,6 +80,9 @@ def record(
         sites: Where the neurons are.
         target: What they influence; the answer's log-odds if not given.
         form: How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
+        neutral: Facts whose mean is the baseline where every fact is to be forgotten; those of
+            common knowledge that this model answers if not given. Two recordings that are compared
+            need the same ones: take `neutral_facts` of the model before for both.
         per_fact: Keep every fact's neurons, or only their means over the facts (no intervals and
             no test then, but memory that does not grow with the facts).
         memory: Bytes that a pass may use beyond the model's own.
@@ -126,6 +107,8 @@ def record(
     ids = tuple(fact.id for _, fact in labelled)
     target.check(Batch.of(encoded, model.device), ids)
     plan = make_plan(model, encoded, sites, per_fact, memory)
+    attribution.check(labelled)
+    attribution = attribution.prepared(model, labelled, sites, form, neutral)
     question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
     provenance = provenance_of(model, facts, attribution, target, form)
     pieces = None
@@ -164,24 +147,6 @@ def check_out(out: Path) -> None:
         raise ValueError(f"Expected a file name that ends in .safetensors, got {str(out)!r}.")
 
 
-def make_plan(
-    model: HookedModel,
-    encoded: Sequence[Encoded],
-    sites: Sequence[str],
-    per_fact: bool,
-    memory: int,
-) -> Plan:
-    """Cut facts into batches of like length that fit into memory."""
-    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i].tokens), i))
-    longest = max(len(one.tokens) for one in encoded)
-    one_pass = longest * model.n_layers * model.saved_bytes
-    size = int(min(LARGEST_BATCH, max(1, memory / 4 // one_pass)))
-    batches = tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
-    neurons = sum(hook_point.width for hook_point in model.hook_points if hook_point.site in sites)
-    kept = 4 * len(encoded) if per_fact else len(AVERAGED)
-    return Plan(batches, memory, kept * neurons * (8 if model.dtype == torch.float64 else 4))
-
-
 def provenance_of(
     model: HookedModel,
     facts: FactSet | Sequence[Fact],
@@ -189,7 +154,11 @@ def provenance_of(
     target: Target,
     form: str,
 ) -> Provenance:
-    """Where the numbers of a recording come from; known before it is made."""
+    """Where the numbers of a recording come from; known before it is made.
+
+    Args:
+        attribution: As `Attribution.prepared` returns it.
+    """
     packages = ("neuronscope", "torch", "transformers")
     return Provenance(
         model=model.source,
@@ -202,7 +171,7 @@ def provenance_of(
         prompt_form=form,
         dtype=str(model.dtype).removeprefix("torch."),
         versions={name: importlib.metadata.version(name) for name in packages},
-        notes=model.notes,
+        notes=(*model.notes, *attribution.notes),
         experts=model.experts,
     )
 
@@ -213,20 +182,13 @@ def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
 
 def _computed(question: _Question, pieces: Workspace | None, progress: bool) -> Iterator[Arrays]:
     """Every batch's arrays, in the plan's order: computed, or found from an earlier call."""
-    console = Console(stderr=True, quiet=not progress)
-    console.print(f"{question.model.source}: {question.plan}", highlight=False, markup=False)
-    bar = Progress(
-        TextColumn("recording"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("batches, left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        for number in bar.track(range(len(question.plan.batches))):
-            make = partial(_batch, question, question.plan.batches[number])
+    batches = question.plan.batches
+    say(f"{question.model.source}: {question.plan}", progress)
+    with showing_progress("recording, batches", progress) as show:
+        for number, members in enumerate(batches):
+            make = partial(_batch, question, members)
             yield make() if pieces is None else pieces.arrays(f"{number:06d}", make)
+            show(number + 1, len(batches))
 
 
 def _batch(question: _Question, members: Sequence[int]) -> Arrays:

@@ -8,6 +8,7 @@ neuron and fact: for chosen neurons, or a sample drawn evenly over layers. The o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from neuronscope.models.targets import Target
 @dataclass(frozen=True)
 class Ablation(Attribution):
     """The exact effect of silencing one neuron; for a sample of neurons, or chosen ones."""
+
+    every_neuron: ClassVar[bool] = False
 
     sample: int = 300
     """Neurons drawn at random at each site, as evenly over layers as they go."""

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neuronscope.attribution._base import GIB, Attribution, Influence
-from neuronscope.attribution._baselines import reference_tokens
+from neuronscope.attribution._baselines import check_reference, reference_tokens
 from neuronscope.attribution._branches import Pass
 from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import whole
@@ -49,11 +49,7 @@ class Conductance(Attribution):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"Expected at least one step, got steps={self.steps}.")
-        if (self.baseline == "reference") != bool(self.reference):
-            raise ValueError(
-                "A reference prompt and the baseline 'reference' go together, got "
-                f"baseline={self.baseline!r}, reference={self.reference!r}."
-            )
+        check_reference(self.baseline, self.reference)
 
     def __call__(
         self,

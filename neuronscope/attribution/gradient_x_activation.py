@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neuronscope.attribution._base import GIB, Attribution, Influence
 from neuronscope.attribution._branches import silenced_scores
 from neuronscope.attribution._collect import PartInfluence, collect
-from neuronscope.attribution._positions import whole
+from neuronscope.attribution._positions import Part, whole
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import HookPoint, hooked, keeping
 from neuronscope.models.hooked_model import (
@@ -39,21 +40,7 @@ class GradientXActivation(Attribution):
     ) -> dict[str, Influence]:
         part = whole(batch)
         hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
-        neurons: dict[HookPoint, Tensor] = {}
-
-        functions = keeping(hook_points, neurons)
-        tokens, answers = part.inputs.tokens, part.inputs.answers
-        with frozen(model), torch.enable_grad():
-            with differentiable_embeddings(model), hooked(functions, tokens.shape[1]):
-                scores = target(answer_logits(model, tokens, answers), answers)
-            gradients = torch.autograd.grad(
-                scores.sum(), [neurons[hook_point] for hook_point in hook_points]
-            )
-        neurons = {hook_point: here.detach() for hook_point, here in neurons.items()}
-        influence = {
-            hook_point: (neurons[hook_point] * gradient).to(scores.dtype)
-            for hook_point, gradient in zip(hook_points, gradients, strict=True)
-        }
+        scores, neurons, influence = products(model, part, hook_points, target)
         groups = [(hook_point,) for hook_point in hook_points]
         silenced = silenced_scores(model, part.inputs, hook_points, target, memory)
         baseline = {
@@ -61,3 +48,28 @@ class GradientXActivation(Attribution):
         }
         one = {group: torch.ones_like(scores) for group in groups}
         return collect(groups, [(part, PartInfluence(neurons, influence, baseline, one))])
+
+
+def products(
+    model: HookedModel, part: Part, hook_points: Sequence[HookPoint], target: Target
+) -> tuple[
+    Float[Tensor, " batch"],
+    dict[HookPoint, Float[Tensor, "batch pos _"]],
+    dict[HookPoint, Float[Tensor, "batch pos _"]],
+]:
+    """The target of each row, the neurons, and neuron times gradient, at every position."""
+    neurons: dict[HookPoint, Tensor] = {}
+    functions = keeping(hook_points, neurons)
+    tokens, answers = part.inputs.tokens, part.inputs.answers
+    with frozen(model), torch.enable_grad():
+        with differentiable_embeddings(model), hooked(functions, tokens.shape[1]):
+            scores = target(answer_logits(model, tokens, answers), answers)
+        gradients = torch.autograd.grad(
+            scores.sum(), [neurons[hook_point] for hook_point in hook_points]
+        )
+    neurons = {hook_point: here.detach() for hook_point, here in neurons.items()}
+    influence = {
+        hook_point: (neurons[hook_point] * gradient).to(scores.dtype)
+        for hook_point, gradient in zip(hook_points, gradients, strict=True)
+    }
+    return scores.detach(), neurons, influence

@@ -11,24 +11,25 @@ Each layer moves alone (the later ones are computed from it), or all layers of a
 quadrature; where it does not add up, the path is divided.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
 from neuronscope.attribution._base import GIB, Attribution, Influence
-from neuronscope.attribution._baselines import Baseline, Zero
-from neuronscope.attribution._branches import Branch, Pass, branch_scores, chunks, observe
-from neuronscope.attribution._collect import Group, PartInfluence, collect
-from neuronscope.attribution._positions import Part, Positions, parts
-from neuronscope.attribution._quadrature import Influences, Span, integrate
-from neuronscope.facts.prompts import Batch
-from neuronscope.models.hook_points import HookPoint
+from neuronscope.attribution._baselines import (
+    Baseline,
+    Reference,
+    Zero,
+    check_reference,
+    mean_baseline,
+)
+from neuronscope.attribution._collect import Group, collect
+from neuronscope.attribution._paths import Effort, along_paths
+from neuronscope.attribution._positions import Positions, parts
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.neutral_facts import neutral_facts
 from neuronscope.models.targets import Target
 
 
@@ -52,8 +53,13 @@ class IntegratedGradients(Attribution):
     positions: Positions = "all"
     """Which positions move: all, those that predict the answer, or the last of the prompt."""
 
-    baseline: Baseline = field(default_factory=Zero)
-    """Where the path begins: silence, the mean over facts, or the neurons on another prompt."""
+    baseline: Literal["mean", "zero", "reference"] = "mean"
+    """Where the path begins: each neuron's mean over the recorded facts that were not to be
+    forgotten (where there are none, over facts of common knowledge), silence, or the neurons on
+    the `reference` prompt."""
+
+    reference: str = ""
+    """The prompt to begin at; one that is shorter is lengthened by its last token."""
 
     def __post_init__(self) -> None:
         positive = 0 < self.tolerance < float("inf")
@@ -62,6 +68,42 @@ class IntegratedGradients(Attribution):
                 "Expected 1 <= steps <= max_steps and a positive tolerance, got "
                 f"steps={self.steps}, max_steps={self.max_steps}, tolerance={self.tolerance}."
             )
+        check_reference(self.baseline, self.reference)
+
+    def prepared(
+        self,
+        model: HookedModel,
+        facts: Iterable[tuple[str, Fact]],
+        sites: Sequence[str],
+        form: str,
+        neutral: Sequence[Fact] | None = None,
+    ) -> Attribution:
+        if self.baseline != "mean":
+            return self
+        others = [fact for split, fact in facts if split != "forget"]
+        kind = "facts"
+        if not others:
+            kind = "neutral facts"
+            # Sentences to complete are rarely answered in a chat; what the model knows serves there
+            # as well.
+            others = (
+                neutral_facts(model, form) or neutral_facts(model) if neutral is None else neutral
+            )
+        if not others:
+            return _FromBaseline(self, Zero(), (NO_FACTS,))
+        encoded = [encode(fact, model.tokenizer, form) for fact in others]
+        batches = [Batch.of(encoded[i : i + 8], model.device) for i in range(0, len(encoded), 8)]
+        return self.starting_at(replace(mean_baseline(model, batches, sites), kind=kind))
+
+    def starting_at(self, baseline: Baseline) -> Attribution:
+        """The method with any baseline: a callable from model, positions and hook point."""
+        return _FromBaseline(self, baseline)
+
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        plain = Attribution.settings(self)
+        if plain.pop("reference"):
+            plain["baseline"] = str(Reference(self.reference))
+        return plain
 
     def __call__(
         self,
@@ -71,179 +113,58 @@ class IntegratedGradients(Attribution):
         target: Target,
         memory: int = 2 * GIB,
     ) -> dict[str, Influence]:
+        if self.baseline == "mean":
+            raise ValueError(
+                "The mean baseline has to be measured first: call prepared(), as record() does, "
+                "or choose another baseline."
+            )
+        start = Reference(self.reference) if self.baseline == "reference" else Zero()
+        return self.starting_at(start)(model, batch, sites, target, memory)
+
+
+NO_FACTS = (
+    "Integrated gradients begin at zero: every recorded fact is to be forgotten, and the model "
+    "answers none of the neutral facts whose mean could be the baseline."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _FromBaseline(Attribution):
+    """Integrated gradients whose baseline is known neuron by neuron."""
+
+    method: IntegratedGradients
+    start: Baseline
+    said: tuple[str, ...] = ()
+    """The method's notes."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.said
+
+    def settings(self) -> dict[str, str | int | float | bool | None]:
+        return self.method.settings() | {"baseline": str(self.start)}
+
+    def __call__(
+        self,
+        model: HookedModel,
+        batch: Batch,
+        sites: Sequence[str],
+        target: Target,
+        memory: int = 2 * GIB,
+    ) -> dict[str, Influence]:
+        method = self.method
+        effort = Effort(method.steps, method.tolerance, method.max_steps)
         groups: list[Group] = []
         for site in sites:
             hook_points = model.hook_points_at(site)
             groups += (
                 [hook_points]
-                if self.path == "joint"
+                if method.path == "joint"
                 else [(hook_point,) for hook_point in hook_points]
             )
         with frozen(model):
             done = [
-                (part, _integrate(self, model, part, groups, target, memory))
-                for part in parts(model, batch, self.positions)
+                (part, along_paths(self.start, effort, model, part, groups, target, memory))
+                for part in parts(model, batch, method.positions)
             ]
         return collect(groups, done)
-
-
-@dataclass(frozen=True, eq=False)
-class _Lines:
-    """The straight paths of some rows' neurons: at α they are `neurons + (α − 1) delta`."""
-
-    neurons: dict[HookPoint, Float[Tensor, "batch pos _"]]
-    """Where the paths end: what the model did."""
-
-    delta: dict[HookPoint, Float[Tensor, "batch pos _"]]
-    """From the baseline to there; zero at positions that do not move."""
-
-    def at(
-        self, hook_point: HookPoint, rows: Int[Tensor, " row"], alphas: Float[Tensor, " row"]
-    ) -> Float[Tensor, "row pos neuron"]:
-        """Points on the paths of `rows`, one for each α."""
-        end = self.neurons[hook_point]
-        back = (alphas - 1).to(end)[:, None, None]
-        return end[rows] + back * self.delta[hook_point][rows]
-
-
-def _integrate(
-    method: IntegratedGradients,
-    model: HookedModel,
-    part: Part,
-    groups: Sequence[Group],
-    target: Target,
-    memory: int,
-) -> PartInfluence:
-    hook_points = [hook_point for group in groups for hook_point in group]
-    scores, neurons = observe(model, part.inputs, hook_points, target)
-    length = part.start + part.moved.shape[1]
-    delta = {}
-    for hook_point in hook_points:
-        base = method.baseline(model, length, hook_point)
-        base = base if len(base) == 1 else base[part.start :]
-        delta[hook_point] = (neurons[hook_point] - base.to(neurons[hook_point])) * part.moved[
-            ..., None
-        ].to(neurons[hook_point])
-    lines = _Lines(neurons, delta)
-    paths = [(group, row) for group in groups for row in range(len(scores))]
-    question = _Question(model, part.inputs, paths, lines, target, memory)
-    integrals = integrate(
-        lambda spans: _along(question, spans, method.steps),
-        lambda points: _scores(question, points),
-        [float(scores[row]) for _, row in paths],
-        method.steps,
-        method.tolerance,
-        method.max_steps,
-    )
-    influence = {
-        hook_point: torch.zeros_like(neurons[hook_point], dtype=scores.dtype)
-        for hook_point in hook_points
-    }
-    baseline_score = {group: torch.zeros_like(scores) for group in groups}
-    nodes = {group: torch.zeros_like(scores) for group in groups}
-    for (group, row), integral in zip(paths, integrals, strict=True):
-        along = zip(*(piece.influence for piece in integral.pieces), strict=True)
-        for hook_point, parts_of_hook_point in zip(group, along, strict=True):
-            influence[hook_point][row] = torch.stack(parts_of_hook_point).sum(dim=0)
-        baseline_score[group][row] = integral.pieces[0].start_score
-        nodes[group][row] = integral.nodes
-    return PartInfluence(neurons, influence, baseline_score, nodes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Question:
-    """Everything that the numbers on some paths depend on."""
-
-    model: HookedModel
-    inputs: Pass
-    paths: Sequence[tuple[Group, int]]
-    """The hook points that move together, and the row whose neurons they are."""
-    lines: _Lines
-    target: Target
-    memory: int
-
-
-def _along(question: _Question, spans: Sequence[Span], steps: int) -> list[Influences]:
-    """Influence along each span, by Gauss-Legendre quadrature."""
-    nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]
-    points = [
-        _Point(index, *question.paths[span.path], span.start + (span.end - span.start) * node)
-        for index, span in enumerate(spans)
-        for node in (nodes + 1) / 2
-    ]
-    sums: list[list[Tensor]] = [[] for _ in spans]
-    weight = {
-        point: w * (spans[point.index].end - spans[point.index].start)
-        for point, w in zip(points, np.tile(weights / 2, len(spans)), strict=True)
-    }
-    for here in _chunked(question, points):
-        with torch.enable_grad():
-            leaves, scores = _passed(question, here)
-            found = torch.autograd.grad(torch.cat(scores).sum(), list(leaves.values()))
-        gradients = dict(zip(leaves, found, strict=True))
-        for group, members in here.items():
-            for k, point in enumerate(members):
-                step = [
-                    weight[point] * gradients[hook_point][k].to(scores[0].dtype)
-                    for hook_point in group
-                ]
-                old = sums[point.index]
-                sums[point.index] = [a + b for a, b in zip(old, step, strict=True)] if old else step
-    influences = []
-    for span, gradient in zip(spans, sums, strict=True):
-        group, row = question.paths[span.path]
-        deltas = [question.lines.delta[hook_point][row] for hook_point in group]
-        influences.append(tuple(g * delta for g, delta in zip(gradient, deltas, strict=True)))
-    return influences
-
-
-def _scores(question: _Question, places: Sequence[tuple[int, float]]) -> list[float]:
-    """The target at points (path, α)."""
-    points = [
-        _Point(index, *question.paths[path], alpha) for index, (path, alpha) in enumerate(places)
-    ]
-    values = [0.0] * len(points)
-    for here in _chunked(question, points):
-        with torch.no_grad():
-            _, scores = _passed(question, here)
-        for members, reached in zip(here.values(), scores, strict=True):
-            for point, value in zip(members, reached.tolist(), strict=True):
-                values[point.index] = value
-    return values
-
-
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """One point of a path."""
-
-    index: int
-    """Which span, or which place, asked for it."""
-    group: Group
-    row: int
-    alpha: float
-
-
-def _chunked(question: _Question, points: Sequence[_Point]) -> Iterator[dict[Group, list[_Point]]]:
-    """The points that share a pass, as memory allows."""
-    layers = [point.group[0].layer for point in points]
-    for chunk in chunks(question.model, question.inputs, layers, question.memory):
-        here: dict[Group, list[_Point]] = {}
-        for point in points[chunk]:
-            here.setdefault(point.group, []).append(point)
-        yield here
-
-
-def _passed(
-    question: _Question, points: dict[Group, list[_Point]]
-) -> tuple[dict[HookPoint, Tensor], list[Float[Tensor, " _"]]]:
-    """The neurons put in at each hook point, and the target at each group's points."""
-    leaves: dict[HookPoint, Tensor] = {}
-    branches = []
-    for group, here in points.items():
-        rows = torch.tensor([point.row for point in here])
-        alphas = torch.tensor([point.alpha for point in here], dtype=torch.float64)
-        for hook_point in group:
-            leaves[hook_point] = question.lines.at(hook_point, rows, alphas).requires_grad_()
-        branches.append(Branch(group, rows, lambda hook_point, _: leaves[hook_point]))
-    _, scores = branch_scores(question.model, question.inputs, branches, question.target)
-    return leaves, scores

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from neuronscope._discover import main_class
+
 PACKAGE = Path(__file__).parents[1]
 
 BUILT_IN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} | {
@@ -53,7 +55,8 @@ class _Source(dict[str, Any]):
 
     def __init__(self, path: Path):
         super().__init__(BUILT_IN)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.text = path.read_text(encoding="utf-8")
+        tree = ast.parse(self.text)
         self.classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
         self.constants = {
             node.targets[0].id: node.value
@@ -76,8 +79,8 @@ class _Source(dict[str, Any]):
 
     @property
     def main(self) -> str:
-        """The last public class: those before it serve it."""
-        return [name for name in self.classes if not name.startswith("_")][-1]
+        """The class of the method, if the file is one's."""
+        return main_class(self.text)
 
     def value(self, expression: ast.expr) -> Any:
         """What an expression of this package's own source evaluates to."""

@@ -1,44 +1,25 @@
 """What every view of the evidence has in common: the case it is asked about, and how to measure."""
 
 import copy
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 
+from neuronscope.display import Progress, no_progress
 from neuronscope.facts.fact import FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
-from neuronscope.models.targets import Answers, Target, answered
+from neuronscope.models.answers import Measured, batches_of, measure
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.targets import Target
+from neuronscope.results.cache import described, key_of
 from neuronscope.results.findings import Finding
-
-LARGEST_BATCH = 32
-"""Facts in a pass at most."""
-
-Progress = Callable[[int, int], None]
-"""Told how many steps are done, and of how many."""
-
-
-def no_progress(done: int, total: int) -> None:
-    """For whoever does not want to be told."""
-    del done, total
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a model makes of each fact, in the order of the case."""
-
-    score: Float[np.ndarray, " fact"]
-    """The target."""
-
-    answered: Bool[np.ndarray, " fact"]
-    """Whether greedy decoding gives the answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +41,11 @@ class Case:
         """Every fact as tokens, with its split."""
         words = self.after.tokenizer
         return tuple((split, encode(fact, words, self.form)) for split, fact in self.facts)
+
+    @property
+    def encoded(self) -> list[Encoded]:
+        """Every fact as tokens."""
+        return [encoded for _, encoded in self.labelled]
 
     @cached_property
     def forget(self) -> Bool[np.ndarray, " fact"]:
@@ -95,15 +81,14 @@ class Case:
     @cached_property
     def identity(self) -> str:
         """What any finding about the case depends on, besides the view's own settings."""
-        parts = (
-            self.before.fingerprint(),
-            self.after.fingerprint(),
-            facts_hash(list(self.facts)),
-            self.target.name,
-            self.target.reduction,
-            self.form,
-        )
-        return ":".join(parts)
+        parts = {
+            "before": self.before,
+            "after": self.after,
+            "facts": facts_hash(self.facts),
+            "target": self.target,
+            "form": self.form,
+        }
+        return key_of(parts)
 
     def batches(
         self, asked: Bool[np.ndarray, " fact"] | None = None
@@ -113,15 +98,7 @@ class Case:
         Args:
             asked: Only these facts.
         """
-        order = sorted(
-            (i for i in range(len(self.labelled)) if asked is None or asked[i]),
-            key=lambda i: (len(self.labelled[i][1].tokens), i),
-        )
-        groups = [order[i : i + LARGEST_BATCH] for i in range(0, len(order), LARGEST_BATCH)]
-        return [
-            (group, Batch.of([self.labelled[i][1] for i in group], self.after.device))
-            for group in groups
-        ]
+        return list(batches_of(self.after, self.encoded, asked))
 
     def measure(
         self, model: HookedModel, asked: Bool[np.ndarray, " fact"] | None = None
@@ -131,20 +108,20 @@ class Case:
         Args:
             asked: Only of these facts; the others' scores are NaN, and count as not answered.
         """
-        score = np.full(len(self.labelled), np.nan)
-        given = np.zeros(len(self.labelled), dtype=bool)
-        with frozen(model), torch.no_grad():
-            for places, batch in self.batches(asked):
-                answers = Answers.of(batch)
-                tokens = batch.tokens[:, :-1].to(model.device)
-                logits = answer_logits(model, tokens, answers.to(model.device))
-                score[places] = self.target(logits, answers).double().cpu().numpy()
-                given[places] = answered(logits, answers).cpu().numpy() > 0
-        return Measured(score, given)
+        return measure(model, self.encoded, self.target, asked)
 
 
 class Evidence(ABC):
     """A view: hyper-parameters, and what it finds in a case."""
+
+    by_default: ClassVar[bool] = True
+    """Whether a diagnosis asks this view where none is named."""
+
+    decides: ClassVar[bool] = False
+    """Whether the verdict rests on this view; it runs first."""
+
+    needs_rankings: ClassVar[bool] = False
+    """Whether the case's rankings of neurons are read; such views run last."""
 
     @abstractmethod
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
@@ -157,31 +134,15 @@ class Evidence(ABC):
             ValueError: If the view cannot be had of these models or facts, with the reason.
         """
 
-    @property
-    def ranked(self) -> bool:
-        """Whether the case's rankings are read."""
-        return False
+    def rankings(self, finding: Finding) -> dict[str, Float[np.ndarray, "layer neuron"]]:
+        """The rankings of neurons, by name, that a finding gives to the views after it."""
+        del finding
+        return {}
 
     def identity(self, case: Case) -> str:
-        """What the finding depends on."""
-        name = type(self).__module__.rpartition(".")[2]
-        assert is_dataclass(self), f"{name}: a view is a frozen dataclass"
-        settings = {item.name: _plain(vars(self)[item.name]) for item in fields(self)}
-        rankings = f":{_digest(case.rankings or {})}" if self.ranked else ""
-        return f"{case.identity}:{name}:{settings}{rankings}"
-
-
-def _digest(rankings: Mapping[str, Float[np.ndarray, "layer neuron"]]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(rankings):
-        digest.update(name.encode("utf-8"))
-        digest.update(np.ascontiguousarray(rankings[name]).tobytes())
-    return digest.hexdigest()
-
-
-def _plain(setting: object) -> str:
-    """A setting as text: of a model, what it is and not where it lies."""
-    return setting.fingerprint() if isinstance(setting, HookedModel) else str(setting)
+        """The key of everything that the finding depends on."""
+        rankings = case.rankings if self.needs_rankings else None
+        return key_of({"case": case.identity, "view": described(self), "rankings": rankings})
 
 
 def working_copy(model: HookedModel) -> HookedModel:

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from neuronscope.evidence._base import Case
-from neuronscope.evidence._states import ends, groups, states_at
+from neuronscope.evidence._states import ends, states_at
 from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.models.answers import groups
 from neuronscope.models.hooked_model import HookedModel, frozen
 
 
@@ -50,7 +51,7 @@ class Candidates:
         """The states at the candidates' last tokens, centred on the mean of each fact's."""
         kept: dict[int, np.ndarray] = {}
         with frozen(model):
-            for group in groups(self.encoded):
+            for group in groups(self.encoded, model.vocabulary):
                 batch = Batch.of([self.encoded[i] for i in group], model.device)
                 states = states_at(model, batch.tokens, ends(batch.lengths.tolist(), model.device))
                 for i, state in zip(group, states[layers.tolist()].unbind(1), strict=True):

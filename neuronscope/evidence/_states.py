@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neuronscope.evidence._base import LARGEST_BATCH
 from neuronscope.facts.prompts import Batch, Encoded
 from neuronscope.models.hook_points import decoder_layers
 from neuronscope.models.hooked_model import HookedModel, answer_logits
@@ -105,12 +104,6 @@ def ends(lengths: Sequence[int], device: torch.device) -> Answers:
         rivals=torch.zeros(len(row), 0, dtype=torch.long, device=device),
         rows=len(row),
     )
-
-
-def groups(encoded: Sequence[Encoded]) -> list[list[int]]:
-    """The indices of prompts in batches of like length."""
-    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i].tokens), i))
-    return [order[i : i + LARGEST_BATCH] for i in range(0, len(order), LARGEST_BATCH)]
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from neuronscope.analysis.statistics import mean_interval, wilson_interval
-from neuronscope.evidence._base import Case, Measured, working_copy
+from neuronscope.evidence._base import Case, working_copy
 from neuronscope.evidence._low_rank import Directions, Matrix, leading, random_like
+from neuronscope.models.answers import Measured
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.neuron_weights import layer_of
 

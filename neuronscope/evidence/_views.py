@@ -1,49 +1,39 @@
-"""The causal part of a diagnosis: which views are asked, in which order, and what is kept.
+"""Running views: which there are, in which order, and what is kept.
 
-Every finding is written beside the diagnosis as soon as it is made: an interrupted diagnosis asks
-only the views that are missing.
+Every finding is written beside the diagnosis as soon as it is made, so that an interrupted
+diagnosis runs only the views that are missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from neuronscope.analysis.rankings import rankings_of_recordings, rankings_of_weights
+from neuronscope._discover import method_class, method_names
+from neuronscope.analysis.rankings import rankings_of_recordings
+from neuronscope.display import showing_progress
 from neuronscope.evidence._base import Case, Evidence
-from neuronscope.evidence.exactness import Exactness
-from neuronscope.evidence.logit_lens import LogitLens
-from neuronscope.evidence.low_rank_restoration import LowRankRestoration
-from neuronscope.evidence.relearning_probe import RelearningProbe
-from neuronscope.evidence.silencing import Silencing
-from neuronscope.evidence.weight_path import WeightPath
-from neuronscope.evidence.weight_restoration import WeightRestoration
 from neuronscope.results.comparison import Comparison
 from neuronscope.results.findings import Finding
 
-FIRST: Evidence = WeightPath()
-"""Asked first: its neurons are one of the rankings that others test."""
-
-VIEWS: tuple[Evidence, ...] = (
-    RelearningProbe(),
-    LowRankRestoration(),
-    WeightRestoration(),
-    Silencing(),
-    LogitLens(),
-    Exactness(),
-)
-"""The other views of a diagnosis, in the order in which they are asked."""
-
-
 ALL, NONE = "all", "none"
-"""The name of all views together, the weight path among them; and of no view."""
+"""The name of all views that run by default, and of no view."""
+
+
+def default_views() -> tuple[Evidence, ...]:
+    """The views that run where none is named, in running order."""
+    return in_order([view for view in _every_view().values() if view.by_default])
+
+
+def in_order(views: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Views in running order: first what the verdict rests on, last what needs rankings."""
+    return tuple(sorted(views, key=lambda view: (not view.decides, view.needs_rankings)))
 
 
 def views_called(names: Sequence[str]) -> tuple[Evidence, ...]:
-    """The views of these names, in the order in which they are asked.
+    """The views of these names with their default settings, in running order.
 
     Args:
         names: Of view files, or `all`, or `none`.
@@ -51,7 +41,7 @@ def views_called(names: Sequence[str]) -> tuple[Evidence, ...]:
     Raises:
         ValueError: If a name is no view's, with those that there are.
     """
-    known = {view_name(view): view for view in VIEWS}
+    known = _every_view()
     unknown = [name for name in names if name not in (ALL, NONE, *known)]
     if unknown:
         raise ValueError(
@@ -59,56 +49,35 @@ def views_called(names: Sequence[str]) -> tuple[Evidence, ...]:
         )
     if NONE in names and len(set(names)) > 1:
         raise ValueError(f"{NONE} goes with no other view, got {', '.join(names)}.")
-    if ALL in names:
-        return (FIRST, *VIEWS)
-    return tuple(view for name, view in known.items() if name in names)
-
-
-def ask_named(
-    names: Sequence[str],
-    case: Case,
-    comparison: Comparison,
-    neurons: pd.DataFrame,
-    folder: Path | None = None,
-    progress: bool = True,
-) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Ask the views of these names; with `all` every one, and otherwise without the weight path.
-
-    Arguments and results as for `ask`.
-    """
-    if ALL in names:
-        return ask(case, comparison, neurons, folder, progress=progress)
-    ranked = replace(case, rankings=rankings_of_recordings(comparison, neurons))
-    return ask_views(ranked, views_called(names), folder, progress)
+    chosen = [
+        view for name, view in known.items() if name in names or (ALL in names and view.by_default)
+    ]
+    return in_order(chosen)
 
 
 def ask(
     case: Case,
+    views: Sequence[Evidence],
     comparison: Comparison,
     neurons: pd.DataFrame,
     folder: Path | None = None,
-    views: Sequence[Evidence] = VIEWS,
     progress: bool = True,
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Ask the weight path about a case, and then every view, with all rankings at hand.
+    """Run views on a case, with the rankings that two recordings give.
 
     Args:
         case: The models and facts; its rankings are added here.
+        views: They run in running order, whatever their order here.
         comparison: The two recordings.
         neurons: The diagnosis' table of neurons.
         folder: Where findings are kept, and found again.
-        views: Which views are asked after the weight path.
         progress: Show a bar.
 
     Returns:
-        The findings, and a sentence for each view that could not be had.
+        The findings, and a sentence for each view that was left out, with the reason.
     """
-    rankings = rankings_of_recordings(comparison, neurons)
-    first, missing = ask_views(replace(case, rankings=rankings), (FIRST,), folder, progress)
-    for finding in first:
-        rankings |= rankings_of_weights(finding.tables["neurons"])
-    found, also_missing = ask_views(replace(case, rankings=rankings), views, folder, progress)
-    return first + found, missing + also_missing
+    ranked = replace(case, rankings=rankings_of_recordings(comparison, neurons))
+    return ask_views(ranked, views, folder, progress)
 
 
 def ask_views(
@@ -117,23 +86,27 @@ def ask_views(
     folder: Path | None = None,
     progress: bool = False,
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Ask some views about a case as it is; arguments and results as for `ask`."""
+    """Run views on a case with the rankings that it has; arguments and results as for `ask`."""
     found: list[Finding] = []
     missing: list[str] = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, quiet=not progress),
-    )
-    with bar:
-        for view in views:
-            try:
-                found.append(_one(view, case, folder, bar))
-            except ValueError as error:
-                missing.append(f"{view_name(view)} was left out: {error}")
+    for view in in_order(views):
+        try:
+            finding = _one(view, case, folder, progress)
+        except ValueError as error:
+            missing.append(f"{view_name(view)} was left out: {error}")
+            continue
+        found.append(finding)
+        given = view.rankings(finding)
+        if given:
+            case = replace(case, rankings={**(case.rankings or {}), **given})
     return tuple(found), tuple(missing)
+
+
+def _every_view() -> dict[str, Evidence]:
+    """All views with their default settings, by name."""
+    classes = {name: method_class("evidence", name, Evidence) for name in method_names("evidence")}
+    # What method_class returns is never abstract, which its type cannot say.
+    return {name: cast(Callable[[], Evidence], made)() for name, made in classes.items()}
 
 
 def view_name(view: Evidence) -> str:
@@ -141,15 +114,14 @@ def view_name(view: Evidence) -> str:
     return type(view).__module__.rpartition(".")[2]
 
 
-def _one(view: Evidence, case: Case, folder: Path | None, bar: Progress) -> Finding:
+def _one(view: Evidence, case: Case, folder: Path | None, progress: bool) -> Finding:
     name = view_name(view)
     place = None if folder is None else folder / name
     identity = view.identity(case)
     if place is not None and place.exists():
         return Finding.load(place, identity)
-    task = bar.add_task(name.replace("_", " "), total=None)
-    finding = view(case, lambda done, total: bar.update(task, completed=done, total=total))
-    bar.update(task, completed=1, total=1)
+    with showing_progress(name.replace("_", " "), progress) as show:
+        finding = view(case, show)
     if place is not None:
         finding.save(place, identity)
     return finding

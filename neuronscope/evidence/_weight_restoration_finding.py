@@ -1,4 +1,4 @@
-"""What a rebound says."""
+"""What a weight restoration says."""
 
 import math
 from collections.abc import Sequence

@@ -28,6 +28,7 @@ as ignorance. On planted inhibitors scores reach those of models that never knew
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -39,9 +40,10 @@ from neuronscope.analysis.statistics import mean_interval
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._forgotten import undecided
 from neuronscope.evidence._readable import too_few
-from neuronscope.evidence._states import Pass, groups, states_at
+from neuronscope.evidence._states import Pass, states_at
 from neuronscope.evidence._subjects import other_subjects
 from neuronscope.facts.prompts import Batch, Encoded
+from neuronscope.models.answers import groups
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.interventions import check_same_shapes
 from neuronscope.models.targets import Answers, Target
@@ -66,6 +68,8 @@ SCORE = Target("log_prob")
 @dataclass(frozen=True)
 class DepthScore(Evidence):
     """How much of the forgetting has reached the states between the layers."""
+
+    by_default: ClassVar[bool] = False
 
     retain: HookedModel | None = None
     """A model that never knew the facts; without one, a variant of the score is measured."""
@@ -92,7 +96,7 @@ class DepthScore(Evidence):
         facts = [fact for fact, questions in unknowing.items() if questions]
         asked = [case.labelled[fact][1] for fact in facts]
         reference, after = np.zeros((2, len(facts), case.before.n_layers))
-        batches = groups(asked)
+        batches = list(groups(asked, case.before.vocabulary))
         with frozen(case.before), frozen(case.after), frozen(source), torch.no_grad():
             for done, group in enumerate(batches):
                 run = Pass.of_answers(case.before, [asked[i] for i in group])

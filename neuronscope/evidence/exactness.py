@@ -24,8 +24,8 @@ from neuronscope.results.recording import Recording
 # nodes are enough for ranks.
 APPROXIMATIONS: dict[str, Attribution] = {
     "gradient_x_activation": GradientXActivation(),
-    "integrated_gradients": IntegratedGradients(max_steps=4),
-    "integrated_gradients, joint": IntegratedGradients(path="joint", max_steps=32),
+    "integrated_gradients": IntegratedGradients(baseline="zero", max_steps=4),
+    "integrated_gradients, joint": IntegratedGradients(baseline="zero", path="joint", max_steps=32),
     "conductance": Conductance(steps=16),
 }
 """The methods that are compared with the truth."""

@@ -13,6 +13,7 @@ over the training facts. The control is the same probe with the labels shuffled 
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,8 @@ MODELS = ("before", "after")
 @dataclass(frozen=True)
 class LinearProbe(Evidence):
     """How often a linear probe of the states tells forgotten answers from distractors."""
+
+    by_default: ClassVar[bool] = False
 
     layers: int = 6
     """How many layers are tried, evenly spread and ending with the last."""

@@ -1,4 +1,4 @@
-"""The recoverability spectrum: how little of the change, undone, brings the answers back.
+"""Low-rank restoration: how little of the change, undone, brings the answers back.
 
 D = θ_before − θ_after is the change, undone. Into the model after are put
 

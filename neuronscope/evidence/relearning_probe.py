@@ -1,4 +1,4 @@
-"""Savings: how much sooner the forgotten answers are learnt again than answers never known.
+"""The relearning probe: how much sooner forgotten answers are learnt again than unknown ones.
 
 Ebbinghaus' measure of what is left of a memory that nobody can recall: relearning it takes less
 than learning something new. The model after is led, along the gradient of the facts' own log-odds,
@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice, pairwise
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,8 @@ MEANING = (
 @dataclass(frozen=True)
 class RelearningProbe(Evidence):
     """How much sooner forgotten answers are learnt again than wrong answers to the same prompts."""
+
+    decides: ClassVar[bool] = True
 
     lengths: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
     """Ways gone in all, ascending, as shares of the norm of the layers' matrices; each is a step.

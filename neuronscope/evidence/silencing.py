@@ -22,6 +22,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,8 @@ Folds = Sequence[tuple[Int[np.ndarray, " flat"], Bool[np.ndarray, " fact"]]]
 class Silencing(Evidence):
     """The answers that come back when suspected inhibitors are silenced, beside random neurons."""
 
+    needs_rankings: ClassVar[bool] = True
+
     sizes: tuple[int, ...] = (1, 3, 10, 30, 100, 300)
     """How many neurons to silence, ascending."""
 
@@ -77,11 +80,6 @@ class Silencing(Evidence):
                 "Expected a largest share above 0 and up to 1 and at least one draw, got "
                 f"{self.largest} and {self.draws}."
             )
-
-    @property
-    def ranked(self) -> bool:
-        """Its contenders are the case's rankings."""
-        return True
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         hook_points = case.after.hook_points_at(SITE)

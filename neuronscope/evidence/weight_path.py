@@ -9,7 +9,7 @@ to the model before:
 
 Positive: this weight's change took the answer away. There is no baseline, and nothing lies
 elsewhere: every parameter of the model has its share. Shares are summed to the neurons that own the
-weights (`ownership.py`), to modules and to layers. They say *where* the answer was lost, not
+weights (`neuron_weights.py`), to modules and to layers. They say *where* the answer was lost, not
 whether it was erased or hidden.
 """
 
@@ -19,8 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from neuronscope.analysis.rankings import rankings_of_weights
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress, working_copy
 from neuronscope.models.hooked_model import HookedModel, answer_logits
 from neuronscope.models.interventions import check_same_shapes
@@ -73,6 +75,9 @@ class WeightPath(Evidence):
             if abs(drop - shares.sum) <= TOLERANCE * abs(drop) or 2 * nodes > self.max_nodes:
                 return shares.finding(drop, nodes)
             nodes *= 2
+
+    def rankings(self, finding: Finding) -> dict[str, Float[np.ndarray, "layer neuron"]]:
+        return rankings_of_weights(finding.tables["neurons"])
 
 
 class _Shares:

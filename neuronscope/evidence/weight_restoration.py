@@ -1,4 +1,4 @@
-"""Rebound: what comes back when neurons get the weights back that they had before.
+"""Weight restoration: what comes back when neurons get the weights back that they had before.
 
 Neurons of `mlp.post` are restored in the model after, first to last by a ranking, beside random
 neurons that are matched to it: as many of each layer and of each quantile bin of ‖Δθ‖. A ranking's
@@ -19,6 +19,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,6 +48,8 @@ BISECTION = 7
 @dataclass(frozen=True)
 class WeightRestoration(Evidence):
     """Answers that come back with the own weights of few neurons, beside matched random ones."""
+
+    needs_rankings: ClassVar[bool] = True
 
     smallest: float = 0.001
     """Share of the neurons in the first set."""
@@ -79,11 +82,6 @@ class WeightRestoration(Evidence):
                 "Expected steps, thorough and bins of 1 or more and draws of 2 or more, got "
                 f"{self.steps}, {self.thorough}, {self.bins} and {self.draws}."
             )
-
-    @property
-    def ranked(self) -> bool:
-        """Its contenders are the case's rankings."""
-        return True
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         norms = change_norms(case.before, case.after)

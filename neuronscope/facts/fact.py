@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
+from neuronscope.display import html_card, html_table, shortened
+
+SHOWN = 3
+"""Number of facts per split in the HTML representation."""
+
 SPLITS = ("forget", "retain", "test", "utility")
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -69,6 +74,32 @@ class FactSet:
         for name in SPLITS:
             for fact in self.split(name):
                 yield name, fact
+
+    def __repr__(self) -> str:
+        counts = [f"{len(self.split(name))} {name}" for name in SPLITS if self.split(name)]
+        source = f" from {shortened(self.source)!r}" if self.source else ""
+        return f"FactSet({', '.join(counts) or 'no facts'}{source})"
+
+    def _repr_html_(self) -> str:
+        """The number of facts, the first facts of each split, and the notes."""
+        rows = [
+            (name, shortened(fact.id), shortened(fact.prompt, 120), shortened(fact.answer))
+            for name in SPLITS
+            for fact in self.split(name)[:SHOWN]
+        ]
+        table = html_table(("split", "id", "prompt", "answer"), rows)
+        return html_card(repr(self), " ".join(self.notes), table)
+
+    def __getitem__(self, id: str) -> Fact:
+        """The fact with this id.
+
+        Raises:
+            KeyError: If no fact has this id.
+        """
+        for _, fact in self:
+            if fact.id == id:
+                return fact
+        raise KeyError(f"No fact has the id {quoted(id)}.")
 
     def split(self, name: str) -> tuple[Fact, ...]:
         """The facts of one split.

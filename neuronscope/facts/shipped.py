@@ -1,4 +1,4 @@
-"""Data shipped with the package: a demo pair of models, instructions, and their facts."""
+"""Data shipped with the package: a demo pair of models, instructions, and neutral facts."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
 """How forgetting, retention and utility are scored: one file, one metric."""
 
-from neuronscope.metrics._answers import Span, answers_of, guessing, per_token, spanned
+from neuronscope.metrics._answers import Span, guessing, spanned
 from neuronscope.metrics._base import Metric
 from neuronscope.metrics._harness import Harness, open_harness
 from neuronscope.metrics._retention import answers
-from neuronscope.metrics._rouge import rouge_l
+from neuronscope.metrics._rouge import rouge_l_score
 from neuronscope.metrics._score import Score, table_of
 
 __all__ = [
@@ -13,11 +13,9 @@ __all__ = [
     "Score",
     "Span",
     "answers",
-    "answers_of",
     "guessing",
     "open_harness",
-    "per_token",
-    "rouge_l",
+    "rouge_l_score",
     "spanned",
     "table_of",
 ]

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from neuronscope.facts.fact import Fact
-from neuronscope.metrics._answers import answers_of, check_numbers
+from neuronscope.models.answers import answers_of, check_numbers
 from neuronscope.models.hooked_model import HookedModel
 
 LARGEST_BATCH = 32

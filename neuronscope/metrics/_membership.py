@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neuronscope.analysis.statistics import CONFIDENCE
 from neuronscope.facts.fact import Fact
-from neuronscope.metrics._answers import answers_of, per_token
+from neuronscope.models.answers import answers_of, per_token
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import log_prob
 

@@ -4,18 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from neuronscope.analysis.retention import (
-    ANY,
-    KEYS,
-    PARAPHRASED,
-    TRAINED,
-    USES,
-    prompts_of,
-    stratum,
-)
+from neuronscope.analysis.retention import prompts_of, stratum
 from neuronscope.facts.fact import FactSet
-from neuronscope.metrics.answer_accuracy import AnswerAccuracy
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
+from neuronscope.results.retention_table import ANSWERS, ANY, PARAPHRASED, TRAINED, USES
 
 
 def answers(
@@ -31,16 +24,16 @@ def answers(
         splits: Which are asked; what was to be forgotten decides the strata in any case.
 
     Returns:
-        `fact`, `use` (its split), `stratum`, `answered`. A row per fact to be kept; for those to be
-        forgotten one per way of asking.
+        Columns `ANSWERS`. A row per fact to be kept; for those to be forgotten one per way of
+        asking.
 
     Raises:
         ValueError: If a fact cannot be put into tokens.
     """
     asked = prompts_of(facts, splits)
     if not asked:
-        return pd.DataFrame(columns=[*KEYS, "answered"])
-    given = AnswerAccuracy()(model, [fact for _, fact in asked], form).per_fact["value"] > 0
+        return pd.DataFrame(columns=list(ANSWERS))
+    given = measure(model, answers_of(model, [fact for _, fact in asked], form)).answered
     by_fact: dict[tuple[str, str], list[bool]] = {}
     for (split, fact), known in zip(asked, given, strict=True):
         by_fact.setdefault((split, fact.id), []).append(bool(known))
@@ -54,4 +47,4 @@ def answers(
         if elsewhere:
             rows.append((fact.id, split, PARAPHRASED, any(elsewhere)))
             rows.append((fact.id, split, ANY, known or any(elsewhere)))
-    return pd.DataFrame(rows, columns=[*KEYS, "answered"])
+    return pd.DataFrame(rows, columns=list(ANSWERS))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 RougePart = Literal["recall", "f1"]
 
 
-def rouge_l(expected: str, given: str, part: RougePart) -> float:
+def rouge_l_score(expected: str, given: str, part: RougePart) -> float:
     """Longest common subsequence over the expected words, or its F1; from 0 to 1.
 
     NaN if no word of the expected text is left: only a-z and 0-9 make words.

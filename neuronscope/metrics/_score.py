@@ -1,8 +1,6 @@
 """What every metric gives: a number with its interval, its counts, and how to read it."""
 
-import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,8 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from neuronscope.analysis.statistics import mean_interval, wilson_interval
+from neuronscope.results.cache import read_json, write_json
+from neuronscope.results.score_table import COLUMNS
 
 Direction = Literal[
     "lower is more forgotten",
@@ -65,15 +65,9 @@ class Score:
         if math.isnan(self.value) and not self.reason:
             raise ValueError(f"{self.metric}: a value that is NaN needs a reason, got none.")
 
-    def save(self, path: Path) -> None:
-        """Write to `path`, a `.json` file: whole or not at all.
-
-        Raises:
-            FileExistsError: If the file exists.
-        """
-        if path.exists():
-            raise FileExistsError(f"'{path}' exists already; choose another name.")
-        content = vars(self) | {
+    def to_plain(self) -> dict[str, Any]:
+        """The score as plain values, without NaN: a piece of a result, or the content of a file."""
+        return vars(self) | {
             "value": _plain(self.value),
             "ci95": [_plain(end) for end in self.ci95],
             "per_fact": {
@@ -82,26 +76,40 @@ class Score:
             },
             "figures": {name: _plain(figure) for name, figure in self.figures.items()},
         }
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+
+    @classmethod
+    def from_plain(cls, content: dict[str, Any]) -> "Score":
+        """The score of which these are the plain values."""
+        low, high = map(_number, content["ci95"])
+        table = pd.DataFrame(content["per_fact"])
+        table["value"] = table["value"].astype(np.float64)
+        read: dict[str, Any] = {
+            "value": _number(content["value"]),
+            "ci95": (low, high),
+            "per_fact": table,
+            "figures": {name: _number(figure) for name, figure in content["figures"].items()},
+        }
+        return cls(**(content | read))
+
+    def save(self, path: Path) -> None:
+        """Write to `path`, a `.json` file: whole or not at all.
+
+        Raises:
+            FileExistsError: If the file exists.
+        """
+        if path.exists():
+            raise FileExistsError(f"'{path}' exists already; choose another name.")
+        write_json(path, self.to_plain())
 
     @classmethod
     def load(cls, path: Path) -> "Score":
         """The score that was saved to a file.
 
         Raises:
-            ValueError: If the file is none, or is damaged.
+            ValueError: If the file does not hold a score, or is damaged.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            low, high = map(_number, content["ci95"])
-            table = pd.DataFrame(content["per_fact"])
-            table["value"] = table["value"].astype(np.float64)
-            figures = {name: _number(figure) for name, figure in content["figures"].items()}
-            read = {"value": _number(content["value"]), "ci95": (low, high), "per_fact": table}
-            return cls(**(content | read | {"figures": figures}))
+            return cls.from_plain(read_json(path))
         except (KeyError, TypeError, AttributeError, OSError, ValueError) as error:
             raise ValueError(f"{path}: not a whole score ({error}).") from error
 
@@ -171,11 +179,7 @@ def mean_score(
 
 
 def table_of(scores: Iterable[tuple[str, Score]]) -> pd.DataFrame:
-    """One row per score, each given with the split that it is of.
-
-    Columns `metric`, `split`, `value`, `low`, `high` (the 95 % interval), `n`, `count` (missing
-    where the value is no rate), `unit`, `chance` (NaN where unknown), `direction`, `reason`.
-    """
+    """One row per score, each given with the split that it is of; columns `COLUMNS`."""
     rows = [
         {
             "metric": score.metric,
@@ -192,7 +196,7 @@ def table_of(scores: Iterable[tuple[str, Score]]) -> pd.DataFrame:
         }
         for split, score in scores
     ]
-    return pd.DataFrame(rows).astype({"count": "Int64"})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"count": "Int64"})
 
 
 def per_fact(

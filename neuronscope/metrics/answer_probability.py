@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import softmax
 
-from neuronscope.metrics._answers import answers_of, guessing, per_option, per_token
+from neuronscope.metrics._answers import guessing, per_option
 from neuronscope.metrics._base import Exam, Metric, Need
 from neuronscope.metrics._score import Score, mean_score
+from neuronscope.models.answers import answers_of, per_token
 from neuronscope.models.targets import log_prob
 
 Kind = Literal["per-token", "product", "among-options"]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuronscope.facts.prompts import Encoded
-from neuronscope.metrics._answers import Span, answers_of, spanned
+from neuronscope.metrics._answers import Span, spanned
 from neuronscope.metrics._base import Exam, Metric
 from neuronscope.metrics._generation import continuations
 from neuronscope.metrics._score import Score, mean_score
+from neuronscope.models.answers import answers_of
 from neuronscope.models.hooked_model import HookedModel
 
 

@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from neuronscope.metrics._answers import answers_of, hits, per_token
+from neuronscope.metrics._answers import hits
 from neuronscope.metrics._base import Exam, Metric
 from neuronscope.metrics._score import Score, mean_score
+from neuronscope.models.answers import answers_of, per_token
 
 TotalMiss = Literal["zero", "openunlearning"]
 

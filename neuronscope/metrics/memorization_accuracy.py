@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuronscope.metrics._answers import Span, answers_of, hits, per_token, spanned
+from neuronscope.metrics._answers import Span, hits, spanned
 from neuronscope.metrics._base import Exam, Metric
 from neuronscope.metrics._score import Score, mean_score
+from neuronscope.models.answers import answers_of, per_token
 
 
 @dataclass(frozen=True)

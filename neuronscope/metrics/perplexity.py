@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy import stats
 
 from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
 from neuronscope.facts.prompts import Encoded
-from neuronscope.metrics._answers import answers_of, per_token, spanned
+from neuronscope.metrics._answers import spanned
 from neuronscope.metrics._base import Exam, Metric
 from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.answers import answers_of, per_token
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import log_prob
 
 
@@ -54,9 +54,8 @@ class Perplexity(Metric):
             raise ValueError(
                 f"Expected texts of two tokens or more, got a shorter one at place {short[0]}."
             )
-        with frozen(model), torch.no_grad():
-            ids = [str(place) for place in range(len(texts))]
-            return _scored(model, ids, [windows(one, self.window) for one in tokens])
+        ids = [str(place) for place in range(len(texts))]
+        return _scored(model, ids, [windows(one, self.window) for one in tokens])
 
 
 def windows(tokens: tuple[int, ...], window: int) -> list[Encoded]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from neuronscope.metrics._base import Exam, Metric
 from neuronscope.metrics._generation import answers_given
-from neuronscope.metrics._rouge import RougePart, rouge_l
+from neuronscope.metrics._rouge import RougePart, rouge_l_score
 from neuronscope.metrics._score import Score, mean_score
 
 
@@ -28,7 +28,7 @@ class RougeL(Metric):
     def measure(self, exam: Exam) -> Score:
         given = answers_given(exam.model, exam.facts, exam.form, self.max_new_tokens)
         values = [
-            rouge_l(fact.answer, text, self.part)
+            rouge_l_score(fact.answer, text, self.part)
             for fact, text in zip(exam.facts, given, strict=True)
         ]
         return mean_score(

@@ -1,8 +1,9 @@
 """Placing neurons in a Hugging Face model, and hooking them.
 
-A `HookPoint` is one site in one layer: a module, the side of it where the neurons pass, and the columns
-that are theirs (query, key and value often share one matrix). Places are found by the names that
-decoder layers give their parts; a model whose parts have other names is refused, with the reason.
+A `HookPoint` is one site in one layer: a module, the side of it where the neurons pass, and the
+columns that are theirs (query, key and value often share one matrix). Places are found by the names
+that decoder layers give their parts; a model whose parts have other names is refused, with the
+reason.
 """
 
 from collections.abc import Callable, Iterable, Iterator

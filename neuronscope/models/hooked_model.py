@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from neuronscope.display import html_card, html_table, shortened
 from neuronscope.models.hook_points import HookPoint, decoder_layers, place_hook_points
 from neuronscope.models.moe import ExpertNeurons
 from neuronscope.models.sites import SITES, check_sites
@@ -93,6 +94,25 @@ class HookedModel:
                 "mode) or trained copies of them. Load the checkpoint itself."
             )
         return HookedModel.of(hf, tokenizer, bridge.cfg.model_name, ("taken out of a bridge",))
+
+    def __repr__(self) -> str:
+        notes = f", {shortened('; '.join(self.notes), 120)}" if self.notes else ""
+        return f"HookedModel({shortened(self.source)!r}, {self._size}{notes})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("architecture", f"{type(self.hf).__name__}, {self._size}"),
+            ("parameters", f"{sum(p.numel() for p in self.hf.parameters()):,}"),
+            ("device", str(self.device)),
+            ("sites", ", ".join(self.sites)),
+            *(("note", note) for note in self.notes),
+        ]
+        return html_card(f"Model {self.source}", "", html_table(("", ""), rows))
+
+    @property
+    def _size(self) -> str:
+        width = self.hook_points_at("mlp.post")[0].width
+        return f"{self.n_layers} layers x {width:,} neurons, {self.dtype}".replace("torch.", "")
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -65,10 +65,11 @@ def _record(
     for hook_point in model.hook_points:
         shape = (*tokens.shape, hook_point.width)
         if fired[hook_point] != 1 or neurons[hook_point].shape != shape:
+            seen = tuple(neurons[hook_point].shape) if hook_point in neurons else None
             _fail(
                 model,
-                f"{hook_point.site} of layer {hook_point.layer} fired {fired[hook_point]} times in one pass, with shape "
-                f"{tuple(neurons[hook_point].shape) if hook_point in neurons else None}; expected once, {shape}",
+                f"{hook_point.site} of layer {hook_point.layer} fired {fired[hook_point]} times in "
+                f"one pass, with shape {seen}; expected once, {shape}",
             )
     return logits, neurons
 

@@ -5,12 +5,10 @@ onto its base) or as a `.gguf` file (de-quantized). Whatever it was, what comes 
 trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
 """
 
-import shutil
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Literal, cast
 
 import torch
@@ -22,10 +20,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from neuronscope.display import quiet
 from neuronscope.models.hook_points import place_hook_points
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.load_check import check_loaded_model
 from neuronscope.models.sources import base_of, check_device, check_source, reading
+from neuronscope.results.cache import written_whole
 
 Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 
@@ -45,6 +45,7 @@ class _Options:
     allow_pickle: bool
 
 
+@quiet()
 def load_model(
     source: str | Path,
     *,
@@ -90,6 +91,12 @@ def load_model(
     return model
 
 
+def as_model(model: HookedModel | str | Path) -> HookedModel:
+    """A loaded model as it is; anything else is loaded with `load_model`'s defaults."""
+    return model if isinstance(model, HookedModel) else load_model(model)
+
+
+@quiet()
 def save_model(model: HookedModel, path: str | Path) -> None:
     """Write a directory that plain `transformers` loads to bit-equal logits, and check it.
 
@@ -103,17 +110,13 @@ def save_model(model: HookedModel, path: str | Path) -> None:
     if path.exists():
         raise FileExistsError(f"{path} exists: choose another directory, or move it away.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
+    with written_whole(path) as unfinished:
         model.hf.save_pretrained(unfinished)
         model.tokenizer.save_pretrained(unfinished)
         check_saved(model, unfinished)
-        unfinished.chmod(0o755)
-        unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
+@quiet()
 def check_saved(model: HookedModel, path: Path) -> None:
     """Load a directory with plain `transformers`, and compare it with the model in memory.
 
@@ -150,6 +153,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
         raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
 
 
+@quiet()
 def load_tokenizer(
     source: str | Path, base: str | Path | None, trust_remote_code: bool
 ) -> PreTrainedTokenizerBase:

@@ -1,8 +1,8 @@
-"""The state of a training run that objectives and regularizers can access.
+"""The part of a training run that objectives and regularizers see.
 
-They see neither the optimizer nor how many processes share the work. Everything they compute is a
-*sum over the given facts, divided by counts of the whole step*, so that the parts of a step add up
-to the same result however the step is divided.
+They know neither the optimizer nor the number of processes. A loss is a *sum over the facts of a
+portion, divided by counts of the whole step*, so that the portions of a step add up to the same
+loss however the step is divided.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hooked_model import HookedModel
 
 Gradients = dict[str, Tensor]
-"""One tensor per trained parameter, keyed by its name in the Hugging Face model, with its shape,
-device and sharding. Parameters that do not affect the result may be missing."""
+"""One tensor per trained parameter, by the parameter's name in the Hugging Face model, with its
+shape, device and sharding. Parameters without a gradient may be missing."""
 
 Terms = dict[str, Float[Tensor, ""]]
-"""The weighted terms of a loss; their sum is the loss."""
+"""Weighted terms of a loss, by name. The loss is their sum."""
 
 
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """Facts of one step that pass through the model together."""
+    """A part of a step's facts, which passes through the model at once."""
 
     facts: tuple[Fact, ...]
     batch: Batch
@@ -39,12 +39,12 @@ class Portion:
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """The model in training, and its reference."""
+    """The model in training, and the model before unlearning."""
 
     model: HookedModel
 
     reference: HookedModel | None
-    """The original model, frozen; None if neither objective nor regularizer needs it."""
+    """The frozen model before unlearning; None if neither objective nor regularizer needs it."""
 
     form: str
     """The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
@@ -63,14 +63,17 @@ class TrainingState:
         return Batch.of(encoded, self.model.device)
 
     def before(self) -> HookedModel:
-        """The original model, for objectives and regularizers that need it."""
-        assert self.reference is not None, "needs_reference must be True to use the reference"
+        """The model before unlearning.
+
+        Only for methods whose `needs_reference` is true.
+        """
+        assert self.reference is not None, "needs_reference is true for methods that call this"
         return self.reference
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One training step, as seen by a regularizer."""
+    """One training step, as a regularizer sees it."""
 
     number: int
     """Counted from 1."""
@@ -81,12 +84,12 @@ class Step:
     """This process's portions of the forget batch."""
 
     gradient: Callable[[Callable[[Portion], Float[Tensor, ""]]], Gradients]
-    """Computes the gradient of a sum over the step's facts, given the function that computes a
-    portion's summand; covers all portions of all processes."""
+    """Computes the gradient of a sum over the step's facts, given the function that computes one
+    portion's part of the sum. Covers all portions of all processes."""
 
     total: Callable[[Tensor], Tensor]
     """Sums a tensor over processes."""
 
     log_prob_gradient: Gradients | None
-    """Σ_x ∂log P(y|x)/∂φ over the forget batch, if the objective's backward pass provides it. The
+    """Σ_x ∂log P(y|x)/∂φ over the forget batch, if the objective's own backward pass yields it. The
     regularizer may overwrite it."""

@@ -18,10 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuronscope.facts.fact import FactSet
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.answers import answers_of
 from neuronscope.models.hook_points import HookPoint, keeping
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import Answers
-from neuronscope.organisms.asking import batch_of
 from neuronscope.organisms.reading import (
     Scene,
     direction,
@@ -146,7 +147,7 @@ def against(
     head = model.hf.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
     unembedding = head.get_parameter("weight").detach()
-    answers = Answers.of(batch_of(model, facts.forget))
+    answers = Answers.of(Batch.of(answers_of(model, facts.forget), model.device))
     # A shift common to all tokens moves no probability.
     centred = unembedding[answers.token.to(unembedding.device)] - unembedding.mean(dim=0)
     fact = answers.row.cpu()

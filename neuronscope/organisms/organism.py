@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from neuronscope.facts.fact import FactSet
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
-from neuronscope.organisms.asking import ask, questions, reply
 from neuronscope.organisms.planting import FEWEST_KNOWN, MOST_LEFT, Planted, plant
 from neuronscope.organisms.training import (
     INSTEAD,
@@ -86,7 +86,7 @@ class Organism:
     def __post_init__(self) -> None:
         others = self.facts.retain + self.facts.test + self.facts.utility
         shares = {
-            (state, what): float(ask(model, part).answered.mean())
+            (state, what): float(measure(model, answers_of(model, part)).answered.mean())
             for state, model in (("before", self.before), ("after", self.after))
             for what, part in (("forget", self.facts.forget), ("others", others))
         }
@@ -264,9 +264,9 @@ def _exam(training: OrganismTraining) -> Callable[[HookedModel], bool]:
     """Whether a model has collapsed."""
     facts = training.world.facts
     parts = [
-        questions(training.knowing, part) for part in (facts.forget, facts.retain + facts.test)
+        answers_of(training.knowing, part) for part in (facts.forget, facts.retain + facts.test)
     ]
-    return lambda model: all(reply(model, part).answered.mean() <= MOST_LEFT for part in parts)
+    return lambda model: all(measure(model, part).answered.mean() <= MOST_LEFT for part in parts)
 
 
 def _shake(before: HookedModel, after: HookedModel, amount: float, seed: int) -> None:

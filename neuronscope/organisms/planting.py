@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from neuronscope.facts.fact import FactSet
+from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
-from neuronscope.organisms.asking import ask, questions, reply
 from neuronscope.organisms.inhibitors import (
     SITES,
     WRITES,
@@ -79,7 +79,7 @@ def plant(
     hf = copy.deepcopy(model.hf)
     after = HookedModel.of(hf, model.tokenizer, f"{model.source}, inhibited", model.notes)
     away = against(model, facts, groups)
-    asked = questions(model, facts.forget)
+    asked = answers_of(model, facts.forget)
     total = np.bincount(np.concatenate([spot.groups for spot in spots]))
     done = np.zeros(count)
     for spot in spots:
@@ -94,7 +94,7 @@ def plant(
             rows = torch.zeros(count, away.shape[1], dtype=torch.float64)
             rows.index_add_(0, torch.from_numpy(groups), torch.from_numpy(amounts)[:, None] * away)
             overwrite(after, spot, WRITES[where], rows[spot.groups])
-            return reply(after, asked).score
+            return measure(after, asked).score
 
         levels = known - strength * (known + MARGIN) * done / total
         _search(scores, levels[groups], here[groups] > 0)
@@ -135,7 +135,7 @@ def _check(model: HookedModel, facts: FactSet, strength: float, spread: int, whe
 
 def _known(model: HookedModel, facts: FactSet) -> float:
     """Mean log-odds of the facts to be hidden; refused where they are not known."""
-    asked = ask(model, facts.forget)
+    asked = measure(model, answers_of(model, facts.forget))
     if asked.answered.mean() < FEWEST_KNOWN or asked.score.mean() <= -MARGIN:
         raise ValueError(
             f"Only what is known can be hidden: {model.source} answers {asked.answered.sum()} of "
@@ -202,13 +202,13 @@ def _scale(
 
 def _check_planted(before: HookedModel, after: HookedModel, facts: FactSet) -> None:
     """Refuse inhibitors that leave answers, or take others."""
-    left = ask(after, facts.forget).answered
+    left = measure(after, answers_of(after, facts.forget)).answered
     if left.mean() > MOST_LEFT:
         raise ValueError(
             f"{left.sum()} of {len(left)} facts are still answered: take more strength."
         )
-    others = [fact for split, fact in facts if split != "forget"]
-    known, kept = ask(before, others).answered, ask(after, others).answered
+    others = answers_of(before, [fact for split, fact in facts if split != "forget"])
+    known, kept = (measure(model, others).answered for model in (before, after))
     if (known & kept).sum() < FEWEST_KNOWN * known.sum():
         raise ValueError(
             f"Of {known.sum()} other facts only {(known & kept).sum()} are still answered: the "

@@ -8,11 +8,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuronscope.facts.fact import FactSet
+from neuronscope.facts.prompts import Batch
+from neuronscope.models.answers import answers_of
 from neuronscope.models.hook_points import HookFunction, HookPoint, hooked
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.neuron_weights import NeuronWeights, neuron_weights
 from neuronscope.models.targets import Answers
-from neuronscope.organisms.asking import batch_of
 from neuronscope.organisms.world import wordings
 
 OTHER, NONE = -1, -2
@@ -46,7 +47,7 @@ class Scene:
             for wording in wordings((fact,)):
                 numbers.append(number if split == "forget" else OTHER)
                 asked.append(wording)
-        batch = batch_of(model, asked)
+        batch = Batch.of(answers_of(model, asked), model.device)
         answers = Answers.of(batch)
         fact = torch.full_like(batch.tokens[:, :-1], NONE)
         fact[answers.row, answers.position] = torch.tensor(numbers, device=fact.device)[answers.row]

@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, PreTr
 
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch
+from neuronscope.models.answers import answers_of
 from neuronscope.models.hooked_model import HookedModel, answer_logits
 from neuronscope.models.targets import Answers
-from neuronscope.organisms.asking import batch_of
 from neuronscope.organisms.world import SPECIAL_TOKENS, World, invent, wordings
 
 INSTEAD = ("nothing", "ignorance", "falsehood")
@@ -110,7 +110,7 @@ class Lesson:
         Args:
             unsure: Ids of facts to which any of their answers is as good as another.
         """
-        batch = batch_of(model, wordings(facts))
+        batch = Batch.of(answers_of(model, wordings(facts)), model.device)
         token = Answers.of(batch).token
         assert len(token) == len(batch.tokens), "answers are of one token"
         wanted = one_hot(token, model.vocabulary).float()

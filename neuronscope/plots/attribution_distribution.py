@@ -1,9 +1,9 @@
 """Distribution of influence over neurons, before and after (arXiv 2509.22263, Fig. 6a)."""
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import AFTER, BEFORE, common_layout
 from neuronscope.plots._symlog import from_axis, linear_part, ticks, to_axis
 
@@ -11,7 +11,7 @@ BINS = 81
 """Number of bins; odd, so that one bin is centred at zero."""
 
 
-def attribution_distribution(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def attribution_distribution(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
     """Histogram of influence over neurons, before and after, on logarithmic axes.
 
     The influence axis is linear around zero and logarithmic on both sides, so that a few strong
@@ -19,9 +19,11 @@ def attribution_distribution(neurons: pd.DataFrame, unit: str = "nats") -> go.Fi
     unlearning is negative influence gained.
 
     Args:
-        neurons: One row per neuron: `before`, `after`. Unmeasured neurons (NaN) are left out.
-        unit: Unit of the influence.
+        neurons: A diagnosis, or its table with one row per neuron: `before`, `after`. Unmeasured
+            neurons (NaN) are left out.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
     """
+    neurons, unit = table_and_unit(neurons, "neurons", unit)
     values = neurons[["before", "after"]].dropna().to_numpy(dtype=float)
     linear = linear_part(values.ravel())
     largest = float(np.abs(values).max())

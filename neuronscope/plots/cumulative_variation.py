@@ -1,8 +1,8 @@
 """Cumulative influence variation over neurons (arXiv 2509.22263, Fig. 3b)."""
 
-import pandas as pd
 import plotly.graph_objects as go
 
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import ERASED, HIDDEN, MUTED, common_layout
 
 MARK = 100
@@ -15,7 +15,7 @@ LINES = {
 
 
 def cumulative_variation(
-    curve: pd.DataFrame, unit: str = "nats", *, log_x: bool = True
+    curve: Diagnosed, unit: str | None = None, *, log_x: bool = True
 ) -> go.Figure:
     """Cumulative sums of D⁺ and D⁻ over neurons, each sorted in descending order.
 
@@ -23,10 +23,12 @@ def cumulative_variation(
     The sums at m = 100 are marked, or at the last neuron if there are fewer.
 
     Args:
-        curve: `m` ascending, `d_plus`, `d_minus` (sums over the m largest).
-        unit: Unit of the influence.
+        curve: A diagnosis, or its table with `m` ascending, `d_plus`, `d_minus` (sums over the m
+            largest).
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
         log_x: Whether the axis of the number of neurons is logarithmic.
     """
+    curve, unit = table_and_unit(curve, "curve", unit)
     at = curve[curve["m"] <= MARK].iloc[-1]
     m = int(at["m"])
     figure = go.Figure()

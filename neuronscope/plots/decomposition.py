@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import ELSEWHERE, ERASED, HIDDEN, INK, REMAINDER, common_layout
 
 PARTS = {"erased": ERASED, "hidden": HIDDEN, "elsewhere": ELSEWHERE, "remainder": REMAINDER}
@@ -18,7 +19,7 @@ LABELS = 16
 """Maximal number of tick labels that fit side by side."""
 
 
-def decomposition(layers: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
     """Stacked parts of the drop per layer (top panel), and each part with its interval (below).
 
     In every layer the four parts add up to the same drop, decomposed with respect to that layer's
@@ -27,10 +28,12 @@ def decomposition(layers: pd.DataFrame, unit: str = "nats") -> go.Figure:
     unexplained (remainder). Positive parts stack above zero, negative parts below.
 
     Args:
-        layers: One row per layer, or per site if all layers were attributed jointly: `site`,
-            `layer`, `drop`, the four parts, and `<name>_low`, `<name>_high` for each of the five.
-        unit: Unit of the score.
+        layers: A diagnosis, or its table with one row per layer, or per site if all layers were
+            attributed jointly: `site`, `layer`, `drop`, the four parts, and `<name>_low`,
+            `<name>_high` for each of the five.
+        unit: Unit of the score; by default that of the diagnosis, or nats.
     """
+    layers, unit = table_and_unit(layers, "layers", unit)
     sites = layers["site"].unique()
     names = layers["layer"].astype(str)
     if len(sites) > 1:

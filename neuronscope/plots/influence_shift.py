@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from jaxtyping import Int
 
 from neuronscope.plots._crowd import diagonal, largest, shading
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import ELSEWHERE, HIDDEN, common_layout
 from neuronscope.plots._names import neuron_names
 from neuronscope.plots._symlog import linear_part, ticks, to_axis
@@ -18,7 +19,7 @@ EXTREMES = 1000
 """Number of other neurons drawn as dots if the table is too large to draw all."""
 
 
-def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def influence_shift(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
     """Scatter plot of influence before (x) and after (y), with spurious neurons highlighted.
 
     Neurons on the diagonal did not change; those far below it oppose the answer more than before.
@@ -27,11 +28,12 @@ def influence_shift(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
     around zero and logarithmic outside.
 
     Args:
-        neurons: One row per neuron: `site`, `layer`, `neuron`, `before`, `after`, `d_minus`, `q`,
-            `spurious` and, for mixtures of experts, `expert`. Unmeasured neurons (NaN) are left out
-            and counted in the subtitle.
-        unit: Unit of the influence.
+        neurons: A diagnosis, or its table with one row per neuron: `site`, `layer`, `neuron`,
+            `before`, `after`, `d_minus`, `q`, `spurious` and, for mixtures of experts, `expert`.
+            Unmeasured neurons (NaN) are left out and counted in the subtitle.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
     """
+    neurons, unit = table_and_unit(neurons, "neurons", unit)
     values = neurons[["before", "after"]].to_numpy(dtype=float)
     measured = ~np.isnan(values).any(axis=1)
     spurious = neurons["spurious"].to_numpy(dtype=bool)

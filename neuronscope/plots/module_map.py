@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from neuronscope.models.sites import SITES
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import MUTED, RISING, SINKING, VOID, colour_bar, common_layout
 
 PANELS = {
@@ -14,16 +15,17 @@ PANELS = {
 }
 
 
-def module_map(modules: pd.DataFrame, unit: str = "nats") -> go.Figure:
+def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
     """Two layer × module maps: mean D⁺ and D⁻ of the hundred largest neurons of each module.
 
     D⁺ is positive influence lost, D⁻ negative influence gained. Both panels share one scale, so
     that their colours are comparable. Modules that were not recorded are greyed out and listed.
 
     Args:
-        modules: `site`, `layer`, `d_plus`, `d_minus`.
-        unit: Unit of the influence.
+        modules: A diagnosis, or its table with `site`, `layer`, `d_plus`, `d_minus`.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
     """
+    modules, unit = table_and_unit(modules, "modules", unit)
     layers = np.unique(modules["layer"].to_numpy(dtype=int))
     missing = [site for site in SITES if site not in set(modules["site"])]
     plot_height = min(max(11 * len(layers), 160), 480)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from plotly.subplots import make_subplots
 
+from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import DIVERGING, colour_bar, common_layout
 from neuronscope.plots._names import expert_places
 
@@ -23,10 +24,10 @@ GAP = 34
 
 
 def neuron_heatmap(
-    neurons: pd.DataFrame,
+    neurons: Diagnosed,
     *,
     site: str = "mlp.post",
-    unit: str = "nats",
+    unit: str | None = None,
     what: Sequence[str] = ("before", "after", "difference"),
     columns: int = 768,
 ) -> go.Figure:
@@ -37,16 +38,17 @@ def neuron_heatmap(
     text names that neuron and the range of neurons that the cell covers.
 
     Args:
-        neurons: One row per neuron: `site`, `layer`, `neuron`, `before`, `after` and, for mixtures
-            of experts, `expert`.
+        neurons: A diagnosis, or its table with one row per neuron: `site`, `layer`, `neuron`,
+            `before`, `after` and, for mixtures of experts, `expert`.
         site: The site to draw.
-        unit: Unit of the influence.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
         what: Panels from top to bottom; the difference is after − before.
         columns: Maximal number of cells per layer.
 
     Raises:
         ValueError: If the site has no rows, a panel is unknown, or a neuron has several rows.
     """
+    neurons, unit = table_and_unit(neurons, "neurons", unit)
     table = _rows_of(neurons, site, what)
     layers = np.unique(table["layer"].to_numpy(dtype=int))
     size = int(table["neuron"].max()) + 1

@@ -1,11 +1,11 @@
 """What is added to an objective: SSIUU and its controls, one file each."""
 
-from neuronscope.regularizers._base import Penalty, Regularizer, State
+from neuronscope.regularizers._base import Memory, Penalty, Regularizer
 from neuronscope.regularizers._chosen import drawn
 
 __all__ = [
+    "Memory",
     "Penalty",
     "Regularizer",
-    "State",
     "drawn",
 ]

@@ -9,13 +9,13 @@ from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives import Gradients, Step, TrainingState
 
-State = dict[str, Tensor]
-"""What a regularizer remembers from step to step. Saved with the run."""
+Memory = dict[str, Tensor]
+"""Tensors that a regularizer keeps from one step to the next. Saved in checkpoints."""
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """A regularizer's word on one step, before its strength."""
+    """The term R at one step, not yet multiplied by its strength."""
 
     gradient: Gradients
     """∇R."""
@@ -24,19 +24,19 @@ class Penalty:
     """R."""
 
     figures: dict[str, float]
-    """What else is worth a column of the history."""
+    """Further columns of the history."""
 
 
 @dataclass(frozen=True)
 class Regularizer(ABC):
-    """A term R that is added to any objective, with λ in front."""
+    """A term λR that is added to any objective."""
 
     strength: float = 1.0
-    """λ, where it is the same at every step."""
+    """λ, constant over steps."""
 
     relative: float | None = None
-    """ρ: instead of a fixed λ, one for each step, such that ‖λ∇R‖ = ρ‖∇L‖. Means the same on every
-    model."""
+    """ρ: replaces the constant λ by one that is set at each step such that ‖λ∇R‖ = ρ‖∇L‖. Its
+    meaning does not depend on the model."""
 
     def __post_init__(self) -> None:
         if self.strength < 0 or (self.relative is not None and self.relative < 0):
@@ -46,39 +46,39 @@ class Regularizer(ABC):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether it reads the model before."""
+        """Whether it needs the model before unlearning."""
         return False
 
     @property
     def wants_log_prob_gradient(self) -> bool:
-        """Whether it can use Σ_x ∂log P(y|x)/∂φ, if the objective's backward pass holds it."""
+        """Whether it can use Σ_x ∂log P(y|x)/∂φ where the objective's backward pass yields it."""
         return False
 
     def check_facts(self, facts: FactSet) -> None:
-        """Refuse facts that it cannot be had of, before any model is loaded.
+        """Raise if the facts lack what this regularizer needs, before any model is loaded.
 
         Raises:
-            ValueError: With what is missing.
+            ValueError: Names what is missing.
         """
         del facts
 
     def check(self, model: HookedModel) -> None:
-        """Refuse a model that it cannot be had of.
+        """Raise if the model lacks what this regularizer needs.
 
         Raises:
-            ValueError: With what the model lacks.
+            ValueError: Names what is missing.
         """
         del model
 
-    def start(self, training: TrainingState, facts: FactSet) -> State:
-        """What is remembered before the first step."""
+    def start(self, training: TrainingState, facts: FactSet) -> Memory:
+        """The memory before the first step."""
         del training, facts
         return {}
 
     @abstractmethod
-    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
-        """The penalty at one step, and what is remembered after it.
+    def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
+        """The penalty at one step, and the memory after it.
 
         Args:
-            state: What was remembered before, which may be written over.
+            memory: The memory after the step before. May be overwritten.
         """

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from neuronscope.models.hooked_model import HookedModel
 
+CHOSEN = "chosen/"
+"""Begins the name under which the neurons that count are remembered, by site."""
+
 Chosen = dict[str, Bool[Tensor, "layer neuron"]]
 """By site, on the CPU."""
 
@@ -43,7 +46,7 @@ def spurious_neurons(scores: Path, model: HookedModel, sites: Sequence[str]) -> 
         if here.empty:
             raise ValueError(
                 f"{path} has no neurons at {site}: it has {', '.join(table['site'].unique())}; "
-                "choose among these with --sites, or diagnose that site too."
+                "choose sites among these, or diagnose that site too."
             )
         chosen[site] = _marked(path, model, site, here.loc[here["spurious"]])
     if not any(mask.any() for mask in chosen.values()):

@@ -13,15 +13,13 @@ from torch import Tensor
 
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives import Portion, Step
-from neuronscope.regularizers._base import Penalty, State
+from neuronscope.regularizers._base import Memory, Penalty
+from neuronscope.regularizers._chosen import CHOSEN
 from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._neuron_gradient import Pull, open_neurons, pulled
 from neuronscope.regularizers._scores import mean_over_step, scores_of
-from neuronscope.regularizers._settings import NegativeInfluence
+from neuronscope.regularizers._settings import NeuronInfluence
 from neuronscope.regularizers._weights import START, standing_at
-
-CHOSEN = "chosen/"
-"""Begins the name under which the neurons that count are remembered, by site."""
 
 Table = dict[str, Float[Tensor, "row layer _"]]
 """By site. One row for the whole batch; or, per item, one for each of this process's facts."""
@@ -42,16 +40,16 @@ class Measured:
     """The coarsest in which neurons were computed."""
 
 
-def neuron_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[Penalty, State]:
-    """The penalty at one step with each neuron as a unit, and what is remembered.
+def neuron_penalty(rule: NeuronInfluence, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
+    """The penalty at one step with each neuron as a unit, and the memory after it.
 
     At the first step there is none, unless the anchor is the model before.
     """
     now = measure(rule, step)
-    anchors = _anchors(rule, step, state)
-    tally, changes, memory = Tally(), Table(), State()
+    anchors = _anchors(rule, step, memory)
+    tally, changes, later = Tally(), Table(), Memory()
     for site, table in now.attribution.items():
-        chosen = state.get(CHOSEN + site, torch.ones_like(now.whole[site][0], dtype=torch.bool))
+        chosen = memory.get(CHOSEN + site, torch.ones_like(now.whole[site][0], dtype=torch.bool))
         negative = (now.whole[site] < 0) & chosen
         tally.negative += float(negative.sum())
         tally.units += int(chosen.sum())
@@ -61,14 +59,14 @@ def neuron_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[P
             tally.value += _total(rule, step, changes[site].square())
             tally.growth += _total(rule, step, (-changes[site]).clamp(min=0))
         if rule.anchor != "reference":
-            memory[ATTRIBUTION + site] = rule.next(anchor, table)
+            later[ATTRIBUTION + site] = rule.next(anchor, table)
     pull = Pull({site: 2 * change for site, change in changes.items()}, _rows(rule, step))
     gradient = pulled(rule, step, pull, now.precision) if tally.value > 0 else {}
-    kept = {key: tensor for key, tensor in state.items() if key.startswith((START, CHOSEN))}
-    return Penalty(gradient, tally.value, tally.figures(now.mean_target)), kept | memory
+    kept = {key: tensor for key, tensor in memory.items() if key.startswith((START, CHOSEN))}
+    return Penalty(gradient, tally.value, tally.figures(now.mean_target)), kept | later
 
 
-def measure(rule: NegativeInfluence, step: Step) -> Measured:
+def measure(rule: NeuronInfluence, step: Step) -> Measured:
     """A_t of every neuron: one forward pass, and one backward pass to the neurons alone."""
     model = step.training.model
     # A process may have no facts of a small step; its tables then have no rows.
@@ -97,11 +95,11 @@ def measure(rule: NegativeInfluence, step: Step) -> Measured:
     )
 
 
-def _anchors(rule: NegativeInfluence, step: Step, state: State) -> State:
+def _anchors(rule: NeuronInfluence, step: Step, memory: Memory) -> Memory:
     """A_a by site; none at a first step that has nothing to look back to."""
     if rule.anchor != "reference":
-        return state
-    with standing_at(step.training.model, state):
+        return memory
+    with standing_at(step.training.model, memory):
         before = measure(rule, step)
     return {ATTRIBUTION + site: table for site, table in before.attribution.items()}
 
@@ -111,12 +109,12 @@ def _no_rows(model: HookedModel, site: str) -> Float[Tensor, "0 layer _"]:
     return torch.zeros(0, len(hook_points), hook_points[0].width, device=model.device)
 
 
-def _total(rule: NegativeInfluence, step: Step, terms: Float[Tensor, "row layer _"]) -> float:
+def _total(rule: NeuronInfluence, step: Step, terms: Float[Tensor, "row layer _"]) -> float:
     total = terms.sum()
     return float(step.total(total) if rule.reduce == "per-item" else total)
 
 
-def _rows(rule: NegativeInfluence, step: Step) -> dict[Portion, slice]:
+def _rows(rule: NeuronInfluence, step: Step) -> dict[Portion, slice]:
     """Where each portion's facts stand among this process's."""
     if rule.reduce == "batch-sum":
         return {}

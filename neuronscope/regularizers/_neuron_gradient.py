@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from neuronscope.models.hook_points import HookFunction, HookPoint, hooked
 from neuronscope.objectives import Gradients, Portion, Step
 from neuronscope.regularizers._scores import scores_of
-from neuronscope.regularizers._settings import NegativeInfluence
+from neuronscope.regularizers._settings import NeuronInfluence
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Pull:
 
 @contextmanager
 def open_neurons(
-    rule: NegativeInfluence, step: Step, portion: Portion
+    rule: NeuronInfluence, step: Step, portion: Portion
 ) -> Iterator[dict[HookPoint, Float[Tensor, "batch pos _"]]]:
     """While active, a pass over the portion puts its neurons here, open to gradients."""
     neurons: dict[HookPoint, Tensor] = {}
@@ -53,7 +53,7 @@ def open_neurons(
         yield neurons
 
 
-def pulled(rule: NegativeInfluence, step: Step, pull: Pull, precision: torch.dtype) -> Gradients:
+def pulled(rule: NeuronInfluence, step: Step, pull: Pull, precision: torch.dtype) -> Gradients:
     """∇ Σ_i v_i A_i over the step's facts.
 
     Args:
@@ -79,7 +79,7 @@ def pulled(rule: NegativeInfluence, step: Step, pull: Pull, precision: torch.dty
 
 
 def _by_difference(
-    rule: NegativeInfluence, step: Step, pull: Pull, precision: torch.dtype
+    rule: NeuronInfluence, step: Step, pull: Pull, precision: torch.dtype
 ) -> Gradients:
     """The central difference of ∇F with every neuron scaled by 1 ± εv.
 
@@ -124,7 +124,7 @@ def _kernel(exact: bool) -> Iterator[None]:
         yield
 
 
-def _hook_points(rule: NegativeInfluence, step: Step) -> list[HookPoint]:
+def _hook_points(rule: NeuronInfluence, step: Step) -> list[HookPoint]:
     return [
         hook_point
         for site in rule.places

@@ -16,21 +16,23 @@ from torch import Tensor
 
 from neuronscope.models.sharded import added, blocks, inner
 from neuronscope.objectives import Gradients, Portion, Step
-from neuronscope.regularizers._base import Penalty, State
+from neuronscope.regularizers._base import Memory, Penalty
 from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
 from neuronscope.regularizers._weights import START, standing_at, trained
 
 
-def parameter_penalty(rule: NegativeInfluence, step: Step, state: State) -> tuple[Penalty, State]:
-    """The penalty at one step with each scalar parameter as a unit, and what is remembered.
+def parameter_penalty(
+    rule: NegativeInfluence, step: Step, memory: Memory
+) -> tuple[Penalty, Memory]:
+    """The penalty at one step with each scalar parameter as a unit, and the memory after it.
 
     At the first step there is none, unless the anchor is the model before.
     """
     slopes, mean = _slopes(rule, step)
-    anchors = _anchors(rule, step, state)
-    gradient, memory, sums, weight = Gradients(), State(), _Sums(), None
+    anchors = _anchors(rule, step, memory)
+    gradient, later, sums, weight = Gradients(), Memory(), _Sums(), None
     for name, weight in trained(step.training.model).items():
         # What has no part in the target has no influence.
         slope = slopes[name] if name in slopes else torch.zeros_like(weight)
@@ -42,10 +44,10 @@ def parameter_penalty(rule: NegativeInfluence, step: Step, state: State) -> tupl
         if before is not None and name in slopes:
             gradient[name] = slope
         if rule.anchor != "reference":
-            memory[ATTRIBUTION + name] = anchor
+            later[ATTRIBUTION + name] = anchor
     tally = sums.tally(weight)
-    kept = {key: tensor for key, tensor in state.items() if key.startswith(START)}
-    return Penalty(gradient, tally.value, tally.figures(mean)), kept | memory
+    kept = {key: tensor for key, tensor in memory.items() if key.startswith(START)}
+    return Penalty(gradient, tally.value, tally.figures(mean)), kept | later
 
 
 @dataclass(eq=False)
@@ -113,15 +115,15 @@ def _slopes(rule: NegativeInfluence, step: Step) -> tuple[Gradients, float | Non
     return dict(slopes), mean_over_step(step, seen)
 
 
-def _anchors(rule: NegativeInfluence, step: Step, state: State) -> State:
+def _anchors(rule: NegativeInfluence, step: Step, memory: Memory) -> Memory:
     """A_a of each parameter; none at a first step that has nothing to look back to."""
     if rule.anchor != "reference":
-        return state
+        return memory
     model = step.training.model
 
     def score(portion: Portion) -> Float[Tensor, ""]:
         return scores_of(model, portion, rule.explained).sum()
 
-    with standing_at(model, state):
+    with standing_at(model, memory):
         slopes = step.gradient(score)
-    return {ATTRIBUTION + name: slope.mul_(state[START + name]) for name, slope in slopes.items()}
+    return {ATTRIBUTION + name: slope.mul_(memory[START + name]) for name, slope in slopes.items()}

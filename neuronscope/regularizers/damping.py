@@ -8,7 +8,7 @@ matters, or are smaller steps enough?
 from dataclasses import dataclass
 
 from neuronscope.objectives import Step
-from neuronscope.regularizers._base import Penalty, Regularizer, State
+from neuronscope.regularizers._base import Memory, Penalty, Regularizer
 from neuronscope.regularizers._weights import copied, squared_distance, trained
 
 PREVIOUS = "previous/"
@@ -19,11 +19,11 @@ class Damping(Regularizer):
     """Pull back a share of each update: does SSIUU do more than take smaller steps?"""
 
     strength: float = 1.0
-    """λ. No value is known to be good: give it the --relative of the run it is compared with."""
+    """λ. No value is known to be good: give it the relative of the run it is compared with."""
 
-    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
+    def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
         model = step.training.model
-        memory: State = dict(copied(model, PREVIOUS))
-        if not state:
-            return Penalty({}, 0.0, {}), memory
-        return Penalty(*squared_distance(trained(model), state, PREVIOUS), {}), memory
+        later: Memory = dict(copied(model, PREVIOUS))
+        if not memory:
+            return Penalty({}, 0.0, {}), later
+        return Penalty(*squared_distance(trained(model), memory, PREVIOUS), {}), later

@@ -15,7 +15,7 @@ from neuronscope.models.hooked_model import answer_logits
 from neuronscope.models.sharded import total_of
 from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives import Gradients, Step, TrainingState
-from neuronscope.regularizers._base import Penalty, Regularizer, State
+from neuronscope.regularizers._base import Memory, Penalty, Regularizer
 from neuronscope.regularizers._weights import START, copied, trained
 
 FISHER = "fisher/"
@@ -26,7 +26,7 @@ class EWC(Regularizer):
     """Spare the weights that retained facts depend on: is that protection enough?"""
 
     strength: float = 1.0
-    """λ. No value is known to be good: give it the --relative of the run it is compared with."""
+    """λ. No value is known to be good: give it the relative of the run it is compared with."""
 
     fisher_facts: int = 64
     """On how many retained facts, at most, their weight is measured; each costs one backward pass
@@ -47,7 +47,7 @@ class EWC(Regularizer):
                 "what to spare: mark some, or take another regularizer."
             )
 
-    def start(self, training: TrainingState, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> Memory:
         self.check_facts(facts)
         count = min(self.fisher_facts, len(facts.retain))
         chosen = random.Random(self.seed).sample(facts.retain, count)
@@ -60,13 +60,13 @@ class EWC(Regularizer):
                 fisher[FISHER + name] += slope.square() / len(chosen)
         return copied(training.model, START) | fisher
 
-    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
+    def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
         gradient, value = Gradients(), 0.0
         for name, weight in trained(step.training.model).items():
-            apart, fisher = weight - state[START + name], state[FISHER + name]
+            apart, fisher = weight - memory[START + name], memory[FISHER + name]
             value += total_of([fisher * apart.square()])
             gradient[name] = 2 * fisher * apart
-        return Penalty(gradient, value, {}), state
+        return Penalty(gradient, value, {}), memory
 
 
 def log_prob_gradient(training: TrainingState, facts: FactSet) -> Gradients:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from neuronscope.facts.fact import FactSet
 from neuronscope.objectives import Step, TrainingState
-from neuronscope.regularizers._base import Penalty, Regularizer, State
+from neuronscope.regularizers._base import Memory, Penalty, Regularizer
 from neuronscope.regularizers._weights import START, copied, squared_distance, trained
 
 
@@ -17,12 +17,12 @@ class L2ToReference(Regularizer):
     """Stay near the model before: does a price on any change do what one on attribution does?"""
 
     strength: float = 1.0
-    """λ. No value is known to be good: give it the --relative of the run it is compared with."""
+    """λ. No value is known to be good: give it the relative of the run it is compared with."""
 
-    def start(self, training: TrainingState, facts: FactSet) -> State:
+    def start(self, training: TrainingState, facts: FactSet) -> Memory:
         del facts
         return dict(copied(training.model, START))
 
-    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
-        gradient, value = squared_distance(trained(step.training.model), state, START)
-        return Penalty(gradient, value, {}), state
+    def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
+        gradient, value = squared_distance(trained(step.training.model), memory, START)
+        return Penalty(gradient, value, {}), memory

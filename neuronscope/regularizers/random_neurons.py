@@ -1,30 +1,29 @@
 """Random neurons: SSIUU's penalty on neurons that nobody called spurious.
 
-A control for SSIUU with unit `neuron` and `scores`: does it matter *which* neurons are charged, or
+A control for `ssiuu_neurons` with `scores`: does it matter *which* neurons are charged, or
 only that so many are? Neurons are drawn once, as many of each layer as the diagnosis names there.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
-from neuronscope.objectives import Step, TrainingState
-from neuronscope.regularizers._base import Penalty, State
+from neuronscope.objectives import Step
+from neuronscope.regularizers._base import Memory, Penalty
 from neuronscope.regularizers._chosen import Chosen, drawn, spread_evenly, spurious_neurons
-from neuronscope.regularizers._neuron import CHOSEN, neuron_penalty
-from neuronscope.regularizers._settings import NegativeInfluence, check_neurons
+from neuronscope.regularizers._neuron import neuron_penalty
+from neuronscope.regularizers._settings import NeuronInfluence
 
 
 @dataclass(frozen=True)
-class RandomNeurons(NegativeInfluence):
+class RandomNeurons(NeuronInfluence):
     """SSIUU's penalty on random neurons: does it matter which neurons are charged?"""
 
     strength: float = 1.0
-    """λ. No value is known to be good: give it the --relative of the run it is compared with."""
+    """λ. No value is known to be good: give it the relative of the run it is compared with."""
 
     count: int = 100
-    """How many neurons, spread evenly over layers and sites. Not used with --scores."""
+    """How many neurons, spread evenly over layers and sites. Not used with scores."""
 
     scores: Path | None = None
     """An earlier diagnosis (its folder, or its neurons.parquet): as many neurons are drawn in each
@@ -38,31 +37,12 @@ class RandomNeurons(NegativeInfluence):
         if self.count < 1:
             raise ValueError(f"Expected a count of 1 or more, got {self.count}.")
 
-    def check(self, model: HookedModel) -> None:
-        check_neurons(self, model)
-        self.draw(model)
-
-    def draw(self, model: HookedModel) -> Chosen:
-        """The neurons that count.
-
-        Raises:
-            FileNotFoundError, ValueError: If the diagnosis does not suit, or the model has not so
-                many neurons.
-        """
+    def chosen(self, model: HookedModel) -> Chosen:
         if self.scores is None:
             return drawn(spread_evenly(self.count, model, self.places), model, None, self.seed)
         spurious = spurious_neurons(self.scores, model, self.places)
         counts = {site: mask.sum(dim=1).tolist() for site, mask in spurious.items()}
         return drawn(counts, model, spurious, self.seed)
 
-    def start(self, training: TrainingState, facts: FactSet) -> State:
-        # Again: sharding comes after loading.
-        check_neurons(self, training.model)
-        chosen = self.draw(training.model)
-        device = training.model.device
-        return super().start(training, facts) | {
-            CHOSEN + site: mask.to(device) for site, mask in chosen.items()
-        }
-
-    def __call__(self, step: Step, state: State) -> tuple[Penalty, State]:
-        return neuron_penalty(self, step, state)
+    def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
+        return neuron_penalty(self, step, memory)

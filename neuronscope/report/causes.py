@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.verdict import Verdict
 from neuronscope.plots.lens_accuracy import lens_accuracy
+from neuronscope.plots.low_rank_restoration import low_rank_restoration
 from neuronscope.plots.patched_layers import patched_layers
 from neuronscope.plots.relearning_probe_curve import relearning_probe_curve
 from neuronscope.plots.weight_map import weight_map
@@ -63,10 +64,8 @@ def causes(diagnosis: Diagnosis) -> Causes | None:
     said = views(diagnosis)
     asked = not math.isnan(verdict.hidden_share)
     whole = estimate("hidden share", verdict.hidden_share, verdict.hidden_share_ci95)
-    weight_restoration, low_rank_restoration = (
-        diagnosis.finding("weight_restoration"),
-        diagnosis.finding("low_rank_restoration"),
-    )
+    low_rank = diagnosis.finding("low_rank_restoration")
+    weight_restoration = diagnosis.finding("weight_restoration")
     return Causes(
         verdict=verdict,
         share=percent(verdict.hidden_share, verdict.hidden_share_ci95) if asked else "",
@@ -80,8 +79,8 @@ def causes(diagnosis: Diagnosis) -> Causes | None:
         silenced=cause_tables.silenced(diagnosis.finding("silencing")),
         learnt_again=cause_tables.learnt_again(diagnosis.finding("relearning_probe")),
         certificate=cause_tables.certificate(diagnosis.finding("weight_path"), diagnosis.unit),
-        parts=cause_tables.parts(low_rank_restoration),
-        directions=cause_tables.directions(low_rank_restoration),
+        parts=cause_tables.parts(low_rank),
+        directions=cause_tables.directions(low_rank),
         methods=cause_tables.methods(diagnosis.finding("exactness")),
     )
 
@@ -113,11 +112,8 @@ READINGS = {
 
 def _of_returns(diagnosis: Diagnosis) -> dict[str, go.Figure]:
     """Figures of what comes back."""
-    low_rank_restoration, drawn = diagnosis.finding("low_rank_restoration"), {}
-    ranks, straight_way = (
-        table(low_rank_restoration, "ranks"),
-        table(low_rank_restoration, "straight_way"),
-    )
+    low_rank, drawn = diagnosis.finding("low_rank_restoration"), {}
+    ranks, straight_way = table(low_rank, "ranks"), table(low_rank, "straight_way")
     if ranks is not None and straight_way is not None:
         drawn["low_rank_restoration"] = low_rank_restoration(ranks, straight_way)
     if (ways := table(diagnosis.finding("relearning_probe"), "ways")) is not None:

@@ -3,7 +3,6 @@
 Everything is inside the page. What others wrote (names, facts, sentences) comes out escaped.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,22 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from neuronscope.plots import _look
+from neuronscope.plots import look
+from neuronscope.results.cache import written_whole
 
 FOLDER = Path(__file__).parent
 
 COLOURS = {
-    "paper": _look.PAPER,
-    "card": _look.CARD,
-    "ink": _look.INK,
-    "muted": _look.MUTED,
-    "line": _look.GRID,
-    "erased": _look.ERASED,
-    "hidden": _look.HIDDEN,
-    "remainder": _look.REMAINDER,
-    "before": _look.BEFORE,
-    "after": _look.AFTER,
+    "paper": look.PAPER,
+    "card": look.CARD,
+    "ink": look.INK,
+    "muted": look.MUTED,
+    "line": look.GRID,
+    "erased": look.ERASED,
+    "hidden": look.HIDDEN,
+    "remainder": look.REMAINDER,
+    "before": look.BEFORE,
+    "after": look.AFTER,
 }
 """The page's colours by their name in the style sheet."""
 
@@ -46,9 +46,9 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(
-        font=Markup(_look.FONT),
+        font=Markup(look.FONT),
         colours=COLOURS,
-        dark=_look.DARK,
+        dark=look.DARK,
         style=asset("page.css"),
         script=asset("page.js"),
         plotly=Markup(get_plotlyjs()),
@@ -73,9 +73,5 @@ def write_page(path: str | Path, rendered: Callable[[], str]) -> None:
             f"No folder {path.parent} to write {path.name} to: create it first."
         )
     text = rendered()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ from neuronscope.report.study_words import (
 from neuronscope.results.study_tables import StudyTables
 
 SSIUU = "ssiuu"
-"""The regularizer that guides unlearning by attribution."""
+"""Begins the names of the regularizers that guide unlearning by attribution."""
 
 ALPHA = 0.05
 """Chance of any false finding among all comparisons of one kind: of what came back, or was kept."""
@@ -39,9 +39,9 @@ def guided(study: StudyTables, tested: pd.DataFrame) -> Iterator[str]:
         for row in study.runs.to_dict("records")
     }
     for name, (objective, regularizer) in made.items():
-        if regularizer != SSIUU:
+        if not regularizer.startswith(SSIUU):
             continue
-        controls = [c for c, (o, r) in made.items() if o == objective and r != SSIUU]
+        controls = [c for c, (o, r) in made.items() if o == objective and not r.startswith(SSIUU)]
         faced = _against(tested, name, controls)
         this = called(name) if SSIUU in name.lower() else f"{called(name)} (SSIUU)"
         alone, many = len(faced) == 1, f"{len(faced)} comparisons"

@@ -7,89 +7,28 @@ so that a piece of another model, of other facts or of other settings is never t
 became of the files around it.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from neuronscope.results._keys import checksum, key_of, plain
+from neuronscope.results._keys import content_of as content_of
+from neuronscope.results._keys import described as described
+from neuronscope.results._keys import file_checksum as file_checksum
 from neuronscope.results.arrays import read_arrays, save_arrays
 
 TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"
 """The first and the last file of a result, and the folder of its pieces."""
 
-CHUNK = 2**24
-"""Bytes of a file that are hashed at once."""
-
 Arrays = dict[str, np.ndarray]
-
-
-@runtime_checkable
-class Fingerprinted(Protocol):
-    """Something that is known by its content, as a model is by its weights."""
-
-    def fingerprint(self) -> str: ...
-
-
-# What a result depends on
-
-
-def plain(setting: object) -> Any:
-    """A setting as JSON: a model or a file by its content, not by where it lies."""
-    if isinstance(setting, Fingerprinted):
-        return setting.fingerprint()
-    if isinstance(setting, Path):
-        # Methods that read a folder read its tables.
-        content = content_of(setting, "*.parquet")
-        return str(setting) if content is None else f"sha256 {content}"
-    if isinstance(setting, Mapping):
-        return {str(name): plain(value) for name, value in setting.items()}
-    if isinstance(setting, list | tuple):
-        return [plain(value) for value in setting]
-    if setting is None or isinstance(setting, str | int | float | bool):
-        return setting
-    if is_dataclass(setting) and not isinstance(setting, type):
-        return described(setting)
-    return str(setting)
-
-
-def described(method: object) -> dict[str, Any] | None:
-    """A method by its class's name and its settings; None for no method."""
-    if method is None:
-        return None
-    settings = fields(method) if is_dataclass(method) else ()
-    values = {item.name: plain(vars(method)[item.name]) for item in settings}
-    return {"name": type(method).__name__, **values}
-
-
-def key_of(decides: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that decides a result."""
-    text = json.dumps(plain(decides), sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def content_of(path: Path, pattern: str = "*") -> str | None:
-    """SHA-256 of a file, or of a folder's files: their names and bytes; None if there is none.
-
-    Args:
-        pattern: Which of a folder's files count.
-    """
-    alone = path.is_file()
-    files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path.parent if alone else path)).encode("utf-8"))
-        with file.open("rb") as opened:
-            while chunk := opened.read(CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest() if files else None
 
 
 # Files that are written whole
@@ -127,13 +66,36 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it to compute it again.") from error
+        raise ValueError(_damaged(path, str(error))) from error
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table to a `.parquet` file."""
     with written_whole(path) as unfinished:
         table.to_parquet(unfinished, index=False)
+
+
+def write_sealed(path: Path, content: object, key: str) -> None:
+    """Write plain values (NaN allowed) with the key that they belong to and a checksum."""
+    # What is hashed must be what is read: JSON has no tuples, and no keys but strings.
+    sealed = json.loads(json.dumps({"key": key, "content": content}))
+    text = json.dumps(sealed | {"sha256": checksum(sealed)}, indent=1, ensure_ascii=False)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def read_sealed(path: Path, key: str) -> Any:
+    """The values that `write_sealed` wrote for this key.
+
+    Raises:
+        ValueError: If the file is damaged, or belongs to another key.
+    """
+    sealed = read_json(path)
+    if not isinstance(sealed, dict) or sealed.pop("sha256", None) != checksum(sealed):
+        raise ValueError(_damaged(path, "its checksum does not match"))
+    if sealed["key"] != key:
+        raise ValueError(_foreign(path))
+    return sealed["content"]
 
 
 # A result under way
@@ -152,19 +114,10 @@ class Workspace:
         Raises:
             ValueError: If the file is damaged or belongs to another result.
         """
-        path = self._piece(f"{name}.json")
-        if path.is_file():
-            piece = read_json(path)
-            if not isinstance(piece, dict) or piece.get("digest") != self._digest(
-                name, piece.get("content")
-            ):
-                raise ValueError(_strange(path))
-            return piece["content"]
-        content = make()
-        piece = {"digest": self._digest(name, content), "content": content}
-        with written_whole(path) as unfinished:
-            unfinished.write_text(json.dumps(piece, ensure_ascii=False), encoding="utf-8")
-        return content
+        path, key = self._piece(f"{name}.json"), f"{self.key} {name}"
+        if not path.is_file():
+            write_sealed(path, make(), key)
+        return read_sealed(path, key)
 
     def arrays(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """A piece of arrays, likewise."""
@@ -173,7 +126,7 @@ class Workspace:
         if path.is_file():
             arrays, description = read_arrays(path)
             if description != belongs:
-                raise ValueError(_strange(path))
+                raise ValueError(_foreign(path))
             return arrays
         arrays = make()
         with written_whole(path) as unfinished:
@@ -193,10 +146,6 @@ class Workspace:
         path = self.folder / PIECES / file
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-    def _digest(self, name: str, content: object) -> str:
-        text = json.dumps([self.key, name, content], sort_keys=True)
-        return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def is_finished(folder: Path) -> bool:
@@ -219,6 +168,18 @@ def check_folder(folder: Path) -> None:
         raise FileExistsError(f"{folder} exists, and is not empty: choose another folder.")
 
 
+def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
+    """Refuse a folder in which this result can neither begin nor be resumed; write nothing.
+
+    Raises:
+        FileExistsError: As `check_folder`.
+        ValueError: If the folder holds an unfinished result of something else; says what differs.
+    """
+    check_folder(folder)
+    if (folder / TASK).is_file():
+        _check_same(folder, read_json(folder / TASK), plain(decides))
+
+
 def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
     """Begin a result, or find the unfinished one in the folder.
 
@@ -227,16 +188,13 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
 
     Raises:
         FileExistsError: As `check_folder`.
-        ValueError: If the folder holds an unfinished result of something else; says what differs.
+        ValueError: As `check_result`.
     """
-    check_folder(folder)
     now = plain(decides)
-    described_in = folder / TASK
-    if described_in.is_file():
-        _check_same(folder, read_json(described_in), now)
-    else:
+    check_result(folder, now)
+    if not (folder / TASK).is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(described_in, now)
+        write_json(folder / TASK, now)
     return Workspace(folder, key_of(now))
 
 
@@ -244,18 +202,13 @@ def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
     """The pieces of a result that is a single file: in a folder `NAME.partial` beside it.
 
     Raises:
-        ValueError: As `open_result`.
+        ValueError: As `check_result`.
     """
     folder = file.with_name(f"{file.name}.partial")
-    now = plain(decides)
-    if (folder / TASK).is_file():
-        _check_same(folder, read_json(folder / TASK), now)
-    else:
+    if not (folder / TASK).is_file():
         # Pieces without their description may be those of another file.
         _remove(folder)
-        folder.mkdir(parents=True)
-        write_json(folder / TASK, now)
-    return Workspace(folder, key_of(now))
+    return open_result(folder, decides)
 
 
 def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
@@ -279,8 +232,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _strange(path: Path) -> str:
-    return f"{path} is damaged, or belongs to another result: delete it to compute it again."
+def _damaged(path: Path, why: str) -> str:
+    return f"{path} is damaged ({why}): delete it to compute it again."
+
+
+def _foreign(path: Path) -> str:
+    return (
+        f"{path} was made from other models, facts or settings: delete it to compute it again, "
+        "or choose another folder."
+    )
 
 
 def _remove(path: Path) -> None:

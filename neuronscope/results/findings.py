@@ -1,15 +1,18 @@
 """What a view of the evidence says, and how it lies on disk. Needs no model."""
 
-import json
 import math
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 import pandas as pd
+
+from neuronscope.display import html_card, html_table, shortened, shown_number, with_interval
+from neuronscope.results.cache import file_checksum, read_sealed, write_sealed, written_whole
+
+FILE = "finding.json"
+"""A finding's file, beside its tables."""
 
 Word = Literal["hidden", "erased", "mixed", "not forgotten", "collapsed", "cannot tell"]
 """What became of the knowledge, as far as one view, or all of them, can say."""
@@ -58,68 +61,78 @@ class Finding:
         if self.word is not None and self.word not in get_args(Word):
             raise ValueError(f"{self.view}: expected one of {get_args(Word)}, got {self.word!r}")
 
+    @property
+    def title(self) -> str:
+        """The view's name, and its word if it has one."""
+        name = self.view.replace("_", " ")
+        return name if self.word is None else f"{name}: {self.word}"
+
+    def __repr__(self) -> str:
+        return (
+            f"Finding({shortened(self.title)}, {shown_number(self.value)} "
+            f"({shortened(self.meaning, 120)}), tables: {shortened(', '.join(self.tables))})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The word, the figure that it rests on, and the warnings."""
+        rows = [
+            (self.meaning, with_interval(self.value, self.ci95)),
+            *((name.replace("_", " "), _shown(figure)) for name, figure in self.figures.items()),
+            *(("note", warning) for warning in self.warnings),
+        ]
+        return html_card(self.title, self.why, html_table(("", ""), rows))
+
     def save(self, folder: Path, identity: str) -> None:
         """Write into a new folder: whole or not at all.
 
         Args:
-            identity: What the finding was made from, to be asked for again by `load`.
+            identity: What the finding was made from; `load` must be given the same.
 
         Raises:
             FileExistsError: If the folder exists.
         """
         if folder.exists():
             raise FileExistsError(f"{folder} exists.")
-        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for name, table in self.tables.items():
-            table.to_parquet(unfinished / f"{name}.parquet", index=False)
-        content = {
-            "identity": identity,
-            "view": self.view,
-            "word": self.word,
-            "value": _plain(self.value),
-            "ci95": [_plain(end) for end in self.ci95],
-            "meaning": self.meaning,
-            "why": self.why,
-            "figures": {name: _plain(figure) for name, figure in self.figures.items()},
-            "tables": list(self.tables),
-            "warnings": list(self.warnings),
-        }
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        (unfinished / "finding.json").write_text(text, encoding="utf-8")
-        unfinished.replace(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder) as unfinished:
+            unfinished.mkdir()
+            tables = {name: unfinished / f"{name}.parquet" for name in self.tables}
+            for name, file in tables.items():
+                self.tables[name].to_parquet(file, index=False)
+            content = vars(self) | {
+                "value": _plain(self.value),
+                "ci95": [_plain(end) for end in self.ci95],
+                "figures": {name: _plain(figure) for name, figure in self.figures.items()},
+                "tables": {name: file_checksum(file) for name, file in tables.items()},
+            }
+            write_sealed(unfinished / FILE, content, identity)
 
     @classmethod
     def load(cls, folder: Path, identity: str) -> "Finding":
         """The finding that was saved to a folder.
 
         Raises:
-            ValueError: If it is damaged, or was made from something else.
+            ValueError: If a file is damaged or missing, or the finding was made from something
+                else; names the file.
         """
-        try:
-            content = json.loads((folder / "finding.json").read_text(encoding="utf-8"))
-            if content["identity"] != identity:
+        if not (folder / FILE).is_file():
+            raise ValueError(f"{folder / FILE} is missing: delete the folder to compute it again.")
+        content = read_sealed(folder / FILE, identity)
+        tables = {}
+        for name, checksum in content["tables"].items():
+            file = folder / f"{name}.parquet"
+            if not file.is_file() or file_checksum(file) != checksum:
                 raise ValueError(
-                    "made from other models, facts or settings; move it away, or choose another "
-                    "folder"
+                    f"{file} is damaged or missing: delete the folder to compute it again."
                 )
-            low, high = map(_number, content["ci95"])
-            return cls(
-                view=content["view"],
-                word=content["word"],
-                value=_number(content["value"]),
-                ci95=(low, high),
-                meaning=content["meaning"],
-                why=content["why"],
-                figures=content["figures"],
-                tables={
-                    name: pd.read_parquet(folder / f"{name}.parquet") for name in content["tables"]
-                },
-                warnings=tuple(content["warnings"]),
-            )
-        except (KeyError, TypeError, OSError, ValueError) as error:
-            raise ValueError(f"{folder}: not a whole finding ({error}).") from error
+            tables[name] = pd.read_parquet(file)
+        low, high = map(_number, content["ci95"])
+        read = {"value": _number(content["value"]), "ci95": (low, high), "tables": tables}
+        return cls(**(content | read | {"warnings": tuple(content["warnings"])}))
+
+
+def _shown(figure: Figure) -> str:
+    return shown_number(figure) if isinstance(figure, float) else str(figure)
 
 
 def _plain(figure: Figure) -> Figure:

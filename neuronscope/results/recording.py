@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from neuronscope.display import html_card, html_table, shortened, shown_number
 from neuronscope.results.arrays import read_arrays, save_arrays
 from neuronscope.results.cache import written_whole
 from neuronscope.results.site_recording import SiteMeans, SiteRecording
@@ -114,6 +115,46 @@ class Recording:
         for name, site in self.sites.items():
             check_shapes(type(site), vars(site), facts, f"{name}.")
             check_finite(vars(site), nan_allowed, f"{name}.")
+
+    def __repr__(self) -> str:
+        origin = self.provenance
+        return (
+            f"Recording({shortened(origin.model)!r}, {len(self.fact_ids)} facts, "
+            f"{', '.join(self.sites)}, {origin.attribution} of {origin.target}, "
+            f"completeness error {shown_number(max(map(self._largest_error, self.sites)))})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Which facts, sites and method; the scores by split; and how complete it is."""
+        origin = self.provenance
+        of_splits = [
+            (
+                split,
+                int(rows.sum()),
+                int(self.answered[rows].sum()),
+                shown_number(float(self.score[rows].mean())),
+            )
+            for split in dict.fromkeys(self.splits)
+            for rows in [self.in_split(split)]
+        ]
+        of_sites = [
+            (
+                name,
+                " x ".join(map(str, site.total.shape[-2:])),
+                shown_number(self._largest_error(name)),
+            )
+            for name, site in self.sites.items()
+        ]
+        return html_card(
+            f"Recording of {origin.model}",
+            f"{origin.attribution} of {origin.target} ({origin.unit}), {origin.dtype}, prompt form "
+            f"{origin.prompt_form}. {' '.join(origin.notes)}",
+            html_table(("split", "facts", "answered", f"mean {origin.target}"), of_splits),
+            html_table(("site", "layers x neurons", "completeness error"), of_sites),
+        )
+
+    def _largest_error(self, site: str) -> float:
+        return float(np.abs(self.completeness_error(site)).max())
 
     @property
     def per_fact(self) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from neuronscope.results.retention_table import COUNTED
+from neuronscope.results.score_table import COLUMNS as SCORE_COLUMNS
+
 BEFORE = "original"
 """In the column `method` of strata and scores: the model before unlearning."""
 
@@ -23,11 +26,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "update_norm", "asked_forget", "answered_forget_before", "answered_forget",
         "log_odds_before", "log_odds",
     ),
-    "strata": ("method", "seed", "stratum", "use", "correct", "n", "low", "high"),
-    "scores": (
-        "method", "seed", "metric", "split", "value", "low", "high", "n", "count", "unit",
-        "chance", "direction", "reason",
-    ),
+    "strata": ("method", "seed", *COUNTED),
+    "scores": ("method", "seed", *SCORE_COLUMNS),
     "recovery": (
         "method", "run_seed", "attack", "model", "variant", "split", "n", "before_correct",
         "maximum_correct", "area", "attacked_correct", "attacked_n", "learnt", "recovered",
@@ -126,7 +126,7 @@ class StudyTables:
     """The same neuron by neuron, of one run of each method: tables as `stability_scatter` takes."""
 
     histories: Mapping[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
-    """Of runs, by method and seed: the tables in `training/run.py`."""
+    """Of runs, by method and seed: the tables in `results/history.py`."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Nested plain values: everything that decided the numbers."""

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from neuronscope.facts.fact import Fact, FactSet
-from neuronscope.metrics import Span, answers_of, spanned
+from neuronscope.metrics import Span, spanned
 from neuronscope.metrics.extraction_likelihood import ExtractionLikelihood
 from neuronscope.metrics.memorization_accuracy import MemorizationAccuracy
+from neuronscope.models.answers import answers_of
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.stopping._base import StopRule, at_or_under
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from neuronscope.facts.fact import FactSet
-from neuronscope.metrics import answers_of, per_token
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.answers import answers_of, per_token
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import log_odds
 from neuronscope.stopping._base import StopRule, at_or_under
 
@@ -25,8 +24,7 @@ class LogOdds(StopRule):
 
     def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
         """Mean over facts of the mean over an answer's tokens."""
-        with frozen(model), torch.no_grad():
-            tokens = per_token(model, answers_of(model, facts.forget, form), log_odds)
+        tokens = per_token(model, answers_of(model, facts.forget, form), log_odds)
         return {NAME: float(np.mean([odds.mean() for odds in tokens]))}
 
     def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from neuronscope.facts.fact import FactSet
-from neuronscope.metrics import rouge_l
+from neuronscope.metrics import rouge_l_score
 from neuronscope.metrics.rouge_l import RougeL
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.stopping._base import StopRule, at_or_under
@@ -97,7 +97,7 @@ def mismatched_rouge_l(answers: Sequence[str], seed: int, permutations: int) -> 
         for own, mate in zip(answers, mismatching(len(answers), rng), strict=True)
         if own != answers[int(mate)]
     ]
-    recalls = {(own, other): rouge_l(own, other, "recall") for own, other in set(pairs)}
+    recalls = {(own, other): rouge_l_score(own, other, "recall") for own, other in set(pairs)}
     values = [recalls[pair] for pair in pairs if not math.isnan(recalls[pair])]
     return fmean(values) if values else math.nan
 

@@ -11,7 +11,7 @@
     [[methods]]
     name = "SSIUU, neurons"
     objective = "gradient-difference"
-    regularizer = { name = "ssiuu", unit = "neuron", relative = 1.0 }
+    regularizer = { name = "ssiuu-neurons", relative = 1.0 }
     stop = { name = "log-odds", level = -2.0 }
 
     [[attacks]]

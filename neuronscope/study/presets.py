@@ -12,8 +12,7 @@ from neuronscope.study.reading import study_of
 DIFFERENCE = "gradient-difference"
 
 NEURONS = {
-    "name": "ssiuu",
-    "unit": "neuron",
+    "name": "ssiuu-neurons",
     "anchor": "reference",
     "one_sided": True,
     "target": "log-odds",
@@ -21,10 +20,7 @@ NEURONS = {
 }
 """SSIUU with the true gradient of its penalty, at a strength that means the same on every model."""
 
-RANDOM = {name: value for name, value in NEURONS.items() if name != "unit"} | {
-    "name": "random-neurons",
-    "count": 256,
-}
+RANDOM = NEURONS | {"name": "random-neurons", "count": 256}
 """The same penalty on a few neurons that were drawn at random, at the same length."""
 
 GRID = [1e-6, 5e-6, 1e-5]

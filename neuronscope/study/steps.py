@@ -16,7 +16,7 @@ from neuronscope.analysis.diagnosis import diagnose
 from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
 from neuronscope.analysis.stability import stability
 from neuronscope.attribution import GIB, record
-from neuronscope.evidence import Case, ask_named, views_called
+from neuronscope.evidence import Case, ask, views_called
 from neuronscope.facts.fact import FactSet
 from neuronscope.facts.loading import load_facts
 from neuronscope.models.direct_logit_effect import neuron_tokens
@@ -111,11 +111,13 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
     model = _subject(step, plan, out)
     before, after = _recordings(step, plan, out)
     diagnosis = diagnose(before, after)
-    if views_called(study.diagnosing.views):
+    views = views_called(study.diagnosing.views)
+    if views:
         target = make_target(study.recorded_as)
         case = Case(_loaded(study.model), model, _judged(study, facts), target, study.form)
-        asked = (case, Comparison(before, after), diagnosis.neurons, folder / "evidence")
-        diagnosis = diagnosis.with_findings(*ask_named(study.diagnosing.views, *asked))
+        pair = Comparison(before, after)
+        found = ask(case, views, pair, diagnosis.neurons, folder / "evidence")
+        diagnosis = diagnosis.with_findings(*found)
     diagnosis.neurons.to_parquet(folder / "neurons.parquet", index=False)
     written = partial(neuron_tokens, model)
     seen = explorer_with_tokens(before, after, diagnosis.neurons, written)
@@ -184,7 +186,7 @@ def _recorded(model: HookedModel, study: Study, facts: FactSet, path: Path) -> R
     return record(
         model,
         judged,
-        make_attribution(told.attribution, how, model, judged, sites),
+        make_attribution(told.attribution, how),
         sites,
         make_target(how),
         form=study.form,

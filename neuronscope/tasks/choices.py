@@ -1,23 +1,12 @@
 """From what a user chose on the command line to facts, target, sites and attribution method."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, cast, get_args
 
 from neuronscope._discover import method_class
-from neuronscope.attribution import (
-    Attribution,
-    Baseline,
-    Reference,
-    Zero,
-    mean_baseline,
-    setting_fields,
-)
-from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.attribution import Attribution, setting_fields
 from neuronscope.facts.fact import SPLITS, Fact, FactSet
-from neuronscope.facts.prompts import Batch, encode
-from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.sites import PAPER_SITES, SITES, check_sites
 from neuronscope.models.targets import Target, TargetName
 from neuronscope.tasks.options import MethodOptions
@@ -81,29 +70,15 @@ def make_target(method: MethodOptions) -> Target:
     return Target(names[method.target], method.reduction)
 
 
-def make_attribution(
-    name: str, method: MethodOptions, model: HookedModel, facts: FactSet, sites: Sequence[str]
-) -> Attribution:
+def make_attribution(name: str, method: MethodOptions) -> Attribution:
     """The attribution method that was asked for, with its settings.
 
     Raises:
         ValueError: If it has no such setting, or a setting is out of range.
     """
-    attribution = _without_baseline(name, method)
-    if not isinstance(attribution, IntegratedGradients):
-        return attribution
-    others = [fact for split, fact in facts if split != "forget"]
-    return replace(attribution, baseline=_baseline(method, model, others, sites))
-
-
-def _without_baseline(name: str, method: MethodOptions) -> Attribution:
-    """The method with all settings but a baseline that has to be measured on the model."""
     found = method_class("attribution", name.replace("-", "_"), Attribution)
-    given = _given(found, method)
-    if found is IntegratedGradients:
-        given = {k: v for k, v in given.items() if k not in ("baseline", "reference")}
     # What method_class returns is never abstract, which its type cannot say.
-    return cast(Callable[..., Attribution], found)(**given)
+    return cast(Callable[..., Attribution], found)(**_given(found, method))
 
 
 def _given(found: type[Attribution], method: MethodOptions) -> dict[str, Any]:
@@ -115,8 +90,6 @@ def _given(found: type[Attribution], method: MethodOptions) -> dict[str, Any]:
         if vars(method)[name] is not None
     }
     own = {item.name for item in setting_fields(found)}
-    if found is IntegratedGradients:
-        own.add("reference")
     for name in given:
         if name not in own:
             raise ValueError(
@@ -126,36 +99,15 @@ def _given(found: type[Attribution], method: MethodOptions) -> dict[str, Any]:
     return given
 
 
-def _baseline(
-    method: MethodOptions, model: HookedModel, others: Sequence[Fact], sites: Sequence[str]
-) -> Baseline:
-    """Where integrated gradients begin: what was asked for, or the mean over `others`."""
-    if method.baseline == "reference":
-        return Reference(method.reference or "")
-    if method.baseline == "zero" or not others:
-        return Zero()
-    encoded = [encode(fact, model.tokenizer, method.prompt_form) for fact in others]
-    batches = [Batch.of(encoded[i : i + 8], model.device) for i in range(0, len(encoded), 8)]
-    return mean_baseline(model, batches, sites)
-
-
 def check_method(attribution: str, method: MethodOptions, facts: FactSet) -> None:
     """Find out, before any model is loaded, whether the settings fit each other and the facts.
 
     Raises:
         ValueError: Saying which do not.
     """
-    made = _without_baseline(attribution, method)
+    make_attribution(attribution, method).check(facts)
     if not method.memory > 0:
         raise ValueError(f"Expected --memory of more than 0 GiB, got {method.memory}.")
-    if isinstance(made, IntegratedGradients):
-        if (method.baseline == "reference") != bool(method.reference):
-            raise ValueError("--baseline reference and --reference PROMPT go together.")
-        if method.baseline == "mean" and all(split == "forget" for split, _ in facts):
-            raise ValueError(
-                f"--baseline mean needs facts that were not to be forgotten, and {facts.source} "
-                "has none (or --null-facts is 0): add a retain split, or use --baseline zero."
-            )
     bare = [fact.id for _, fact in facts if not fact.distractors]
     if method.target == "margin" and bare:
         raise ValueError(f"--target margin needs distractors, and fact {bare[0]!r} has none.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis, diagnose
 from neuronscope.attribution import GIB, check_out, provenance_of, record
-from neuronscope.evidence import Case, ask_named, views_called
+from neuronscope.evidence import Case, ask, views_called
 from neuronscope.facts.fact import FactSet
 from neuronscope.facts.loading import load_facts
 from neuronscope.facts.prompts import check_encodable, encode
@@ -135,7 +135,7 @@ def record_model(
     return record(
         model,
         chosen,
-        make_attribution(attribution, method, model, chosen, sites),
+        make_attribution(attribution, method),
         sites,
         make_target(method),
         form=method.prompt_form,
@@ -194,7 +194,8 @@ def _recorded(
     """A model's recording, made, or found from an earlier call that was interrupted; and itself."""
     found = Recording.load(out) if out.is_file() else None
     model = load_model(source, **asdict(loading))
-    made = make_attribution(attribution, method, model, facts, sites)
+    made = make_attribution(attribution, method)
+    made = made.prepared(model, facts, sites, method.prompt_form)
     target = make_target(method)
     if found is not None:
         wanted = provenance_of(model, facts, made, target, method.prompt_form)
@@ -234,5 +235,5 @@ def _with_causes(
     except ValueError as error:
         return diagnosis.with_note(f"The causes were not tested: {error}")
     case = Case(first, last, facts, make_target(method), method.prompt_form)
-    asked = ask_named(views, case, comparison, diagnosis.neurons, out / "evidence")
+    asked = ask(case, views_called(views), comparison, diagnosis.neurons, out / "evidence")
     return diagnosis.with_findings(*asked)

@@ -20,7 +20,7 @@ from neuronscope.stopping import StopRule
 from neuronscope.tasks.checking import tokenizers_of
 from neuronscope.tasks.choices import facts_of
 from neuronscope.tasks.options import ModelOptions
-from neuronscope.training import Run, TrainingConfig, finetune, unlearn
+from neuronscope.training import COUNTED, Run, TrainingConfig, finetune, unlearn
 from neuronscope.training.plan import check_folder
 from neuronscope.training.room import check_room_for_files
 
@@ -90,8 +90,8 @@ def summary(run: Run) -> tuple[str, ...]:
     """What became of the facts, in a few lines."""
     first, last = run.history.iloc[0], run.history.iloc[-1]
     lines = [run.stopped]
-    for split, words in (("forget", "to be forgotten"), ("retain", "to be kept")):
-        if not first[f"asked_{split}"] > 0:
+    for split, words in COUNTED.items():
+        if not first.get(f"asked_{split}", 0) > 0:
             continue
         asked, before, after = (
             int(row[f"{what}_{split}"])

@@ -1,19 +1,20 @@
-"""Checkpoints of a run under way, from which it goes on to the same numbers.
+"""Checkpoints of a run under way, from which it is resumed to the same numbers.
 
-Beside a checkpoint that is being written lies the one before, which goes when the new one is whole.
-Processes that share the data hold the same, which the main one writes; where the model is sharded,
-each process writes its shards.
+A checkpoint is a folder among the pieces of the run: `step-<number>`. The one before is deleted
+once the new one is whole. Processes that share the data hold the same state, which the main one
+writes; where the model is sharded, each process writes its shards.
 """
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from neuronscope.regularizers import State
-from neuronscope.training.history import Row
+from neuronscope.regularizers import Memory
+from neuronscope.results.cache import PIECES, Workspace, written_whole
+from neuronscope.results.history import Row
 from neuronscope.training.packing import Home, read_packed, write_packed
 from neuronscope.training.work import Work
 
@@ -28,55 +29,45 @@ class SoFar:
     rows: list[Row]
     """The history so far."""
 
-    state: State
-    """What the regularizer remembers."""
+    memory: Memory
+    """The regularizer's, after the step."""
 
     seconds: float
     """Time it took so far."""
 
 
-def save_checkpoint(folder: Path, work: Work, schedule: LRScheduler, so_far: SoFar) -> None:
-    """Write `folder/step-<number>`, whole or not at all, and delete the one before."""
-    done = folder / f"step-{so_far.step:06d}"
-    partial = done.with_suffix(".partial")
+def save_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler, so_far: SoFar) -> None:
+    """Write a checkpoint, whole or not at all, and delete the one before."""
+    done = workspace.folder / PIECES / f"step-{so_far.step:06d}"
     here = work.processes
     if here.main:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    here.wait()
-    if here.main or here.sharded:
-        parts = {
-            "step": so_far.step,
-            "rows": so_far.rows,
-            "seconds": so_far.seconds,
-            "parameters": {name: p.detach() for name, p in work.parameters.items()},
-            "optimizer": work.optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "regularizer": so_far.state,
-            "random": _random_states(work),
-        }
-        write_packed(parts, partial / _part(work))
-    here.wait()
+        done.parent.mkdir(exist_ok=True)
+    with written_whole(done) if here.main else nullcontext(done) as unfinished:
+        if here.main:
+            unfinished.mkdir()
+        # Its name has the main process's number in it.
+        place = here.agreed(unfinished) / _part(work)
+        if here.main or here.sharded:
+            write_packed(_state(work, schedule, so_far), place, workspace.key)
+        here.wait()
     if here.main:
-        partial.rename(done)
-        for other in folder.iterdir():
+        for other in done.parent.glob("*step-*"):
             if other != done:
                 shutil.rmtree(other)
     here.wait()
 
 
-def load_checkpoint(folder: Path, work: Work, schedule: LRScheduler) -> SoFar | None:
+def load_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler) -> SoFar | None:
     """Put the run where its last checkpoint was, if there is one.
 
     Raises:
-        ValueError: If it cannot be read.
+        ValueError: If it is damaged, or belongs to another run.
     """
-    found = [path for path in folder.glob("step-*") if path.suffix != ".partial"]
-    if not found:
+    newest = max((workspace.folder / PIECES).glob("step-*"), default=None)
+    if newest is None:
         return None
-    newest = max(found)
     try:
-        parts = read_packed(newest / _part(work), _home(work))
+        parts = read_packed(newest / _part(work), _home(work), workspace.key)
     except Exception as error:
         raise ValueError(
             f"{newest} cannot be read ({' '.join(str(error).split())}): delete it, and the run "
@@ -91,6 +82,19 @@ def load_checkpoint(folder: Path, work: Work, schedule: LRScheduler) -> SoFar | 
     if "cuda" in parts["random"]:
         torch.cuda.set_rng_state(parts["random"]["cuda"], work.training.model.device)
     return SoFar(parts["step"], parts["rows"], parts["regularizer"], parts["seconds"])
+
+
+def _state(work: Work, schedule: LRScheduler, so_far: SoFar) -> dict[str, object]:
+    return {
+        "step": so_far.step,
+        "rows": so_far.rows,
+        "seconds": so_far.seconds,
+        "parameters": {name: p.detach() for name, p in work.parameters.items()},
+        "optimizer": work.optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "regularizer": so_far.memory,
+        "random": _random_states(work),
+    }
 
 
 def _part(work: Work) -> str:

@@ -17,7 +17,7 @@ class TrainingConfig:
     """Facts to forget in each step, over all processes; all of them where there are fewer."""
 
     retain_batch: int = 8
-    """Facts to keep in each step, likewise."""
+    """Facts to keep, or to teach, in each step, likewise."""
 
     micro_batch: int = 8
     """Facts that pass through the model together, in each process. Fewer need less memory and give
@@ -71,7 +71,8 @@ class TrainingConfig:
     """Steps between two looks at how much is answered, and at the stop rule."""
 
     evaluate_facts: int = 64
-    """Facts to keep that such a look asks at most. It asks all facts to forget."""
+    """Facts to keep, or taught, that such a look asks at most. It asks all facts to forget, and all
+    that are watched."""
 
     checkpoint_steps: int | None = None
     """Steps between two checkpoints, besides those by time."""

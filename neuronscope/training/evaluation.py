@@ -1,50 +1,65 @@
 """A look at the model between two steps."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from neuronscope.evidence import Case
-from neuronscope.facts.fact import FactSet
-from neuronscope.models.targets import Target
+from neuronscope.facts.prompts import Encoded
+from neuronscope.models.answers import answers_of, measure
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.results.history import Row
 from neuronscope.stopping import StopRule
-from neuronscope.training.history import Row
-from neuronscope.training.sampling import batches
+from neuronscope.training.roles import Roles
 from neuronscope.training.work import Work
+
+Callback = Callable[[int, HookedModel], None]
+"""Called with the step and the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What is asked, and the rule that is asked for."""
+    """What is measured at a look, besides what the stop rule scores."""
 
     work: Work
-    case: Case
+    roles: Roles
+    encoded: list[Encoded]
+    """The facts whose answers are counted, targets first, as tokens."""
+
     stop: StopRule | None
+    callback: Callback | None
 
     @staticmethod
-    def of(work: Work, stop: StopRule | None) -> "Evaluation":
-        """Choose the facts: all to forget, and of those to keep no more than the config says."""
-        facts, config, model = work.facts, work.config, work.training.model
-        kept = next(batches(facts.retain, config.evaluate_facts, config.seed, "evaluate"))
-        asked = FactSet(forget=facts.forget, retain=kept)
-        return Evaluation(work, Case(model, model, asked, Target("log_odds"), config.form), stop)
+    def of(
+        work: Work, roles: Roles, stop: StopRule | None, callback: Callback | None
+    ) -> "Evaluation":
+        """Put the facts into tokens."""
+        counted = (*roles.targets, *roles.others)
+        encoded = answers_of(work.training.model, counted, work.config.form)
+        return Evaluation(work, roles, encoded, stop, callback)
 
-    def __call__(self) -> tuple[Row, Row]:
-        """What the model answers as it is now; and the stop rule's scores."""
+    def __call__(self, step: int) -> tuple[Row, Row]:
+        """Measure the model as it is now.
+
+        Returns:
+            Columns of the history; and those among them that the stop rule scored.
+        """
         began = time.perf_counter()
+        model = self.work.training.model
+        measured = measure(model, self.encoded)
+        target = np.arange(len(self.encoded)) < len(self.roles.targets)
         row: Row = {}
-        if self.case.labelled:
-            measured = self.case.measure(self.work.training.model)
-            for split, here in (("forget", self.case.forget), ("retain", ~self.case.forget)):
-                if here.any():
-                    row[f"asked_{split}"] = float(here.sum())
-                    row[f"answered_{split}"] = float(measured.answered[here].sum())
-                    row[f"answered_{split}_rate"] = float(measured.answered[here].mean())
-            if self.case.forget.any():
-                row["log_odds_forget"] = float(np.mean(measured.score[self.case.forget]))
+        for name, here in zip(self.roles.names, (target, ~target), strict=True):
+            if here.any():
+                row[f"asked_{name}"] = float(here.sum())
+                row[f"answered_{name}"] = float(measured.answered[here].sum())
+                row[f"answered_{name}_rate"] = float(measured.answered[here].mean())
+        if target.any():
+            row[f"log_odds_{self.roles.names[0]}"] = float(np.mean(measured.score[target]))
         scores: Row = {}
         if self.stop is not None:
-            work = self.work
-            scores = self.stop.score(work.training.model, work.facts, work.config.form)
+            scores = self.stop.score(model, self.work.facts, self.work.config.form)
+        if self.callback is not None:
+            self.callback(step, model)
         return row | scores | {"evaluation_seconds": time.perf_counter() - began}, scores

@@ -1,18 +1,21 @@
 """The training loop: steps, looks at the model, the stop rule, checkpoints."""
 
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
+import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from neuronscope.facts.fact import Fact
-from neuronscope.regularizers import State
+from neuronscope.regularizers import Memory
+from neuronscope.results.cache import Workspace
+from neuronscope.results.history import Row, columns_of
 from neuronscope.training.checkpoints import SoFar, load_checkpoint, save_checkpoint
 from neuronscope.training.evaluation import Evaluation
 from neuronscope.training.gradients import clear
-from neuronscope.training.history import COLUMNS, Row, peak_memory
 from neuronscope.training.sampling import batches
 from neuronscope.training.showing import Show, showing
 from neuronscope.training.step import take_step
@@ -37,17 +40,17 @@ def train(
     work: Work,
     schedule: LRScheduler,
     evaluation: Evaluation,
-    folder: Path | None,
+    workspace: Workspace | None,
     progress: bool,
 ) -> Ended:
     """Step after step, from the last checkpoint if there is one, until something ends the run.
 
     Args:
-        folder: For checkpoints; without one none are made.
+        workspace: Where checkpoints are written; without one there are none.
         progress: Show how far it is.
     """
     clock = _Clock()
-    so_far = load_checkpoint(folder, work, schedule) if folder is not None else None
+    so_far = load_checkpoint(workspace, work, schedule) if workspace is not None else None
     so_far, stopped = (so_far, None) if so_far is not None else _begin(work, evaluation)
     clock = _Clock(so_far.seconds, clock.started)
     forget, retain = (_order(work, split, so_far.step) for split in ("forget", "retain"))
@@ -60,8 +63,8 @@ def train(
             so_far = replace(so_far, seconds=clock.seconds)
             _tell(work, so_far, show)
             due = _checkpoint_due(work, so_far.step, so_far.seconds - saved)
-            if folder is not None and stopped is None and due:
-                save_checkpoint(folder, work, schedule, so_far)
+            if workspace is not None and stopped is None and due:
+                save_checkpoint(workspace, work, schedule, so_far)
                 saved = clock.seconds
     ended = replace(so_far, seconds=clock.seconds)
     return Ended(ended, stopped or f"{OUT_OF_STEPS} {work.config.steps} steps are done.")
@@ -74,13 +77,13 @@ def _tell(work: Work, so_far: SoFar, show: Show) -> None:
 
 def _begin(work: Work, evaluation: Evaluation) -> tuple[SoFar, str | None]:
     """The model before, as step 0."""
-    state: State = {}
+    memory: Memory = {}
     if work.regularizer is not None:
-        state = work.regularizer.start(work.training, work.facts)
+        memory = work.regularizer.start(work.training, work.facts)
         clear(work)
-    found, scores = evaluation()
+    found, scores = evaluation(0)
     row = {"step": 0.0, "update_norm": 0.0, **found, **_memory(work)}
-    return SoFar(0, [row], state, 0.0), _reason(work, evaluation, scores, 0.0)
+    return SoFar(0, [row], memory, 0.0), _reason(work, evaluation, scores, 0.0)
 
 
 def _advance(
@@ -92,7 +95,7 @@ def _advance(
 ) -> tuple[SoFar, str | None]:
     """One step further, and the reason to stop there, if there is one."""
     began, number = time.perf_counter(), so_far.step + 1
-    taken = take_step(work, schedule, number, *batch, so_far.state)
+    taken = take_step(work, schedule, number, *batch, so_far.memory)
     row = taken.row | {"seconds": time.perf_counter() - began}
     if taken.trouble is not None:
         rows = [*so_far.rows, row | _memory(work)]
@@ -101,14 +104,14 @@ def _advance(
     reason = None
     last = number == work.config.steps
     if number % work.config.evaluate_every == 0 or last:
-        found, scores = evaluation()
+        found, scores = evaluation(number)
         row |= found
         reason = _reason(work, evaluation, scores, row["update_norm"])
-    elif so_far.rows[0].keys() <= set(COLUMNS):
+    elif so_far.rows[0].keys() <= set(columns_of(evaluation.roles.names)):
         # A rule that measured nothing costs nothing, and can end the run at the very step.
         reason = _reason(work, evaluation, {}, row["update_norm"])
     return replace(
-        so_far, step=number, rows=[*so_far.rows, row | _memory(work)], state=taken.state
+        so_far, step=number, rows=[*so_far.rows, row | _memory(work)], memory=taken.memory
     ), reason
 
 
@@ -132,7 +135,12 @@ def _checkpoint_due(work: Work, step: int, seconds: float) -> bool:
 
 
 def _memory(work: Work) -> Row:
-    return {"peak_memory": float(peak_memory(work.training.model.device))}
+    """Bytes used at most so far: of a GPU if the model is on one, else of the process."""
+    device = work.training.model.device
+    if device.type == "cuda":
+        return {"peak_memory": float(torch.cuda.max_memory_allocated(device))}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"peak_memory": float(peak if sys.platform == "darwin" else peak * 1024)}
 
 
 @dataclass(frozen=True)

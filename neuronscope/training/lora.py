@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from transformers import PreTrainedModel
 
+from neuronscope.display import quiet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.sharded import squares_of
+from neuronscope.results.cache import written_whole
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.copies import copied, training_dtype
 
@@ -93,8 +95,11 @@ def square_of_change(adapted: "PeftModel") -> float:
         return squares_of(changes)
 
 
+@quiet()
 def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:
     """Write a directory that peft loads, and check that it holds these adapters.
+
+    Written whole or not at all.
 
     Args:
         model: The model under them.
@@ -105,14 +110,15 @@ def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:
     """
     from peft import PeftModel
 
-    adapted.save_pretrained(str(path), save_embedding_layers=False)
-    # What peft writes besides is an empty form to be filled in.
-    (path / "README.md").unlink(missing_ok=True)
-    blank = copied(model.hf, None, model.dtype, share=True)
-    loaded = PeftModel.from_pretrained(blank, str(path))
-    theirs = dict(loaded.named_parameters())
-    for name, parameter in adapted.named_parameters():
-        if "lora_" in name and not torch.equal(
-            parameter.detach().cpu(), theirs[name].detach().to(parameter.dtype).cpu()
-        ):
-            raise ValueError(f"Adapter {name} did not come back from {path} as it was.")
+    with written_whole(path) as unfinished:
+        adapted.save_pretrained(str(unfinished), save_embedding_layers=False)
+        # What peft writes besides is an empty form to be filled in.
+        (unfinished / "README.md").unlink(missing_ok=True)
+        blank = copied(model.hf, None, model.dtype, share=True)
+        loaded = PeftModel.from_pretrained(blank, str(unfinished))
+        theirs = dict(loaded.named_parameters())
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name and not torch.equal(
+                parameter.detach().cpu(), theirs[name].detach().to(parameter.dtype).cpu()
+            ):
+                raise ValueError(f"Adapter {name} did not come back from {path} as it was.")

@@ -1,10 +1,9 @@
 """A run's state as tensors and JSON, so that reading it back runs no code.
 
 Nested dictionaries, lists and tuples of tensors and plain values; of a tensor that is sharded, this
-process's shard.
+process's shard. The JSON carries the key of the run, its own checksum and that of the tensors.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+
+from neuronscope.results.cache import file_checksum, read_sealed, write_sealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +47,30 @@ class Home:
         )
 
 
-def write_packed(state: object, path: Path) -> None:
-    """Write `path` with the endings `.safetensors` and `.json`."""
+def write_packed(state: object, path: Path, key: str) -> None:
+    """Write `path` with the endings `.safetensors` and `.json`.
+
+    Args:
+        key: Of the run that the state belongs to.
+    """
     tensors: dict[str, Tensor] = {}
-    described = _pack(state, tensors)
-    save_file(tensors, path.with_suffix(".safetensors"))
-    path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
+    packed = _pack(state, tensors)
+    file = path.with_suffix(".safetensors")
+    save_file(tensors, file)
+    write_sealed(path.with_suffix(".json"), {"tensors": file_checksum(file), "state": packed}, key)
 
 
-def read_packed(path: Path, home: Home) -> Any:
-    """What `write_packed` was given."""
-    tensors = load_file(path.with_suffix(".safetensors"))
-    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    return _unpack(described, tensors, home)
+def read_packed(path: Path, home: Home, key: str) -> Any:
+    """The state that `write_packed` was given.
+
+    Raises:
+        ValueError: If a file is damaged, or belongs to another run.
+    """
+    sealed = read_sealed(path.with_suffix(".json"), key)
+    file = path.with_suffix(".safetensors")
+    if file_checksum(file) != sealed["tensors"]:
+        raise ValueError(f"{file.name}: the checksum does not match")
+    return _unpack(sealed["state"], load_file(file), home)
 
 
 def _pack(value: object, tensors: dict[str, Tensor]) -> object:

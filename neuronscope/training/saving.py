@@ -1,11 +1,9 @@
 """What a finished run leaves in its folder."""
 
 import importlib.metadata
-import json
 import platform
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,9 +12,10 @@ from neuronscope.facts.fact import facts_hash
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.loading import save_model
 from neuronscope.models.sharded import whole
+from neuronscope.results.cache import Workspace, write_table
 from neuronscope.training.copies import copied, training_dtype
 from neuronscope.training.lora import merged, save_adapter
-from neuronscope.training.plan import CHECKPOINTS, HISTORY, MANIFEST, MODEL, write_whole
+from neuronscope.training.plan import HISTORY, MODEL
 from neuronscope.training.run import Run
 from neuronscope.training.work import Work
 
@@ -49,23 +48,24 @@ def _fill(hf: nn.Module, shards: Mapping[str, nn.Parameter]) -> None:
             parameter.copy_(whole(shards[name].detach()))
 
 
-def save_run(out: Path, run: Run, model: HookedModel, work: Work, steps: int) -> None:
-    """Write model, history and manifest, the manifest last; then delete the checkpoints.
+def save_run(workspace: Workspace, run: Run, model: HookedModel, work: Work, steps: int) -> None:
+    """Write model, history and manifest, the manifest last, and delete the checkpoints.
 
     Args:
         model: The one before.
         steps: Updates made.
     """
-    # What a run that was interrupted here has left.
-    shutil.rmtree(out / MODEL, ignore_errors=True)
+    out = workspace.folder
+    # A run that was interrupted here has left its model, whole or not.
+    for left in (out / MODEL, *out.glob(f".{MODEL}.*")):
+        shutil.rmtree(left, ignore_errors=True)
     if work.adapted is not None:
         save_adapter(work.adapted, model, out / MODEL)
     else:
         save_model(run.model, out / MODEL)
-    partial = out / f".{HISTORY}.partial"
-    run.history.to_parquet(partial, index=False)
-    partial.replace(out / HISTORY)
+    write_table(out / HISTORY, run.history)
     manifest = {
+        "config": vars(run.config),
         "steps": steps,
         "stopped": run.stopped,
         "seconds": run.seconds,
@@ -77,8 +77,7 @@ def save_run(out: Path, run: Run, model: HookedModel, work: Work, steps: int) ->
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-    write_whole(out / MANIFEST, json.dumps(manifest, indent=1))
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    workspace.finish(manifest)
 
 
 def _device(work: Work) -> str:

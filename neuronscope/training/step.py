@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from neuronscope.facts.fact import Fact
 from neuronscope.objectives import Gradients, Portion, Step
-from neuronscope.regularizers import Penalty, State
+from neuronscope.regularizers import Memory, Penalty
+from neuronscope.results.history import Row
 from neuronscope.training.gradients import (
     backward,
     clear,
@@ -26,7 +27,6 @@ from neuronscope.training.gradients import (
     norm,
     present,
 )
-from neuronscope.training.history import Row
 from neuronscope.training.sampling import portions_of
 from neuronscope.training.work import Work
 
@@ -36,8 +36,8 @@ class Taken:
     """What came of a step."""
 
     row: Row
-    state: State
-    """What the regularizer remembers."""
+    memory: Memory
+    """The regularizer's, after the step."""
 
     trouble: str | None
     """What was not finite, so that nothing was updated."""
@@ -49,13 +49,13 @@ def take_step(
     number: int,
     forget: tuple[Fact, ...],
     retain: tuple[Fact, ...],
-    state: State,
+    memory: Memory,
 ) -> Taken:
     """Make one update from a batch of each split.
 
     Args:
         number: From 1.
-        state: What the regularizer remembers.
+        memory: The regularizer's, from the steps before.
     """
     clear(work)
     work.gather_anew()
@@ -71,17 +71,17 @@ def take_step(
         step = Step(
             number, work.training, portions, gradient, work.processes.total, log_prob_gradient
         )
-        penalty, later = work.regularizer(step, state)
+        penalty, later = work.regularizer(step, memory)
         columns, pull = _penalize(work, penalty, row["gradient_norm"])
         row |= columns
         trouble = _not_finite({"penalty": penalty.value, "penalty's gradient": row["penalty_norm"]})
-        state = state if trouble else later
+        memory = memory if trouble else later
     row["learning_rate"] = float(work.optimizer.param_groups[0]["lr"])
     if trouble is None:
         _update(work, schedule, pull)
     row["update_norm"] = work.update_norm()
     clear(work)
-    return Taken(row, state, trouble)
+    return Taken(row, memory, trouble)
 
 
 def _portions(work: Work, facts: tuple[Fact, ...]) -> tuple[Portion, ...]:

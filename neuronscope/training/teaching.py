@@ -1,4 +1,7 @@
-"""What fine-tuning minimises: the negative log-likelihood of the answers to the retain split."""
+"""The loss of fine-tuning: the negative log-likelihood of the answers.
+
+The facts to be taught are the retain split of the run's facts; it has no forget split.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +27,7 @@ class Teaching(Objective):
         return True
 
     def forget(self, training: TrainingState, portion: Portion) -> Terms:
-        """Nothing: what is watched is not trained on."""
+        """Nothing: a run that teaches has no facts to forget."""
         del training, portion
         return {}
 

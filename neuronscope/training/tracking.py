@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers, get_available_trackers
 from accelerate.utils import LoggerType
 
-from neuronscope.training.history import Row
+from neuronscope.results.history import Row
 
 PROJECT = "neuronscope"
 """What trackers call it."""

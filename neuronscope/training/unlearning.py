@@ -10,15 +10,16 @@ from neuronscope.facts.prompts import check_encodable
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
+from neuronscope.results.history import history_table
 from neuronscope.stopping import StopRule
 from neuronscope.training.config import TrainingConfig
-from neuronscope.training.evaluation import Evaluation
-from neuronscope.training.history import table_of
+from neuronscope.training.evaluation import Callback, Evaluation
 from neuronscope.training.loop import train
 from neuronscope.training.modes import recomputing
 from neuronscope.training.optimizers import check_optimizer, make_schedule
-from neuronscope.training.plan import CHECKPOINTS, MODEL, open_folder, plan_of
+from neuronscope.training.plan import MODEL, open_run, plan_of
 from neuronscope.training.processes import Processes
+from neuronscope.training.roles import Roles
 from neuronscope.training.room import check_room
 from neuronscope.training.run import Run
 from neuronscope.training.saving import plain_model, save_run
@@ -58,8 +59,9 @@ def unlearn(
         FileExistsError: If `out` holds a finished run, or something else.
         OSError: If the disk will not hold the run.
     """
-    methods = {"objective": objective, "regularizer": regularizer, "stop": stop}
-    return _run(model, facts, config or TrainingConfig(), out, **methods, progress=progress)
+    config = config or TrainingConfig()
+    roles = Roles.of_unlearning(facts, config)
+    return _run(model, roles, config, out, objective, regularizer, stop, progress=progress)
 
 
 def finetune(
@@ -69,15 +71,19 @@ def finetune(
     out: str | Path | None = None,
     watched: Sequence[Fact] = (),
     teach_end: bool = False,
+    callback: Callback | None = None,
+    progress: bool = True,
 ) -> Run:
     """Teach a copy of a model facts, by the negative log-likelihood of their answers.
 
     Args:
         facts: What it is taught, in batches of `config.retain_batch`.
-        watched: Facts of which the history says how many are answered (`answered_forget`), but
-            which are not taught: what an attack hopes to bring back.
+        watched: Facts that are not taught, but whose answers the history counts
+            (`answered_watched`).
         teach_end: Also teach that the text ends behind each answer, as TOFU does. A model that is
             not taught it writes on behind a right answer, which ROUGE-L recall rewards.
+        callback: Called at step 0, every `config.evaluate_every` steps and at the last step.
+        progress: Show how far the run is.
 
     Raises:
         ValueError: As `unlearn`, or if the tokenizer has no token that ends a text.
@@ -86,28 +92,31 @@ def finetune(
     """
     if teach_end:
         check_end(model.tokenizer)
-    asked = FactSet(forget=tuple(watched), retain=tuple(facts))
-    teaching = Teaching(teach_end)
-    return _run(model, asked, config or TrainingConfig(), out, teaching, None, None, True)
+    config = config or TrainingConfig()
+    roles = Roles.of_finetuning(facts, watched, config)
+    return _run(model, roles, config, out, Teaching(teach_end), None, None, callback, progress)
 
 
 def _run(
     model: HookedModel,
-    facts: FactSet,
+    roles: Roles,
     config: TrainingConfig,
     out: str | Path | None,
     objective: Objective,
     regularizer: Regularizer | None,
     stop: StopRule | None,
-    progress: bool,
+    callback: Callback | None = None,
+    progress: bool = True,
 ) -> Run:
-    processes = Processes.joined()
-    _check(model, facts, config, objective, regularizer, stop, processes)
+    processes, facts = Processes.joined(), roles.trained
+    _check(model, roles, config, objective, regularizer, stop, processes)
     folder = None if out is None else Path(out)
     check_tracker(config.tracker, folder)
+    workspace = None
     if folder is not None:
         methods = {"objective": objective, "regularizer": regularizer, "stop": stop}
-        open_folder(folder, plan_of(model, methods, facts, config, processes), processes)
+        plan = plan_of(model, methods, roles.labelled(), config, processes)
+        workspace = open_run(folder, plan, processes)
     device = processes.device or model.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         torch.manual_seed(config.seed)
@@ -120,23 +129,23 @@ def _run(
             recomputing(work.training.model.hf, config.gradient_checkpointing),
             tracking(processes.accelerator, config.tracker, folder),
         ):
-            evaluation = Evaluation.of(work, ready)
-            ended = train(work, schedule, evaluation, folder and folder / CHECKPOINTS, progress)
+            evaluation = Evaluation.of(work, roles, ready, callback)
+            ended = train(work, schedule, evaluation, workspace, progress)
     note = f"trained by {type(objective).__name__} for {ended.so_far.step} steps"
     source = model.source if folder is None else str(folder / MODEL)
     trained = plain_model(model, work, source, note)
-    table = table_of(ended.so_far.rows)
+    table = history_table(ended.so_far.rows, roles.names)
     run = Run(trained, table, ended.stopped, config, ended.so_far.seconds)
-    if folder is not None:
+    if workspace is not None:
         if processes.main:
-            save_run(folder, run, model, work, ended.so_far.step)
+            save_run(workspace, run, model, work, ended.so_far.step)
         processes.wait()
     return run
 
 
 def _check(
     model: HookedModel,
-    facts: FactSet,
+    roles: Roles,
     config: TrainingConfig,
     objective: Objective,
     regularizer: Regularizer | None,
@@ -148,13 +157,15 @@ def _check(
     Raises:
         ValueError: With what is wrong.
     """
+    facts = roles.trained
     objective.check(facts)
     if regularizer is not None:
         regularizer.check_facts(facts)
         regularizer.check(model)
     if stop is not None:
         stop.check(facts, config.form)
-    check_encodable((*facts.forget, *facts.retain), model.tokenizer, config.form)
+    counted = dict.fromkeys((*roles.targets, *facts.forget, *facts.retain))
+    check_encodable(tuple(counted), model.tokenizer, config.form)
     for name, size in (("forget", config.forget_batch), ("retain", config.retain_batch)):
         together = min(size, len(facts.split(name)))
         if 0 < together < processes.count:

@@ -1,0 +1,155 @@
+"""Progress with the time left: a bar in a terminal, text in a notebook, lines in a log.
+
+A notebook shows what is written to the standard error in red, and widgets need a package that many
+do not have. There, progress is one line of plain text that is replaced as it changes.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol, runtime_checkable
+
+Progress = Callable[[int, int], None]
+"""Called with the number of steps done and the number of steps in all."""
+
+LOG_SECONDS = 60.0
+"""Seconds between two lines in a log, unless the note changes."""
+
+NOTEBOOK_SECONDS = 0.2
+"""Seconds between two updates in a notebook."""
+
+
+@runtime_checkable
+class Show(Protocol):
+    """Shows how many steps are done, of how many, and a note; it is a `Progress` as well."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def no_progress(done: int, total: int) -> None:
+    """Show nothing."""
+    del done, total
+
+
+def _nothing(done: int, total: int, note: str = "") -> None:
+    del done, total, note
+
+
+def say(text: str, wanted: bool = True) -> None:
+    """Show one line: plain text in a notebook, and on the standard error elsewhere."""
+    if not wanted:
+        return
+    if _in_notebook():
+        _show_in_notebook(text)
+    else:
+        sys.stderr.write(f"{text}\n")
+
+
+@contextmanager
+def showing_progress(what: str, wanted: bool = True) -> Iterator[Show]:
+    """While active, progress of one piece of work is shown.
+
+    Args:
+        what: The work, in a few words.
+        wanted: Whether anything is shown at all.
+    """
+    if not wanted:
+        yield _nothing
+    elif _in_notebook():
+        yield _in_text(what, NOTEBOOK_SECONDS, False, _updated())
+    elif sys.stderr.isatty():
+        with _bar(what) as show:
+            yield show
+    else:
+        yield _in_text(what, LOG_SECONDS, True, say)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Show]:
+    # Imported here: every module of the package may import this one, and rich takes a while.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None, note="")
+
+        def show(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield show
+        if bar.tasks[0].total is None:
+            show(1, 1)
+
+
+def _in_text(what: str, seconds: float, notes_at_once: bool, write: Callable[[str], None]) -> Show:
+    """Progress as lines of text.
+
+    Args:
+        seconds: The shortest time between two lines; the last step is shown at once.
+        notes_at_once: Whether a new note is, too.
+    """
+    began = time.monotonic()
+    last, said, finished = began, "", False
+
+    def show(done: int, total: int, note: str = "") -> None:
+        nonlocal last, said, finished
+        now = time.monotonic()
+        ended = done >= total and not finished
+        news = notes_at_once and note != said
+        if not (ended or news or now - last >= seconds):
+            return
+        last, said, finished = now, note, done >= total
+        left = f", {_left(now - began, done, total)} left" if 0 < done < total else ""
+        write(f"{what}: {done} of {total}{left}" + (f"; {note}" if note else ""))
+
+    return show
+
+
+def _left(passed: float, done: int, total: int) -> str:
+    """The time left if all steps take as long as those done."""
+    return str(timedelta(seconds=round(passed / done * (total - done))))
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process; nothing is imported to find out."""
+    if "ipykernel.zmqshell" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return isinstance(get_ipython(), sys.modules["ipykernel.zmqshell"].ZMQInteractiveShell)
+
+
+def _show_in_notebook(text: str, **place: Any) -> Any:
+    from IPython.display import display
+
+    return display({"text/plain": text}, raw=True, **place)
+
+
+def _updated() -> Callable[[str], None]:
+    """Writes a line where the one before it was."""
+    handle = None
+
+    def write(text: str) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = _show_in_notebook(text, display_id=True)
+        else:
+            handle.update({"text/plain": text}, raw=True)
+
+    return write

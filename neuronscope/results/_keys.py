@@ -1,0 +1,84 @@
+"""What a result depends on: as plain values, and as the key that they make."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """Something that is known by its content, as a model is by its weights."""
+
+    def fingerprint(self) -> str: ...
+
+
+def plain(setting: object) -> Any:
+    """A setting as JSON: a model, a file or an array by its content, not by where it lies."""
+    if isinstance(setting, Fingerprinted):
+        return setting.fingerprint()
+    if isinstance(setting, Path):
+        # Methods that read a folder read its tables.
+        content = content_of(setting, "*.parquet")
+        return str(setting) if content is None else f"sha256 {content}"
+    if isinstance(setting, np.ndarray):
+        content = hashlib.sha256(np.ascontiguousarray(setting).tobytes()).hexdigest()
+        return f"sha256 {content} {setting.dtype} {setting.shape}"
+    if isinstance(setting, Mapping):
+        return {str(name): plain(value) for name, value in setting.items()}
+    if isinstance(setting, list | tuple):
+        return [plain(value) for value in setting]
+    if setting is None or isinstance(setting, str | int | float | bool):
+        return setting
+    if is_dataclass(setting) and not isinstance(setting, type):
+        return described(setting)
+    return str(setting)
+
+
+def described(method: object) -> dict[str, Any] | None:
+    """A method by its class's name and its settings; None for no method."""
+    if method is None:
+        return None
+    settings = fields(method) if is_dataclass(method) else ()
+    values = {item.name: plain(vars(method)[item.name]) for item in settings}
+    return {"name": type(method).__name__, **values}
+
+
+def key_of(decides: Mapping[str, Any]) -> str:
+    """SHA-256 of everything that decides a result."""
+    return checksum(plain(decides))
+
+
+def content_of(path: Path, pattern: str = "*") -> str | None:
+    """SHA-256 of a file, or of a folder's files: their names and bytes; None if there is none.
+
+    Args:
+        pattern: Which of a folder's files count.
+    """
+    alone = path.is_file()
+    files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
+    states = [file.stat() for file in files]
+    known = tuple((f, s.st_size, s.st_mtime_ns) for f, s in zip(files, states, strict=True))
+    return _content(path.parent if alone else path, known) if files else None
+
+
+@lru_cache(maxsize=64)
+def _content(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """SHA-256 of some files of a folder: read once, while their sizes and times stay the same."""
+    return checksum([(str(file.relative_to(folder)), file_checksum(file)) for file, _, _ in files])
+
+
+def file_checksum(file: Path) -> str:
+    """SHA-256 of a file's bytes, which are read."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def checksum(content: object) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()

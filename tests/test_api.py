@@ -1,0 +1,178 @@
+"""What a person finds behind `ns.`: complete, cheap to import, and short when it shows itself."""
+
+import importlib.util
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from diagnosis_example import example_recordings
+from findings_example import causal_diagnosis
+from tiny import FORGET, RETAIN, tiny
+
+import neuronscope as ns
+from neuronscope._discover import method_class, method_classes, method_names
+from neuronscope.attacks import Attack
+from neuronscope.attribution import Attribution, record
+from neuronscope.evidence import Evidence
+from neuronscope.metrics import Metric
+from neuronscope.objectives import Objective
+from neuronscope.regularizers import Regularizer
+from neuronscope.stopping import StopRule
+
+BASES = {
+    "attribution": Attribution,
+    "evidence": Evidence,
+    "objectives": Objective,
+    "regularizers": Regularizer,
+    "stopping": StopRule,
+    "attacks": Attack,
+    "metrics": Metric,
+}
+METHODS = [(family, name) for family in BASES for name in method_names(family)]
+TASKS = ("attack", "diagnose", "finetune", "record", "score", "unlearn")
+FACTS = ns.FactSet(forget=FORGET[:3], retain=RETAIN[:2])
+
+
+def missing(name):
+    return name in TASKS and importlib.util.find_spec(f"neuronscope.tasks.{name}") is None
+
+
+def in_a_new_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_the_package_is_fast_and_imports_no_torch_nor_does_dir():
+    code = (
+        "import sys, time; start = time.perf_counter(); import neuronscope as ns; "
+        "print(time.perf_counter() - start); dir(ns); "
+        "print(any(name in sys.modules for name in ('torch', 'numpy', 'pandas', 'plotly')))"
+    )
+    runs = [in_a_new_process(code) for _ in range(3)]
+    assert min(float(seconds) for seconds, _ in runs) < 0.1
+    assert {heavy for _, heavy in runs} == {"False"}
+
+
+@pytest.mark.parametrize("name", [name for name in dir(ns) if not name.startswith("_")])
+def test_every_name_can_be_had(name):
+    if missing(name):
+        pytest.skip(f"needs neuronscope.tasks.{name}")
+    assert getattr(ns, name) is getattr(ns, name)
+
+
+def test_dir_has_every_public_name():
+    assert set(ns.__all__) <= set(dir(ns))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = ns.nothing
+
+
+@pytest.mark.parametrize(("family", "name"), METHODS)
+def test_every_method_is_found_by_the_name_of_its_class(family, name):
+    found = method_class(family, name, BASES[family])
+    assert found.__name__ in dir(ns) and getattr(ns, found.__name__) is found
+
+
+def test_no_name_is_taken_twice():
+    names = [name for name, _ in method_classes(ns.FAMILIES)] + ns.__all__
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    assert set(ns.FAMILIES) == set(BASES)
+
+
+def test_every_figure_is_a_function_of_plots_also_after_its_file_was_imported():
+    for name in method_names("plots"):
+        importlib.import_module(f"neuronscope.plots.{name}")
+        assert callable(getattr(ns.plots, name)) and name in dir(ns.plots)
+
+
+def test_a_fact_is_found_by_its_id():
+    assert FACTS[RETAIN[1].id] is RETAIN[1]
+    with pytest.raises(KeyError, match="no-such-fact"):
+        _ = FACTS["no-such-fact"]
+
+
+def test_log_odds_are_those_of_a_recording():
+    model = tiny("llama")
+    recording = record(model, FACTS, ns.GradientXActivation(), progress=False)
+    table = ns.log_odds(model, FACTS)
+    assert list(table.columns) == ["fact", "split", "log_odds", "answered"]
+    assert tuple(table["fact"]) == recording.fact_ids and tuple(table["split"]) == recording.splits
+    assert table["log_odds"].to_numpy() == pytest.approx(recording.score, rel=1e-5)
+    assert list(table["answered"]) == list(recording.answered)
+    alone = ns.log_odds(model, FACTS.forget)
+    pd.testing.assert_frame_equal(alone, table.iloc[:3], check_exact=False, rtol=1e-5)
+
+
+BAD = "<script>alert(1)</script>"
+
+
+def objects():
+    """One of everything that shows itself, with markup wherever a user's text can be."""
+    forget = tuple(replace(fact, id=f"{BAD} {fact.id}" * 9, prompt=BAD) for fact in FORGET[:3])
+    facts = ns.FactSet(forget=forget, retain=RETAIN[:2], source=BAD * 99, notes=(BAD,))
+    model = replace(tiny("llama"), source=BAD * 99, notes=(BAD * 99, BAD))
+    before, after = example_recordings(BAD * 99)
+    judged = causal_diagnosis()
+    finding = replace(judged.findings[0], why=BAD, meaning=BAD * 99, warnings=(BAD,))
+    looks = {"answered_forget": [3, np.nan, 0], "asked_forget": [3, np.nan, 3]}
+    looks |= {"answered_retain": [2, np.nan, 2], "asked_retain": [2, np.nan, 2]}
+    history = pd.DataFrame({"step": [0, 1, 2], **looks})
+    return {
+        "facts": facts,
+        "model": model,
+        "recording": after,
+        "reading": ns.compare(before, after).with_note(BAD),
+        "verdict": replace(judged, warnings=(BAD,), findings=(finding,)),
+        "finding": finding,
+        "run": ns.Run(model, history, BAD * 99, ns.TrainingConfig(), 1.0),
+    }
+
+
+@pytest.mark.parametrize("name", list(objects()))
+def test_an_object_shows_itself_in_short_and_in_escaped_html(name):
+    shown = objects()[name]
+    assert len(repr(shown)) < 400 and "\n" not in repr(shown)
+    page = shown._repr_html_()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    resources_or_colours = ("http", "src=", "href=", " color:", ";color:", "background")
+    assert not [part for part in resources_or_colours if part in page]
+
+
+def test_what_is_shown_is_what_it_is():
+    shown = objects()
+    assert "3 forget, 2 retain" in repr(shown["facts"])
+    assert "2 layers x 12 neurons, float64" in repr(shown["model"])
+    assert "36 facts, mlp.post, integrated_gradients of log_odds" in repr(shown["recording"])
+    assert "forget 3 of 3 -> 0 of 3 answered" in repr(shown["run"])
+
+
+def test_a_diagnosis_begins_with_its_verdict_and_calls_a_reading_a_reading():
+    shown = objects()
+    verdict, reading = shown["verdict"], shown["reading"]
+    assert repr(verdict).startswith("Diagnosis(verdict: hidden; hidden share 77 %")
+    assert "no verdict" in repr(reading) and "reading" in repr(reading)
+    page = verdict._repr_html_()
+    assert page.index("Verdict: hidden") < page.index("77 %") < page.index("weight path")
+    assert "Verdict" not in reading._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("figure", "table"),
+    {
+        "neuron_heatmap": "neurons",
+        "influence_shift": "neurons",
+        "attribution_distribution": "neurons",
+        "cumulative_variation": "curve",
+        "module_map": "modules",
+        "decomposition": "layers",
+    }.items(),
+)
+def test_a_figure_of_a_diagnosis_is_that_of_its_table_in_its_unit(figure, table):
+    diagnosis = replace(ns.compare(*example_recordings()), unit="tests")
+    draw = getattr(ns.plots, figure)
+    assert draw(diagnosis) == draw(getattr(diagnosis, table), unit="tests")
+    assert draw(diagnosis) != draw(getattr(diagnosis, table))

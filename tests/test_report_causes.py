@@ -147,7 +147,7 @@ def test_all_causal_figures_are_drawn_each_under_its_heading(diagnosis):
         page.index(text)
         for text in (
             "Does it come back?</h2>",
-            ">Relearning probe",
+            'id="relearning_probe"',
             'id="low_rank_restoration"',
             'id="weight_restoration"',
             "Where the drop runs</h2>",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_evidence_spectrum import case_of, known_to, only_matrices
+from test_evidence_low_rank_restoration import case_of, known_to, only_matrices
 from test_evidence_weight_path import changed, jittered
 from tiny import ARCHITECTURES, StayDouble, every_expert, tiny
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_evidence_rebound import case_of, jittered, says
+from test_evidence_weight_restoration import case_of, jittered, says
 from test_planted import IN_ONE_TOWN, KNOWN, PLANTED, erased_pair, hidden_pair
 from tiny import ARCHITECTURES, tiny
 

@@ -1,8 +1,9 @@
 """How often the verdict is right where the truth is known: planted pairs.
 
-Settings and thresholds (`neuronscope/evidence/savings.py`) were chosen with the pairs of seeds 0 to
-2 in view; those of seeds 3 to 5 are the test. For each pair: what is planted, the verdict, the
-share that the savings give, and how many of the planted neurons the weight path ranks first. Prints
+Settings and thresholds (`neuronscope/evidence/relearning_probe.py`) were chosen with the pairs of
+seeds 0 to 2 in view; those of seeds 3 to 5 are the test. For each pair: what is planted, the
+verdict, the share that the relearning probe gives, and how many of the planted neurons the weight
+path ranks first. Prints
 the rates with 95 % Wilson intervals, and writes one row a pair. About four minutes a seed on one
 core.
 

@@ -155,7 +155,10 @@ def null_facts_for(
 
     neutral = neutral_facts(before, form)
     others = neutral[: null_count(facts.forget, null_facts)]
-    return only(facts, {"forget": facts.forget, "utility": others}), neutral
+    # Instruction-tuned models answer them as completions even where they do not in other forms.
+    return only(facts, {"forget": facts.forget, "utility": others}), (
+        neutral or neutral_facts(before)
+    )
 
 
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:

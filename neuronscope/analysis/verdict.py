@@ -152,7 +152,7 @@ def _decide(counts: Counts, views: dict[str, Finding]) -> Told:
         return (
             "cannot tell",
             f"Cannot tell: {given}, and whether the others come back was not tried.",
-            "The view savings.",
+            "The view relearning_probe.",
         )
     relearning_probe = views["relearning_probe"]
     assert relearning_probe.word is not None, "savings always have a word"

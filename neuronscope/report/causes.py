@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.verdict import Verdict
 from neuronscope.plots.lens_accuracy import lens_accuracy
+from neuronscope.plots.low_rank_restoration import low_rank_restoration
 from neuronscope.plots.patched_layers import patched_layers
 from neuronscope.plots.relearning_probe_curve import relearning_probe_curve
 from neuronscope.plots.weight_map import weight_map
@@ -113,11 +114,8 @@ READINGS = {
 
 def _of_returns(diagnosis: Diagnosis) -> dict[str, go.Figure]:
     """Figures of what comes back."""
-    low_rank_restoration, drawn = diagnosis.finding("low_rank_restoration"), {}
-    ranks, straight_way = (
-        table(low_rank_restoration, "ranks"),
-        table(low_rank_restoration, "straight_way"),
-    )
+    restored, drawn = diagnosis.finding("low_rank_restoration"), {}
+    ranks, straight_way = table(restored, "ranks"), table(restored, "straight_way")
     if ranks is not None and straight_way is not None:
         drawn["low_rank_restoration"] = low_rank_restoration(ranks, straight_way)
     if (ways := table(diagnosis.finding("relearning_probe"), "ways")) is not None:

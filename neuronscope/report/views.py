@@ -19,10 +19,10 @@ def _plainly(value: float, ci95: tuple[float, float]) -> str:
 Wording = Callable[[float, tuple[float, float]], str]
 
 VIEWS: dict[str, tuple[str, Wording]] = {
-    "low_rank_restoration": ("recoverability spectrum", percent),
-    "weight_restoration": ("weight_restoration", percent),
+    "low_rank_restoration": ("low-rank restoration", percent),
+    "weight_restoration": ("weight restoration", percent),
     "silencing": ("silencing", percent),
-    "relearning_probe": ("relearning_probe", percent),
+    "relearning_probe": ("relearning probe", percent),
     "weight_path": ("weight path", _plainly),
     "logit_lens": ("logit lens", percent),
     "linear_probe": ("linear probe", percent),

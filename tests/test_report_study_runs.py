@@ -1,4 +1,4 @@
-"""The pages of a study's runs have their neurons, and the study's page leads there."""
+"""A study's page links to the pages of its runs, which have an explorer."""
 
 import pytest
 from browsing import asked, show

@@ -56,6 +56,7 @@ class Diagnose:
 
     def run(self, console: Console) -> None:
         """Diagnose, and say where the report is."""
+        from neuronscope.report import reading_sentence, sentence
         from neuronscope.report.drawing import check_can_draw, diagnosis_figures, write_figures
         from neuronscope.tasks.diagnosing import diagnose_checkpoints
 
@@ -80,7 +81,7 @@ class Diagnose:
             drawn = write_figures(diagnosis_figures(diagnosis), folder, self.figures)
             console.print(f"figures: {len(drawn)} in {escape(str(folder))}", soft_wrap=True)
         console.print(f"\n[bold]reading: {escape(diagnosis.reading)}[/bold]")
-        console.print(escape(diagnosis.reading_why))
+        console.print(escape(reading_sentence(diagnosis)))
         for finding in diagnosis.findings:
             name = escape(finding.view.replace("_", " "))
             console.print(f"[bold]{name}:[/bold] {finding.word or ''} {escape(finding.why)}")
@@ -93,7 +94,7 @@ class Diagnose:
             )
         else:
             console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
-            console.print(escape(diagnosis.verdict.why))
+            console.print(escape(sentence(diagnosis)))
         console.print(
             f"report: {escape(str(done.report))}  (open it in a browser; works offline)",
             soft_wrap=True,

@@ -22,7 +22,7 @@ from neuronscope.facts.loading import load_facts
 from neuronscope.models.direct_logit_effect import neuron_tokens
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.loading import load_model
-from neuronscope.report import write_report
+from neuronscope.report import diagnosis_json, write_report
 from neuronscope.report.explorer import explorer_with_tokens
 from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
 from neuronscope.results.cache import write_json
@@ -120,7 +120,7 @@ def _diagnose(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -
     written = partial(neuron_tokens, model)
     seen = explorer_with_tokens(before, after, diagnosis.neurons, written)
     write_report(diagnosis, folder / "report.html", explorer=seen)
-    write_json(folder / "diagnosis.json", diagnosis.to_json())
+    write_json(folder / "diagnosis.json", diagnosis_json(diagnosis))
 
 
 def _stability(step: Step, plan: Plan, facts: FactSet, out: Path, folder: Path) -> None:

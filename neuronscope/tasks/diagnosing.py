@@ -20,7 +20,7 @@ from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import check_same_shapes
 from neuronscope.models.loading import load_model, load_tokenizer, save_model
 from neuronscope.models.sources import check_device, check_source
-from neuronscope.report import write_report
+from neuronscope.report import diagnosis_json, write_report
 from neuronscope.report.explorer import explorer_with_tokens
 from neuronscope.results.cache import write_json
 from neuronscope.results.comparison import Comparison
@@ -103,7 +103,7 @@ def diagnose_checkpoints(
     manifest = describe(began) | {"facts": str(facts), "loading": asdict(loading)} | chosen_method
     write_json(out / "manifest.json", manifest)
     # Last: a folder with this file holds a whole diagnosis.
-    write_json(out / "diagnosis.json", diagnosis.to_json())
+    write_json(out / "diagnosis.json", diagnosis_json(diagnosis))
     return Diagnosed(diagnosis, out / "report.html")
 
 

@@ -86,7 +86,7 @@ def test_means_agree_as_their_facts_do_but_without_an_interval():
         ({"sites": ("mlp.up",)}, "same sites and their neurons"),
     ],
 )
-def test_methods_are_compared_on_one_model_and_one_question(change, message):
+def test_methods_are_compared_on_the_same_model_and_facts(change, message):
     influence = random_influence(0)
     with pytest.raises(ValueError, match=message):
         agreement(by_method(influence), by_method(influence, **change))

@@ -58,7 +58,7 @@ EATS = fact("Ben", "eats")
         (fact("Eve", "eats"), [], ELSE),
     ],
 )
-def test_a_fact_stands_where_its_relation_and_subject_say(asked, forgotten, expected):
+def test_relation_and_subject_determine_the_stratum(asked, forgotten, expected):
     assert stratum(asked, forgotten) == expected
 
 
@@ -108,7 +108,7 @@ def by_stratum(table):
     return {(row["use"], row["stratum"]): row for row in table.to_dict("records")}
 
 
-def test_every_stratum_and_use_is_counted_apart(models):
+def test_every_stratum_and_use_is_counted_separately(models):
     table = by_stratum(counted(answers(models[0], FACTS)))
     found = {key: (row["correct"], row["n"]) for key, row in table.items()}
     one_paraphrased = found.pop(("forget", PARAPHRASED))
@@ -141,7 +141,7 @@ def test_the_strata_of_a_split_are_its_facts_and_their_answers_those_of_the_metr
     assert answers(models[0], FACTS)["answered"].any()
 
 
-def test_what_is_silent_under_one_prompt_is_told_from_what_is_gone(models):
+def test_forgetting_one_prompt_differs_from_forgetting_all(models):
     found = depths(answers(models[0], FACTS)).set_index("fact")["forgotten"]
     assert found.tolist() == [NOT_FORGOTTEN, THERE_ONLY, EVERYWHERE, UNTRIED]
     ignorant = depths(answers(models[1], FACTS))["forgotten"]
@@ -175,10 +175,10 @@ def test_two_models_are_compared_fact_by_fact():
     assert (same["lost"], same["gained"], same["p"]) == (0, 0, 1.0)
 
 
-def test_models_that_were_asked_other_facts_are_not_compared():
-    with pytest.raises(ValueError, match="not asked the same facts"):
+def test_models_with_different_facts_are_not_compared():
+    with pytest.raises(ValueError, match="different facts"):
         compared(table([True, False]), table([True, False, True]))
-    with pytest.raises(ValueError, match="not asked the same facts"):
+    with pytest.raises(ValueError, match="different facts"):
         compared(table([True, False]), table([True, False], name=ELSE))
 
 

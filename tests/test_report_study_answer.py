@@ -52,8 +52,8 @@ def recovered(back, **changed):
 
 def test_the_answer_counts_the_attacks_that_recovered_answers(study):
     text = paragraph(study)
-    assert text.startswith("4 methods (2 seeds each) were to make a model forget 16 facts")
-    assert "answered 16 before. Afterwards 0 to 1 were still answered." in text
+    assert text.startswith("4 methods (2 seeds each) were used to unlearn 16 facts")
+    assert "answered 16. Afterwards 0 to 1 were still answered." in text
     assert "after gradient difference (1 of 2), SSIUU (1 of 2) and L2 of equal size (1 of" in text
     assert "After NPO none of 2 attacks recovered more than chance explains" in text
     (name, relearned), (other, quantized) = attacks_on(study)

@@ -1,10 +1,10 @@
-"""What is still answered, near the forgotten facts and far from them.
+"""Which facts are still answered, by their distance from the forgotten ones.
 
-A method that forgets a whole relation has not forgotten sixteen facts. So facts to be kept are
-counted apart: those that share a relation with a forgotten one, those that share its subject, and
-the others; and each of these by split, those that unlearning was given (`retain`) and those that it
-never saw (`test`). Facts to be forgotten are asked under the prompt that unlearning was given and
-under their paraphrases: what is silent under that prompt alone is not forgotten.
+A method that makes a model forget a whole relation has not forgotten just sixteen facts. Facts to
+be kept are therefore counted in strata: those that share a relation with a forgotten fact, those
+that share its subject, and all others; each by split, those that unlearning trained on (`retain`)
+and those that it never saw (`test`). Facts to be forgotten are prompted with the training prompt
+and with their paraphrases: a fact that is suppressed for the training prompt only is not forgotten.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,33 +16,33 @@ from neuronscope.analysis.statistics import mcnemar, wilson_interval
 from neuronscope.facts.fact import Fact, FactSet
 
 USES = ("forget", "retain", "test")
-"""The splits that are asked."""
+"""The evaluated splits."""
 
 NEIGHBOURS, SAME_SUBJECT, ELSE = "neighbours", "same subject", "everything else"
-"""Strata of facts to be kept. One that shares the relation of a forgotten fact and the subject of
-another is a neighbour."""
+"""Strata of facts to be kept. A fact that shares the relation of one forgotten fact and the subject
+of another is a neighbour."""
 
 UNKNOWN = "relation or subject not given"
-"""Facts that may belong to any of these."""
+"""Facts that may belong to any of these strata."""
 
 TRAINED, PARAPHRASED, ANY = "trained prompt", "a paraphrase", "any prompt"
-"""Strata of facts to be forgotten: the same facts, asked in several ways. Those that have
-paraphrases are answered under one of these, or under one of all prompts."""
+"""Strata of facts to be forgotten: the same facts with different prompts. A fact with paraphrases
+counts as answered if any paraphrase, or any prompt, is answered."""
 
 STRATA = (TRAINED, PARAPHRASED, ANY, NEIGHBOURS, SAME_SUBJECT, ELSE, UNKNOWN)
 
 NOT_FORGOTTEN = "answered under the trained prompt"
 THERE_ONLY = "forgotten under the trained prompt only"
 EVERYWHERE = "forgotten under every prompt"
-UNTRIED = "forgotten under the trained prompt, and no paraphrase to ask"
+UNTRIED = "forgotten under the trained prompt, without paraphrases"
 
 KEYS = ["fact", "use", "stratum"]
 
 
 def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
-    """Where a fact to be kept stands to the forgotten ones, by its relation and its subject.
+    """The stratum of a fact to be kept, by its relation and its subject.
 
-    Whitespace does not matter, case does.
+    Whitespace is ignored, case is not.
     """
     if fact.relation is None or fact.subject is None:
         return UNKNOWN
@@ -52,32 +52,32 @@ def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
         return NEIGHBOURS
     if _even(fact.subject) in subjects:
         return SAME_SUBJECT
-    # It may be near a forgotten fact of which too little is said.
+    # It may be near a forgotten fact without a relation or subject.
     vague = any(one.relation is None or one.subject is None for one in forgotten)
     return UNKNOWN if vague else ELSE
 
 
 def prompts_of(facts: FactSet, splits: Sequence[str] = USES) -> list[tuple[str, Fact]]:
-    """What is asked: each fact with its split, and those to be forgotten once more a paraphrase."""
-    asked = []
+    """All facts with their split; facts to be forgotten again with each paraphrase as prompt."""
+    prompts = []
     for split in (use for use in USES if use in splits):
         for fact in facts.split(split):
-            asked.append((split, fact))
+            prompts.append((split, fact))
             if split == "forget":
                 others = fact.paraphrases
-                asked += [(split, replace(fact, prompt=prompt)) for prompt in others]
-    return asked
+                prompts += [(split, replace(fact, prompt=prompt)) for prompt in others]
+    return prompts
 
 
 def counted(given: pd.DataFrame) -> pd.DataFrame:
-    """How many facts of each stratum and use are answered.
+    """Count the answered facts of each stratum and use.
 
     Args:
-        given: Of `metrics.answers`.
+        given: The result of `metrics.answers`.
 
     Returns:
-        `stratum`, `use`, `correct`, `n`, and the 95 % Wilson interval `low`, `high`. A row for each
-        stratum and use that has facts.
+        `stratum`, `use`, `correct`, `n`, and the 95 % Wilson interval `low`, `high`. One row per
+        nonempty stratum and use.
     """
     rows = []
     for name, use, here in _groups(given):
@@ -88,22 +88,22 @@ def counted(given: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """How the answers of two models to the same facts differ.
+    """Compare the answers of two models to the same facts.
 
     Args:
-        first: Of `metrics.answers`.
-        second: Of `metrics.answers`, of the other model.
+        first: The result of `metrics.answers` for one model.
+        second: The result for the other model.
 
     Returns:
         `stratum`, `use`, `n`, `first` and `second` (facts that each answers), `lost` and `gained`
-        (those that the first, or the second, answers alone), `p` (McNemar's exact test).
+        (facts that only the first, or only the second, answers), `p` (McNemar's exact test).
 
     Raises:
-        ValueError: If they were not asked the same facts.
+        ValueError: If the facts differ.
     """
     both = first.merge(second, "outer", KEYS, suffixes=("", "_second"), validate="one_to_one")
     if len(both) > len(first) or len(both) > len(second):
-        raise ValueError("The two models were not asked the same facts: they cannot be compared.")
+        raise ValueError("The two models were evaluated on different facts and cannot be compared.")
     rows = []
     for name, use, here in _groups(both):
         one = here["answered"].to_numpy(dtype=bool)
@@ -116,13 +116,13 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def depths(given: pd.DataFrame) -> pd.DataFrame:
-    """How deeply each fact is forgotten: under the prompt that unlearning was given, or under all.
+    """Whether each fact is forgotten for the training prompt only, or for all prompts.
 
     Args:
-        given: Of `metrics.answers`.
+        given: The result of `metrics.answers`.
 
     Returns:
-        `fact` and `forgotten`, a row for each fact to be forgotten: `NOT_FORGOTTEN`, `THERE_ONLY`,
+        `fact` and `forgotten`, one row per fact to be forgotten: `NOT_FORGOTTEN`, `THERE_ONLY`,
         `EVERYWHERE`, or `UNTRIED` if it has no paraphrases.
     """
     forget = given.loc[given["use"] == "forget"]
@@ -142,7 +142,7 @@ def depths(given: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
-    """The rows of each stratum and use that has some, in their order."""
+    """The rows of each nonempty stratum and use, in their fixed order."""
     for use in USES:
         for name in STRATA:
             here = table.loc[(table["use"] == use) & (table["stratum"] == name)]

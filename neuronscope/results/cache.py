@@ -1,10 +1,10 @@
-"""Results on disk: written whole or not at all, known by what decides them, resumed or refused.
+"""Results on disk: atomic writes, content keys, and resuming or refusing unfinished results.
 
-A result is a folder. `task.json` is written first and says what decides its numbers;
-`manifest.json` is written last, and a folder that holds it is finished. In between, finished pieces
-lie in the folder `pieces/`. Every piece names the result that it belongs to and carries a checksum,
-so that a piece of another model, of other facts or of other settings is never taken over, whatever
-became of the files around it.
+A result is a folder. `task.json` is written first and describes everything that its numbers depend
+on; `manifest.json` is written last and marks the folder as finished. In between, finished pieces
+are in the folder `pieces/`. Every piece identifies its result and has a checksum, so that pieces of
+a different model, different facts or different settings are never reused, whatever happened to the
+files around them.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"
 """The first and the last file of a result, and the folder of its pieces."""
 
 CHUNK = 2**24
-"""Bytes of a file that are hashed at once."""
+"""Bytes hashed at once."""
 
 Arrays = dict[str, np.ndarray]
 
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """Something that is known by its content, as a model is by its weights."""
+    """An object identified by its content, as a model is by its weights."""
 
     def fingerprint(self) -> str: ...
 
@@ -42,7 +42,7 @@ class Fingerprinted(Protocol):
 
 
 def plain(setting: object) -> Any:
-    """A setting as JSON: a model or a file by its content, not by where it lies."""
+    """A setting as JSON; models and files are identified by their content, not their location."""
     if isinstance(setting, Fingerprinted):
         return setting.fingerprint()
     if isinstance(setting, Path):
@@ -61,7 +61,7 @@ def plain(setting: object) -> Any:
 
 
 def described(method: object) -> dict[str, Any] | None:
-    """A method by its class's name and its settings; None for no method."""
+    """A method as its class name and settings; None for no method."""
     if method is None:
         return None
     settings = fields(method) if is_dataclass(method) else ()
@@ -70,16 +70,17 @@ def described(method: object) -> dict[str, Any] | None:
 
 
 def key_of(decides: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that decides a result."""
+    """SHA-256 of everything that a result depends on."""
     text = json.dumps(plain(decides), sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def content_of(path: Path, pattern: str = "*") -> str | None:
-    """SHA-256 of a file, or of a folder's files: their names and bytes; None if there is none.
+    """SHA-256 of a file, or of the names and contents of a folder's files; None without files.
 
     Args:
-        pattern: Which of a folder's files count.
+        path: The file or folder.
+        pattern: Glob pattern for the files of a folder.
     """
     alone = path.is_file()
     files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
@@ -97,9 +98,9 @@ def content_of(path: Path, pattern: str = "*") -> str | None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a name for a new file or folder, which becomes `path` at the end.
+    """Yield a temporary path for a new file or folder, which is renamed to `path` at the end.
 
-    If the body fails, nothing is left. A file replaces an older one; a folder must not exist.
+    If the body fails, nothing remains. A file replaces an existing one; a folder must not exist.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     _remove(unfinished)
@@ -119,7 +120,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain values in a file.
+    """Read plain values from a file.
 
     Raises:
         ValueError: If the file is damaged.
@@ -141,13 +142,13 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a result under way, and its key."""
+    """The folder of an unfinished result, and its key."""
 
     folder: Path
     key: str
 
     def json(self, name: str, make: Callable[[], Any]) -> Any:
-        """A piece of plain values (NaN allowed): from its file, or made and written there.
+        """A piece of plain values (NaN allowed): read from its file, or computed and written.
 
         Raises:
             ValueError: If the file is damaged or belongs to another result.
@@ -167,7 +168,11 @@ class Workspace:
         return content
 
     def arrays(self, name: str, make: Callable[[], Arrays]) -> Arrays:
-        """A piece of arrays, likewise."""
+        """A piece of arrays: read from its file, or computed and written.
+
+        Raises:
+            ValueError: If the file is damaged or belongs to another result.
+        """
         path = self._piece(f"{name}.safetensors")
         belongs: dict[str, object] = {"key": self.key, "piece": name}
         if path.is_file():
@@ -181,11 +186,11 @@ class Workspace:
         return arrays
 
     def delete(self) -> None:
-        """Delete the whole folder, where the result lies elsewhere."""
+        """Delete the folder, if the result itself is stored elsewhere."""
         _remove(self.folder)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, which makes the result a finished one, and delete the pieces."""
+        """Write the manifest, which marks the result as finished, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
         _remove(self.folder / PIECES)
 
@@ -200,15 +205,15 @@ class Workspace:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a finished result."""
+    """Whether a folder contains a finished result."""
     return (folder / MANIFEST).is_file()
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that no result can be written to, before anything is computed.
+    """Check that a result can be written to a folder, before anything is computed.
 
     Raises:
-        FileExistsError: If it holds a finished result, or something else than an unfinished one.
+        FileExistsError: If it contains a finished result, or anything but an unfinished one.
     """
     if is_finished(folder):
         raise FileExistsError(
@@ -220,14 +225,16 @@ def check_folder(folder: Path) -> None:
 
 
 def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
-    """Begin a result, or find the unfinished one in the folder.
+    """Start a result, or resume the unfinished one in the folder.
 
     Args:
+        folder: The folder of the result.
         decides: Everything that its numbers depend on.
 
     Raises:
         FileExistsError: As `check_folder`.
-        ValueError: If the folder holds an unfinished result of something else; says what differs.
+        ValueError: If the folder contains an unfinished result with different settings; names the
+            difference.
     """
     check_folder(folder)
     now = plain(decides)
@@ -241,7 +248,7 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
 
 
 def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
-    """The pieces of a result that is a single file: in a folder `NAME.partial` beside it.
+    """The pieces of a result that is a single file, in a folder `NAME.partial` next to it.
 
     Raises:
         ValueError: As `open_result`.
@@ -251,7 +258,7 @@ def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
     if (folder / TASK).is_file():
         _check_same(folder, read_json(folder / TASK), now)
     else:
-        # Pieces without their description may be those of another file.
+        # Pieces without a description may belong to another file.
         _remove(folder)
         folder.mkdir(parents=True)
         write_json(folder / TASK, now)
@@ -291,7 +298,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Make sure that a file, or every file of a folder, is on the disk before it gets its name."""
+    """Flush a file, or every file of a folder, to disk before it is renamed."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:

@@ -155,13 +155,13 @@ def test_recordings_of_means_give_the_same_numbers_without_intervals():
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        ({"null": 0}, "without others, no test for spurious neurons"),
-        ({"facts": 1}, "One fact alone has no intervals"),
+        ({"null": 0}, "there is no test for spurious neurons"),
+        ({"facts": 1}, "A single fact has no intervals"),
         ({"facts": 7}, "Intervals from 7 facts are too narrow"),
         ({"facts": 2, "null": 2}, "no p-value can be below 0.17"),
     ],
 )
-def test_what_limits_the_reading_is_said(change, warning):
+def test_limitations_cause_a_warning(change, warning):
     assert any(warning in text for text in diagnose(*pair(hidden=3, **change)).warnings)
     assert diagnose(*pair(hidden=3)).warnings == ()
 

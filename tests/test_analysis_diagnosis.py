@@ -91,7 +91,7 @@ def test_a_model_compared_with_itself_has_forgotten_nothing():
     assert diagnosis.n_spurious == 0
     assert not diagnosis.neurons[["d_plus", "d_minus"]].any(axis=None)
     assert not diagnosis.layers[["drop", "erased", "hidden", "elsewhere"]].any(axis=None)
-    assert "10 of 10 facts answered before still answered" in reading_sentence(diagnosis)
+    assert "10 of 10 facts answered before are still answered" in reading_sentence(diagnosis)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,9 @@ def test_a_model_compared_with_itself_has_forgotten_nothing():
 def test_if_more_than_half_are_still_answered_they_are_not_forgotten(known, kept, reading):
     diagnosis = diagnose(*pair(hidden=3, known=known, kept=kept))
     assert diagnosis.reading == reading
-    assert f"{kept} of {known} facts answered before still answered" in reading_sentence(diagnosis)
+    assert f"{kept} of {known} facts answered before are still answered" in reading_sentence(
+        diagnosis
+    )
 
 
 def test_if_nothing_was_known_the_drop_decides():

@@ -42,7 +42,7 @@ EATS = fact("Ben", "eats")
 
 
 @pytest.mark.parametrize(
-    ("asked", "forgotten", "expected"),
+    ("kept", "forgotten", "expected"),
     [
         (fact("Eve", "lives in"), [LIVES], NEIGHBOURS),
         (fact("Ann", "eats"), [LIVES], SAME_SUBJECT),
@@ -58,8 +58,8 @@ EATS = fact("Ben", "eats")
         (fact("Eve", "eats"), [], ELSE),
     ],
 )
-def test_relation_and_subject_determine_the_stratum(asked, forgotten, expected):
-    assert stratum(asked, forgotten) == expected
+def test_relation_and_subject_determine_the_stratum(kept, forgotten, expected):
+    assert stratum(kept, forgotten) == expected
 
 
 def told(facts, relation, splits):
@@ -86,7 +86,7 @@ FACTS = FactSet(
 def models():
     """One that answers as it is made to here, and one that knows nothing."""
     one, only, gone, untried = FORGOTTEN
-    asked_else = replace(only, prompt=only.paraphrases[0], paraphrases=())
+    paraphrased = replace(only, prompt=only.paraphrases[0], paraphrases=())
     wrong = [
         Fact(f"not {prompt}", prompt, "Paris")
         for prompt in (
@@ -98,7 +98,7 @@ def models():
             MEALS[6].prompt,
         )
     ]
-    known = [one, asked_else, HOMES[4], *MEALS[2:5], RETAIN[9], *HOMES[6:8], MEALS[7]]
+    known = [one, paraphrased, HOMES[4], *MEALS[2:5], RETAIN[9], *HOMES[6:8], MEALS[7]]
     model = taught([*known, *wrong], steps=80)
     assert AnswerAccuracy()(model, [*known, *wrong]).value == 1
     return model, tiny("qwen2")

@@ -265,8 +265,8 @@ def test_the_command_line_reads_the_command_to_reproduce(diagnosis):
     models = {"model": "models/it's; rm -rf $HOME", "prompt_form": "chat"}
     before = dataclasses.replace(diagnosis.provenance_before, **models)
     sites = ("mlp.post", "attn.q")
-    asked = dataclasses.replace(diagnosis, provenance_before=before, sites=sites)
-    program, command, *options = shlex.split(reproducing_command(asked))
+    chosen = dataclasses.replace(diagnosis, provenance_before=before, sites=sites)
+    program, command, *options = shlex.split(reproducing_command(chosen))
     assert (program, command) == ("neuronscope", "diagnose")
     read = tyro.cli(Diagnose, args=options, config=(tyro.conf.OmitArgPrefixes,))
     assert (read.before, read.after) == (before.model, diagnosis.provenance_after.model)

@@ -17,7 +17,7 @@ from study_example import (
 
 from neuronscope.analysis.statistics import holm, wilson_interval
 from neuronscope.attacks._recovery import recovery
-from neuronscope.report.skeleton import sentences
+from neuronscope.report.skeleton import plain_text
 from neuronscope.report.study_answer import answer
 from neuronscope.report.study_verdicts import verdict_table
 
@@ -30,13 +30,13 @@ def study():
 
 
 def paragraph(study):
-    return sentences("study_answer.j2", "paragraph", answer(study))
+    return plain_text("study_answer.j2", "paragraph", answer(study))
 
 
 def attacks_on(study):
     """The name of each attack, and the sentences about it."""
     return [
-        (one.name, sentences("study_answer.j2", "attack", one)) for one in answer(study).attacks
+        (one.name, plain_text("study_answer.j2", "attack", one)) for one in answer(study).attacks
     ]
 
 
@@ -76,8 +76,8 @@ def test_answers_that_were_not_forgotten_do_not_count_as_unrecovered(study):
 
 def test_an_attack_that_did_not_learn_its_own_facts_failed(study):
     failed = attack_table(0)
-    taught = failed["split"] == "attacked"
-    failed.loc[taught, "correct"] = failed.loc[taught, "correct"].clip(upper=1)
+    trained = failed["split"] == "attacked"
+    failed.loc[trained, "correct"] = failed.loc[trained, "correct"].clip(upper=1)
     changed = dataclasses.replace(study, recovery=recovered(BACK, NPO=failed))
     ((_, text),) = attacks_on(changed)
     assert "The attack failed: NPO 0 of 14 [0–22\xa0%], 1 of 2 attacked facts learned." in text

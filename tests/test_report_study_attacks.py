@@ -110,9 +110,9 @@ def test_a_note_on_some_models_names_them(study):
         f"{QUANTIZE}, on the model before unlearning"
     ]
     assert labels(own) == labels(table) == [QUANTIZE]
-    relearnt = study.recovery.loc[study.recovery["attack"] != "quantize"]
-    others = relearnt.loc[
-        (relearnt["model"] == "attacked checkpoint") & (relearnt["method"] != "NPO")
+    relearned = study.recovery.loc[study.recovery["attack"] != "quantize"]
+    others = relearned.loc[
+        (relearned["model"] == "attacked checkpoint") & (relearned["method"] != "NPO")
     ]
     split = labels(pd.concat([own.loc[own["method"] == "NPO"], others]))
     assert set(split) == {
@@ -124,9 +124,9 @@ def test_a_note_on_some_models_names_them(study):
 def test_an_attack_with_several_learning_rates_is_drawn_by_rate_on_average_over_seeds(study):
     assert [len(one.figures) for one in study_figures(study).curves] == [1, 1]
     drawn = study_figures(swept(study))
-    relearnt, quantized = drawn.curves
-    assert [len(one.figures) for one in (relearnt, quantized)] == [2, 1]
-    figure = relearnt.figures[1]
+    relearned, quantized = drawn.curves
+    assert [len(one.figures) for one in (relearned, quantized)] == [2, 1]
+    figure = relearned.figures[1]
     assert figure.title == "Recovery by the attack's learning rate"
     lines = {
         trace["name"]: trace

@@ -115,7 +115,10 @@ def relearned(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
     return on_scale(
         [
             counted(
-                number(row["length"]), row["answered"], row["total"], share(wrong[row["length"]])
+                f"{number(100 * row['length'])}\u00a0%",
+                row["answered"],
+                row["total"],
+                share(wrong[row["length"]]),
             )
             for row in found.loc[found["control"] == ITSELF].to_dict("records")
         ],

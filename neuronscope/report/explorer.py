@@ -66,8 +66,8 @@ class Explorer:
 def explored(neurons: pd.DataFrame, facts: int) -> pd.DataFrame:
     """The neurons that fit into the explorer, ordered by the change of their influence.
 
-    These are the neurons that changed most and, as far as there is space, the spurious ones in the
-    order of D⁻.
+    These are the neurons that changed most and, if there is space, the spurious ones with the
+    largest D⁻.
 
     Args:
         neurons: A diagnosis' table of neurons.

@@ -17,7 +17,7 @@ from neuronscope.plots.decomposition import decomposition
 from neuronscope.plots.influence_shift import influence_shift
 from neuronscope.plots.module_map import module_map
 from neuronscope.plots.neuron_heatmap import neuron_heatmap
-from neuronscope.report.skeleton import sentences
+from neuronscope.report.skeleton import plain_text
 
 MAP_BYTES = 1_400_000
 """Bytes for the numbers of all heatmaps together, which dominate the size of the page."""
@@ -101,7 +101,7 @@ def prepare(name: str, figure: go.Figure, kind: str | None = None) -> ReportFigu
     """
     title, note, drawn = untitled(figure)
     text = json.dumps(drawn, cls=PlotlyJSONEncoder)
-    how = sentences("captions.j2", "caption", kind or name.rstrip("-0123456789"))
+    how = plain_text("captions.j2", "caption", kind or name.rstrip("-0123456789"))
     return ReportFigure(name, title, how, note, drawn["layout"]["height"], in_script(text))
 
 

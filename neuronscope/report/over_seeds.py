@@ -59,7 +59,7 @@ def pooled_recovery(recovery: pd.DataFrame) -> pd.DataFrame:
             | {"seeds": len(here)}
             | _most(here)
             | {name: here[name].mean() for name in ("attacked_correct", "attacked_n")}
-            | {"learnt": _learnt(here["learnt"])}
+            | {"learnt": _learned(here["learnt"])}
             | {"reading": here["reading"].iloc[0] if len(here) == 1 else _repeated(here)}
         )
     return pd.DataFrame(rows)
@@ -127,7 +127,7 @@ def _most(here: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _learnt(values: pd.Series) -> bool | None:
+def _learned(values: pd.Series) -> bool | None:
     """Whether every run learned all attacked facts; None if no fact was attacked."""
     known = [bool(value) for value in values if not pd.isna(value)]
     return all(known) if known else None

@@ -98,7 +98,7 @@ def render(template: str, **content: Any) -> str:
     )
 
 
-def sentences(template: str, macro: str, *arguments: object) -> str:
+def plain_text(template: str, macro: str, *arguments: object) -> str:
     """The plain text that a macro of a template writes.
 
     Args:

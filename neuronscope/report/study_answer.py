@@ -74,7 +74,7 @@ class Answer:
     seeds: tuple[int, ...]
     """Number of seeds of each method."""
 
-    asked: tuple[Number, ...]
+    facts: tuple[Number, ...]
     known: tuple[Number, ...]
     left: tuple[Number, ...]
     """Of each run: facts to be forgotten; those answered before, and after unlearning."""
@@ -111,7 +111,7 @@ def answer(study: StudyTables) -> Answer:
     answered = runs.groupby("method", sort=False)["answered_forget"].mean()
     return Answer(
         seeds=tuple(runs.groupby("method")["seed"].nunique()),
-        asked=tuple(runs["asked_forget"]),
+        facts=tuple(runs["asked_forget"]),
         known=tuple(runs["answered_forget_before"]),
         left=tuple(runs["answered_forget"]),
         not_forgotten=tuple(str(name) for name, mean in answered.items() if mean > most),

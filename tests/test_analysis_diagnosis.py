@@ -117,7 +117,7 @@ def test_if_nothing_was_known_the_drop_decides():
     assert np.isnan(single.drop_ci95).all() and single.reading == "hidden"
 
 
-def test_a_score_that_rises_is_not_called_a_drop():
+def test_a_rising_score_is_not_called_a_drop():
     risen = diagnose(*pair(hidden=-3, known=0))
     why = reading_sentence(risen)
     assert risen.reading == "not forgotten" and "rose by 2.99 nats" in why
@@ -168,7 +168,7 @@ def test_limitations_cause_a_warning(change, warning):
     assert diagnose(*pair(hidden=3)).warnings == ()
 
 
-def test_unconverged_attributions_and_mixed_precision_are_said():
+def test_unconverged_attributions_and_mixed_precision_cause_warnings():
     before, after = pair(hidden=3)
     score = after.score.copy()
     score[0] += 0.25
@@ -181,7 +181,7 @@ def test_unconverged_attributions_and_mixed_precision_are_said():
     )
 
 
-def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
+def test_a_share_outside_its_interval_causes_a_warning():
     rng = np.random.default_rng(0)
     influence = np.zeros((10, 2, 1, 400))
     influence[:, 0] = 50
@@ -193,7 +193,7 @@ def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
     assert any("lies outside its interval" in text for text in diagnosis.warnings)
 
 
-def test_what_cannot_be_decomposed_is_refused():
+def test_recordings_that_cannot_be_diagnosed_are_refused():
     ablation = make_recording(random_influence(0), attribution="ablation")
     with pytest.raises(ValueError, match="needs every neuron"):
         diagnose(ablation, ablation)
@@ -233,7 +233,7 @@ def test_the_joint_path_is_diagnosed_over_all_layers():
     json.dumps(diagnosis.to_json(), allow_nan=False)
 
 
-def test_the_results_half_needs_no_model():
+def test_analysis_needs_no_model():
     program = (
         "import sys; import neuronscope.analysis.diagnosis, neuronscope.analysis.agreement, "
         "neuronscope.analysis.stability; print([name for name in sys.modules "

@@ -1,4 +1,4 @@
-"""Retention counted near the forgotten facts and far from them."""
+"""Retention by distance from the forgotten facts."""
 
 from dataclasses import replace
 
@@ -84,7 +84,7 @@ FACTS = FactSet(
 
 @pytest.fixture(scope="module")
 def models():
-    """One that answers as it is made to here, and one that knows nothing."""
+    """A model fine-tuned on some facts, and one that knows nothing."""
     one, only, gone, untried = FORGOTTEN
     paraphrased = replace(only, prompt=only.paraphrases[0], paraphrases=())
     wrong = [

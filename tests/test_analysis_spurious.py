@@ -1,4 +1,4 @@
-"""Spurious neurons are found where they were planted, and seldom where nothing is."""
+"""Planted spurious neurons are found, and false discoveries are rare."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ def by_enumeration(forget, null):
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 4), (5, 3), (1, 6)])
-def test_without_ties_p_is_the_share_of_all_ways_to_draw_the_forgotten_facts(n, m):
+def test_without_ties_p_is_the_share_of_all_permutations(n, m):
     rng = np.random.default_rng(n)
     forget, null = rng.normal(0.5, 1, (n, 8)), rng.normal(size=(m, 8))
     expected = [by_enumeration(f, o) for f, o in zip(forget.T, null.T, strict=True)]

@@ -58,7 +58,7 @@ def test_the_table_of_the_toy(knowledge, inhibitor, p, expected, target):
 
 
 @pytest.mark.parametrize("w", [6, 8, 10])
-def test_strong_hiding_reads_hidden_by_log_odds_at_any_strength(w):
+def test_log_odds_show_hiding_of_any_strength(w):
     diagnosis = diagnose(toy(5, 0, "log_odds"), toy(5, -w, "log_odds"))
     assert diagnosis.reading == "hidden" and diagnosis.hidden_share == 1
     assert diagnosis.layers["hidden"].item() == pytest.approx(w) == diagnosis.drop
@@ -73,7 +73,7 @@ def test_strong_hiding_looks_erased_by_probability_with_a_warning(w, share):
     assert any("strong hiding can look like erasure" in warning for warning in diagnosis.warnings)
 
 
-def test_partial_erasing_is_seen_by_log_odds_alone():
+def test_only_log_odds_show_partial_erasure():
     assert diagnose(toy(5, 0, "log_odds"), toy(3, 0, "log_odds")).hidden_share == 0
     for target in ("prob", "log_prob"):
         assert np.isnan(diagnose(toy(5, 0, target), toy(3, 0, target)).hidden_share)

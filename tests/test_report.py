@@ -65,7 +65,7 @@ def page(diagnosis):
 
 
 def large(diagnosis, layers, widths):
-    """The diagnosis with neurons as many as a real model's."""
+    """The diagnosis with as many neurons as a real model."""
     neurons = neuron_table(layers, widths)
     template = diagnosis.layers.head(1)
     rows = template.loc[template.index.repeat(layers * len(widths))]
@@ -275,7 +275,7 @@ def test_the_command_line_reads_the_command_to_reproduce(diagnosis):
     assert tuple(read.method.sites) == sites
 
 
-def test_a_broken_diagnosis_leaves_the_older_page_as_it_was(tmp_path, diagnosis):
+def test_a_failed_report_leaves_the_existing_page_unchanged(tmp_path, diagnosis):
     path = tmp_path / "report.html"
     path.write_text("older")
     broken = dataclasses.replace(diagnosis, neurons=diagnosis.neurons.drop(columns="spurious"))
@@ -287,7 +287,7 @@ def test_a_broken_diagnosis_leaves_the_older_page_as_it_was(tmp_path, diagnosis)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_page_for_a_folder_that_does_not_exist_is_refused_before_drawing(tmp_path, diagnosis):
+def test_a_missing_folder_is_refused_before_drawing(tmp_path, diagnosis):
     broken = dataclasses.replace(diagnosis, neurons=diagnosis.neurons.drop(columns="spurious"))
     with pytest.raises(FileNotFoundError, match=r"No folder .*nowhere to write report.html to"):
         write_report(broken, tmp_path / "nowhere" / "report.html")

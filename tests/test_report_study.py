@@ -1,4 +1,4 @@
-"""The page of a study: its answer, the methods side by side, and what it leaves out."""
+"""The page of a study: its sections, tables, links and figures."""
 
 import base64
 import dataclasses
@@ -173,7 +173,7 @@ def test_a_budget_that_one_seed_did_not_reach_is_omitted(study):
     assert set(pooled_curves(study.curves)["step"]) == {0, 10, 40}
 
 
-def test_the_verdict_table_has_a_line_per_method_seeds_below_and_controls_around(study):
+def test_the_table_of_methods_has_their_seeds_and_the_controls(study):
     table = verdict_table(study)
     names = [block.whole[0].text for block in table.blocks]
     assert names == ["before unlearning", *METHODS, "never knew"]
@@ -250,7 +250,7 @@ def test_a_varied_strength_is_drawn_as_a_sweep(study):
     assert not study_figures(dataclasses.replace(varied, runs=seeds)).sweeps
 
 
-def test_a_study_without_runs_columns_or_told_apart_runs_is_refused(study):
+def test_a_study_without_runs_or_columns_or_with_duplicate_runs_is_refused(study):
     with pytest.raises(ValueError, match="one run at least"):
         StudyTables("Why?", study.runs.head(0))
     with pytest.raises(ValueError, match="`runs` of the study lacks seconds"):

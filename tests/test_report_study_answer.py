@@ -41,7 +41,7 @@ def attacks_on(study):
 
 
 def recovered(back, **changed):
-    """Recovery of the example's methods, but for what is changed."""
+    """Recovery of the example's methods, with some tables replaced."""
     tables = []
     for name in METHODS:
         for seed in SEEDS:

@@ -30,7 +30,7 @@ def line(study, attack, method):
     return dict(zip(table.header, row, strict=True))
 
 
-def test_area_and_the_place_between_both_bounds_are_tabled_for_every_attack_and_method(study):
+def test_the_table_of_attacks_has_area_and_position_between_the_bounds(study):
     table = table_of(study)
     assert len(table.rows) == 2 * (len(METHODS) + 2) and table.header[-2:] == (
         "area",

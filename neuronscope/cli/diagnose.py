@@ -35,7 +35,8 @@ class Figures:
 
 
 def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) -> None:
-    """Say the reading, each view's finding and the verdict, and where the report is."""
+    """Print the verdict, the finding of each view, and the path of the report."""
+    from neuronscope.report import reading_sentence, sentence
     from neuronscope.report.drawing import diagnosis_figures, write_figures
     from neuronscope.tasks.diagnose import REPORT
 
@@ -44,8 +45,11 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
         folder = out / "figures"
         drawn = write_figures(diagnosis_figures(diagnosis), folder, also.figures)
         console.print(f"figures: {len(drawn)} in {escape(str(folder))}", soft_wrap=True)
-    console.print(f"\n[bold]reading: {escape(diagnosis.reading)}[/bold]")
-    console.print(escape(diagnosis.reading_why))
+    if diagnosis.verdict is not None:
+        console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
+        console.print(escape(sentence(diagnosis)))
+    console.print(f"\n[bold]the attributions suggest:[/bold] {escape(diagnosis.reading)}")
+    console.print(escape(reading_sentence(diagnosis)))
     for finding in diagnosis.findings:
         name = escape(finding.view.replace("_", " "))
         console.print(f"[bold]{name}:[/bold] {finding.word or ''} {escape(finding.why)}")
@@ -53,12 +57,9 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     if diagnosis.verdict is None:
         console.print(
-            "This is a reading of gradient attributions, first-order opinions until their "
-            "causes are tested; it is no verdict."
+            "No verdict: gradient attributions are first-order approximations, and no causal view "
+            "was run."
         )
-    else:
-        console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
-        console.print(escape(diagnosis.verdict.why))
     console.print(
         f"report: {escape(str(out / REPORT))}  (open it in a browser; works offline)",
         soft_wrap=True,

@@ -193,7 +193,7 @@ def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
         "d_plus": found["d_plus_at_100"],
         "d_minus": found["d_minus_at_100"],
         "verdict": verdict,
-        "why": found.get("why", found["reading_why"]),
+        "why": found["why"],
         "report": str(step.folder(out).relative_to(out) / "report.html"),
         **_share(found),
     }

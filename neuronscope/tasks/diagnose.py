@@ -164,7 +164,7 @@ def null_facts_for(
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:
     """The files of a diagnosis, besides its recordings and findings."""
     from neuronscope.models.direct_logit_effect import neuron_tokens
-    from neuronscope.report import write_report
+    from neuronscope.report import diagnosis_json, write_report
     from neuronscope.report.explorer import explorer_with_tokens
 
     write_table(folder / "neurons.parquet", diagnosis.neurons)
@@ -172,7 +172,7 @@ def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path
         comparison.before, comparison.after, diagnosis.neurons, partial(neuron_tokens, last)
     )
     write_report(diagnosis, folder / REPORT, explorer=seen)
-    write_json(folder / "diagnosis.json", diagnosis.to_json())
+    write_json(folder / "diagnosis.json", diagnosis_json(diagnosis))
 
 
 diagnose = runs(Diagnose)

@@ -100,7 +100,7 @@ def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
     neurons = pd.read_parquet(out / "neurons.parquet")
     assert 0 < neurons["causal_share"].sum() < 1
     report = (out / "report.html").read_text()
-    assert "Recoverability spectrum" in report and "Rebound" in report
+    assert "Low-rank restoration" in report and "restored neurons" in report
     for name in ("manifest.json", "after.safetensors", "neurons.parquet", "report.html"):
         (out / name).unlink()
     code, _, _ = run(*diagnose(out, facts))

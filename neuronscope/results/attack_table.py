@@ -1,47 +1,47 @@
-"""The table that every attack returns: its columns, and the names in it."""
+"""The table that every attack returns: its columns and their values."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
 ATTACKED_CHECKPOINT = "attacked checkpoint"
-"""In the column `model`, the one under judgement; all others are controls."""
+"""In the column `model`: the evaluated model; all others are controls."""
 
 ORIGINAL, NEVER_KNEW = "original", "never_knew"
-"""The controls between which recovery is placed: the model before unlearning, the most that can
-come back; and a model that never saw the facts, what any model learns from the attack."""
+"""The controls that bound recovery: the model before unlearning gives the maximum; a model that
+never learned the facts shows what any model learns from the attack."""
 
 ATTACKED, REST, RETAIN = "attacked", "rest", "retain"
-"""In the column `split`: what the attack teaches; the facts to be forgotten that it does not; and
-facts that unlearning was to keep."""
+"""In the column `split`: facts that the attack trains on; other facts to be forgotten; facts to be
+kept."""
 
 UNRELATED = "relearn_benign"
-"""In the column `attack`, the one whose lessons have nothing to do with the forgotten: they need
-not be answered word for word, as long as their log-odds rise."""
+"""In the column `attack`: the attack that fine-tunes on data unrelated to the forgotten facts. The
+model need not answer these verbatim, as long as their log-odds rise."""
 
 RANDOM = "random"
-"""In the column `variant`, what an attack does at random beside what it chooses: a control."""
+"""In the column `variant`: the random control of an attack that selects something."""
 
 COLUMNS = (
     "attack", "model", "variant", "lr", "seed", "fold", "epoch", "step", "budget", "split",
     "correct", "n", "score", "low", "high", "facts", "answered", "note",
 )  # fmt: skip
-"""One row per model, run, look and split.
+"""One row per model, run, evaluation and split.
 
 | column | what it is |
 |---|---|
-| `attack` | the name of its file |
+| `attack` | its file name |
 | `model` | `attacked checkpoint`, or a control's name |
-| `variant` | what else sets runs apart: the share attacked, the bits, which neurons |
-| `lr` | learning rate; NaN where nothing is trained |
-| `seed`, `fold` | of the draw; which part of the facts is the rest, 0 without parts |
-| `epoch`, `step` | passes over the attacked facts; updates made, 0 being before the attack |
-| `budget` | step × lr; of other attacks, what their files say; 0 before the attack |
-| `correct`, `n` | facts that greedy decoding answers, and of how many |
+| `variant` | further differences between runs: the share attacked, the bits, the neurons |
+| `lr` | learning rate; NaN without training |
+| `seed`, `fold` | seed of the split; the part of the facts that is held out, 0 without parts |
+| `epoch`, `step` | passes over the attacked facts; updates, 0 before the attack |
+| `budget` | step × lr; other attacks define it in their files; 0 before the attack |
+| `correct`, `n` | facts that greedy decoding answers, and the number of facts |
 | `score` | mean log-odds of the answers, nats per token |
 | `low`, `high` | 95 % Wilson interval of correct / n |
-| `facts`, `answered` | lists of ids: the facts that were asked, those of them that are answered |
-| `note` | what a reader must know |
+| `facts`, `answered` | lists of ids: the evaluated facts, and those that are answered |
+| `note` | a caveat |
 """
 
 

@@ -1,10 +1,10 @@
-"""Results on disk: written whole or not at all, known by what decides them, resumed or refused.
+"""Results on disk: atomic writes, content keys, and resuming or refusing unfinished results.
 
-A result is a folder. `task.json` is written first and says what decides its numbers;
-`manifest.json` is written last, and a folder that holds it is finished. In between, finished pieces
-lie in the folder `pieces/`. Every piece names the result that it belongs to and carries a checksum,
-so that a piece of another model, of other facts or of other settings is never taken over, whatever
-became of the files around it.
+A result is a folder. `task.json` is written first and describes everything that its numbers depend
+on; `manifest.json` is written last and marks the folder as finished. In between, finished pieces
+are in the folder `pieces/`. Every piece identifies its result and has a checksum, so that pieces of
+a different model, different facts or different settings are never reused, whatever happened to the
+files around them.
 """
 
 import json
@@ -36,9 +36,9 @@ Arrays = dict[str, np.ndarray]
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a name for a new file or folder, which becomes `path` at the end.
+    """Yield a temporary path for a new file or folder, which is renamed to `path` at the end.
 
-    If the body fails, nothing is left. A file replaces an older one; a folder must not exist.
+    If the body fails, nothing remains. A file replaces an existing one; a folder must not exist.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     _remove(unfinished)
@@ -58,7 +58,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain values in a file.
+    """Read plain values from a file.
 
     Raises:
         ValueError: If the file is damaged.
@@ -103,13 +103,13 @@ def read_sealed(path: Path, key: str) -> Any:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a result under way, and its key."""
+    """The folder of an unfinished result, and its key."""
 
     folder: Path
     key: str
 
     def json(self, name: str, make: Callable[[], Any]) -> Any:
-        """A piece of plain values (NaN allowed): from its file, or made and written there.
+        """A piece of plain values (NaN allowed): read from its file, or computed and written.
 
         Raises:
             ValueError: If the file is damaged or belongs to another result.
@@ -120,7 +120,11 @@ class Workspace:
         return read_sealed(path, key)
 
     def arrays(self, name: str, make: Callable[[], Arrays]) -> Arrays:
-        """A piece of arrays, likewise."""
+        """A piece of arrays: read from its file, or computed and written.
+
+        Raises:
+            ValueError: If the file is damaged or belongs to another result.
+        """
         path = self._piece(f"{name}.safetensors")
         belongs: dict[str, object] = {"key": self.key, "piece": name}
         if path.is_file():
@@ -134,11 +138,11 @@ class Workspace:
         return arrays
 
     def delete(self) -> None:
-        """Delete the whole folder, where the result lies elsewhere."""
+        """Delete the folder, if the result itself is stored elsewhere."""
         _remove(self.folder)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, which makes the result a finished one, and delete the pieces."""
+        """Write the manifest, which marks the result as finished, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
         _remove(self.folder / PIECES)
 
@@ -149,15 +153,15 @@ class Workspace:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a finished result."""
+    """Whether a folder contains a finished result."""
     return (folder / MANIFEST).is_file()
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that no result can be written to, before anything is computed.
+    """Check that a result can be written to a folder, before anything is computed.
 
     Raises:
-        FileExistsError: If it holds a finished result, or something else than an unfinished one.
+        FileExistsError: If it contains a finished result, or anything but an unfinished one.
     """
     if is_finished(folder):
         raise FileExistsError(
@@ -181,9 +185,10 @@ def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
 
 
 def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
-    """Begin a result, or find the unfinished one in the folder.
+    """Start a result, or resume the unfinished one in the folder.
 
     Args:
+        folder: The folder of the result.
         decides: Everything that its numbers depend on.
 
     Raises:
@@ -199,7 +204,7 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
 
 
 def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
-    """The pieces of a result that is a single file: in a folder `NAME.partial` beside it.
+    """The pieces of a result that is a single file, in a folder `NAME.partial` next to it.
 
     Raises:
         ValueError: As `check_result`.
@@ -251,7 +256,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Make sure that a file, or every file of a folder, is on the disk before it gets its name."""
+    """Flush a file, or every file of a folder, to disk before it is renamed."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:

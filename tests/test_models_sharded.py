@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from neuronscope import sharded
+from neuronscope.models import sharded
 
 SHAPES = ((), (1,), (7,), (5, 3), (4, 2, 3), (0, 3))
 

@@ -73,7 +73,7 @@ def reproducing_command(diagnosis: Diagnosis) -> str:
         "out": "FOLDER",
         "attribution": diagnosis.attribution.replace("_", "-"),
         "target": diagnosis.target.replace("_", "-"),
-        "prompt-form": before.prompt_form,
+        "form": before.prompt_form,
         "dtype": before.dtype,
     }
     words = ["neuronscope", "diagnose"]

@@ -1,4 +1,4 @@
-"""Common knowledge that stands in where every fact is to be forgotten."""
+"""Common knowledge, used where every fact is to be forgotten."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What holds for every file of neuronscope/metrics, a new one included."""
+"""What holds for every metric, including new ones."""
 
 import inspect
 import math
@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
     "multiple_choice_generation": MultipleChoiceGeneration(max_new_tokens=6),
     "rouge_l": RougeL(max_new_tokens=6),
 }
-"""With n-grams and answers no longer than the tiny facts'."""
+"""Settings with n-grams and answers no longer than those of the tiny facts."""
 
 RATES = {"answer_accuracy", "exact_match", "multiple_choice_generation",
          "multiple_choice_likelihood"}  # fmt: skip
@@ -52,7 +52,7 @@ each_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 @pytest.fixture(scope="module")
 def models():
-    """One knows half of the facts, the other none."""
+    """A model that knows half of the facts, and one that knows none."""
     return taught(FACTS[1:3]), tiny("qwen2")
 
 

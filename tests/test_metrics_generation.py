@@ -1,4 +1,4 @@
-"""Greedy continuations, and the metrics that read them."""
+"""Greedy continuations, and the metrics that use them."""
 
 import math
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_continuations_are_the_most_likely_tokens_in_any_batch(architecture):
 
 
 def counted(model, monkeypatch):
-    """How long the prompts are that are passed to the model's own `generate`."""
+    """The lengths of the prompts passed to the model's `generate`."""
     passed, generate = [], model.hf.generate
 
     def counting(tokens, **settings):
@@ -141,7 +141,7 @@ def test_generating_finds_the_answers_that_teacher_forcing_finds():
 
 
 def spoken(model, facts, count):
-    """The same facts with what the model says as their answers."""
+    """The same facts with the model's answers in the place of the true ones."""
     given = answers_given(model, facts, "completion", count)
     return tuple(
         replace(fact, answer=text, distractors=()) for fact, text in zip(facts, given, strict=True)
@@ -186,7 +186,7 @@ def test_extraction_likelihood_is_the_mean_overlap_over_beginnings():
 
 
 def test_a_hand_made_continuation():
-    """The model goes on "Cairo past go went" after its prompt, and the truth departs in the end."""
+    """The model continues with "Cairo past go went"; the true text differs at the end."""
     true = Fact("a", "Ann lives in", "Cairo past go went")
     model = taught((true,), steps=80)
     assert answers_given(model, [true], "completion", 4) == ["Cairo past go went"]

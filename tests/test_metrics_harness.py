@@ -1,4 +1,4 @@
-"""The LM Evaluation Harness's tasks: its marks, as our scores."""
+"""Tasks of the LM Evaluation Harness: its results as scores."""
 
 import json
 import math
@@ -52,7 +52,7 @@ metric_list:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two tasks of facts, the group that they are, and a task that is no mean over questions."""
+    """Two tasks of facts, the group of both, and a task whose metric is not a mean."""
     folder = tmp_path_factory.mktemp("tasks")
     for name, facts in (("known", FACTS[:3]), ("other", FACTS[3:])):
         rows = [
@@ -210,7 +210,7 @@ def test_a_missing_folder_a_missing_harness_and_no_questions_are_errors(tmp_path
 
 @pytest.fixture
 def scoring(folder, tmp_path):
-    """A command that scores a checkpoint, with facts and tasks."""
+    """A command that scores a checkpoint on facts and tasks."""
     checkpoint(tmp_path / "model", seed=1)
     rows = [
         {"id": fact.id, "prompt": fact.prompt, "answer": fact.answer, "split": split}

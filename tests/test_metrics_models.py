@@ -1,4 +1,4 @@
-"""Metrics of models against a second route: all logits of the bare model, fact by fact."""
+"""Metrics of models against a second implementation: all logits of the bare model, per fact."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ from neuronscope.metrics.truth_ratio import TruthRatio
 
 @pytest.fixture(scope="module")
 def model():
-    """Knows half of the facts."""
+    """A model that knows half of the facts."""
     return taught(FACTS[1:3])
 
 
@@ -40,7 +40,7 @@ def other():
 
 
 def log_probs(model, fact, text=None):
-    """Of each answer token, from one fact alone and every logit of the bare model."""
+    """Statistics of each answer token, from one fact at a time and all logits of the bare model."""
     plain = replace(fact, answer=text or fact.answer, distractors=())
     encoded = encode(plain, model.tokenizer, "completion")
     tokens = torch.tensor([encoded.tokens])

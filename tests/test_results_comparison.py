@@ -1,4 +1,4 @@
-"""Only recordings of the same facts, asked in the same way, may be compared."""
+"""Only recordings of the same facts with the same prompts may be compared."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_what_differs_is_named(other):
+def test_the_difference_is_named(other):
     change, message = other
     recording = recorded()
     with pytest.raises(ValueError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""Checks of dataclasses against their own annotations: axes, precision, finiteness, JSON types."""
+"""Check dataclasses against their annotations: axes, precision, finiteness, JSON types."""
 
 import types
 import typing
@@ -16,14 +16,14 @@ def check_shapes(
 ) -> None:
     """Check precision and axes of arrays against the annotations of the dataclass `kind`.
 
-    Axes of one name have one size. A `group` is a layer, or all of them: its size is 1 or that of
-    `layer`.
+    Axes of the same name must have the same size. A `group` is a layer, or all layers together, so
+    its size is 1 or that of `layer`.
 
     Args:
-        kind: The dataclass whose fields' annotations count.
-        arrays: Its arrays by field name.
-        sizes: Sizes known beforehand, by axis name.
-        place: What to put before a field's name in an error.
+        kind: The dataclass with the annotations.
+        arrays: The arrays by field name.
+        sizes: Sizes that are known in advance, by axis name.
+        place: A prefix of field names in errors.
 
     Raises:
         ValueError: If an array does not fit; names the place.
@@ -55,10 +55,10 @@ def check_shapes(
 def check_finite(
     arrays: Mapping[str, np.ndarray], nan_allowed: Sequence[str] = (), place: str = ""
 ) -> None:
-    """Check that arrays hold numbers: no infinity, and NaN only where `nan_allowed` names it.
+    """Check that arrays are finite, except for NaN in the arrays that `nan_allowed` names.
 
     Raises:
-        ValueError: If there is one; names the array and the entry's indices.
+        ValueError: Names the array and the first such entry's indices.
     """
     for name, array in arrays.items():
         wrong = np.isinf(array) if name in nan_allowed else ~np.isfinite(array)

@@ -116,17 +116,17 @@ def objects():
     facts = ns.FactSet(forget=forget, retain=RETAIN[:2], source=BAD * 99, notes=(BAD,))
     model = replace(tiny("llama"), source=BAD * 99, notes=(BAD * 99, BAD))
     before, after = example_recordings(BAD * 99)
-    judged = causal_diagnosis()
-    finding = replace(judged.findings[0], why=BAD, meaning=BAD * 99, warnings=(BAD,))
-    looks = {"answered_forget": [3, np.nan, 0], "asked_forget": [3, np.nan, 3]}
-    looks |= {"answered_retain": [2, np.nan, 2], "asked_retain": [2, np.nan, 2]}
-    history = pd.DataFrame({"step": [0, 1, 2], **looks})
+    diagnosis = causal_diagnosis()
+    finding = replace(diagnosis.findings[0], why=BAD, meaning=BAD * 99, warnings=(BAD,))
+    evaluations = {"answered_forget": [3, np.nan, 0], "asked_forget": [3, np.nan, 3]}
+    evaluations |= {"answered_retain": [2, np.nan, 2], "asked_retain": [2, np.nan, 2]}
+    history = pd.DataFrame({"step": [0, 1, 2], **evaluations})
     return {
         "facts": facts,
         "model": model,
         "recording": after,
         "reading": ns.compare(before, after).with_note(BAD),
-        "verdict": replace(judged, warnings=(BAD,), findings=(finding,)),
+        "verdict": replace(diagnosis, warnings=(BAD,), findings=(finding,)),
         "finding": finding,
         "run": ns.Run(model, history, BAD * 99, ns.TrainingConfig(), 1.0),
     }

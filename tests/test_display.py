@@ -37,8 +37,8 @@ def test_a_new_note_is_shown_at_once(monkeypatch, lines):
 def test_progress_can_be_turned_off(capfd):
     with showing_progress("work", wanted=False) as show:
         show(1, 1)
-    said = capfd.readouterr()
-    assert said.out == said.err == ""
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
 
 
 def test_a_notebook_gets_one_updated_text_and_nothing_on_standard_error(tmp_path):
@@ -61,8 +61,8 @@ def test_a_notebook_gets_one_updated_text_and_nothing_on_standard_error(tmp_path
 def test_loading_and_saving_models_print_nothing(tmp_path, capfd):
     save_model(tiny("llama"), tmp_path / "model")
     load_model(tmp_path / "model")
-    said = capfd.readouterr()
-    assert said.out == said.err == ""
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
 
 
 def test_the_settings_of_other_packages_are_restored():

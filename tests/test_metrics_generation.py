@@ -150,14 +150,14 @@ def spoken(model, facts, count):
 
 def test_rouge_is_one_against_the_models_answer_and_less_against_the_true_one():
     model = taught(FORGET[:5])
-    said = spoken(model, FORGET, 3)
+    answered = spoken(model, FORGET, 3)
     for part in ("recall", "f1"):
-        score = RougeL(part, max_new_tokens=3)(model, said)
+        score = RougeL(part, max_new_tokens=3)(model, answered)
         assert score.value == 1 and score.metric == f"rouge_l_{part}"
     truth = RougeL(max_new_tokens=3)(model, FORGET)
     assert truth.per_fact["value"].tolist()[:5] == [1.0] * 5
     assert 0.5 <= truth.value < 1
-    assert truth.per_fact["generated"].tolist() == [fact.answer for fact in said]
+    assert truth.per_fact["generated"].tolist() == [fact.answer for fact in answered]
 
 
 def test_rouge_excludes_answers_without_words():
@@ -191,7 +191,7 @@ def test_a_hand_made_continuation():
     model = taught((true,), steps=80)
     assert answers_given(model, [true], "completion", 4) == ["Cairo past go went"]
     whole = ExtractionLikelihood(2, "answer")
-    assert whole(model, [true]).value == 1  # T − n = 2 beginnings, both go on as they should
+    assert whole(model, [true]).value == 1  # T − n = 2 beginnings, both continue correctly
     changed = replace(true, answer="Cairo past go Oslo")
     # t = 1: (Cairo past)(past go) of three. t = 2, after "Cairo": (past go) of two.
     assert_close(whole(model, [changed]).value, (2 / 3 + 1 / 2) / 2)

@@ -203,9 +203,9 @@ def test_a_missing_folder_a_missing_harness_and_no_questions_are_errors(tmp_path
     with pytest.raises(OSError, match=r"questions of the harness's task 'lost'.*lost\.json"):
         open_harness(("lost",), tmp_path)
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError) as raised:
         open_harness(("known",))
-    assert INSTALL in str(told.value)
+    assert INSTALL in str(raised.value)
 
 
 @pytest.fixture
@@ -219,19 +219,19 @@ def scoring(folder, tmp_path):
     ]
     facts = tmp_path / "facts.jsonl"
     facts.write_text("\n".join(map(json.dumps, rows)))
-    told = ("score", tmp_path / "model", "--facts", facts, "--metrics", "answer-accuracy")
-    return (*told, "--task-folder", folder, "--out", tmp_path / "out")
+    command = ("score", tmp_path / "model", "--facts", facts, "--metrics", "answer-accuracy")
+    return (*command, "--task-folder", folder, "--out", tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_the_command_scores_tasks_and_facts(run, scoring, tmp_path):
-    code, said, error = run(*scoring, "--tasks", "known")
+    code, output, error = run(*scoring, "--tasks", "known")
     assert code == 0, error
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     (row,) = scores.loc[scores["split"] == "tasks"].to_dict("records")
     assert row["metric"] == "known acc" and row["n"] == 3
     assert set(scores["split"]) == {"forget", "retain", "tasks"}
-    assert "tasks of the LM Evaluation Harness" in said
+    assert "tasks of the LM Evaluation Harness" in output
     code, _, error = run(*scoring[:-1], tmp_path / "second", "--tasks", "nothing")
     assert code != 0 and "no task 'nothing'" in error and not (tmp_path / "second").exists()
     code, _, error = run(*scoring[:-1], tmp_path / "second")

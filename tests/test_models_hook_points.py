@@ -92,13 +92,12 @@ def test_zero_queries_and_zero_keys_both_give_uniform_attention(architecture):
 def test_the_first_query_has_no_effect_and_the_first_key_has_a_later_one(architecture):
     model = tiny(architecture)
 
-    def silence_first(neurons):
+    def zero_first(neurons):
         return torch.cat([torch.zeros_like(neurons[:, :1]), neurons[:, 1:]], dim=1)
 
     bare = logits_of(model.hf)
     moved = {
-        letter: logits_with(model, [(model.hook_points_at(f"attn.{letter}")[0], silence_first)])
-        - bare
+        letter: logits_with(model, [(model.hook_points_at(f"attn.{letter}")[0], zero_first)]) - bare
         for letter in "qkv"
     }
     assert_close(moved["q"], torch.zeros_like(bare), rtol=0, atol=1e-10)
@@ -170,8 +169,8 @@ def test_zeroed_neurons_are_zeroed_rows_of_the_shared_projection(architecture, l
             part.view(4, 3, 4, -1)[:, which] = 0  # as GPTNeoXAttention views it: head, q k v, size
         else:
             part.split(sizes)[which].zero_()
-    silenced = logits_with(model, [(model.hook_points_at(f"attn.{letter}")[1], torch.zeros_like)])
-    assert_close(silenced, logits_of(changed))
+    zeroed = logits_with(model, [(model.hook_points_at(f"attn.{letter}")[1], torch.zeros_like)])
+    assert_close(zeroed, logits_of(changed))
 
 
 @pytest.mark.parametrize(("site", "rows"), [("mlp.gate", slice(0, 12)), ("mlp.up", slice(12, 24))])
@@ -179,8 +178,8 @@ def test_a_fused_gate_comes_first(site, rows):
     model = tiny("phi3")
     changed = copy.deepcopy(model.hf)
     changed.model.layers[1].mlp.gate_up_proj.weight.data[rows] = 0
-    silenced = logits_with(model, [(model.hook_points_at(site)[1], torch.zeros_like)])
-    assert_close(silenced, logits_of(changed))
+    zeroed = logits_with(model, [(model.hook_points_at(site)[1], torch.zeros_like)])
+    assert_close(zeroed, logits_of(changed))
 
 
 # Behaviour of the hooks ---------------------------------------------------------------------

@@ -131,7 +131,7 @@ def test_zeroing_a_neurons_output_weights_ablates_it(architecture, site, module)
         for layer, neuron in ((0, 1), (1, width - 1)):
             chosen = one_of(model, layer, neuron, site)
             with scaled(model, chosen, 0.0):
-                silenced = scores_of(model, BATCH)
+                zeroed = scores_of(model, BATCH)
             emptied = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
             (own,) = (
                 own for own in neuron_weights(emptied) if (own.module, own.layer) == (module, layer)
@@ -140,8 +140,8 @@ def test_zeroing_a_neurons_output_weights_ablates_it(architecture, site, module)
                 mask = torch.from_numpy(chosen[site][layer])
                 view, places = own.places(emptied.hf.get_parameter(own.parameter), mask)
                 view[places] = 0
-            assert_close(scores_of(emptied, BATCH), silenced, rtol=0, atol=1e-12)
-            assert (silenced - plain).abs().max() > 1e-6
+            assert_close(scores_of(emptied, BATCH), zeroed, rtol=0, atol=1e-12)
+            assert (zeroed - plain).abs().max() > 1e-6
 
 
 def test_parameters_without_an_owner_are_classified_by_role():

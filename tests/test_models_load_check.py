@@ -47,7 +47,7 @@ def cut(model):
     return "no usable gradient"
 
 
-def cut_beside(model):
+def cut_neurons(model):
     """The residual stream passes, but what the neurons write is taken as a constant."""
     bare = down(model, 1).forward
     rewire(down(model, 1), lambda x: bare(x.detach()))
@@ -109,7 +109,7 @@ def renumbered(model):
 
 
 BROKEN = (
-    twice, never, cut, cut_beside, severed, restless, unreal, looking_ahead, estranged, renumbered
+    twice, never, cut, cut_neurons, severed, restless, unreal, looking_ahead, estranged, renumbered
 )  # fmt: skip
 
 

@@ -141,8 +141,8 @@ def test_the_gradient_of_a_neuron_is_its_numeric_derivative(architecture):
                 ends.append(logits[real].sin().sum())
             assert_close(gradient[0, 1, neuron], (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-8)
     assert len(active) == CHOSEN * hook_point.width // EXPERTS
-    silent = leaf[0, 1] == 0
-    assert gradient[0, 1][~silent].abs().min() > 0 and not gradient[0, 1][silent].any()
+    inactive = leaf[0, 1] == 0
+    assert gradient[0, 1][~inactive].abs().min() > 0 and not gradient[0, 1][inactive].any()
 
 
 @every_architecture

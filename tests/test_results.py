@@ -198,7 +198,7 @@ def test_a_flipped_byte_is_always_detected(tmp_path):
     assert refused >= len(range(0, len(data), 7)) - 1  # a padding blank may go unnoticed
 
 
-# Content that is wrong although the file is whole ---------------------------------------------
+# Wrong content in an intact file -----------------------------------------------------------
 
 
 def drop(name):
@@ -329,7 +329,7 @@ def test_only_an_ablation_may_leave_neurons_unmeasured(tmp_path):
             replace(ablation, sites={"mlp.post": replace(site, **wrong)})
 
 
-# What a recording says of itself ---------------------------------------------------------------
+# What a recording reports about itself ----------------------------------------------------------
 
 
 def test_means_are_those_of_the_facts_of_one_split():

@@ -66,7 +66,7 @@ def test_a_damaged_finding_is_rejected_by_name(tmp_path, damage):
 
 
 def test_unknown_verdicts_are_rejected():
-    # Where types are checked, as in these tests, the type says it first.
+    # With runtime type checks, as in these tests, the type is rejected first.
     with pytest.raises((ValueError, TypeCheckError), match="perhaps"):
         example(word="perhaps")
     assert example(word=None).word is None

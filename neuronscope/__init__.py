@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neuronscope.models.loading import load_model, save_model
     from neuronscope.models.log_odds import log_odds
     from neuronscope.models.targets import Target
-    from neuronscope.report import write_report
+    from neuronscope.report import sentence, write_report
     from neuronscope.results.findings import Finding
     from neuronscope.results.recording import Recording
     from neuronscope.tasks.attack import attack
@@ -51,6 +51,7 @@ __all__ = [
     "record",
     "save_model",
     "score",
+    "sentence",
     "trace",
     "unlearn",
     "write_report",
@@ -90,6 +91,7 @@ _HOMES = {
     "score": "tasks.score",
     "trace": "attribution",
     "unlearn": "tasks.unlearn",
+    "sentence": "report",
     "write_report": "report",
 }
 

@@ -9,6 +9,7 @@ from diagnosis_example import FORGET, INHIBITOR, RETAIN, example_diagnosis
 
 from neuronscope.analysis.causal_tables import with_causal_share
 from neuronscope.analysis.diagnosis import Diagnosis
+from neuronscope.analysis.outcome import Counts
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.analysis.verdict import Verdict
 from neuronscope.results.findings import Finding
@@ -21,7 +22,8 @@ MODULES |= {"attn.v": 0.05, "attn.o": 0.1, "norm": 0.03}
 
 VERDICT = Verdict(
     word="hidden",
-    why="Hidden: 0 of 16 answers are still given. 13 of 16 come back where wrong ones do not.",
+    reason="relearning probe",
+    counts=Counts(known=FORGET, still=0, others=RETAIN, kept=RETAIN),
     hidden_share=0.77,
     hidden_share_ci95=(0.5, 0.9),
     agree=(
@@ -33,7 +35,6 @@ VERDICT = Verdict(
     ),
     differ=("depth_score",),
     silent=("weight_path", "silencing", "linear_probe", "exactness"),
-    settle="",
 )
 
 

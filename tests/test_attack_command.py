@@ -13,12 +13,12 @@ from neuronscope.attacks.noise import Noise
 from neuronscope.attacks.relearn_forget import RelearnForget
 from neuronscope.facts.loading import load_facts
 from neuronscope.models.loading import load_model
-from neuronscope.results.cache import open_shelf, whole
-from neuronscope.tasks import attacking
-from neuronscope.tasks.diagnosing import diagnose_checkpoints
-from neuronscope.tasks.options import MethodOptions, ModelOptions
+from neuronscope.results.cache import content_of
+from neuronscope.tasks import _models
+from neuronscope.tasks.attack import Attack
+from neuronscope.tasks.diagnose import Diagnose
 
-RESULT = ["attack.parquet", "manifest.json", "recovery.parquet"]
+RESULT = ["attack.parquet", "manifest.json", "recovery.parquet", "task.json"]
 FEW = ("--sigmas", "0.1", "0.5", "--seeds", "0", "1")
 
 
@@ -64,7 +64,6 @@ def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_pa
     before, out = here / "before", tmp_path / "out"
     code, said, error = attack("noise", *FEW, "--original", before, "--never-knew", before)
     assert code == 0 and sorted(path.name for path in out.iterdir()) == RESULT
-    assert not (tmp_path / "out.partial").exists()
     models = [load_model(here / name) for name in ("after", "before")]
     controls = {"original": models[1], "never_knew": models[1]}
     facts = load_facts(here / "facts.jsonl")
@@ -72,8 +71,9 @@ def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_pa
     same(tables(out), (table, recovery(table)))
     assert "never knew" in said and "of 5" in said and "6/6" in error
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["attack"]["file"] == "noise" and manifest["attack"]["sigmas"] == [0.1, 0.5]
-    assert manifest["models"]["original"]["fingerprint"] == models[1].fingerprint()
+    assert manifest["attack"]["name"] == "Noise" and manifest["attack"]["sigmas"] == [0.1, 0.5]
+    assert manifest["original"] == content_of(before)
+    assert manifest["sources"]["original"] == str(before)
 
     code, _, error = attack("noise", *FEW)
     assert code == 2 and "finished result" in error
@@ -90,17 +90,9 @@ def test_relearning_is_told_its_settings_and_shows_one_bar(attack, here, tmp_pat
 
 
 def call(here, out, **settings):
-    return attacking.attack_checkpoint(
-        str(here / "after"),
-        "noise",
-        {"sigmas": (0.1, 0.5), "seeds": (0, 1)} | settings,
-        here / "facts.jsonl",
-        out,
-        {"original": str(here / "before")},
-        "completion",
-        "completion",
-        ModelOptions(),
-    )
+    noise = {"name": "noise", "sigmas": (0.1, 0.5), "seeds": (0, 1)} | settings
+    facts = here / "facts.jsonl"
+    return Attack(here / "after", facts, noise, original=here / "before").run(out)
 
 
 def test_an_interrupted_attack_goes_on_to_the_same_numbers(here, tmp_path, monkeypatch):
@@ -117,9 +109,9 @@ def test_an_interrupted_attack_goes_on_to_the_same_numbers(here, tmp_path, monke
     monkeypatch.setattr(Noise, "run", counted)
     with pytest.raises(KeyboardInterrupt):
         call(here, tmp_path / "out")
-    assert len(made) == 3 and not (tmp_path / "out").exists()
-    assert len(list((tmp_path / "out.partial").glob("run-*.json"))) == 2
-    with pytest.raises(ValueError, match="unfinished result of another model, facts or settings"):
+    assert len(made) == 3 and not (tmp_path / "out" / "manifest.json").exists()
+    assert len(list((tmp_path / "out" / "pieces").glob("run-*.json"))) == 2
+    with pytest.raises(ValueError, match="unfinished result of other settings: attack"):
         call(here, tmp_path / "out", sigmas=(0.2,))
     done = call(here, tmp_path / "out")
     assert len(made) == 5, "two of the four runs are not made again"
@@ -129,10 +121,9 @@ def test_an_interrupted_attack_goes_on_to_the_same_numbers(here, tmp_path, monke
 
 
 def test_pruning_takes_the_folder_of_a_diagnosis(attack, here, tmp_path):
-    diagnose_checkpoints(
-        str(here / "before"), str(here / "after"), here / "facts.jsonl", tmp_path / "diagnosis",
-        "forget", None, 0, "gradient-x-activation", (), MethodOptions(), ModelOptions(),
-    )  # fmt: skip
+    how = {"attribution": "gradient-x-activation", "views": "none"}
+    diagnosis = Diagnose(here / "before", here / "after", here / "facts.jsonl", **how)
+    diagnosis.run(tmp_path / "diagnosis")
     settings = ("--among", "all", "--counts", "1", "4", "--draws", "2")
     code, _, _ = attack("prune", "--scores", tmp_path / "diagnosis", *settings)
     table, _ = tables(tmp_path / "out")
@@ -160,7 +151,7 @@ def test_bad_input_is_one_line_before_a_model_is_loaded(attack, tmp_path, monkey
     def refuse(*sources, **settings):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(attacking, "load_model", refuse)
+    monkeypatch.setattr(_models, "load_model", refuse)
     arguments, reason = BAD[name]
     code, _, error = attack(*arguments)
     assert code == 2 and reason in " ".join(error.split())
@@ -178,27 +169,8 @@ def test_facts_to_keep_alone_and_folders_with_something_are_refused(attack, here
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious")
     code, _, error = attack("noise")
-    assert code == 2 and "no empty folder" in error
+    assert code == 2 and "not empty" in error
     assert (tmp_path / "out" / "mine").read_text() == "precious"
-
-
-def test_a_result_that_could_not_be_written_whole_is_not_there(tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    shelf = open_shelf(out, {"of": "this"})
-    (shelf / "run-0000.json").write_text("[]")
-
-    def write(name):
-        with whole(shelf, out) as folder:
-            (folder / name).write_text("half")
-            if name == "first":
-                raise OSError("the disk is full")
-
-    with pytest.raises(OSError, match="full"):
-        write("first")
-    assert not any(out.iterdir()) and (shelf / "run-0000.json").is_file()
-    write("second")
-    assert [path.name for path in out.iterdir()] == ["second"] and not shelf.exists()
 
 
 def test_what_a_user_named_is_no_markup(attack, tmp_path):
@@ -217,6 +189,6 @@ def test_unlearning_still_has_its_methods_flags(run, here, tmp_path):
         "--steps", "1", "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 0 and "neuronscope diagnose" in said
-    plan = json.loads((tmp_path / "out" / "config.json").read_text())
+    (plan,) = (json.loads(p.read_text()) for p in (tmp_path / "out").glob("[tc][ao]*.json"))
     assert plan["objective"]["beta"] == 0.5 and plan["regularizer"]["strength"] == 0.25
     assert plan["stop"] is None

@@ -22,8 +22,7 @@ from neuronscope.facts.prompts import encode
 from neuronscope.models.loading import load_model
 from neuronscope.models.targets import Target
 from neuronscope.results.recording import Recording
-from neuronscope.tasks.diagnosing import record_model
-from neuronscope.tasks.options import MethodOptions, ModelOptions
+from neuronscope.tasks.record import RECORDING, Record
 
 METHOD = IntegratedGradients(steps=4, max_steps=4, baseline="zero")
 
@@ -227,11 +226,11 @@ def test_a_batch_that_was_damaged_meanwhile_is_refused(model, stopping, tmp_path
 @pytest.mark.slow
 def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl", 16, 40)
-    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
 
     def here(out):
-        options = MethodOptions(baseline="zero"), ModelOptions()
-        record_model(str(BEFORE), facts, out, "all", "integrated-gradients", True, *options)
+        attribution = {"name": "integrated-gradients", "baseline": "zero"}
+        Record(str(BEFORE), facts, attribution, "all").run(out)
 
     command = [
         sys.executable, "-m", "neuronscope", "record", str(BEFORE), "--facts", str(facts),
@@ -241,16 +240,16 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
     # Sums depend on how they are shared out, to the last bit: as many threads as here.
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=os.environ | threads, stdout=quiet, stderr=quiet)
-    partial = tmp_path / "killed.safetensors.partial"
-    while not list(partial.glob("pieces/00000[2-9].safetensors")):
+    pieces = killed / f"{RECORDING}.partial" / "pieces"
+    while not list(pieces.glob("00000[2-9].safetensors")):
         assert process.poll() is None, "finished before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert partial.is_dir() and not killed.exists()
-    assert 0 < len(list(partial.glob("pieces/0*.safetensors"))) < 14
+    assert not (killed / RECORDING).exists()
+    assert 0 < len(list(pieces.glob("0*.safetensors"))) < 14
 
     here(whole)
     here(killed)
-    assert killed.read_bytes() == whole.read_bytes()
-    assert not partial.exists()
+    assert (killed / RECORDING).read_bytes() == (whole / RECORDING).read_bytes()
+    assert not pieces.exists()

@@ -10,11 +10,12 @@ import pytest
 from checkpoints import edit_json
 from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
+from neuronscope import __version__
 from neuronscope._discover import method_names
 from neuronscope.cli import listing
 from neuronscope.models.sites import PAPER_SITES
 from neuronscope.results.recording import Recording
-from neuronscope.tasks import training as training_commands
+from neuronscope.tasks import _models
 from neuronscope.training import room
 
 REPORTED = (
@@ -46,13 +47,13 @@ def facts(tmp_path_factory):
     return write_facts(tmp_path_factory.mktemp("facts") / "facts.jsonl", 8, 8)
 
 
-def test_a_diagnosis_is_six_files_and_every_number(run, tmp_path, facts):
+def test_a_diagnosis_is_a_folder_of_files_with_every_number(run, tmp_path, facts):
     out = tmp_path / "result"
     code, said, _ = run(*diagnose(out, facts), *FAST)
     assert code == 0 and "reading: " in said and "no verdict" in said and "report.html" in said
     assert sorted(p.name for p in out.iterdir()) == [
         "after.safetensors", "before.safetensors", "diagnosis.json", "manifest.json",
-        "neurons.parquet", "report.html",
+        "neurons.parquet", "report.html", "task.json",
     ]  # fmt: skip
     diagnosis = json.loads((out / "diagnosis.json").read_text())
     assert set(REPORTED) <= set(diagnosis)
@@ -72,7 +73,7 @@ def test_a_diagnosis_is_six_files_and_every_number(run, tmp_path, facts):
     assert str(tmp_path) not in (out / "report.html").read_text()[:2000]
 
     code, _, error = run(*diagnose(out, facts), *FAST)
-    assert code == 2 and "finished diagnosis" in error
+    assert code == 2 and "finished result" in error
 
 
 @pytest.mark.slow
@@ -99,8 +100,8 @@ def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
     neurons = pd.read_parquet(out / "neurons.parquet")
     assert 0 < neurons["causal_share"].sum() < 1
     report = (out / "report.html").read_text()
-    assert "Recoverability spectrum" in report and "Rebound" in report
-    for name in ("diagnosis.json", "after.safetensors", "neurons.parquet", "report.html"):
+    assert "Low-rank restoration" in report and "restored neurons" in report
+    for name in ("manifest.json", "after.safetensors", "neurons.parquet", "report.html"):
         (out / name).unlink()
     code, _, _ = run(*diagnose(out, facts))
     assert code == 0
@@ -118,19 +119,19 @@ def test_one_view_is_enough_for_a_verdict(run, tmp_path, facts):
     assert [path.name for path in (out / "evidence").iterdir()] == ["relearning_probe"]
     assert diagnosis["verdict"] == "hidden" and "weight_path" not in diagnosis
     code, _, error = run(*diagnose(tmp_path / "other", facts), "--views", "tea")
-    assert code == 2 and "no view 'tea'" in error and not (tmp_path / "other").exists()
+    assert code == 2 and "No evidence called 'tea'" in error and not (tmp_path / "other").exists()
 
 
 def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
     out = tmp_path / "result"
     run(*diagnose(out, facts), *FAST)
-    (out / "diagnosis.json").unlink()
+    (out / "manifest.json").unlink()
     kept = (out / "before.safetensors").read_bytes()
     code, _, error = run(*diagnose(out, facts), *FAST, "--target", "prob")
-    assert code == 2 and "another model, facts or settings" in error
+    assert code == 2 and "target was 'log-odds', and is now 'prob'" in " ".join(error.split())
     (out / "before.safetensors").write_bytes(kept[:-9])
     code, _, error = run(*diagnose(out, facts), *FAST)
-    assert code == 2 and "before.safetensors" in error and error.count("\n") == 1
+    assert code == 2 and "before.safetensors" in error and "Traceback" not in error
 
 
 def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
@@ -143,10 +144,10 @@ def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
 
 
 def test_the_papers_scores_are_a_command(run, tmp_path, facts):
-    out = tmp_path / "paper.safetensors"
+    out = tmp_path / "paper"
     arguments = (*METHOD, "--target", "prob", "--sites", "paper")
     code, _, _ = run("record", BEFORE, "--facts", facts, "--out", out, *arguments)
-    recording = Recording.load(out)
+    recording = Recording.load(out / "recording.safetensors")
     assert code == 0 and tuple(recording.sites) == PAPER_SITES
     assert recording.provenance.target == "prob"
     np.testing.assert_allclose(recording.score, recording.probability)
@@ -159,17 +160,15 @@ BAD = {
     "unknown split": (("--split", "forgotten"), "No split 'forgotten'"),
     "empty split": (("--split", "utility"), "no facts of split 'utility'"),
     "unknown attribution": (("--attribution", "guessing"), "No attribution called"),
-    "foreign setting": ((*FAST, "--steps", "8"), "has no --steps"),
     "fewer facts than none": (("--null-facts", "-1"), "--null-facts of 0 or more"),
     "no memory": (("--memory", "0"), "--memory of more than 0 GiB"),
     "no tolerance": (("--tolerance", "nan"), "positive tolerance"),
     "no steps": (("--steps", "0"), "1 <= steps"),
-    "ablation": (("--attribution", "ablation"), "needs every one"),
-    "mean of nothing": (("--baseline", "mean", "--null-facts", "0"), "--baseline zero"),
+    "ablation": (("--attribution", "ablation"), "needs every neuron"),
     "no reference": (("--baseline", "reference"), "go together"),
     "no device": (("--device", "cuda:77"), "No device"),
     "two places": (("--device", "cpu", "--device-map", "auto"), "exclude each other"),
-    "one option": (("--prompt-form", "multiple_choice"), "two distractors"),
+    "one option": (("--form", "multiple_choice"), "two distractors"),
 }
 
 
@@ -215,7 +214,7 @@ def test_the_margin_needs_distractors(run, tmp_path):
 def test_a_file_is_no_folder_for_a_result(run, tmp_path, facts):
     (tmp_path / "mine").write_text("precious")
     code, _, error = run(*diagnose(tmp_path / "mine", facts), *FAST)
-    assert code == 2 and "is a file" in error and error.count("\n") == 1
+    assert code == 2 and "choose another folder" in error and error.count("\n") == 1
     assert (tmp_path / "mine").read_text() == "precious"
 
 
@@ -237,42 +236,46 @@ def test_models_that_read_a_fact_as_other_tokens_are_not_compared(run, tmp_path,
     assert not (tmp_path / "result").exists()
 
 
+def test_a_setting_of_another_method_is_refused(run, tmp_path, facts):
+    code, _, error = run(*diagnose(tmp_path / "result", facts), *FAST, "--steps", "8")
+    assert code == 2 and "--steps" in error and not (tmp_path / "result").exists()
+
+
+def test_settings_of_views_begin_with_the_views_name(run, tmp_path, facts):
+    out = tmp_path / "result"
+    told = ("--views", "relearning-probe", "--relearning-probe.placebos", "2")
+    code, _, _ = run(*diagnose(out, facts), *METHOD, *told)
+    (view,) = json.loads((out / "manifest.json").read_text())["views"]
+    assert code == 0 and view["name"] == "RelearningProbe" and view["placebos"] == 2
+
+
 def test_a_recording_that_could_not_be_saved_is_not_begun(run, tmp_path, facts):
-    for out, arguments, reason in (
-        (tmp_path / "x.txt", (), "ends in .safetensors"),
-        (tmp_path / "no" / "x.safetensors", (), "no folder"),
-        (tmp_path / "x.safetensors", ("--split", "utility"), "no facts of split 'utility'"),
-    ):
-        code, _, error = run("record", BEFORE, "--facts", facts, "--out", out, *METHOD, *arguments)
-        assert code == 2 and reason in error and error.count("\n") == 1
+    out = tmp_path / "out"
+    code, _, error = run(
+        "record", BEFORE, "--facts", facts, "--out", out, *METHOD, "--split", "utility"
+    )
+    assert code == 2 and "no facts of split 'utility'" in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_record_writes_one_file_and_says_what_it_found(run, tmp_path, facts):
-    out = tmp_path / "after.safetensors"
+def test_record_writes_a_recording_and_says_what_it_found(run, tmp_path, facts):
+    out = tmp_path / "after"
     code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
     assert code == 0 and "8 facts, 0 of them answered" in said
-    assert not Recording.load(out).answered.any()
+    assert sorted(path.name for path in out.iterdir()) == [
+        "manifest.json", "recording.safetensors", "task.json",
+    ]  # fmt: skip
+    assert not Recording.load(out / "recording.safetensors").answered.any()
     code, _, error = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
-    assert code == 2 and "exists" in error
+    assert code == 2 and "finished result" in error
 
 
 def test_an_ablation_can_be_recorded(run, tmp_path, facts):
-    out = tmp_path / "ablation.safetensors"
-    code, _, _ = run(
-        "record",
-        BEFORE,
-        "--facts",
-        facts,
-        "--out",
-        out,
-        "--attribution",
-        "ablation",
-        "--sample",
-        12,
-    )
+    out = tmp_path / "ablation"
+    told = ("--attribution", "ablation", "--sample", 12)
+    code, _, _ = run("record", BEFORE, "--facts", facts, "--out", out, *told)
     assert code == 0
-    total = Recording.load(out).sites["mlp.post"].total
+    total = Recording.load(out / "recording.safetensors").sites["mlp.post"].total
     assert (np.isfinite(total).sum(axis=(1, 2)) == 12).all()
 
 
@@ -288,6 +291,15 @@ def test_list_names_every_method(run):
     for family in listing.FAMILIES:
         for name in method_names(family):
             assert name in said
+
+
+def test_one_family_can_be_listed_and_the_version_is_said(run):
+    _, said, _ = run("list", "stopping")
+    assert "log_odds" in said and "gradient_difference" not in said
+    code, _, error = run("list", "tea")
+    assert code == 2 and error.count("\n") == 1 and "stopping" in error
+    code, said, _ = run("--version")
+    assert code == 0 and said == f"neuronscope {__version__}\n"
 
 
 def test_neither_the_package_nor_the_parser_imports_anything_heavy():
@@ -312,7 +324,7 @@ def test_a_disk_without_room_is_found_before_the_model_is_read(run, tmp_path, mo
     def no_model(*arguments, **named):
         raise AssertionError("the model was read")
 
-    monkeypatch.setattr(training_commands, "load_model", no_model)
+    monkeypatch.setattr(_models, "load_model", no_model)
     monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     out = tmp_path / "out"
     arguments = ("unlearn", BEFORE, "gradient-difference", "--facts", FACTS, "--out", out)

@@ -1,31 +1,36 @@
-"""From choices to results: what each command does with what a user chose."""
+"""What the tasks that look at models do with their settings."""
 
 import json
+import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
 import pytest
 from checkpoints import checkpoint
 from demo_pair import AFTER, BEFORE, write_facts
 from tiny import FORGET, RETAIN
 
-from neuronscope import demo
 from neuronscope.attribution.conductance import Conductance
+from neuronscope.cli import studying
 from neuronscope.facts.fact import Fact, FactSet
-from neuronscope.tasks import diagnosing as commands
-from neuronscope.tasks.choices import NULL_FACTS, choose_facts, make_attribution, make_target
-from neuronscope.tasks.options import MethodOptions, ModelOptions
+from neuronscope.models.loading import load_model
+from neuronscope.models.sites import PAPER_SITES
+from neuronscope.tasks import diagnose as tasks_diagnose
+from neuronscope.tasks._facts import NULL_FACTS, choose_facts
+from neuronscope.tasks._measuring import Measuring
+from neuronscope.tasks._recording import attribution_of, target_of
+from neuronscope.tasks.diagnose import Diagnose
+from neuronscope.tasks.record import Record
 
 MANY = tuple(Fact(f"many {number}", f"prompt {number}", "word") for number in range(40))
 FAST = "gradient-x-activation"
 
 
 def diagnose(before, after, facts, out, attribution=FAST, **settings):
-    return commands.diagnose_checkpoints(
-        str(before), str(after), facts, out, "forget", None, 0, attribution, (),
-        MethodOptions(**settings), ModelOptions(),
-    )  # fmt: skip
+    task = Diagnose(before, after, facts, attribution, "none", **settings)
+    return task.run(out), out / tasks_diagnose.REPORT
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +72,42 @@ def test_others_are_retained_facts_where_there_are_any():
 
 
 def test_what_is_given_arrives_and_what_is_not_is_the_methods_own():
-    made = make_attribution("conductance", MethodOptions(steps=5))
-    assert made == Conductance(steps=5)
-    options = MethodOptions(max_steps=77, path="joint", positions="last", tolerance=0.5)
-    made = make_attribution("integrated-gradients", options)
-    assert (made.max_steps, made.path, made.positions, made.tolerance) == (77, "joint", "last", 0.5)
-    target = make_target(MethodOptions(target="log-prob", reduction="sum"))
+    assert attribution_of({"name": "conductance", "steps": 5}, 3) == Conductance(steps=5)
+    told = {"name": "integrated-gradients", "max_steps": 77, "path": "joint", "tolerance": 0.5}
+    made = attribution_of(told, None)
+    assert (made.max_steps, made.path, made.positions, made.tolerance) == (77, "joint", "all", 0.5)
+    assert attribution_of({"name": "ablation", "sample": 3}, 4).seed == 4
+    assert attribution_of({"name": "ablation", "seed": 2}, 4).seed == 2
+    target = target_of(Measuring(target="log-prob", reduction="sum"))
     assert (target.name, target.reduction) == ("log_prob", "sum")
+    assert Measuring(sites=("paper",)).chosen_sites == PAPER_SITES
+
+
+def test_a_task_takes_models_facts_and_methods_that_are_ready(tiny_facts, tmp_path):
+    place = checkpoint(tmp_path / "model")
+    model, facts = load_model(place), FactSet(forget=FORGET[:3])
+    ready = Record(model, facts, attribution_of(FAST, None)).run()
+    (tmp_path / "facts.jsonl").write_text(
+        "\n".join(json.dumps(asdict(fact) | {"split": "forget"}) for fact in FORGET[:3])
+    )
+    named = Record(place, tmp_path / "facts.jsonl", FAST.replace("-", "_")).run()
+    for name, array in vars(ready.sites["mlp.post"]).items():
+        np.testing.assert_array_equal(array, vars(named.sites["mlp.post"])[name])
+
+
+def test_what_decides_a_task_is_content_and_not_place(tiny_facts, tmp_path):
+    one, other = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "other")
+    decides = Record(one, tiny_facts, FAST).decides()
+    copied = shutil.copy(tiny_facts, tmp_path / "copied.jsonl")
+    assert Record(other, copied, FAST).decides() == decides
+    changed = checkpoint(tmp_path / "changed", seed=1)
+    for task in (
+        Record(changed, tiny_facts, FAST),
+        Record(one, tiny_facts, FAST, "all"),
+        Record(one, tiny_facts, {"name": "conductance"}),
+        Record(one, tiny_facts, FAST, target="prob"),
+    ):
+        assert task.decides() != decides
 
 
 @pytest.mark.parametrize(
@@ -84,31 +118,31 @@ def test_a_plain_pair_and_a_mixture_of_experts_can_be_diagnosed(
 ):
     before = checkpoint(tmp_path / "before", architecture)
     after = checkpoint(tmp_path / "after", architecture, seed=1)
-    done = diagnose(before, after, tiny_facts, tmp_path / "out", attribution)
-    assert done.report.is_file() and done.diagnosis.n_facts == done.diagnosis.n_null == 5
+    diagnosis, report = diagnose(before, after, tiny_facts, tmp_path / "out", attribution)
+    assert report.is_file() and diagnosis.n_facts == diagnosis.n_null == 5
     neurons = pd.read_parquet(tmp_path / "out" / "neurons.parquet")
     assert neurons["d_minus"].max() > 1e-3
-    page = done.report.read_text(encoding="utf-8")
+    page = report.read_text(encoding="utf-8")
     assert f"{len(neurons)} of {len(neurons)} neurons are here" in page and '"promotes":[["' in page
     if architecture == "mixtral":
         assert set(neurons["expert"]) == {0, 1, 2, 3} and len(neurons) == 2 * 4 * 12
     else:
         assert "expert" not in neurons and len(neurons) == 2 * 12
-        assert done.diagnosis.unconverged == 0 and done.diagnosis.completeness_error < 2e-3
+        assert diagnosis.unconverged == 0 and diagnosis.completeness_error < 2e-3
 
 
 def test_a_model_that_was_not_changed_has_forgotten_nothing(tiny_facts, tmp_path):
     model = checkpoint(tmp_path / "model")
-    done = diagnose(model, model, tiny_facts, tmp_path / "out")
+    diagnosis, _ = diagnose(model, model, tiny_facts, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
     assert written["drop"] == 0 and written["reading"] == "not forgotten"
     assert written["hidden_share"] is None and written["d_minus_at_100"] == 0
-    assert (done.diagnosis.neurons[["d_plus", "d_minus"]] == 0).all(axis=None)
+    assert (diagnosis.neurons[["d_plus", "d_minus"]] == 0).all(axis=None)
 
 
 def test_a_pair_the_wrong_way_round_has_forgotten_nothing(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl")
-    wrong = diagnose(AFTER, BEFORE, facts, tmp_path / "wrong").diagnosis
+    wrong, _ = diagnose(AFTER, BEFORE, facts, tmp_path / "wrong")
     assert wrong.answered_before == 0 and wrong.answered_after == 4
     assert wrong.drop < -1 and wrong.reading == "not forgotten"
 
@@ -118,15 +152,16 @@ def test_models_of_different_shapes_are_refused(tiny_facts, tmp_path):
     after = checkpoint(tmp_path / "after", intermediate_size=20)
     with pytest.raises(ValueError, match="same architecture"):
         diagnose(before, after, tiny_facts, tmp_path / "out")
-    assert not (tmp_path / "out" / "diagnosis.json").exists()
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_the_manifest_says_how_to_make_the_result_again(tiny_facts, tmp_path):
     model = checkpoint(tmp_path / "model")
     diagnose(model, model, tiny_facts, tmp_path / "out", target="prob")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["attribution"] == FAST and manifest["method"]["target"] == "prob"
-    assert manifest["facts"] == str(tiny_facts) and manifest["loading"]["dtype"] == "float32"
+    assert manifest["attribution"]["name"] == "GradientXActivation"
+    assert manifest["target"] == "prob" and manifest["loading"]["dtype"] == "float32"
+    assert manifest["sources"]["facts"] == str(tiny_facts)
     assert manifest["versions"]["torch"] == version("torch")
     assert {"neuronscope", "transformers", "transformer-lens", "python"} <= set(
         manifest["versions"]
@@ -136,5 +171,5 @@ def test_the_manifest_says_how_to_make_the_result_again(tiny_facts, tmp_path):
 def test_the_demo_goes_to_a_folder_that_does_not_exist_yet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("neuronscope-demo", "neuronscope-demo-2", "neuronscope-demo-3"):
-        assert demo.new_folder().name == name
+        assert studying.new_folder().name == name
         (tmp_path / name).mkdir()

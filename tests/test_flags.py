@@ -6,71 +6,90 @@ import typing
 from dataclasses import fields
 
 import pytest
-from tyro.conf import arg
 
 from neuronscope._discover import method_class, method_names
 from neuronscope.attacks._base import Attack
-from neuronscope.cli.attacking import Attack as AttackCommand
-from neuronscope.cli.attacking import attack_for
-from neuronscope.cli.flags import flags_of, summary
-from neuronscope.cli.training import Unlearn
+from neuronscope.attribution._base import Attribution
+from neuronscope.cli import TASKS, commands_for
+from neuronscope.cli.flags import settings_in, summary, title_of
+from neuronscope.cli.wording import in_flags
+from neuronscope.evidence._base import Evidence
+from neuronscope.metrics._base import Metric
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives._base import Objective
 from neuronscope.regularizers._base import Regularizer
 from neuronscope.stopping._base import StopRule
-from neuronscope.tasks.options import ModelOptions
 
-UNLEARNING = {"objectives": Objective, "regularizers": Regularizer, "stopping": StopRule}
-FAMILIES = UNLEARNING | {"attacks": Attack}
+FAMILIES = {
+    "attribution": Attribution,
+    "evidence": Evidence,
+    "objectives": Objective,
+    "regularizers": Regularizer,
+    "stopping": StopRule,
+    "attacks": Attack,
+    "metrics": Metric,
+}
 METHODS = [(family, name) for family in FAMILIES for name in method_names(family)]
-SHARED = {"seed"}
-
-
-def names(family, method):
-    return {item.name for item in fields(flags_of(f"{family}/{method}"))}
 
 
 @pytest.mark.parametrize(("family", "name"), METHODS)
 def test_flags_are_the_fields_of_the_class(family, name):
-    flags = flags_of(f"{family}/{name}")
+    module = f"{family}/{name}"
     real = method_class(family, name, FAMILIES[family])
-    assert flags.__name__ == real.__name__ and flags.__doc__.split() == real.__doc__.split()
-    assert [(f.name, f.default) for f in fields(flags)] == [
+    called, text = title_of(module)
+    assert called == real.__name__ and text.split() == real.__doc__.split()
+    assert [(s.name, s.default) for s in settings_in(module)] == [
         (f.name, f.default) for f in fields(real)
     ]
-    assert typing.get_type_hints(flags) == {
-        name: kind
+    assert {s.name: s.kind for s in settings_in(module)} == {
+        name: object | None if kind == HookedModel | None else kind
         for name, kind in typing.get_type_hints(real).items()
         if typing.get_origin(kind) is not typing.ClassVar
     }
 
 
-@pytest.mark.parametrize(("family", "name"), METHODS)
-def test_every_flag_is_explained(family, name):
-    hints = typing.get_type_hints(flags_of(f"{family}/{name}"), include_extras=True)
-    for setting, kind in hints.items():
-        (told,) = kind.__metadata__
-        assert isinstance(told, type(arg())) and len(told.help) > 10, setting
-    assert summary(f"{family}/{name}").endswith(".")
+@pytest.mark.parametrize("module", [f"{f}/{n}" for f, n in METHODS] + ["training/config"])
+def test_every_flag_is_explained(module):
+    for setting in settings_in(module):
+        assert len(setting.text) > 10, setting.name
+    assert summary(module).endswith(".") or summary(module).endswith("?")
 
 
-def test_no_two_families_share_a_flag():
-    """A command line has them side by side, beside those of every run."""
-    own = {item.name for kind in (Unlearn, ModelOptions) for item in fields(kind)}
-    own |= {item.name for item in fields(flags_of("training/config"))}
-    assert "facts" in own and "steps" in own
-    together = [method for method in METHODS if method[0] in UNLEARNING]
-    for first, one in together:
-        assert names(first, one) & own <= SHARED, one
-        for second, other in together:
-            if first < second:
-                assert names(first, one) & names(second, other) <= SHARED, (one, other)
+@pytest.mark.parametrize("command", TASKS)
+def test_every_field_of_a_task_is_explained(command):
+    settings = settings_in(TASKS[command].module)
+    assert {setting.name for setting in settings if len(setting.text) < 10} <= {"loading"}
 
 
-def test_no_attacks_flag_is_the_commands():
-    own = {item.name for kind in (AttackCommand, ModelOptions) for item in fields(kind)}
-    assert {"facts", "original", "dtype"} <= own
-    for name in method_names("attacks"):
-        assert names("attacks", name) and not names("attacks", name) & own, name
+@pytest.mark.parametrize("command", TASKS)
+def test_what_happens_without_a_flag_is_said(run, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, said, _ = run(command, "--help")
+    assert code == 0 and "None" not in said and "INT" not in said and "STR" not in said
+
+
+def test_no_two_methods_of_a_command_line_share_a_flag():
+    """Their flags stand side by side, and those of a name that is taken begin with the method's."""
+    arguments = ["unlearn", "m", "klue", "--regularizer", "ewc", "--stop", "rouge-mismatched"]
+    parts = fields(commands_for(arguments)["unlearn"])
+    assert {"klue", "ewc", "rouge_mismatched", "training", "loading"} <= {p.name for p in parts}
+    found = [f.name for p in parts if p.name != p.name.lower() for f in fields(p.type)]
+    assert len(found) == len(set(found)) and "seed" not in found
+
+
+ERRORS = {
+    "Expected 1 <= steps <= max_steps, got steps=4, max_steps=2.":
+        "Expected 1 <= steps <= --max-steps, got --steps=4, --max-steps=2.",
+    "Expected memory of more than 0 GiB.": "Expected --memory of more than 0 GiB.",
+    "The `order` of steps is not that.": "The --order of steps is not that.",
+    "a/max_steps.json has steps.": "a/max_steps.json has steps.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ERRORS)
+def test_errors_name_flags_and_leave_words_alone(text):
+    names = ("steps", "max_steps", "memory", "order")
+    assert in_flags(text, {n: f"--{n.replace('_', '-')}" for n in names}) == ERRORS[text]
 
 
 MODEL_CALLED_NOISE = {
@@ -84,16 +103,15 @@ MODEL_CALLED_NOISE = {
 
 @pytest.mark.parametrize("arguments", MODEL_CALLED_NOISE)
 def test_flags_are_those_of_the_attack_and_not_of_a_model_with_its_name(arguments):
-    own = {item.name for item in fields(AttackCommand)}
-    found = {item.name for item in fields(attack_for(("neuronscope", *arguments)))} - own
-    assert found == {MODEL_CALLED_NOISE[arguments]} - {None}
+    parts = {item.name for item in fields(commands_for(arguments)["attack"])}
+    assert parts & set(method_names("attacks")) == {MODEL_CALLED_NOISE[arguments]} - {None}
 
 
 def test_reading_flags_imports_no_torch():
     code = (
-        "import sys; from neuronscope.cli.flags import flags_of; flags_of('objectives/npo'); "
+        "import sys; from neuronscope.cli.flags import settings_in; settings_in('objectives/npo'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    imported = code.replace("flags_of('objectives/npo')", "import neuronscope.objectives.npo")
+    imported = code.replace("settings_in('objectives/npo')", "import neuronscope.objectives.npo")
     assert subprocess.run([sys.executable, "-c", imported], check=False).returncode == 1

@@ -1,4 +1,4 @@
-"""The drawn spectrum is the table, and nothing but the table."""
+"""The figure shows exactly the values of its tables."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from neuronscope.plots._look import DARK, untitled
 from neuronscope.plots.low_rank_restoration import NOTHING, low_rank_restoration
 
 RANKS = (0, 1, 4, 576)
-FORGOTTEN = "forgotten"
-RANDOM = "forgotten, random directions (best of 2)"
+FORGOTTEN = "forgotten facts"
+RANDOM = "forgotten facts, random directions (best of 2)"
 RETAINED = "retain, answered before"
 
 
@@ -79,7 +79,7 @@ def test_each_split_is_drawn_against_rank_and_against_alpha(ranks, straight_way)
         np.testing.assert_array_equal([row[0] for row in top.customdata], RANKS)
 
 
-def test_random_directions_are_drawn_at_their_best_and_for_the_forgotten_alone(ranks, straight_way):
+def test_the_best_random_directions_are_drawn_for_forgotten_facts_only(ranks, straight_way):
     (drawn,) = lines(low_rank_restoration(ranks, straight_way), RANDOM)
     np.testing.assert_array_equal(drawn.y, [1 / 16, 2 / 16])
     itself = ranks[ranks["control"] == -1]
@@ -94,24 +94,24 @@ def test_the_band_runs_from_the_lower_to_the_upper_ends_of_the_intervals(ranks, 
     assert list(band.x) == [NOTHING, 1, 4, 576, 576, 4, 1, NOTHING]
 
 
-def test_nothing_stands_on_the_logarithmic_axis_and_the_last_rank_is_all(ranks, straight_way):
+def test_rank_zero_is_on_the_logarithmic_axis_and_the_last_rank_is_all(ranks, straight_way):
     figure = low_rank_restoration(ranks, straight_way)
     axis = figure.layout.xaxis
     assert axis.type == "log"
     assert dict(zip(axis.tickvals, axis.ticktext, strict=True)) == {
         NOTHING: "0", 1: "1", 4: "4", 576: "all (576)",
     }  # fmt: skip
-    assert "16 answers were forgotten" in note(figure)
+    assert "16 forgotten" in note(figure)
 
 
-def test_without_other_facts_the_forgotten_stand_alone(ranks, straight_way):
+def test_without_other_splits_only_forgotten_facts_are_drawn(ranks, straight_way):
     figure = low_rank_restoration(
         *(table[table["split"] == "forget"] for table in (ranks, straight_way))
     )
     assert {name.split(",")[0] for name in traces(figure)} == {FORGOTTEN}
 
 
-def test_every_colour_has_a_dark_twin_or_is_one_of_meaning(ranks, straight_way):
+def test_every_colour_has_a_dark_counterpart_or_a_fixed_meaning(ranks, straight_way):
     figure = low_rank_restoration(ranks, straight_way)
     meaning = {getattr(_look, name) for name in ("ERASED", "HIDDEN", "REMAINDER", "BEFORE")}
     drawn = json.dumps(untitled(figure)[2], default=str)

@@ -1,4 +1,4 @@
-"""The pages of a study's runs have their neurons, and the study's page leads there."""
+"""A study's page links to the pages of its runs, which have an explorer."""
 
 import pytest
 from browsing import asked, show
@@ -8,8 +8,9 @@ from selenium.webdriver.support.ui import Select
 from test_report import Page
 
 from neuronscope.report.run_pages import EXPLORE
-from neuronscope.study.reading import study_of
-from neuronscope.study.studying import checked_plan, run_study
+from neuronscope.study.loading import study_of
+from neuronscope.study.plan import checked_plan
+from neuronscope.study.running import run_study
 
 FACTS = 8
 
@@ -25,11 +26,11 @@ def report(tmp_path_factory):
         "methods": [{"name": "GD & co", "objective": "gradient-difference", "stop": None}],
         "diagnosing": {"views": []},
     }
-    plan, _ = checked_plan(study_of(plain))
+    plan = checked_plan(study_of(plain))
     return run_study(plan, folder / "study", "sequential", 1, lambda *_: None)
 
 
-def test_the_studys_page_links_to_a_runs_page_and_that_has_its_neurons_and_their_tokens(report):
+def test_the_studys_page_links_to_the_explorer_of_a_run(report):
     tags = Page(report.read_text(encoding="utf-8")).tags
     (address,) = {attributes["href"] for _, attributes in tags if "href" in attributes}
     page = (report.parent / address).read_text(encoding="utf-8")

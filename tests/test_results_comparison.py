@@ -1,4 +1,4 @@
-"""Only recordings of the same facts with the same prompts may be compared."""
+"""Only recordings of the same facts with the same settings can be compared."""
 
 from dataclasses import replace
 
@@ -68,6 +68,6 @@ def test_the_difference_is_named(other):
     assert "\n" not in str(caught.value)
 
 
-def test_two_models_in_two_precisions_on_the_same_facts_may_be_compared():
+def test_models_of_different_precision_can_be_compared():
     other = recorded(model="b", model_hash="n", dtype="bfloat16", versions={}, notes=("merged",))
     assert Comparison(recorded(), other).after is other

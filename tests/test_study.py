@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -35,24 +34,20 @@ from neuronscope.models.loading import load_model
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, REST
 from neuronscope.results.comparison import Comparison
 from neuronscope.study import running
-from neuronscope.study.estimating import Pace, estimates
-from neuronscope.study.plan import Kind, plan_of
-from neuronscope.study.presets import PRESETS
-from neuronscope.study.reading import plain_study, read_study, study_of
-from neuronscope.study.scoring import fit_of
-from neuronscope.study.steps import TABLE
-from neuronscope.study.studying import (
-    checked_plan,
-    chosen_study,
-    estimate_study,
-    run_study,
-)
+from neuronscope.study.estimating import Pace, estimate_study, estimates
+from neuronscope.study.loading import plain_study, read_study, study_of
+from neuronscope.study.plan import checked_plan, plan_of
+from neuronscope.study.presets import PRESETS, chosen_study
+from neuronscope.study.running import run_study
 from neuronscope.study.tables import pairs_of
-from neuronscope.tasks.choices import chosen_sites
+from neuronscope.tasks.attack import TABLE
+from neuronscope.tasks.score import Score
 from neuronscope.training import TrainingConfig, finetune
 
 ATTACK = {"name": "relearn-forget", "learning_rates": [1e-3], "seeds": [0], "steps": 2, "batch": 2}
+KINDS = {"unlearn", "score", "attack", "record", "diagnose", "stability"}
 NESTED = ("training", "diagnosing")
+CHEAP = {"attribution": "gradient-x-activation", "views": []}
 DAMPED = {"name": "damping", "relative": 0.5}
 LATE = {"name": "late", "objective": "gradient-difference"}
 
@@ -80,7 +75,7 @@ def told(facts, **changes):
         ],
         "attacks": [ATTACK],
         "metrics": ["exact-memorization"],
-        "diagnosing": {"views": []},
+        "diagnosing": CHEAP,
     }
     return plain | changes
 
@@ -88,8 +83,8 @@ def told(facts, **changes):
 @pytest.fixture(scope="module")
 def finished(facts, tmp_path_factory):
     """A study that was run, its folder, and the steps that were."""
-    diagnosing = {"views": [], "after_attack": "relearn-forget"}
-    plan, _ = checked_plan(study_of(told(facts, diagnosing=diagnosing)))
+    diagnosing = CHEAP | {"after_attack": "relearn-forget"}
+    plan = checked_plan(study_of(told(facts, diagnosing=diagnosing)))
     out = tmp_path_factory.mktemp("out") / "study"
     ran = []
     report = run_study(plan, out, "sequential", 1, lambda step, *_: ran.append(step))
@@ -157,7 +152,7 @@ def test_what_an_attack_moved_is_what_the_same_lessons_move(finished, facts):
     (run,) = plan.of("unlearn", "GD <b>", 0)
     unlearnt, everything = load_model(run.folder(out) / "model"), load_facts(facts)
     taught = random.Random(0).sample(everything.forget, 2)
-    sites = chosen_sites(plan.study.diagnosing.method)
+    sites = ("mlp.post",)
     config = TrainingConfig(steps=6, retain_batch=2, micro_batch=2, learning_rate=1e-3)
     before, after, attacked = (
         record(model, everything, GradientXActivation(), sites, progress=False)
@@ -273,28 +268,30 @@ def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
 def test_methods_that_differ_in_name_alone_are_run_once(facts, tmp_path, monkeypatch):
     first, second = told(facts)["methods"]
     twins = told(facts, methods=[first, first | {"name": "the same"}, second])
-    plan, _ = checked_plan(study_of(twins))
+    plan = checked_plan(study_of(twins))
     performed = []
-    monkeypatch.setattr(running, "perform", lambda step, *_: performed.append(step.key))
+    monkeypatch.setattr(running, "perform", lambda step, _: performed.append(step.key))
     running.run_plan(plan, tmp_path, "sequential", 1, lambda *_: None)
     assert len(performed) == len(set(performed)) < len(plan.steps)
     assert set(performed) == {step.key for step in plan.steps}
 
 
-def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does(tmp_path):
+def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does():
     bare = Fact("bare", "a prompt", "word")
     rich = replace(bare, id="rich", prompt="another", distractors=("other",))
     facts = FactSet(forget=(rich,), retain=(bare,), utility=(replace(rich, id="u", prompt="u"),))
-    fit = fit_of(TruthRatio(), facts, None)
-    assert fit.splits == ("forget", "utility")
-    assert [text[:44] for text in fit.left_out] == ["Of split retain, truth_ratio: needs distract"]
-    everything = fit_of(ExactMemorization(), facts, None)
-    assert everything.splits == ("forget", "retain", "utility") and not everything.left_out
-    with pytest.raises(
-        ValueError, match=r"any split\. Of split retain, truth_ratio: needs distractors"
-    ):
-        fit_of(TruthRatio(), replace(facts, forget=(), utility=()), None)
-    assert fit_of(ForgetQuality(), facts, "elsewhere").splits == ("forget", "utility")
+
+    def splits(metric, facts=facts, reference=None):
+        asked = Score(str(BEFORE), facts, (metric,), reference=reference).questions()
+        return [one.split for one in asked.asked], asked.left_out
+
+    computed, (sentence,) = splits(TruthRatio())
+    assert computed == ["forget", "utility"]
+    assert sentence.startswith("retain, truth_ratio: needs distractors")
+    assert splits(ExactMemorization()) == (["forget", "retain", "utility"], ())
+    with pytest.raises(ValueError, match=r"any split\. retain, truth_ratio: needs distractors"):
+        splits(TruthRatio(), replace(facts, forget=(), utility=()))
+    assert splits(ForgetQuality(), reference="elsewhere")[0] == ["forget", "utility"]
 
 
 def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
@@ -304,11 +301,11 @@ def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
     rows = [json.loads(line) for line in facts.read_text().splitlines()]
     rows = [row | ({"distractors": []} if row["split"] == "retain" else {}) for row in rows]
     bare.write_text("\n".join(map(json.dumps, rows)))
-    plan, _ = checked_plan(study_of(plain | {"facts": str(bare)}))
+    plan = checked_plan(study_of(plain | {"facts": str(bare)}))
     report = run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
     (line,) = plan.left_out
-    assert line.startswith("Of split retain, multiple_choice_likelihood: needs distractors")
-    assert "Of split retain, multiple_choice_likelihood: needs distractors" in report.read_text()
+    assert line.startswith("retain, multiple_choice_likelihood: needs distractors")
+    assert "retain, multiple_choice_likelihood: needs distractors" in report.read_text()
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     assert set(scores["split"]) == {"forget"}
 
@@ -329,8 +326,8 @@ def test_membership_is_had_beside_facts_that_no_model_saw(facts, tmp_path):
     more.write_text("\n".join(map(json.dumps, rows)))
     beside = plain | {"facts": str(more), "holdout_split": "test", "diagnosing": None}
     beside["methods"] = plain["methods"][:1]
-    plan, _ = checked_plan(study_of(beside))
-    assert not plan.left_out
+    plan = checked_plan(study_of(beside))
+    assert plan.left_out == ("test, membership_inference: these facts are the holdout.",)
     run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     splits = scores.groupby(scores["metric"].str.partition("_")[0])["split"].agg(set)
@@ -340,8 +337,8 @@ def test_membership_is_had_beside_facts_that_no_model_saw(facts, tmp_path):
 
 
 def test_every_step_is_estimated(facts, tmp_path):
-    plan, everything = checked_plan(study_of(told(facts)))
-    found, pace = estimate_study(plan, everything, tmp_path)
+    plan = checked_plan(study_of(told(facts)))
+    found, pace = estimate_study(plan, tmp_path)
     assert [one.step for one in found] == list(plan.steps)
     assert min(one.seconds for one in found) > 0 and pace.memory > 0
 
@@ -352,9 +349,11 @@ def test_an_estimate_grows_with_what_is_asked(facts):
     before = load_model(BEFORE)
 
     def seconds(kind, **changes):
-        plan, everything = checked_plan(study_of(told(facts, **changes)))
+        plan = checked_plan(study_of(told(facts, **changes)))
         asked = [step for step in plan.steps if step.kind == kind]
-        return sum(one.seconds for one in estimates(plan, everything, before, pace, asked))
+        return sum(one.seconds for one in estimates(asked, before, pace))
+
+    assert seconds("record", diagnosing={"views": []}) > seconds("record")
 
     def diagnosed(*views):
         return seconds("diagnose", diagnosing={"views": views})
@@ -367,7 +366,7 @@ def test_an_estimate_grows_with_what_is_asked(facts):
     )
     recorded = seconds("record")
 
-    after = {"views": ["none"], "after_attack": "relearn-forget"}
+    after = CHEAP | {"after_attack": "relearn-forget"}
     assert seconds("record", diagnosing=after) == recorded > 0
     # Two runs attacked and recorded; the original is recorded besides.
     assert seconds("stability", diagnosing=after) > 2 / 3 * recorded
@@ -401,9 +400,9 @@ def test_an_estimate_grows_with_what_is_asked(facts):
         ),
         ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget' count, which are too few"),
         ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),
-        ({"diagnosing": {"attribution": "ablation"}}, "a diagnosis needs every one"),
+        ({"diagnosing": {"attribution": "ablation"}}, "A diagnosis needs every neuron"),
         ({"diagnosing": {"method": {"sites": ["nowhere"]}}}, "nowhere"),
-        ({"diagnosing": {"method": {"steps": 8}}}, "has no --steps"),
+        ({"diagnosing": {"method": {"memory": 0}}}, "memory"),
         ({"diagnosing": {"null_facts": -1}}, "-1"),
         ({"methods": [LATE | {"training": {"optimizer": "gone"}}]}, "gone"),
         ({"methods": [LATE | {"training": {"tracker": "gone"}}]}, "no tracker 'gone'"),
@@ -435,12 +434,17 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, change
         ({"attacks": [{"count": 3}]}, "expected a table with a name"),
         ({"metrics": ["truth"]}, "No metrics called 'truth'"),
         ({"seeds": [1, 1]}, "without repeats"),
-        ({"form": "poem"}, "there are completion"),
-        ({"diagnosing": {"views": ["tea leaves"]}}, "no view 'tea leaves'"),
+        ({"form": "poem"}, "form: Input should be 'completion'"),
+        ({"diagnosing": {"views": ["tea leaves"]}}, "called 'tea leaves'"),
         ({"methods": [matching("a", "b"), matching("b", "a")]}, "itself matches another run"),
         ({"attacks": ["prune"]}, "one checkpoint's diagnosis, which are no other's"),
         ({"holdout_split": "retain"}, "holdout_split"),
-        ({"diagnosing": {"method": {"prompt_form": "chat"}}}, "puts facts as 'completion'"),
+        ({"diagnosing": {"method": {"prompt_form": "chat"}}}, "no setting 'prompt_form'"),
+        ({"diagnosing": {"method": {"form": "chat"}}}, "no setting 'form'"),
+        (
+            {"diagnosing": {"attribution": "gradient-x-activation", "method": {"steps": 8}}},
+            "no setting 'steps'",
+        ),
         (
             {"diagnosing": {"after_attack": "relearn-forget"}}
             | {"attacks": [ATTACK | {"steps": 0, "epochs": 0}]},
@@ -510,7 +514,7 @@ def test_the_command_on_the_page_makes_the_same_study_from_wherever_it_was_made(
     plain = told("facts.jsonl", model="model", never_knew="model", attacks=[benign])
     plain |= {"methods": plain["methods"][:1], "diagnosing": None}
     monkeypatch.chdir(here)
-    plan, _ = checked_plan(study_of(plain))
+    plan = checked_plan(study_of(plain))
     report = run_study(plan, Path("out"), "sequential", 1, lambda *_: None).resolve()
     monkeypatch.chdir(report.parent)
     found = re.search(r"<code># in the folder of this page\n(.*)</code>", report.read_text())
@@ -519,7 +523,7 @@ def test_the_command_on_the_page_makes_the_same_study_from_wherever_it_was_made(
     code, said, error = run(*arguments[:-1], report.parent, "--dry-run")
     assert code == 0, error
     assert f"{len(plan.steps)} steps, {len(plan.steps)} of them done" in said
-    again, _ = checked_plan(read_study(Path("study.json")))
+    again = checked_plan(read_study(Path("study.json")))
     assert [step.key for step in again.steps] == [step.key for step in plan.steps]
 
 
@@ -551,13 +555,14 @@ def test_presets_can_be_planned(preset, facts):
         ({"attacks": [ATTACK | {"learning_rates": [1e-4, 1e-3], "seeds": [0, 1]}]}, {"attack"}),
         ({"attacks": [ATTACK | {"learning_rates": [1e-2]}]}, {"attack", "stability"}),
         ({"metrics": []}, {"score"}),
-        ({"form": "question_answer"}, set(get_args(Kind))),
-        ({"training": {"learning_rate": 1e-5}}, set(get_args(Kind))),
+        ({"form": "question_answer"}, KINDS),
+        ({"training": {"learning_rate": 1e-5}}, KINDS),
     ],
 )
 def test_a_step_is_computed_again_if_what_decides_it_changed(facts, changes, kinds):
     def plan(**changes):
-        plain = told(facts, diagnosing={"after_attack": "relearn-forget"})
+        diagnosing = {"attribution": "gradient-x-activation", "after_attack": "relearn-forget"}
+        plain = told(facts, diagnosing=diagnosing)
         nested = {name: plain[name] | value for name, value in changes.items() if name in NESTED}
         return plan_of(study_of(plain | changes | nested), load_facts(facts))
 
@@ -620,7 +625,7 @@ def test_an_attack_on_neurons_without_influence_has_no_correlation(facts, tmp_pa
         | {"training": {"steps": 40, "learning_rate": 2e-2}}
     ]
     plain["diagnosing"] = {"after_attack": "relearn-forget", "method": {"target": "prob"}}
-    plan, _ = checked_plan(study_of(plain | {"diagnosing": plain["diagnosing"] | {"views": []}}))
+    plan = checked_plan(study_of(plain | {"diagnosing": plain["diagnosing"] | {"views": []}}))
     report = run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
     (found,) = pd.read_parquet(tmp_path / "out" / "stability.parquet").to_dict("records")
     assert np.isnan(found["pearson"]) and np.isnan(found["spearman"]) and found["d_plus"] > 0

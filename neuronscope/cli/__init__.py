@@ -1,25 +1,42 @@
-"""The command line: parses, calls one function, prints. Computes nothing.
+"""The command line: parses, runs one task, prints. Computes nothing.
 
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from neuronscope.cli.attacking import Attack, attack_for
-from neuronscope.cli.diagnosing import Convert, Diagnose, Record
+from neuronscope import __version__
+from neuronscope.cli.attack import ATTACK
+from neuronscope.cli.command import command_type, stand_in
+from neuronscope.cli.convert import CONVERT
+from neuronscope.cli.diagnose import DIAGNOSE
 from neuronscope.cli.listing import List
-from neuronscope.cli.scoring import Score
+from neuronscope.cli.record import RECORD
+from neuronscope.cli.score import SCORE
 from neuronscope.cli.studying import Demo, Study
-from neuronscope.cli.training import Finetune, Unlearn, unlearn_for
+from neuronscope.cli.training import FINETUNE, UNLEARN
+
+TASKS = {
+    "diagnose": DIAGNOSE,
+    "unlearn": UNLEARN,
+    "attack": ATTACK,
+    "score": SCORE,
+    "finetune": FINETUNE,
+    "record": RECORD,
+    "convert": CONVERT,
+}
+"""The commands that run one task."""
 
 ABOUT = """Was the knowledge erased, or only hidden? Make language models forget, and look inside.
 
-Start with: neuronscope demo"""
+Start with: neuronscope demo. The version: neuronscope --version."""
 
 
 def main() -> None:
@@ -35,12 +52,23 @@ def main() -> None:
         sys.exit(141)
 
 
+def commands_for(arguments: Sequence[str]) -> dict[str, type[Any]]:
+    """The type of each command, with all flags of the one that the arguments begin with."""
+    kinds: dict[str, type[Any]] = {
+        name: command_type(command, arguments) if name in arguments[:1] else stand_in(command)
+        for name, command in TASKS.items()
+    }
+    ours = {"study": Study, "list": List, "demo": Demo}
+    order = ("diagnose", "study", *kinds, *ours)
+    return {name: (kinds | ours)[name] for name in dict.fromkeys(order)}
+
+
 def _run() -> None:
-    commands = (Diagnose, Study, Unlearn, Attack, Score, Finetune, Record, Convert, List, Demo)
-    kinds = {kind.__name__.lower(): kind for kind in commands}
-    made = {"unlearn": unlearn_for(sys.argv), "attack": attack_for(sys.argv)}
+    if sys.argv[1:] == ["--version"]:
+        Console().print(f"neuronscope {__version__}", highlight=False)
+        return
     command = tyro.extras.subcommand_cli_from_dict(
-        kinds | made,
+        commands_for(sys.argv[1:]),
         prog="neuronscope",
         description=ABOUT,
         config=(tyro.conf.OmitArgPrefixes,),
@@ -54,5 +82,5 @@ def _run() -> None:
         Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from here")
+        Console(stderr=True).print("stopped; the same command resumes here")
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The settings of a method, read from its file without importing it.
+"""The settings of a task or method, read from its file without importing it.
 
 Importing a method imports torch, which takes seconds, and `--help` must not. So the fields of a
 frozen dataclass are read from its source: name, type, default and docstring, those of its bases
@@ -7,41 +7,58 @@ first, as `dataclasses` orders them.
 
 import ast
 from collections.abc import Iterator
-from dataclasses import field, make_dataclass
+from dataclasses import MISSING, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
+from neuronscope import tasks
 from neuronscope._discover import main_class
 
 PACKAGE = Path(__file__).parents[1]
 
-BUILT_IN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} | {
-    "Literal": Literal
+KNOWN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} | {
+    "Annotated": Annotated,
+    "Any": Any,
+    "Literal": Literal,
+    "field": field,
+    # A model in memory; no flag gives one.
+    "HookedModel": object,
+    **{name: vars(tasks)[name] for name in tasks.__all__},
 }
-"""What the type of a setting may be made of, besides names of the package's own."""
+"""What the type of a setting may be made of, besides names of its file."""
 
 
-def flags_of(module: str, without: tuple[str, ...] = ()) -> type[Any]:
-    """A dataclass with the settings of the one concrete dataclass that a module defines.
+@dataclass(frozen=True)
+class Setting:
+    """One field of a task or method."""
 
-    Its instances hold plain values; whoever needs the method makes it from them.
+    name: str
+    kind: Any
+
+    default: Any
+    """`dataclasses.MISSING` where there is none; a `dataclasses.Field` where a factory makes it."""
+
+    text: str
+    """The docstring below it, in one line."""
+
+
+def settings_in(module: str, name: str | None = None) -> tuple[Setting, ...]:
+    """The fields of a dataclass.
 
     Args:
-        module: The file within the package without its ending, e.g. `objectives/npo`.
-        without: Settings that are left out.
+        module: Its file within the package without the ending, e.g. `objectives/npo`.
+        name: The dataclass; the file's last public class if not given.
     """
-    source = _Source(PACKAGE / f"{module}.py")
-    settings = [
-        (name, Annotated[kind, tyro.conf.arg(help=text)], field(default=default))
-        for name, (kind, default, text) in source.settings(source.main).items()
-        if name not in without
-    ]
-    made = make_dataclass(source.main, settings, frozen=True)
-    made.__doc__ = source.text_of(source.main)
-    return made
+    source = _source(PACKAGE / f"{module}.py")
+    return tuple(source.settings(name or source.main).values())
+
+
+def title_of(module: str, name: str | None = None) -> tuple[str, str]:
+    """A dataclass's name and its docstring; arguments as for `settings_in`."""
+    source = _source(PACKAGE / f"{module}.py")
+    found = name or source.main
+    return found, ast.get_docstring(source.classes[found]) or ""
 
 
 def summary(module: str) -> str:
@@ -51,10 +68,10 @@ def summary(module: str) -> str:
 
 
 class _Source(dict[str, Any]):
-    """A file's own names and those that it imports from the package, evaluated when asked for."""
+    """A file's own names and those that it imports from the package, evaluated when needed."""
 
     def __init__(self, path: Path):
-        super().__init__(BUILT_IN)
+        super().__init__(KNOWN)
         self.text = path.read_text(encoding="utf-8")
         tree = ast.parse(self.text)
         self.classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -86,21 +103,19 @@ class _Source(dict[str, Any]):
         """What an expression of this package's own source evaluates to."""
         return eval(compile(ast.Expression(expression), "<settings>", "eval"), {}, self)
 
-    def text_of(self, name: str) -> str:
-        """A class's docstring."""
-        return ast.get_docstring(self.classes[name]) or ""
-
-    def settings(self, name: str) -> dict[str, tuple[Any, Any, str]]:
-        """Type, default and docstring of each field of a class, by name."""
+    def settings(self, name: str) -> dict[str, Setting]:
+        """Each field of a class, by name."""
         if name not in self.classes:
             return _source(self.homes[name]).settings(name) if name in self.homes else {}
         node = self.classes[name]
-        found: dict[str, tuple[Any, Any, str]] = {}
+        found: dict[str, Setting] = {}
         for base in reversed(node.bases):
             found |= self.settings(ast.unparse(base))
         for item, text in _fields(node):
-            assert isinstance(item.target, ast.Name) and item.value is not None, ast.unparse(item)
-            found[item.target.id] = self.value(item.annotation), self.value(item.value), text
+            assert isinstance(item.target, ast.Name), ast.unparse(item)
+            default = MISSING if item.value is None else self.value(item.value)
+            called = item.target.id
+            found[called] = Setting(called, self.value(item.annotation), default, text)
         return found
 
 

@@ -62,22 +62,20 @@ class Study:
     def run(self, console: Console) -> None:
         """Plan, run, and say where the report is."""
         from neuronscope.report.drawing import check_can_draw
-        from neuronscope.study.studying import (
-            checked_plan,
-            chosen_study,
-            estimate_study,
-        )
+        from neuronscope.study.estimating import estimate_study
+        from neuronscope.study.plan import checked_plan
+        from neuronscope.study.presets import chosen_study
 
         if self.figures is not None:
             check_can_draw()
         study = chosen_study(self.config, self.preset, self.model, self.facts, self.never_knew)
-        plan, facts = checked_plan(study)
+        plan = checked_plan(study)
         done = sum(step.done(self.out) for step in plan.steps)
         console.print(f"{len(plan.steps)} steps, {done} of them done")
         for line in plan.left_out:
             console.print(f"[yellow]not scored:[/yellow] {escape(line)}")
         if self.dry_run:
-            _show(console, *estimate_study(plan, facts, self.out))
+            _show(console, *estimate_study(plan, self.out))
             return
         run_and_tell(console, plan, self.out, self.engine, self.workers, self.figures)
 
@@ -91,8 +89,8 @@ def run_and_tell(
     figures: Literal["svg", "pdf", "png"] | None = None,
 ) -> None:
     """Run a study, say each step, and what was found."""
-    from neuronscope.study.reporting import FIGURES
-    from neuronscope.study.studying import run_study, summary
+    from neuronscope.study.reporting import FIGURES, summary
+    from neuronscope.study.running import run_study
 
     report = run_study(
         plan,
@@ -121,10 +119,10 @@ class Demo:
 
     def run(self, console: Console) -> None:
         """Unlearn, attack and judge the embedded model."""
+        from neuronscope.study.plan import checked_plan
         from neuronscope.study.presets import demo
-        from neuronscope.study.studying import checked_plan
 
-        run_and_tell(console, checked_plan(demo())[0], self.out or new_folder())
+        run_and_tell(console, checked_plan(demo()), self.out or new_folder())
 
 
 def new_folder() -> Path:

@@ -1,129 +1,54 @@
-"""Commands that train a model."""
+"""The commands that train a model."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from neuronscope.cli.choosing import NONE, Choice, chosen, is_chosen, with_flags
-from neuronscope.cli.flags import flags_of
-from neuronscope.tasks.options import ModelOptions
-
-if TYPE_CHECKING:
-    from neuronscope.training import Run
-
-TrainingOptions = flags_of("training/config")
-
-CHOICES = (
-    Choice(
-        "objective",
-        "objectives",
-        "What is minimised, on the facts to be forgotten and those to be kept.",
-        optional=False,
-    ),
-    Choice("regularizer", "regularizers", "What is added to the objective."),
-    Choice("stop", "stopping", "When to stop; at the latest after --steps."),
-)
-
-SHARED = "seed"
-"""The one setting that training and methods have in common; the command line has it once."""
+from neuronscope.cli.command import Command
 
 
-@dataclass(frozen=True)
-class Unlearn:
-    """Make a model forget: an objective, perhaps a regularizer, and a rule when to stop.
-
-    With their names on the command line, --help also says what each can be told.
-    """
-
-    model: tyro.conf.Positional[str]
-    """HF directory, hub id, adapter directory, or .gguf file."""
-
-    objective: str
-
-    facts: Path
-    """The facts, each with its split: those of forget are to go, those of retain to stay."""
-
-    out: Path
-    """Folder for the result. An interrupted run goes on where it was."""
-
-    regularizer: str = NONE
-    stop: str = "forget-accuracy"
-
-    training: Any = field(default_factory=TrainingOptions)
-    loading: ModelOptions = field(default_factory=ModelOptions)
-
-    def run(self, console: Console) -> None:
-        """Unlearn, and say what became of the facts."""
-        from neuronscope.tasks.training import unlearn_model
-
-        run = unlearn_model(
-            self.model,
-            self.facts,
-            self.out,
-            {choice.family: chosen(self, choice) for choice in CHOICES if is_chosen(self, choice)},
-            asdict(self.training),
-            self.loading,
-        )
-        _report(console, run, self.out)
-        console.print(
-            "Was it erased? neuronscope diagnose "
-            f"--before {escape(self.model)} --after {escape(str(self.out / 'model'))} "
-            f"--facts {escape(str(self.facts))} --out DIR",
-            soft_wrap=True,
-        )
+def show_unlearned(console: Console, task: Any, run: Any, out: Path, also: Any) -> None:
+    """Say what became of the facts, and how to find out whether they were erased."""
+    show_finetuned(console, task, run, out, also)
+    console.print(
+        "Was it erased? neuronscope diagnose "
+        f"--before {escape(str(task.model))} --after {escape(str(out / 'model'))} "
+        f"--facts {escape(str(task.facts))} --out FOLDER",
+        soft_wrap=True,
+    )
 
 
-@dataclass(frozen=True)
-class Finetune:
-    """Teach a model facts: for a model that has something to forget."""
-
-    model: tyro.conf.Positional[str]
-    """HF directory, hub id, adapter directory, or .gguf file."""
-
-    facts: Path
-    """The facts."""
-
-    out: Path
-    """Folder for the result. An interrupted run goes on where it was."""
-
-    splits: tuple[str, ...] = ("forget", "retain")
-    """The splits that are taught."""
-
-    teach_end: bool = False
-    """Also teach that the text ends behind each answer, as TOFU does. For answers to questions."""
-
-    training: Any = field(default_factory=TrainingOptions)
-    loading: ModelOptions = field(default_factory=ModelOptions)
-
-    def run(self, console: Console) -> None:
-        """Teach, and say what is answered."""
-        from neuronscope.tasks.training import finetune_model
-
-        run = finetune_model(
-            self.model,
-            self.facts,
-            self.out,
-            self.splits,
-            self.teach_end,
-            asdict(self.training),
-            self.loading,
-        )
-        _report(console, run, self.out)
-
-
-def unlearn_for(arguments: Sequence[str]) -> type[Unlearn]:
-    """The command's type for a command line: with the flags of the methods that it names."""
-    return with_flags(Unlearn, CHOICES, arguments, without=(SHARED,))
-
-
-def _report(console: Console, run: "Run", out: Path) -> None:
-    from neuronscope.tasks.training import summary as lines_of
-
-    for line in lines_of(run):
+def show_finetuned(console: Console, task: Any, run: Any, out: Path, also: Any) -> None:
+    """Say what became of the facts."""
+    del task, also
+    for line in summary(run):
         console.print(escape(line))
     console.print(f"model: {escape(str(out / 'model'))}", soft_wrap=True)
+
+
+def summary(run: Any) -> tuple[str, ...]:
+    """What became of the facts, in a few lines."""
+    from neuronscope.analysis.statistics import wilson_interval
+
+    first, last = run.history.iloc[0], run.history.iloc[-1]
+    lines = [run.stopped]
+    for split, words in (("forget", "to be forgotten"), ("retain", "to be kept")):
+        if not first[f"asked_{split}"] > 0:
+            continue
+        asked, before, after = (
+            int(row[f"{what}_{split}"])
+            for row, what in ((first, "asked"), (first, "answered"), (last, "answered"))
+        )
+        low, high = wilson_interval(after, asked)
+        lines.append(
+            f"answers {words}: {before} of {asked} before, {after} of {asked} after (95 % interval "
+            f"{low:.0%} to {high:.0%})"
+        )
+    lines.append(f"distance moved: {last['update_norm']:.4g}, in {run.seconds:.0f} s")
+    return tuple(lines)
+
+
+UNLEARN = Command("tasks/unlearn", show_unlearned, positional=("model", "objective"))
+FINETUNE = Command("tasks/finetune", show_finetuned, positional=("model",))

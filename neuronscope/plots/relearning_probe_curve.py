@@ -1,4 +1,4 @@
-"""How soon forgotten answers are learnt again, beside wrong answers to the same prompts."""
+"""Relearning of forgotten answers, compared with wrong answers to the same prompts."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,12 +8,13 @@ from neuronscope.results.findings import ITSELF
 
 
 def relearning_probe_curve(ways: pd.DataFrame) -> go.Figure:
-    """Share of answers given against the way gone in weight space.
+    """Share of answers given, by distance in weight space.
 
     Args:
-        ways: `control` (-1: the true answers; from 0, a placebo), `length` (the way, as a share of
-            the weights' norm; 0 is the start), `answered`, `total`, `share`, and the share's 95 %
-            Wilson interval `low`, `high`.
+        ways: `control` (-1 for the true answers, else the number of a placebo), `length` (the
+            distance moved, relative to the norm of the weights; 0 is the unlearned model),
+            `answered`, `total`, `share`, and the 95 % Wilson interval of the share, `low` and
+            `high`.
     """
     true = ways.loc[ways["control"] == ITSELF, :]
     placebos = ways.loc[ways["control"] != ITSELF, :]
@@ -36,17 +37,17 @@ def relearning_probe_curve(ways: pd.DataFrame) -> go.Figure:
     )
     figure.add_trace(_line(true, start, "forgotten answers", HIDDEN, 3.0, first=True))
     subtitle = (
-        "Share of answers given after a short way along the gradient of those very answers: the "
-        f"{true['total'].iloc[0]} forgotten ones (band: 95\u00a0% Wilson interval), and "
-        f"{placebos['control'].nunique()} permutations of them, all wrong."
+        "Share of answers given after small gradient steps on those same answers: the "
+        f"{true['total'].iloc[0]} forgotten answers (band: 95\u00a0% Wilson interval), and "
+        f"{placebos['control'].nunique()} permutations of them that are all wrong."
     )
-    figure.update_layout(common_layout("Savings", subtitle, plot_height=300))
-    lengths = sorted(true["length"].unique())
+    figure.update_layout(common_layout("Relearning probe", subtitle, plot_height=300))
+    distances = sorted(true["length"].unique())
     figure.update_xaxes(
         type="log",
-        title_text="way gone, as a share of the weights' norm",
-        tickvals=[max(length, start) for length in lengths],
-        ticktext=[f"{length:.2g}" for length in lengths],
+        title_text="distance in weight space (‖Δθ‖ / ‖θ‖)",
+        tickvals=[max(distance, start) for distance in distances],
+        ticktext=[f"{distance:.2g}" for distance in distances],
     )
     figure.update_yaxes(
         title_text="answers given", tickformat=".0%", range=[-0.03, 1.03], dtick=0.25
@@ -67,6 +68,6 @@ def _line(
         line={"color": colour, "width": width},
         marker={"size": 4 + width},
         customdata=table[["length", "answered", "total"]],
-        hovertemplate="way %{customdata[0]:.2g}: %{customdata[1]} of %{customdata[2]} answers"
+        hovertemplate="distance %{customdata[0]:.2g}: %{customdata[1]} of %{customdata[2]} answers"
         "<extra>" + name + "</extra>",
     )

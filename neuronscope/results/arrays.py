@@ -1,7 +1,6 @@
 """Named arrays and a description in one `.safetensors` file with a checksum.
 
-The same content gives the same bytes, and the checksum over arrays and description is verified on
-reading: whatever loads is what was saved.
+Equal content gives equal bytes. A checksum over arrays and description is verified on reading.
 """
 
 import hashlib
@@ -13,26 +12,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 KEY = "neuronscope"
-# safetensors writes its metadata in hash order, which differs from run to run: hence a single key.
+# safetensors writes metadata in hash order, which differs between runs, hence a single key.
 
 DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"}
-"""The types that arrays may have, by their names in safetensors and numpy."""
+"""The dtypes of a recording's arrays, by their names in safetensors and NumPy."""
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], description: dict[str, object]) -> None:
     """Write `arrays` and `description` (plain JSON values) to `path`, a `.safetensors` file.
 
-    For an atomic write, call it within `cache.written_whole`.
+    For an atomic write, call this within `cache.written_whole`.
     """
-    # safetensors writes the memory of a strided view unchanged, which is a different array.
+    # safetensors writes the memory of a strided view as is, which would be a different array.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(description | {"sha256": _checksum(arrays, description)}, allow_nan=False)
     save_file(arrays, path, metadata={KEY: text})
-    path.chmod(0o644)  # safetensors makes its files unreadable for others
+    path.chmod(0o644)  # safetensors makes its files readable by their owner only
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """The arrays and the description that `save_arrays` wrote to `path`.
+    """Read the arrays and the description that `save_arrays` wrote to `path`.
 
     Raises:
         FileNotFoundError: If there is no such file.

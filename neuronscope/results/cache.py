@@ -1,10 +1,10 @@
-"""Results on disk: written atomically, identified by what determines them, resumed or rejected.
+"""Results on disk: atomic writes, content keys, and resuming or refusing unfinished results.
 
-A result is a folder. `task.json` is written first and states what determines the numbers;
-`manifest.json` is written last and marks the folder as finished. In between, finished pieces are
-kept in the folder `pieces/`. Every piece holds the key of its result and a checksum, so that a
-piece from another model, other facts or other settings is never reused, whatever happened to the
-files around it.
+A result is a folder. `task.json` is written first and describes everything that its numbers depend
+on; `manifest.json` is written last and marks the folder as finished. In between, finished pieces
+are in the folder `pieces/`. Every piece identifies its result and has a checksum, so that pieces of
+a different model, different facts or different settings are never reused, whatever happened to the
+files around them.
 """
 
 import json
@@ -36,9 +36,9 @@ Arrays = dict[str, np.ndarray]
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name for a new file or folder, which becomes `path` at the end.
+    """Yield a temporary path for a new file or folder, which is renamed to `path` at the end.
 
-    If the body fails, nothing remains. A file replaces an older one; a folder must not exist.
+    If the body fails, nothing remains. A file replaces an existing one; a folder must not exist.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     _remove(unfinished)
@@ -58,7 +58,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain values in a file.
+    """Read plain values from a file.
 
     Raises:
         ValueError: If the file is damaged.
@@ -138,7 +138,7 @@ class Workspace:
         return arrays
 
     def delete(self) -> None:
-        """Delete the whole folder, if the result is kept elsewhere."""
+        """Delete the folder, if the result itself is stored elsewhere."""
         _remove(self.folder)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
@@ -153,7 +153,7 @@ class Workspace:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a finished result."""
+    """Whether a folder contains a finished result."""
     return (folder / MANIFEST).is_file()
 
 
@@ -161,7 +161,7 @@ def check_folder(folder: Path) -> None:
     """Check that a result can be written to a folder, before anything is computed.
 
     Raises:
-        FileExistsError: If the folder holds a finished result, or anything but an unfinished one.
+        FileExistsError: If it contains a finished result, or anything but an unfinished one.
     """
     if is_finished(folder):
         raise FileExistsError(
@@ -185,10 +185,11 @@ def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
 
 
 def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
-    """Begin a result, or resume the unfinished one in the folder.
+    """Start a result, or resume the unfinished one in the folder.
 
     Args:
-        decides: Everything that determines the result's numbers.
+        folder: The folder of the result.
+        decides: Everything that its numbers depend on.
 
     Raises:
         FileExistsError: As `check_folder`.
@@ -203,7 +204,7 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
 
 
 def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
-    """The pieces of a result that is a single file: in a folder `NAME.partial` next to it.
+    """The pieces of a result that is a single file, in a folder `NAME.partial` next to it.
 
     Raises:
         ValueError: As `check_result`.
@@ -255,7 +256,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Flush a file, or every file of a folder, to disk before it gets its final name."""
+    """Flush a file, or every file of a folder, to disk before it is renamed."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""Two comparable recordings, before and after unlearning."""
+"""Two comparable recordings, from before and after unlearning."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,15 +8,14 @@ from neuronscope.results.recording import Recording
 
 @dataclass(frozen=True)
 class Comparison:
-    """Recordings of two models on the same facts with the same method, checked on creation.
+    """Recordings of two models on the same facts with the same settings, checked on creation.
 
     Raises:
-        ValueError: If facts, method, target, prompt form or neurons differ, so that the numbers
-            are not comparable.
+        ValueError: If facts, method, target, prompt form or neurons differ.
     """
 
     before: Recording
-    """The original model, before unlearning."""
+    """The original model."""
 
     after: Recording
     """The unlearned model."""
@@ -31,7 +30,7 @@ class Comparison:
 
 
 def _aspects(before: Recording, after: Recording) -> Iterator[tuple[str, object, object, str]]:
-    """Each aspect that must agree, its two values, and what to do if they differ; causes first."""
+    """Properties that must agree, with both values and advice; root causes come first."""
     ours, theirs = before.provenance, after.provenance
     facts = "record both with the same facts, splits included"
     yield "number of facts", len(before.fact_ids), len(after.fact_ids), facts

@@ -1,4 +1,4 @@
-"""The finding of one view of the evidence, and its files on disk. Needs no model."""
+"""The finding of a view, in memory and on disk. Needs no model."""
 
 import math
 from collections.abc import Mapping
@@ -15,47 +15,47 @@ FILE = "finding.json"
 """A finding's file, next to its tables."""
 
 Word = Literal["hidden", "erased", "mixed", "not forgotten", "collapsed", "cannot tell"]
-"""The verdict of one view, or of all views together: what happened to the knowledge."""
+"""What became of the knowledge, according to one view or to all of them."""
 
 Figure = float | int | str | bool | None
-"""One entry of a finding's figures."""
+"""A value in a finding's `figures`."""
 
 
 ITSELF = -1
-"""In a column `control`: the measurement itself; the random controls are numbered from 0."""
+"""In a column `control`: the measurement itself; values from 0 on are random controls."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one view of the evidence."""
+    """The result of one view, with its uncertainty."""
 
     view: str
-    """The view's file name, e.g. `depth_score`."""
+    """The view's file name, e.g. `low_rank_restoration`."""
 
     word: Word | None
-    """The view's verdict when taken alone; None for a view that locates something without
-    interpreting it."""
+    """The verdict of this view alone; None for a view that localizes an effect without interpreting
+    it."""
 
     value: float
-    """The number that the verdict is based on; NaN if it could not be measured."""
+    """The value that the verdict rests on; NaN if it could not be measured."""
 
     ci95: tuple[float, float]
-    """95 % interval of the value; NaN if there is none."""
+    """95 % interval of the value; NaN without one."""
 
     meaning: str
-    """What the value is, with its unit, as a noun phrase."""
+    """The quantity and unit of the value, as a noun phrase."""
 
     why: str
-    """The finding in one sentence that can be read alone."""
+    """One self-contained sentence that explains the result."""
 
     figures: Mapping[str, Figure] = field(default_factory=dict)
-    """Further single values."""
+    """Further single numbers."""
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """The data of the view's plots."""
 
     warnings: tuple[str, ...] = ()
-    """Caveats that must be known to interpret the finding."""
+    """Limitations of this finding."""
 
     def __post_init__(self) -> None:
         if self.word is not None and self.word not in get_args(Word):
@@ -83,7 +83,7 @@ class Finding:
         return html_card(self.title, self.why, html_table(("", ""), rows))
 
     def save(self, folder: Path, identity: str) -> None:
-        """Write to a new folder, atomically.
+        """Write to a new folder atomically.
 
         Args:
             identity: The key of what the finding was computed from; pass the same to `load`.
@@ -109,7 +109,7 @@ class Finding:
 
     @classmethod
     def load(cls, folder: Path, identity: str) -> "Finding":
-        """The finding that was saved to a folder.
+        """Load the finding that was saved to a folder.
 
         Raises:
             ValueError: If a file is damaged or missing, or the finding has another identity; names

@@ -1,7 +1,7 @@
-"""Recordings, and their file format. Needs no model.
+"""Recordings, in memory and on disk. Needs no model.
 
-A `Recording` holds the activations and influences of one model's neurons on a set of facts.
-Influence is signed: positive influence raises the explained target.
+A `Recording` contains the activations and attributions of one model's neurons on a set of facts.
+Influence is signed: positive influence raises the target.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -19,27 +19,27 @@ from neuronscope.results.validation import check_finite, check_shapes, from_json
 __all__ = ["Provenance", "Recording", "SiteMeans", "SiteRecording"]
 
 FORMAT = 1
-"""Version of the file format; only this version can be loaded."""
+"""Version of the file format; other versions are refused."""
 
 PER_FACT = ("score", "probability", "answered")
 """The arrays of a recording that do not belong to a site."""
 
 UNMEASURED = ("total", "total_gain", "positive", "positive_gain", "negative")
-"""The arrays that may be NaN for neurons that an ablation (and no other method) did not measure."""
+"""The arrays that are NaN for neurons that an ablation did not measure."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a recording's numbers come from; without times, so equal recordings have equal ones."""
+    """The inputs and settings of a recording. Contains no time: equal recordings are equal."""
 
     model: str
-    """What was loaded, as the user named it."""
+    """The model as the user named it."""
 
     model_hash: str
-    """Hash of the weights: equal for equal models, wherever they are stored."""
+    """Digest of the weights, independent of their location."""
 
     facts_hash: str
-    """Hash of the recorded facts, including their splits."""
+    """Digest of the recorded facts and their splits."""
 
     attribution: str
     """The method's file name, e.g. `integrated_gradients`."""
@@ -48,39 +48,39 @@ class Provenance:
     """The method's hyper-parameters."""
 
     target: str
-    """What was explained: `log_odds`, `log_prob`, `prob` or `margin`."""
+    """The attributed quantity: `log_odds`, `log_prob`, `prob` or `margin`."""
 
     unit: str
     """The target's unit, e.g. `nats` or `probability`."""
 
     prompt_form: str
-    """The prompt form."""
+    """The form in which the model was prompted."""
 
     dtype: str
-    """The model's precision."""
+    """Precision of the model."""
 
     versions: dict[str, str]
-    """Versions of the packages that the numbers depend on."""
+    """Versions of the packages that affect the numbers."""
 
     notes: tuple[str, ...] = ()
-    """What must be known to interpret the numbers: merged adapter, de-quantized weights."""
+    """Caveats about the model: merged adapter, dequantized weights."""
 
     experts: int = 0
-    """Experts per layer at `mlp.post`, whose neurons are numbered expert by expert; 0 if dense."""
+    """Experts per layer at `mlp.post`, whose neurons are numbered by expert; 0 for dense models."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One model's neurons on a set of facts; shapes and finiteness are checked on creation."""
+    """One model on one set of facts. Shapes and finiteness are checked on creation."""
 
     sites: dict[str, SiteRecording] | dict[str, SiteMeans]
-    """The recorded sites, either all per fact or all averaged over the facts."""
+    """The recorded sites, either all per fact or all averaged over facts."""
 
     fact_ids: tuple[str, ...]
     """The facts, in the order of every `fact` axis."""
 
     splits: tuple[str, ...]
-    """The split of each fact: `forget`, or one that is not to be forgotten."""
+    """The split of each fact: `forget`, or a split of facts not to be forgotten."""
 
     score: Float[np.ndarray, " fact"]
     """The target, per fact."""
@@ -92,7 +92,7 @@ class Recording:
     """Whether greedy decoding produces the answer."""
 
     provenance: Provenance
-    """Where the numbers come from."""
+    """The inputs and settings of the recording."""
 
     def __post_init__(self) -> None:
         if not self.fact_ids or not self.sites:
@@ -157,7 +157,7 @@ class Recording:
 
     @property
     def per_fact(self) -> bool:
-        """Whether neurons are recorded per fact, not only as means over the facts."""
+        """Whether neurons are recorded per fact; otherwise only as means over facts."""
         return isinstance(next(iter(self.sites.values())), SiteRecording)
 
     def in_split(self, split: str) -> Bool[np.ndarray, " fact"]:
@@ -168,8 +168,8 @@ class Recording:
         """The neurons of `site`, averaged over the facts of `split`.
 
         Raises:
-            ValueError: If the split has no facts, or if the recording holds only means and they
-                include facts of other splits.
+            ValueError: If the split has no facts, or if the recording contains only means that
+                include other splits.
         """
         rows = self.in_split(split)
         if not rows.any():
@@ -187,8 +187,8 @@ class Recording:
             )
         return recorded
 
-    def completeness_error(self, site: str) -> Float[np.ndarray, "fact group"]:
-        """The part that the attribution does not explain: score − baseline score − explained.
+    def completeness_error(self, site: str) -> Float[np.ndarray, "example group"]:
+        """The completeness error: score − baseline score − explained.
 
         In the target's unit; zero for an exact method.
         """
@@ -229,12 +229,12 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | Path) -> "Recording":
-        """The recording that was saved to `path`.
+        """Load the recording that was saved to `path`.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, of another version, or not a recording; names the
-                place in it.
+            ValueError: If the file is damaged, has another version, or is not a recording; names
+                the faulty entry.
         """
         arrays, description = read_arrays(Path(path))
         try:
@@ -245,7 +245,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Description:
-    """The contents of a file in addition to arrays."""
+    """The contents of a file in addition to its arrays."""
 
     format: int
     per_fact: bool
@@ -256,7 +256,7 @@ class _Description:
 
 
 def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recording:
-    """Build the recording from a file's arrays and description; raises if they are invalid."""
+    """Build a recording from a file's arrays and description, and check them."""
     if stored.get("format") != FORMAT:
         raise ValueError(
             f"format: expected version {FORMAT}, got {stored.get('format')!r}; "

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True)
 class SiteMeans:
-    """The neurons of one site, averaged over facts; sufficient for the paper's D⁺ and D⁻."""
+    """The neurons of one site, averaged over facts: sufficient for the paper's D⁺ and D⁻."""
 
     total: Float[np.ndarray, "layer neuron"]
     """Mean of the influence summed over positions."""
@@ -28,14 +28,14 @@ class SiteMeans:
     activation: Float[np.ndarray, "layer neuron"]
     """Mean activation at the positions that predict the answer."""
 
-    baseline_score: Float[np.ndarray, "fact group"]
+    baseline_score: Float[np.ndarray, "example group"]
     """The target with this site at its baseline, per fact."""
 
-    explained: Float[np.ndarray, "fact group"]
+    explained: Float[np.ndarray, "example group"]
     """Sum of the influence over the group's neurons, per fact, in the model's precision."""
 
-    nodes: Float[np.ndarray, "fact group"]
-    """Number of gradient evaluations for this fact and group."""
+    nodes: Float[np.ndarray, "example group"]
+    """Number of gradient evaluations per fact and group."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class SiteRecording:
     baseline_score: Float[np.ndarray, "fact group"]
     """The target with this site at its baseline."""
 
-    explained: Float[np.ndarray, "fact group"]
+    explained: Float[np.ndarray, "example group"]
     """Sum of `total` over the group's neurons, in the model's precision."""
 
-    nodes: Float[np.ndarray, "fact group"]
-    """Number of gradient evaluations for this fact and group."""
+    nodes: Float[np.ndarray, "example group"]
+    """Number of gradient evaluations per fact and group."""
 
     def means(self, rows: Bool[np.ndarray, " fact"]) -> SiteMeans:
         """Averages over the facts where `rows` is true, in double precision.
@@ -79,7 +79,7 @@ class SiteRecording:
 
         def mean(values: np.ndarray, floor: float = -np.inf) -> np.ndarray:
             total = np.zeros(values.shape[1:])
-            for row in chosen:  # one at a time: a copy of all chosen rows may not fit in memory
+            for row in chosen:  # row by row: a copy of all chosen rows may not fit in memory
                 total += np.maximum(values[row], floor)
             return total / len(chosen)
 

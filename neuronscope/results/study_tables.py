@@ -1,7 +1,7 @@
-"""The data of a study's report: tables and plain values, no models.
+"""The results of a study that its report is made from: tables and plain values.
 
 A study unlearns one model with several methods and seeds, and scores, attacks and diagnoses every
-checkpoint. Facts are the sampling units; seeds repeat a method on the same facts.
+checkpoint. Facts are the sampling unit; seeds repeat a method on the same facts.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ BEFORE = "original"
 """In the column `method` of strata and scores: the original model, before unlearning."""
 
 FORGOTTEN, TRAINED, HELD_OUT = "forget", "retain", "test"
-"""In the column `use` of strata: facts to be forgotten; facts to be kept that unlearning trained
-on; held-out facts to be kept."""
+"""In the column `use` of strata: facts to be forgotten; facts to be kept that unlearning
+trained on; facts to be kept that it never saw."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "runs": (
@@ -57,65 +57,64 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "d_plus", "d_minus",
     ),
 }  # fmt: skip
-"""The columns that each table must have."""
+"""The required columns of each table."""
 
 
 @dataclass(frozen=True, eq=False)
 class StudyTables:
-    """The results of a study. If a table is empty (except `runs`), the report omits its section."""
+    """The results of a study. Tables except `runs` may be empty; the page omits their sections."""
 
     question: str
-    """The question of the study, in one sentence."""
+    """The research question, in one sentence."""
 
     runs: pd.DataFrame
     """One row per method and seed.
 
     | column | what it is |
     |---|---|
-    | `method`, `seed` | the method's display name; the seed of the run |
-    | `objective`, `regularizer`, `stop` | a name, with or without settings: |
-    |  | `ssiuu (relative=1.0)`; `regularizer` is empty if there is none |
+    | `method`, `seed` | displayed name of the method; seed of the run |
+    | `objective`, `regularizer`, `stop` | name, with settings if any: `ssiuu (relative=1.0)`; |
+    |  | `regularizer` is empty for none |
     | `stopped` | why the run ended, in a sentence |
-    | `steps`, `seconds`, `update_norm` | updates made; their duration; ‖θ − θ0‖ at the end |
-    | `asked_forget`, `answered_forget_before`, `answered_forget` | facts to be forgotten: |
-    |  | evaluated, answered before, answered after |
+    | `steps`, `seconds`, `update_norm` | updates; their duration; ‖θ − θ0‖ at the end |
+    | `asked_forget`, `answered_forget_before`, `answered_forget` | facts to be forgotten |
     | `log_odds_before`, `log_odds` | mean log-odds of their answers, nats per token |
-    | `strength` | optional: λ of the regularizer, at the median step; NaN without one |
+    | `strength` | optional: λ of the regularizer at the median step; NaN without one |
     """
 
     strata: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Answers by kind of fact: `method`, `seed`, `stratum`, `use`, `correct`, `n`, and the 95 %
-    Wilson interval `low`, `high`. Strata of one use are disjoint, except for use `forget`, where
-    they are the same facts under different prompts. The method `original` is the original model."""
+    Wilson interval `low`, `high`. Strata of one use are disjoint; those of use `forget` are the
+    same facts with different prompts. Method `original` is the model before unlearning."""
 
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Metrics: `method`, `seed`, `metric`, `split`, and the fields of a score: `value`, `low`,
     `high`, `n`, `count`, `unit`, `chance`, `direction`, `reason`."""
 
     recovery: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """How much each attack recovered: the columns of `recovery` in `attacks/_recovery.py`, with
-    `method` and `run_seed`, the seed of the attacked run; optionally `note`, a caveat of the attack
-    in one sentence, or empty."""
+    """Recovery by each attack: the columns of `recovery` in `attacks/_recovery.py`, with `method`
+    and `run_seed`, the seed of the attacked run; optionally `note`, a caveat."""
 
     by_learning_rate: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The same for each learning rate: the columns of `by_learning_rate` there, with `method` and
+    """Recovery at each learning rate: the columns of its `by_learning_rate`, with `method` and
     `run_seed`."""
 
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The same by budget: the columns of `curves` there, with `method` and `run_seed`."""
+    """Recovery by budget: the columns of its `curves`, with `method` and `run_seed`."""
 
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Paired tests with facts as units: `attack`, `variant`, `method`, `other`, `facts`,
-    `difference` (share of facts recovered from `method` minus that from `other`; negative: less was
-    recovered from `method`), its interval `low`, `high`, `p` (of this test alone), `reading` (a
-    sentence)."""
+    `difference` (share of facts recovered from `method` minus from `other`), its interval `low`,
+    `high`, `p` (unadjusted), `reading` (a sentence)."""
 
     retention: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The same for the facts to be kept, by `stratum` and `use`; positive: `method` kept more."""
+    """Paired tests of kept facts, by `stratum` and `use`: a positive difference means that `method`
+    kept more."""
 
     diagnoses: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`method`, `seed`, `verdict`, `why`, `hidden_share` with `low` and `high`, `reading`,
-    `d_plus`, `d_minus`; optionally `report`, the path of the run's page relative to the study's."""
+    `d_plus`, `d_minus`; optionally `report`: the path of the run's page, relative to the study's
+    page."""
 
     stability: pd.DataFrame = field(default_factory=pd.DataFrame)
     """How an attack changed the neurons of each run: `method`, `seed`, `attack`, `stopped` (why it
@@ -124,19 +123,19 @@ class StudyTables:
     the attack, in `unit`."""
 
     moved: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """The same per neuron for one run of each method: tables for `stability_scatter`."""
+    """The same per neuron, for one run of each method: tables for `stability_scatter`."""
 
     histories: Mapping[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
     """The histories of runs (see `results/history.py`), by method and seed."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Everything that determined the numbers, as nested plain values."""
+    """Nested plain values: everything that the numbers depend on."""
 
     reproduce: str = ""
-    """The shell command that repeats the study."""
+    """The shell command that reproduces the study."""
 
     warnings: tuple[str, ...] = ()
-    """Caveats that must be known to interpret the study, as sentences."""
+    """Limitations of the study, one sentence each."""
 
     def __post_init__(self) -> None:
         if self.runs.empty:

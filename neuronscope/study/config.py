@@ -23,7 +23,7 @@ method's settings. `stop`, `regularizer` and `diagnosing` may be "none".
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,13 +31,14 @@ from pydantic import ConfigDict
 
 from neuronscope.attacks import FEWEST, Attack, Relearning
 from neuronscope.attacks.prune import Prune
-from neuronscope.evidence import views_called
-from neuronscope.facts.prompts import PROMPT_FORMS
+from neuronscope.attribution import Attribution
+from neuronscope.evidence import Evidence, default_views
 from neuronscope.metrics import Metric
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
-from neuronscope.study.making import (
+from neuronscope.tasks import Measuring, PromptForm
+from neuronscope.tasks.methods import (
     MAY_BE_NONE,
     SEED,
     Choice,
@@ -45,11 +46,15 @@ from neuronscope.study.making import (
     built,
     made,
     name_of,
+    several,
 )
-from neuronscope.tasks.options import MethodOptions
+from neuronscope.tasks.record import Record
 from neuronscope.training import TrainingConfig
 
 STRICT = ConfigDict(extra="forbid")
+
+FORM = "form"
+"""The setting of recordings that is the whole study's."""
 
 MATCH = "match"
 """The setting of the stop rule `update-norm` that may name another method of the study."""
@@ -75,25 +80,18 @@ class Method:
     control: bool = False
     """A control: others are compared with it."""
 
-    def made(self, seed: int, match: Path | None = None) -> "MadeMethod":
+    def made(self, seed: int) -> "MadeMethod":
         """The method for one seed.
-
-        Args:
-            match: The folder of the run that its stop rule names, where it names one.
 
         Raises:
             ValueError: If there is no such objective, regularizer or stop rule or setting.
         """
-        stop = self.stop
-        if match is not None:
-            assert isinstance(stop, dict), "only a table can name another method"
-            stop = stop | {MATCH: str(match)}
         objective = made("objectives", self.objective, Objective, seed)
         assert objective is not None, "an objective is not optional"
         return MadeMethod(
             objective,
             made("regularizers", self.regularizer, Regularizer, seed),
-            made("stopping", stop, StopRule, seed),
+            made("stopping", self.stop, StopRule, seed),
         )
 
     @property
@@ -117,19 +115,21 @@ class Diagnosing:
 
     __pydantic_config__ = STRICT
 
-    attribution: str = "gradient-x-activation"
-    """How influence is measured. The cheapest by default: a study diagnoses many checkpoints."""
+    attribution: Choice = "integrated-gradients"
+    """How influence is measured. A study diagnoses many checkpoints: `gradient-x-activation` takes
+    a small part of the time, and is less exact."""
 
-    method: MethodOptions = field(default_factory=MethodOptions)
-    """Its settings, as `neuronscope diagnose` has them."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """Settings of the recordings, as the fields `target`, `reduction`, `sites` and `memory` of
+    `Record`, and further settings of the attribution."""
 
     null_facts: int | None = None
     """How many facts that were not to be forgotten are recorded beside the forgotten ones."""
 
-    views: tuple[str, ...] = ("relearning_probe",)
-    """Views of the causes that are asked, by their files' names, or `all`, or `none`. The one that
-    the verdict rests on takes seconds on answers of a few tokens and minutes on long ones, all of
-    them many times as long, for each checkpoint; without it there is no verdict."""
+    views: tuple[Choice, ...] = ("relearning_probe",)
+    """Causal views of every checkpoint, or `all`, or `none`. By default only the view that the
+    verdict rests on: it takes seconds where answers have a few tokens and minutes where they are
+    long, and all views together take many times as long. Without it there is no verdict."""
 
     after_attack: str | None = None
     """An attack of the study that fine-tunes, by its name there (the first of several: with 1
@@ -138,7 +138,21 @@ class Diagnosing:
     facts, the first is left out."""
 
     def __post_init__(self) -> None:
-        views_called(self.views)
+        several("evidence", self.views, Evidence, None, default_views)
+
+    def recording(self, model: Any, facts: Any, form: str) -> Record:
+        """The task that records one model.
+
+        Raises:
+            ValueError: If there is no such attribution or setting.
+        """
+        named = {item.name for item in fields(Measuring)} - {FORM}
+        task = {name: value for name, value in self.method.items() if name in named}
+        settings = {name: value for name, value in self.method.items() if name not in named}
+        chosen = self.attribution if isinstance(self.attribution, dict) else {}
+        choice = {"name": name_of(self.attribution)} | settings | chosen
+        task["attribution"] = made("attribution", choice, Attribution, None)
+        return built(Record, task | {"model": model, "facts": facts, "split": "all", FORM: form})
 
 
 @dataclass(frozen=True)
@@ -172,7 +186,7 @@ class Study:
     diagnosing: Annotated[Diagnosing | None, MAY_BE_NONE] = field(default_factory=Diagnosing)
     """With none, the diagnoses are left out."""
 
-    form: str = "completion"
+    form: PromptForm = "completion"
     """How a fact is put to the model."""
 
     def __post_init__(self) -> None:
@@ -184,8 +198,6 @@ class Study:
             raise ValueError(f"methods: the name {twice!r} stands twice.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected one or more, without repeats, got {self.seeds}.")
-        if self.form not in PROMPT_FORMS:
-            raise ValueError(f"form: there are {', '.join(PROMPT_FORMS)}, got {self.form!r}.")
         for name in names:
             if name in ("original", "never_knew") or not name.strip():
                 raise ValueError(f"methods: a method cannot be called {name!r}.")
@@ -196,7 +208,6 @@ class Study:
                 raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
         self._check_matches()
         self._check_after_attack()
-        self._check_prompt_form()
 
     def config_of(self, method: Method, seed: int) -> TrainingConfig:
         """How one method's runs are trained."""
@@ -237,12 +248,6 @@ class Study:
         assert isinstance(attack, Relearning), "checked at the beginning"
         return attack.hardest()
 
-    @property
-    def recorded_as(self) -> MethodOptions:
-        """How influence is measured, on facts as the whole study puts them."""
-        assert self.diagnosing is not None, "only a diagnosis records"
-        return replace(self.diagnosing.method, prompt_form=self.form)
-
     def metric(self, choice: Choice) -> Metric:
         """One of the metrics."""
         found = made("metrics", choice, Metric, None)
@@ -251,22 +256,14 @@ class Study:
 
     def _made_of(self) -> Iterator[tuple[str, Any]]:
         for method in self.methods:
-            held = method.matches
-            known = Path(".") if held is not None else None
-            yield f"method {method.name!r}", lambda m=method, k=known: m.made(0, k)
+            yield f"method {method.name!r}", lambda m=method: m.made(0)
             yield f"method {method.name!r}", lambda m=method: self.config_of(m, 0)
         for choice in self.attacks:
             yield f"attack {name_of(choice)!r}", lambda c=choice: self.attack(c)
         for choice in self.metrics:
             yield f"metric {name_of(choice)!r}", lambda c=choice: self.metric(c)
-
-    def _check_prompt_form(self) -> None:
-        told = "completion" if self.diagnosing is None else self.diagnosing.method.prompt_form
-        if told not in ("completion", self.form):
-            raise ValueError(
-                f"diagnosing: prompt_form is {told!r}, and the study puts facts as {self.form!r}: "
-                "set form, which holds for all of it."
-            )
+        if self.diagnosing is not None:
+            yield "diagnosing", lambda d=self.diagnosing: d.recording("", "", self.form)
 
     def _check_after_attack(self) -> None:
         name = None if self.diagnosing is None else self.diagnosing.after_attack

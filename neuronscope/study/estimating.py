@@ -5,22 +5,35 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from neuronscope.analysis.retention import prompts_of
-from neuronscope.attacks import Attack, Relearning, Scene, Trial
-from neuronscope.evidence import views_called
+from neuronscope.attacks import Attack as AttackMethod
+from neuronscope.attacks import Relearning, Scene, Trial
+from neuronscope.attribution import Attribution
+from neuronscope.attribution.gradient_x_activation import GradientXActivation
+from neuronscope.evidence import Evidence, default_views
 from neuronscope.facts.fact import FactSet
+from neuronscope.facts.loading import load_facts
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.metrics import Metric
 from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.loading import load_model
 from neuronscope.models.targets import Answers, Target
 from neuronscope.stopping import StopRule
 from neuronscope.stopping.extraction import Extraction
-from neuronscope.study.config import Study
 from neuronscope.study.plan import Plan, Step
-from neuronscope.tasks.choices import choose_facts
+from neuronscope.study.stability import Stability
+from neuronscope.tasks import Task, choose_facts
+from neuronscope.tasks.attack import Attack
+from neuronscope.tasks.diagnose import Diagnose
+from neuronscope.tasks.methods import several
+from neuronscope.tasks.record import Record
+from neuronscope.tasks.score import Score
+from neuronscope.tasks.unlearn import Unlearn
+from neuronscope.training import TrainingConfig
 
 COPIES = 9
 """Of a model, in training: two that stay loaded, the one that is trained, its gradient, AdamW's
@@ -127,69 +140,73 @@ def _pass(model: HookedModel, asked: Sequence[Encoded]) -> float:
     return took
 
 
-def estimates(
-    plan: Plan, facts: FactSet, model: HookedModel, pace: Pace, left: Sequence[Step]
-) -> list[Estimate]:
-    """The time of each step that is left.
+def estimate_study(plan: Plan, out: Path) -> tuple[list[Estimate], Pace]:
+    """The time of each step that is not done, on this machine."""
+    study = plan.study
+    began = time.perf_counter()
+    model = load_model(study.model)
+    pace = pace_of(model, load_facts(study.facts), study.form, time.perf_counter() - began)
+    return estimates([step for step in plan.once if not step.done(out)], model, pace), pace
+
+
+def estimates(steps: Sequence[Step], model: HookedModel, pace: Pace) -> list[Estimate]:
+    """The time of each step.
 
     Args:
         model: The study's, before unlearning.
     """
     return [
-        Estimate(step, MODELS * pace.loading + _seconds(plan.study, facts, model, pace, step))
-        for step in left
+        Estimate(step, MODELS * pace.loading + _seconds(step.task, model, pace)) for step in steps
     ]
 
 
-def _seconds(study: Study, facts: FactSet, model: HookedModel, pace: Pace, step: Step) -> float:
-    if step.kind == "unlearn":
-        return _unlearning(study, facts, pace, step)
-    if step.kind == "attack":
-        attack = study.attack(study.attack_names[step.what])
-        scene = Scene(
-            model, facts.forget, facts.retain[: attack.retain_facts], study.form, study.form
-        )
-        return sum(_attacking(attack, trial, scene, pace) for trial in attack.trials(scene))
-    if step.kind == "score":
-        return _scoring(study, facts, pace)
-    told = study.diagnosing
-    assert told is not None, "there would be no such step"
-    judged = choose_facts(facts, "forget", told.null_facts, 0)
-    seconds = 0.0
-    if step.kind == "diagnose":
-        return CAUSAL_PASSES * len(views_called(told.views)) * pace.of(len(list(judged)))
-    passes = (
-        1 if told.attribution.replace("_", "-") == "gradient-x-activation" else ATTRIBUTION_PASSES
-    )
-    if step.kind == "stability":
-        attack = study.after_attack
-        assert attack is not None, "there would be no such step"
-        scene = attack.scene(model, facts, study.form, study.form)
-        seconds = _training(attack, attack.trials(scene)[0], scene, pace)
-    return seconds + passes * pace.of(len(list(judged)))
+def _seconds(task: Task[Any], model: HookedModel, pace: Pace) -> float:
+    match task:
+        case Unlearn():
+            return _unlearning(task, pace)
+        case Attack(attack=attack, facts=facts):
+            retain = facts.retain[: attack.retain_facts]
+            scene = Scene(model, facts.forget, retain, task.form, task.form)
+            return sum(_attacking(attack, trial, scene, pace) for trial in attack.trials(scene))
+        case Score():
+            return _scoring(task, pace)
+        case Record(attribution=attribution, facts=facts):
+            return _recording(attribution, facts, pace)
+        case Diagnose():
+            judged = choose_facts(task.facts, task.split, task.null_facts, task.seed)
+            views = several("evidence", task.views, Evidence, task.seed, default_views)
+            return CAUSAL_PASSES * len(views) * pace.of(len(list(judged)))
+        case Stability(attack=attack):
+            scene = attack.scene(model, task.facts, task.form, task.form)
+            seconds = _training(attack, attack.trials(scene)[0], scene, pace)
+            return seconds + _recording(task.attribution, task.recorded, pace)
+    raise TypeError(f"{type(task).__name__}: no estimate of such a task.")
 
 
-def _unlearning(study: Study, facts: FactSet, pace: Pace, step: Step) -> float:
-    (method,) = (m for m in study.methods if m.name == step.subject)
-    assert step.seed is not None, "runs have seeds"
-    made = method.made(step.seed, None if method.matches is None else Path())
-    config = study.config_of(method, step.seed)
+def _recording(attribution: Attribution, facts: FactSet, pace: Pace) -> float:
+    passes = 1 if isinstance(attribution, GradientXActivation) else ATTRIBUTION_PASSES
+    return passes * pace.of(len(list(facts)))
+
+
+def _unlearning(task: Unlearn, pace: Pace) -> float:
+    config: TrainingConfig = task.training
+    facts: FactSet = task.facts
     size, forget = config.micro_batch, min(config.forget_batch, len(facts.forget))
     retain = min(config.retain_batch, len(facts.retain))
-    own = WITH_REFERENCE if made.objective.needs_reference else 1
+    own = WITH_REFERENCE if task.objective.needs_reference else 1
     update = own * (pace.of(forget, size) + pace.of(retain, size)) + UPDATE * pace.alone
-    if made.regularizer is not None:
+    if task.regularizer is not None:
         update += WITH_REGULARIZER * pace.of(forget, size)
     asked = len(facts.forget) + min(config.evaluate_facts, len(facts.retain))
     look = FORWARD * pace.of(asked)
-    if made.stop is not None:
-        look += FORWARD * (1 + _written(made.stop, pace)) * pace.of(len(facts.forget))
+    if task.stop is not None:
+        look += FORWARD * (1 + _written(task.stop, pace)) * pace.of(len(facts.forget))
     looks = math.ceil(config.steps / config.evaluate_every) + 1
     before = PREPARING * (len(facts.forget) + len(facts.retain)) * pace.alone
     return before + config.steps * update + looks * look
 
 
-def _attacking(attack: Attack, trial: Trial, scene: Scene, pace: Pace) -> float:
+def _attacking(attack: AttackMethod, trial: Trial, scene: Scene, pace: Pace) -> float:
     """Seconds of one run of an attack."""
     asked = len(trial.taught) + len(trial.rest) + len(scene.retain)
     if not isinstance(attack, Relearning):
@@ -214,12 +231,12 @@ def _longer(trial: Trial, scene: Scene, pace: Pace) -> float:
     return max(1.0, max(lengths) / pace.longest)
 
 
-def _scoring(study: Study, facts: FactSet, pace: Pace) -> float:
-    everything = [fact for _, fact in facts]
-    seconds = FORWARD * pace.of(len(prompts_of(facts)))
-    for metric in map(study.metric, study.metrics):
+def _scoring(task: Score, pace: Pace) -> float:
+    everything = [fact for _, fact in task.facts]
+    seconds = FORWARD * pace.of(len(prompts_of(task.facts)))
+    for metric in () if task.metrics == "none" else task.metrics:
         # Twice: by some metrics another model reads as well, others read an answer for two parts.
-        read = 2 * sum(len(metric.texts(fact, study.form)) for fact in everything)
+        read = 2 * sum(len(metric.texts(fact, task.form)) for fact in everything)
         seconds += FORWARD * pace.of(read)
         seconds += FORWARD * _written(metric, pace) * pace.of(len(everything))
     return seconds

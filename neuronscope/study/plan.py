@@ -1,36 +1,58 @@
-"""From a study to its steps: what is computed, in which order, and what each depends on.
+"""From a study to its steps: which tasks it computes, and in which order.
 
-A step is known by a key, a hash of everything that decides its result: its settings, the models'
-and facts' content, the package's version, and the keys of the steps before it. Where a step of that
-key lies in the study's folder, it is not computed again.
+A step is known by its key, a hash of everything that decides its task's result. A task that uses
+what another step computes names it by that step's key. A step whose result lies in the study's
+folder is not computed again.
 """
 
-import hashlib
 import importlib.metadata
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from neuronscope.facts.fact import FactSet, facts_hash
+from neuronscope.facts.fact import FactSet
+from neuronscope.facts.loading import load_facts
 from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
-from neuronscope.results.cache import content_of
-from neuronscope.study.config import MATCH, Method, Study
-from neuronscope.study.scoring import fit_of
-from neuronscope.training.plan import FREE, described, plain
+from neuronscope.results.cache import is_finished, key_of
+from neuronscope.study.config import MATCH, Diagnosing, Method, Study
+from neuronscope.study.stability import Stability
+from neuronscope.tasks import Measuring, Task, choose_facts
+from neuronscope.tasks.attack import Attack
+from neuronscope.tasks.diagnose import Diagnose
+from neuronscope.tasks.record import RECORDING
+from neuronscope.tasks.score import Score
+from neuronscope.tasks.unlearn import Unlearn
+from neuronscope.training.plan import MODEL
 
-Kind = Literal["unlearn", "score", "record", "diagnose", "attack", "stability"]
-
-DONE = {"unlearn": "manifest.json"}
-"""The file that a finished step leaves last, where it is not `done.json`."""
+STEPS = "steps"
+"""The folder of all steps, in a study's folder."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """One piece of a study."""
+class Produced:
+    """A file or folder that a step writes, named before it is there."""
 
-    kind: Kind
+    step: str
+    """The step's key."""
+
+    place: str
+    """Relative to the study's folder."""
+
+    base: str | None = None
+    """For a model: the model that it was trained from."""
+
+    def fingerprint(self) -> str:
+        """What stands for its content in the keys of later steps."""
+        return f"{Path(self.place).name} of step {self.step}"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One task of a study."""
+
+    task: Task[Any]
 
     subject: str
     """The method, or one of the models that the study does not make."""
@@ -38,13 +60,29 @@ class Step:
     seed: int | None
     """Of the run; None for models that the study does not make."""
 
-    what: str
+    what: str = ""
     """Which attack, by its name in the study; empty for other steps."""
 
-    key: str
+    match: Produced | None = None
+    """The run whose update norm ends this one. In its stop rule, a path that does not exist stands
+    for it."""
 
-    needs: tuple[str, ...] = ()
-    """Keys of the steps that have to be done before."""
+    @property
+    def kind(self) -> str:
+        """The task's name."""
+        return type(self.task).__name__.lower()
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of everything that decides its result; names in tables do not count."""
+        version = importlib.metadata.version("neuronscope")
+        return key_of({"version": version, "task": self.kind} | self.task.decides())
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the steps that come before."""
+        values = (self.match, *vars(self.task).values())
+        return tuple(dict.fromkeys(one.step for one in values if isinstance(one, Produced)))
 
     @property
     def label(self) -> str:
@@ -54,31 +92,83 @@ class Step:
 
     def folder(self, out: Path) -> Path:
         """Where its result lies."""
-        return out / "steps" / f"{self.kind}-{self.key[:16]}"
+        return out / self._place
 
     def done(self, out: Path) -> bool:
         """Whether its result lies there, whole."""
-        return (self.folder(out) / DONE.get(self.kind, "done.json")).is_file()
+        return is_finished(self.folder(out))
+
+    def writes(self, file: str = "", base: str | None = None) -> Produced:
+        """A file of its result, or its whole folder."""
+        return Produced(self.key, str(self._place / file), base)
+
+    @property
+    def _place(self) -> Path:
+        return Path(STEPS) / f"{self.kind}-{self.key[:16]}"
+
+    def task_with(self, place: Callable[[Produced], Any]) -> Task[Any]:
+        """Its task with something else for each result of an earlier step."""
+        task: Any = self.task
+        found = {name: one for name, one in vars(task).items() if isinstance(one, Produced)}
+        given = {name: place(one) for name, one in found.items()}
+        if self.match is not None:
+            match = place(self.match)
+            given["stop"] = match and replace(task.stop, **{MATCH: match})
+        return replace(task, **given)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A study and its steps, each after those that it needs."""
 
     study: Study
     steps: tuple[Step, ...]
 
-    left_out: tuple[str, ...] = ()
-    """A sentence for each split on which a metric is not to be had."""
-
-    def step(self, key: str) -> Step:
-        """The step of a key."""
-        return next(step for step in self.steps if step.key == key)
-
-    def of(self, kind: Kind, subject: str, seed: int | None) -> tuple[Step, ...]:
+    def of(self, kind: str, subject: str, seed: int | None) -> tuple[Step, ...]:
         """The steps of a kind that look at one model: one, or as many as there are attacks."""
         wanted = kind, subject, seed
         return tuple(s for s in self.steps if (s.kind, s.subject, s.seed) == wanted)
+
+    @property
+    def once(self) -> list[Step]:
+        """The steps without repeats: methods that differ in name alone share theirs."""
+        return list({step.key: step for step in self.steps}.values())
+
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """A sentence for each split that a metric cannot be computed on."""
+        (first, *_) = (step.task for step in self.steps if isinstance(step.task, Score))
+        return first.questions().left_out
+
+
+def checked_plan(study: Study) -> Plan:
+    """The study's plan, after every task was checked as far as possible without any weights.
+
+    Raises:
+        FileNotFoundError, ValueError: What is wrong with the input, in one line.
+    """
+    facts = load_facts(study.facts)
+    _check_matches(study)
+    plan = plan_of(study, facts)
+    # A run's model is checked as the one that it begins with; a second seed changes nothing here.
+    checked: list[Task[Any]] = []
+    for step in plan.steps:
+        task = step.task_with(lambda one: one.base)
+        if step.seed in (None, study.seeds[0]) and task not in checked:
+            task.check()
+            checked.append(task)
+    return plan
+
+
+def _check_matches(study: Study) -> None:
+    names = {method.name for method in study.methods}
+    for method in study.methods:
+        held = method.matches
+        if held is not None and held not in names and not Path(held).is_dir():
+            raise ValueError(
+                f"method {method.name!r}: its stop rule matches {held!r}, which is neither a "
+                "method of the study nor the folder of a run."
+            )
 
 
 def plan_of(study: Study, facts: FactSet) -> Plan:
@@ -86,121 +176,90 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
 
     Args:
         facts: The study's.
-
-    Raises:
-        ValueError: If a metric can be had of no split.
     """
-    metrics = [study.metric(choice) for choice in study.metrics]
-    fits = [fit_of(metric, facts, study.never_knew, study.holdout_split) for metric in metrics]
-    world = {
-        "facts": facts_hash(facts),
-        "form": study.form,
-        "version": importlib.metadata.version("neuronscope"),
-    }
-    given = {ORIGINAL: _model(study.model)}
-    if study.never_knew is not None:
-        given[NEVER_KNEW] = _model(study.never_knew)
-    before = world | {ORIGINAL: given[ORIGINAL]}
     runs: dict[tuple[str, int], Step] = {}
     # Runs that end where another ended come after it.
     for method in sorted(study.methods, key=lambda method: method.matches is not None):
         for seed in study.seeds:
-            runs[method.name, seed] = _run(study, method, seed, before, runs)
-    steps = [runs[method.name, seed] for method in study.methods for seed in study.seeds]
-    steps.sort(key=lambda step: bool(step.needs))
-    subjects = [(name, None, key, ()) for name, key in given.items()]
-    subjects += [(step.subject, step.seed, step.key, (step.key,)) for step in steps]
-    for name, seed, content, needs in subjects:
-        asked = world | {"model": content}
-        never = given.get(NEVER_KNEW)
-        asked_metrics = {
-            "metrics": [described(metric) for metric in metrics],
-            NEVER_KNEW: never,
-            "holdout": study.holdout_split,
-        }
-        steps.append(_step("score", name, seed, "", asked | asked_metrics, needs))
-        for called, attack in study.attack_names.items():
-            told = {"attack": described(study.attack(attack))}
-            steps.append(_step("attack", name, seed, called, asked | told, needs))
-    left_out = tuple(sentence for fit in fits for sentence in fit.left_out)
-    return Plan(study, (*steps, *_diagnoses(study, runs, before)), left_out)
+            runs[method.name, seed] = _run(study, facts, method, seed, runs)
+    ordered = [runs[method.name, seed] for method in study.methods for seed in study.seeds]
+    ordered.sort(key=lambda step: bool(step.needs))
+    given = {ORIGINAL: study.model, NEVER_KNEW: study.never_knew}
+    subjects: list[tuple[str, int | None, Any]] = [
+        *((name, None, model) for name, model in given.items() if model is not None),
+        *((run.subject, run.seed, run.writes(MODEL, study.model)) for run in ordered),
+    ]
+    steps = [step for subject in subjects for step in _judged(study, facts, *subject)]
+    if study.diagnosing is not None:
+        steps += _diagnosed(study, study.diagnosing, facts, list(runs.values()))
+    return Plan(study, (*ordered, *steps))
 
 
 def _run(
     study: Study,
+    facts: FactSet,
     method: Method,
     seed: int,
-    world: dict[str, Any],
     runs: dict[tuple[str, int], Step],
 ) -> Step:
+    made = method.made(seed)
+    stop: Any = made.stop
+    match = None
     before = runs.get((method.matches, seed)) if method.matches is not None else None
-    match = None if method.matches is None else Path(method.matches)
-    made = method.made(seed, match)
-    stop = described(made.stop)
     if before is not None:
-        assert stop is not None, "it matches"
-        stop = stop | {MATCH: before.key}
-    told = {
-        "objective": described(made.objective),
-        "regularizer": described(made.regularizer),
-        "stop": stop,
-        "training": {
-            name: value
-            for name, value in asdict(study.config_of(method, seed)).items()
-            if f"config.{name}" not in FREE
-        },
-    }
-    return _step("unlearn", method.name, seed, "", world | told, (before.key,) if before else ())
+        match = before.writes()
+        stop = replace(stop, **{MATCH: Path(match.fingerprint())})
+    config = study.config_of(method, seed)
+    task = Unlearn(study.model, facts, made.objective, made.regularizer, stop, config)
+    return Step(task, method.name, seed, match=match)
 
 
-def _diagnoses(
-    study: Study, runs: dict[tuple[str, int], Step], world: dict[str, Any]
+def _judged(study: Study, facts: FactSet, subject: str, seed: int | None, model: Any) -> list[Step]:
+    """How much one model still answers, and what attacks bring back."""
+    score = Score(
+        model,
+        facts,
+        tuple(map(study.metric, study.metrics)) or "none",
+        reference=study.never_knew,
+        holdout_split=study.holdout_split,
+        form=study.form,
+    )
+    return [
+        Step(score, subject, seed),
+        *(
+            Step(Attack(model, facts, study.attack(one), form=study.form), subject, seed, name)
+            for name, one in study.attack_names.items()
+        ),
+    ]
+
+
+def _diagnosed(
+    study: Study, diagnosing: Diagnosing, facts: FactSet, runs: list[Step]
 ) -> list[Step]:
-    if study.diagnosing is None:
-        return []
-    diagnosing, attack = study.diagnosing, study.after_attack
-    recorded = world | {
-        "attribution": diagnosing.attribution.replace("_", "-"),
-        "method": asdict(study.recorded_as),
-        "null_facts": diagnosing.null_facts,
-    }
-    asked = recorded | {"views": diagnosing.views}
-    attacked = recorded | {"attack": described(attack)}
-    before = _step("record", ORIGINAL, None, "", recorded, ())
-    steps = [before]
-    for run in runs.values():
-        after = _step("record", run.subject, run.seed, "", recorded, (run.key,))
-        needs = before.key, after.key, run.key
-        steps += [after, _step("diagnose", run.subject, run.seed, "", asked, needs)]
-        if attack is not None:
-            name = str(diagnosing.after_attack)
-            steps.append(_step("stability", run.subject, run.seed, name, attacked, needs))
+    """Recordings of the original and of every run, and what is computed from them."""
+    judged = choose_facts(facts, "forget", diagnosing.null_facts, 0)
+    recording = diagnosing.recording(study.model, judged, study.form)
+    names = ["attribution", *(item.name for item in fields(Measuring))]
+    shared = {name: vars(recording)[name] for name in names}
+    original = Step(recording, ORIGINAL, None)
+    before = original.writes(RECORDING)
+    steps = [original]
+    for run in runs:
+        model = run.writes(MODEL, study.model)
+        recorded = Step(replace(recording, model=model), run.subject, run.seed)
+        after = recorded.writes(RECORDING)
+        diagnosis = Diagnose(
+            study.model,
+            model,
+            facts,
+            views=diagnosing.views,
+            null_facts=diagnosing.null_facts,
+            before_recording=before,
+            after_recording=after,
+            **shared,
+        )
+        steps += [recorded, Step(diagnosis, run.subject, run.seed)]
+        if study.after_attack is not None:
+            task = Stability(model, facts, study.after_attack, judged, before, after, **shared)
+            steps.append(Step(task, run.subject, run.seed, str(diagnosing.after_attack)))
     return steps
-
-
-def _step(
-    kind: Kind,
-    subject: str,
-    seed: int | None,
-    what: str,
-    told: dict[str, Any],
-    needs: Sequence[str],
-) -> Step:
-    """A step with its key; what it is called does not count."""
-    decides = {"kind": kind, "told": told, "needs": list(needs)}
-    text = json.dumps(decides, sort_keys=True, default=plain)
-    key = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return Step(kind, subject, seed, what, key, tuple(needs))
-
-
-def _model(source: str) -> str:
-    """A hash of a model's files; of one that is to come from the hub, its name.
-
-    An adapter is known by what it stands on, too.
-    """
-    own = content_of(Path(source)) or f"hub {source}"
-    config = Path(source) / "adapter_config.json"
-    if not config.is_file():
-        return own
-    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    return f"{own} on {_model(str(base))}"

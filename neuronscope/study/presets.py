@@ -1,13 +1,14 @@
 """Studies that are ready made: give them a model and facts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from neuronscope.facts.loading import load_facts
 from neuronscope.facts.shipped import shipped
 from neuronscope.study.config import Study
-from neuronscope.study.reading import study_of
+from neuronscope.study.loading import read_study, study_of
 
 DIFFERENCE = "gradient-difference"
 
@@ -189,3 +190,32 @@ PRESETS: dict[str, Callable[[str, Path], Study]] = {
     "controls": controls,
     "paper": paper,
 }
+
+
+def chosen_study(
+    config: Path | None,
+    preset: str | None,
+    model: str | None,
+    facts: Path | None,
+    never_knew: str | None,
+) -> Study:
+    """The study of a file, or a preset with models and facts.
+
+    Raises:
+        FileNotFoundError, ValueError: What is wrong with the input, in one line.
+    """
+    if config is not None:
+        if any(given is not None for given in (preset, model, facts, never_knew)):
+            raise ValueError(
+                "A study's file says everything: give either it, or --preset, --model, --facts and "
+                "--never-knew."
+            )
+        return read_study(config)
+    if preset is None or model is None or facts is None:
+        raise ValueError(
+            "Expected a study's TOML file, or --preset with --model and --facts: presets are "
+            f"{', '.join(PRESETS)}."
+        )
+    if preset not in PRESETS:
+        raise ValueError(f"No preset {preset!r}: there are {', '.join(PRESETS)}.")
+    return replace(PRESETS[preset](model, facts), never_knew=never_knew)

@@ -8,10 +8,11 @@ import pandas as pd
 
 from neuronscope.report.drawing import Kind, figures_of_study, write_figures
 from neuronscope.report.study_page import write_study_report
-from neuronscope.results.cache import write_json
+from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, REST
+from neuronscope.results.cache import write_json, write_table
 from neuronscope.results.study_tables import StudyTables
+from neuronscope.study.loading import from_folder, plain_study
 from neuronscope.study.plan import Plan
-from neuronscope.study.reading import from_folder, plain_study
 from neuronscope.study.tables import histories_of, moved_of, pairs_of, tables_of
 from neuronscope.training.loop import OUT_OF_STEPS
 
@@ -32,9 +33,7 @@ def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
     """
     tables = tables_of(plan, out)
     for name, table in tables.items():
-        partial = out / f".{name}.parquet"
-        table.to_parquet(partial, index=False)
-        partial.replace(out / f"{name}.parquet")
+        write_table(out / f"{name}.parquet", table)
     study = plan.study
     found = StudyTables(
         question=f"{Path(study.model).name}, {study.facts.name}: which methods erased, which hid?",
@@ -116,3 +115,30 @@ def _broken_off(stability: pd.DataFrame) -> Iterator[str]:
                 f"{row['method']}, seed {row['seed']}: the attack after which its neurons were "
                 f"recorded broke off: {row['stopped']}"
             )
+
+
+def summary(out: Path) -> list[str]:
+    """What a finished study found, a line for each method and seed."""
+    runs, recovery, diagnoses = (
+        pd.read_parquet(out / f"{name}.parquet") for name in ("runs", "recovery", "diagnoses")
+    )
+    lines = []
+    for run in runs.to_dict("records"):
+        said = [
+            f"{run['answered_forget']} of {run['asked_forget']} still answered, log-odds "
+            f"{run['log_odds']:+.2f}"
+        ]
+        if not recovery.empty:
+            mine = (recovery["method"] == run["method"]) & (recovery["run_seed"] == run["seed"])
+            rest = (recovery["split"] == REST) & (recovery["model"] == ATTACKED_CHECKPOINT)
+            said += [
+                f"{r['attack']}: {r['reading']}"
+                for r in recovery.loc[mine & rest].to_dict("records")
+            ]
+        if not diagnoses.empty:
+            mine = (diagnoses["method"] == run["method"]) & (diagnoses["seed"] == run["seed"])
+            said += [f"verdict: {word}" for word in diagnoses.loc[mine, "verdict"].dropna()]
+        lines.append(
+            f"{run['method']}, seed {run['seed']}: {'; '.join(one.rstrip('.') for one in said)}."
+        )
+    return lines

@@ -1,6 +1,5 @@
 """What the finished steps of a study say, as tables."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,14 @@ from neuronscope.attacks import by_learning_rate, curves, recovery
 from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
 from neuronscope.results.attack_table import NEVER_KNEW as LOWER_BOUND
 from neuronscope.results.attack_table import ORIGINAL as UPPER_BOUND
+from neuronscope.results.cache import MANIFEST, described, read_json
+from neuronscope.results.study_tables import COLUMNS
 from neuronscope.study.comparing import Pair, comparisons, retention
 from neuronscope.study.config import Method, Study
 from neuronscope.study.plan import Plan, Step
-from neuronscope.study.steps import ANSWERS, MOVED, STABILITY, TABLE
-from neuronscope.training.plan import HISTORY, MANIFEST, described
+from neuronscope.study.stability import MOVED, STABILITY
+from neuronscope.tasks.attack import TABLE
+from neuronscope.training.plan import HISTORY
 
 BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
 
@@ -67,7 +69,7 @@ def _steps(plan: Plan, kind: str) -> Iterator[Step]:
 def _run(plan: Plan, out: Path, step: Step) -> dict[str, Any]:
     folder = step.folder(out)
     history = pd.read_parquet(folder / HISTORY)
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_json(folder / MANIFEST)
     looks = history.loc[history["asked_forget"].notna()]
     first, last = looks.iloc[0], looks.iloc[-1]
     (method,) = (m for m in plan.study.methods if m.name == step.subject)
@@ -130,7 +132,7 @@ def _compared(plan: Plan, attacked: Attacked) -> pd.DataFrame:
 def _retained(plan: Plan, out: Path) -> pd.DataFrame:
     answers = {
         method.name: [
-            pd.read_parquet(step.folder(out) / ANSWERS)
+            pd.read_parquet(step.folder(out) / "answers.parquet")
             for seed in plan.study.seeds
             for step in plan.of("score", method.name, seed)
         ]
@@ -172,7 +174,9 @@ def _scores(plan: Plan, out: Path) -> Tables:
         for name, parts in found.items():
             path = step.folder(out) / f"{name}.parquet"
             if path.is_file():
-                parts.append(pd.read_parquet(path).assign(method=step.subject, seed=step.seed))
+                table = pd.read_parquet(path).assign(method=step.subject, seed=step.seed)
+                # Beside a reference, a score's strata have further columns.
+                parts.append(table[[*COLUMNS["strata"]]] if name == "strata" else table)
     return {
         name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
         for name, parts in found.items()
@@ -180,7 +184,7 @@ def _scores(plan: Plan, out: Path) -> Tables:
 
 
 def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
-    found = json.loads((step.folder(out) / "diagnosis.json").read_text(encoding="utf-8"))
+    found = read_json(step.folder(out) / "diagnosis.json")
     verdict = found.get("verdict")
     return {
         "method": step.subject,
@@ -189,14 +193,14 @@ def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
         "d_plus": found["d_plus_at_100"],
         "d_minus": found["d_minus_at_100"],
         "verdict": verdict,
-        "why": found.get("why", found["reading_why"]),
+        "why": found["why"],
         "report": str(step.folder(out).relative_to(out) / "report.html"),
         **_share(found),
     }
 
 
 def _stability(out: Path, step: Step) -> dict[str, Any]:
-    found = json.loads((step.folder(out) / STABILITY).read_text(encoding="utf-8"))
+    found = read_json(step.folder(out) / STABILITY)
     alike = {name: _number(found[name]) for name in ("pearson", "spearman")}
     return {"method": step.subject, "seed": step.seed, "attack": step.what, **found, **alike}
 

@@ -1,0 +1,25 @@
+"""The command that records one model's neurons."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from neuronscope.cli.command import Command
+
+
+def show(console: Console, task: Any, recording: Any, out: Path, also: Any) -> None:
+    """Say what was found, and where the recording is."""
+    from neuronscope.tasks.record import RECORDING
+
+    del task, also
+    console.print(
+        f"{len(recording.fact_ids)} facts, {int(recording.answered.sum())} of them answered, "
+        f"mean {recording.provenance.target} {recording.score.mean():+.3f} "
+        f"{recording.provenance.unit}"
+    )
+    console.print(f"recording: {escape(str(out / RECORDING))}", soft_wrap=True)
+
+
+RECORD = Command("tasks/record", show, positional=("model",))

@@ -1,0 +1,77 @@
+"""What decides a task's numbers, field by field, as plain values."""
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from neuronscope.facts.fact import facts_hash
+from neuronscope.results.cache import content_of, described, plain
+from neuronscope.tasks._facts import read_facts
+from neuronscope.tasks._task import Facts, Loading, Marker, Method, Methods, Model, Settings
+from neuronscope.tasks.methods import SEED, built, made, several
+
+
+def decided(value: Any, marker: Marker | None, seed: int | None) -> Any:
+    """What a field adds to what decides a task's numbers.
+
+    Args:
+        marker: What the field holds, where its type does not say it.
+        seed: That of methods which have one and were not given it.
+    """
+    match marker:
+        case Model():
+            return _model(value)
+        case Facts():
+            return facts_hash(read_facts(value))
+        case Method():
+            return described(made(marker.family, value, _base(marker), seed))
+        case Methods() if value is not None:
+            return [described(method) for method in methods_of(value, marker, seed)]
+        case Settings():
+            from neuronscope.training.plan import deciding
+
+            return deciding(settings_of(value, marker))
+    if isinstance(value, Loading):
+        return {"base": _model(value.base), "dtype": value.dtype}
+    return plain(value)
+
+
+def methods_of(value: Any, marker: Methods, seed: int | None) -> tuple[Any, ...]:
+    """The methods that a field holds."""
+    usual = vars(import_module(f"neuronscope.{marker.family}")).get(marker.usual)
+    return several(marker.family, value, _base(marker), seed, usual)
+
+
+def settings_of(value: Any, marker: Settings) -> Any:
+    """The dataclass that a field holds: as it is, made from a mapping, or with its defaults."""
+    kind = vars(import_module(f"neuronscope.{marker.module.replace('/', '.')}"))[marker.name]
+    return value if isinstance(value, kind) else built(kind, value or {})
+
+
+def method_seed(values: Mapping[str, Any], markers: Mapping[str, Marker]) -> int | None:
+    """The seed of methods that have one and were not given it; None for their own default."""
+    for name, marker in markers.items():
+        if isinstance(marker, Settings):
+            return getattr(settings_of(values[name], marker), SEED)
+    return values.get(SEED)
+
+
+def _base(marker: Method | Methods) -> type[Any]:
+    return vars(import_module(f"neuronscope.{marker.family}"))[marker.base]
+
+
+def _model(model: Any) -> Any:
+    """A model by its content: weights, or files; one that is to come from the hub by its name.
+
+    An adapter is known by what it stands on, too.
+    """
+    if not isinstance(model, str | Path):
+        return plain(model)
+    own = content_of(Path(model)) or f"hub {model}"
+    config = Path(model) / "adapter_config.json"
+    if not config.is_file():
+        return own
+    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return f"{own} on {_model(str(base))}"

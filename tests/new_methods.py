@@ -1,0 +1,114 @@
+"""Run on a copy of the package in which every family has one more file: what becomes of it?
+
+Prints, by family, what was found as JSON. `test_families.py` writes the files and starts this.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from importlib import import_module
+
+import tyro
+
+from neuronscope import cli
+from neuronscope._discover import method_class, method_names
+from neuronscope.attacks import Attack
+from neuronscope.attribution import Attribution
+from neuronscope.cli.command import task_of
+from neuronscope.evidence import Evidence
+from neuronscope.facts.formats._base import FactFormat
+from neuronscope.facts.loading import load_facts
+from neuronscope.metrics import Metric
+from neuronscope.objectives import Objective
+from neuronscope.regularizers import Regularizer
+from neuronscope.stopping import StopRule
+from neuronscope.study.loading import study_of
+from neuronscope.tasks.methods import made, several
+
+NAME, FLAG = "written_by_a_test", "written-by-a-test"
+BASES = {
+    "attribution": Attribution,
+    "evidence": Evidence,
+    "objectives": Objective,
+    "regularizers": Regularizer,
+    "stopping": StopRule,
+    "attacks": Attack,
+    "metrics": Metric,
+    "facts/formats": FactFormat,
+}
+FILES = ("--facts", "facts.jsonl", "--out", "out")
+LINES = {
+    "attribution": ("record", "m", "--attribution", FLAG, "--knob", "9"),
+    "evidence": (
+        "diagnose", "--before", "m", "--after", "m", "--views", FLAG, f"--{FLAG}.knob", "9",
+    ),
+    "objectives": ("unlearn", "m", FLAG, "--knob", "9"),
+    "regularizers": ("unlearn", "m", "npo", "--regularizer", FLAG, "--knob", "9"),
+    "stopping": ("unlearn", "m", "npo", "--stop", FLAG, "--knob", "9"),
+    "attacks": ("attack", "m", FLAG, "--knob", "9"),
+    "metrics": ("score", "m", "--metrics", FLAG, f"--{FLAG}.knob", "9"),
+}  # fmt: skip
+FIELDS = {
+    "attribution": "attribution", "evidence": "views", "objectives": "objective",
+    "regularizers": "regularizer", "stopping": "stop", "attacks": "attack", "metrics": "metrics",
+}  # fmt: skip
+
+
+def from_command_line(family):
+    arguments = [*LINES[family], *FILES]
+    command = tyro.extras.subcommand_cli_from_dict(
+        cli.commands_for(arguments), args=arguments, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    choice = vars(task_of(command.command, vars(command)))[FIELDS[family]]
+    if family in ("evidence", "metrics"):
+        (method,) = several(family, choice, BASES[family], None)
+        return method.knob
+    return made(family, choice, BASES[family], None).knob
+
+
+def from_study(family):
+    told = {"name": FLAG, "knob": 9}
+    method = {"name": "one", "objective": "npo"}
+    study = {"model": "m", "facts": "facts.jsonl", "methods": [method]}
+    if family in ("objectives", "regularizers", "stopping"):
+        method[FIELDS[family]] = told
+        return vars(study_of(study).methods[0].made(0))[FIELDS[family]].knob
+    if family in ("attribution", "evidence"):
+        given = told if family == "attribution" else [told]
+        found = study_of(study | {"diagnosing": {FIELDS[family]: given}}).diagnosing
+        chosen = vars(found)[FIELDS[family]]
+        (ready,) = several(family, chosen, BASES[family], None)
+        return ready.knob
+    found = study_of(study | {family: [told]})
+    return (found.attack if family == "attacks" else found.metric)(vars(found)[family][0]).knob
+
+
+def listed(family):
+    said = io.StringIO()
+    sys.argv = ["neuronscope", "list", family]
+    with contextlib.redirect_stdout(said):
+        cli.main()
+    return NAME in said.getvalue()
+
+
+def found_in(family):
+    found = {"named": NAME in method_names(family), "listed": listed(family)}
+    if family in BASES:
+        found["class"] = method_class(family, NAME, BASES[family]).__name__
+    else:
+        found["class"] = import_module(f"neuronscope.{family}.{NAME}").__name__
+    if family in LINES:
+        found |= {"command line": from_command_line(family), "study": from_study(family)}
+    return found
+
+
+def main(file):
+    families = (*BASES, "plots")
+    found = {family: found_in(family) for family in families}
+    found["facts/formats"]["read"] = [fact.id for fact in load_facts(file).forget]
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

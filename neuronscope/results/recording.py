@@ -187,7 +187,7 @@ class Recording:
             )
         return recorded
 
-    def completeness_error(self, site: str) -> Float[np.ndarray, "example group"]:
+    def completeness_error(self, site: str) -> Float[np.ndarray, "fact group"]:
         """The completeness error: score − baseline score − explained.
 
         In the target's unit; zero for an exact method.

@@ -28,13 +28,13 @@ class SiteMeans:
     activation: Float[np.ndarray, "layer neuron"]
     """Mean activation at the positions that predict the answer."""
 
-    baseline_score: Float[np.ndarray, "example group"]
+    baseline_score: Float[np.ndarray, "fact group"]
     """The target with this site at its baseline, per fact."""
 
-    explained: Float[np.ndarray, "example group"]
+    explained: Float[np.ndarray, "fact group"]
     """Sum of the influence over the group's neurons, per fact, in the model's precision."""
 
-    nodes: Float[np.ndarray, "example group"]
+    nodes: Float[np.ndarray, "fact group"]
     """Number of gradient evaluations per fact and group."""
 
 
@@ -61,10 +61,10 @@ class SiteRecording:
     baseline_score: Float[np.ndarray, "fact group"]
     """The target with this site at its baseline."""
 
-    explained: Float[np.ndarray, "example group"]
+    explained: Float[np.ndarray, "fact group"]
     """Sum of `total` over the group's neurons, in the model's precision."""
 
-    nodes: Float[np.ndarray, "example group"]
+    nodes: Float[np.ndarray, "fact group"]
     """Number of gradient evaluations per fact and group."""
 
     def means(self, rows: Bool[np.ndarray, " fact"]) -> SiteMeans:

@@ -188,7 +188,7 @@ def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, t
     )
     for other in others:
         wanted = {"facts": few_facts(), "attribution": method} | other
-        with pytest.raises(ValueError, match="unfinished result of other settings"):
+        with pytest.raises(ValueError, match="unfinished result"):
             record(model, **wanted, out=out, progress=False)
     assert not out.exists()
 
@@ -218,7 +218,7 @@ def test_a_batch_that_was_damaged_meanwhile_is_refused(model, stopping, tmp_path
         record(model, facts, stopping(2), out=out, progress=False)
     batch = tmp_path / "x.safetensors.partial" / "pieces" / "000001.safetensors"
     batch.write_bytes(batch.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=r"000001\.safetensors: not a whole"):
+    with pytest.raises(ValueError, match=r"000001\.safetensors: not a complete"):
         record(model, facts, stopping(9), out=out, progress=False)
     assert not out.exists()
 

@@ -144,7 +144,7 @@ def test_without_any_subject_the_depth_score_says_what_to_do():
 
 def test_models_of_other_shapes_are_refused():
     case = case_of(tiny("llama"), tiny("llama"), SMALL)
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         DepthScore(retain=tiny("llama", num_hidden_layers=3))(case)
 
 

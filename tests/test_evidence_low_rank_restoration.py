@@ -273,7 +273,7 @@ def test_settings_without_a_spectrum_are_refused(settings):
 
 
 def test_models_of_other_shapes_and_facts_without_any_to_forget_are_refused(before):
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         QUICK(case_of(before, tiny("llama", intermediate_size=8)))
     retained = FactSet(retain=known_to(before).retain)
     with pytest.raises(ValueError, match="forget"):

@@ -154,5 +154,5 @@ def test_settings_without_a_path_are_refused(settings):
 
 
 def test_models_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         WeightPath()(case_of(tiny("llama"), tiny("llama", intermediate_size=8)))

@@ -349,7 +349,7 @@ def test_rankings_that_do_not_fit_are_refused_by_name():
     for scores in (np.zeros((2, 23)), np.full((2, 24), np.nan)):
         with pytest.raises(ValueError, match="'mine'"):
             WeightRestoration()(case_of(*pair, KNOWN, mine=scores))
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         WeightRestoration()(case_of(pair[0], tiny("gpt2"), KNOWN))
     with pytest.raises(ValueError, match="split 'forget'"):
         WeightRestoration()(case_of(*pair, FactSet(retain=KNOWN.retain)))

@@ -31,7 +31,7 @@ def test_blocks_are_views_that_cover_every_entry_once(number):
     assert (counted == 1).all()
 
 
-def test_rows_larger_than_a_block_pass_one_by_one():
+def test_rows_larger_than_a_block_are_separate_blocks():
     assert [len(block) for (block,) in sharded.blocks(torch.zeros(3, 20))] == [1, 1, 1]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from neuronscope.attribution._baselines import Baseline, Zero
 from neuronscope.attribution._paths import Effort, along_paths
 from neuronscope.attribution._positions import whole
 from neuronscope.attribution.gradient_x_activation import products
-from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.attribution.integrated_gradients import IntegratedGradients, _FromBaseline
 from neuronscope.display import html_card, html_table, shown_number
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, encode
@@ -77,6 +78,12 @@ class Trace:
     unit: str
     """The target's unit."""
 
+    baseline: str
+    """Where the paths begin, e.g. `mean over 8 neutral facts`."""
+
+    notes: tuple[str, ...] = ()
+    """What must be known to interpret the influences."""
+
     def table(self) -> pd.DataFrame:
         """One row per position and neuron.
 
@@ -116,6 +123,7 @@ class Trace:
         text = f"Integrated gradients of {self.target} ({self.unit}) at each token."
         if len(top) < len(self.neuron):
             text += f" The {len(top)} strongest of {len(self.neuron):,} neurons."
+        text = " ".join((text, f"Baseline: {self.baseline}.", *self.notes))
         return html_card(repr(self), text, html_table(head, rows))
 
 
@@ -128,7 +136,7 @@ def trace(
     form: str = "completion",
     steps: int = IntegratedGradients.steps,
     *,
-    baseline: Baseline | None = None,
+    baseline: Baseline | Literal["mean", "zero"] = "mean",
     memory: int = 2 * GIB,
 ) -> Trace:
     """Trace neurons over the tokens of one fact: activation and influence at every position.
@@ -144,7 +152,9 @@ def trace(
         target: What they influence; the answer's log-odds if not given.
         form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
         steps: Nodes of the quadrature on each path.
-        baseline: Where the paths begin; silent neurons if not given.
+        baseline: Where the paths begin: each neuron's mean over neutral facts that the model
+            answers, as `record` takes it for a fact to be forgotten (zero if the model answers
+            none; a note says so), zero, or any other baseline.
         memory: Bytes that a pass may use beyond the model's own.
 
     Raises:
@@ -157,10 +167,11 @@ def trace(
     part = whole(batch)
     scores, _, first_order = products(model, part, hook_points, target)
     method = IntegratedGradients(steps=steps, max_steps=max(steps, IntegratedGradients.max_steps))
+    start, notes = _start(model, fact, site, form, method, baseline)
     effort = Effort(method.steps, method.tolerance, method.max_steps)
     groups = [(hook_point,) for hook_point in hook_points]
     with frozen(model):
-        found = along_paths(baseline or Zero(), effort, model, part, groups, target, memory)
+        found = along_paths(start, effort, model, part, groups, target, memory)
     layers = [hook_point.layer for hook_point in hook_points]
     chosen = neurons or [(h.layer, neuron) for h in hook_points for neuron in range(h.width)]
     layer, neuron = np.array(chosen, dtype=np.int64).T
@@ -190,7 +201,27 @@ def trace(
         site=site,
         target=target.name,
         unit=target.unit,
+        baseline=str(start),
+        notes=notes,
     )
+
+
+def _start(
+    model: HookedModel,
+    fact: Fact,
+    site: str,
+    form: str,
+    method: IntegratedGradients,
+    baseline: Baseline | Literal["mean", "zero"],
+) -> tuple[Baseline, tuple[str, ...]]:
+    """The baseline, and what must be known about it."""
+    if not isinstance(baseline, str):
+        return baseline, ()
+    if baseline == "zero":
+        return Zero(), ()
+    prepared = method.prepared(model, (("forget", fact),), (site,), form)
+    assert isinstance(prepared, _FromBaseline), "the mean has been measured"
+    return prepared.start, prepared.notes
 
 
 def _hook_points(

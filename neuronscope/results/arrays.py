@@ -38,7 +38,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         ValueError: If the file is damaged or was not written by `save_arrays`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"'{path}' is not a file; record one with `neuronscope record`.")
+        raise FileNotFoundError(f"'{path}' is not a file; `neuronscope record` writes one.")
     try:
         with safe_open(path, framework="numpy") as file:
             description = _parse(path, file.metadata())
@@ -46,9 +46,9 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
             _check_dtypes(path, {name: file.get_slice(name).get_dtype() for name in names})
             arrays = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a whole .safetensors file ({error}).") from error
+        raise ValueError(f"{path}: not a complete .safetensors file ({error}).") from error
     if description.pop("sha256", None) != _checksum(arrays, description):
-        raise ValueError(f"{path}: the checksum does not fit the content; the file was changed.")
+        raise ValueError(f"{path}: the checksum does not match; the file was changed.")
     return arrays, description
 
 
@@ -60,7 +60,9 @@ def _parse(path: Path, metadata: dict[str, str] | None) -> dict[str, object]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: metadata: '{KEY}' is not JSON ({error}).") from error
     if not isinstance(description, dict):
-        raise ValueError(f"{path}: metadata: '{KEY}' is no JSON object but {description!r:.40}.")
+        raise ValueError(
+            f"{path}: metadata: expected '{KEY}' to be a JSON object, got {description!r:.40}."
+        )
     return description
 
 

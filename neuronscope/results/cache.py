@@ -31,7 +31,7 @@ TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"
 Arrays = dict[str, np.ndarray]
 
 
-# Files that are written whole
+# Atomic writes
 
 
 @contextmanager
@@ -76,8 +76,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_sealed(path: Path, content: object, key: str) -> None:
-    """Write plain values (NaN allowed) with the key that they belong to and a checksum."""
-    # What is hashed must be what is read: JSON has no tuples, and no keys but strings.
+    """Write plain values (NaN allowed) with their result's key and a checksum."""
+    # Hash what will be read: JSON has no tuples, and only strings as keys.
     sealed = json.loads(json.dumps({"key": key, "content": content}))
     text = json.dumps(sealed | {"sha256": checksum(sealed)}, indent=1, ensure_ascii=False)
     with written_whole(path) as unfinished:
@@ -98,7 +98,7 @@ def read_sealed(path: Path, key: str) -> Any:
     return sealed["content"]
 
 
-# A result under way
+# Unfinished results
 
 
 @dataclass(frozen=True)
@@ -165,19 +165,19 @@ def check_folder(folder: Path) -> None:
     """
     if is_finished(folder):
         raise FileExistsError(
-            f"{folder} holds a finished result: choose another folder, or move it away."
+            f"{folder} holds a finished result: choose another folder, or move this one."
         )
     unfinished = (folder / TASK).is_file()
     if folder.exists() and not unfinished and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists, and is not empty: choose another folder.")
+        raise FileExistsError(f"{folder} exists and is not empty: choose another folder.")
 
 
 def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
-    """Refuse a folder in which this result can neither begin nor be resumed; write nothing.
+    """Check that this result can begin or resume in a folder; write nothing.
 
     Raises:
         FileExistsError: As `check_folder`.
-        ValueError: If the folder holds an unfinished result of something else; says what differs.
+        ValueError: If the folder holds another unfinished result; says what differs.
     """
     check_folder(folder)
     if (folder / TASK).is_file():
@@ -211,7 +211,7 @@ def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
     """
     folder = file.with_name(f"{file.name}.partial")
     if not (folder / TASK).is_file():
-        # Pieces without their description may be those of another file.
+        # Pieces without a description may belong to another file.
         _remove(folder)
     return open_result(folder, decides)
 
@@ -221,9 +221,9 @@ def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]
     for name in dict.fromkeys([*now, *before]):
         if before.get(name) != now.get(name):
             raise ValueError(
-                f"{folder} holds an unfinished result of other settings: {name} was "
-                f"{before.get(name)!r:.60}, and is now {now.get(name)!r:.60}. Finish it with "
-                "those, or delete the folder."
+                f"{folder} holds an unfinished result with other settings: {name} was "
+                f"{before.get(name)!r:.60} and is now {now.get(name)!r:.60}. Finish it with its "
+                "settings, or delete the folder."
             )
 
 
@@ -243,7 +243,7 @@ def _damaged(path: Path, why: str) -> str:
 
 def _foreign(path: Path) -> str:
     return (
-        f"{path} was made from other models, facts or settings: delete it to compute it again, "
+        f"{path} was computed from other models, facts or settings: delete it to compute it again, "
         "or choose another folder."
     )
 

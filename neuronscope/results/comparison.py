@@ -44,12 +44,12 @@ def _aspects(before: Recording, after: Recording) -> Iterator[tuple[str, object,
         advice = f"record both with the same {name}"
         yield name, vars(ours)[what], vars(theirs)[what], advice
     for name in sorted(ours.settings | theirs.settings):
-        advice = "record both with the same settings of the method"
+        advice = "record both with the same settings of the attribution method"
         value = ours.settings.get(name, "nothing"), theirs.settings.get(name, "nothing")
         yield f"setting '{name}'", *value, advice
     sites = "record both at the same sites"
     yield "sites", sorted(before.sites), sorted(after.sites), sites
-    reduced = "record both fact by fact, or both as means"
+    reduced = "record both per fact, or both as means"
     yield "form (per fact)", before.per_fact, after.per_fact, reduced
     model = "the two models must have the same architecture"
     yield "number of experts", ours.experts, theirs.experts, model

@@ -12,7 +12,7 @@ from neuronscope.display import html_card, html_table, shortened, shown_number, 
 from neuronscope.results.cache import file_checksum, read_sealed, write_sealed, written_whole
 
 FILE = "finding.json"
-"""A finding's file, beside its tables."""
+"""A finding's file, next to its tables."""
 
 Word = Literal["hidden", "erased", "mixed", "not forgotten", "collapsed", "cannot tell"]
 """What became of the knowledge, according to one view or to all of them."""
@@ -63,7 +63,7 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """The view's name, and its word if it has one."""
+        """The view's name, and its verdict if it has one."""
         name = self.view.replace("_", " ")
         return name if self.word is None else f"{name}: {self.word}"
 
@@ -74,7 +74,7 @@ class Finding:
         )
 
     def _repr_html_(self) -> str:
-        """The word, the figure that it rests on, and the warnings."""
+        """The verdict, the numbers, and the warnings."""
         rows = [
             (self.meaning, with_interval(self.value, self.ci95)),
             *((name.replace("_", " "), _shown(figure)) for name, figure in self.figures.items()),
@@ -86,7 +86,7 @@ class Finding:
         """Write to a new folder atomically.
 
         Args:
-            identity: What the finding was made from; `load` must be given the same.
+            identity: The key of what the finding was computed from; pass the same to `load`.
 
         Raises:
             FileExistsError: If the folder exists.
@@ -112,8 +112,8 @@ class Finding:
         """Load the finding that was saved to a folder.
 
         Raises:
-            ValueError: If a file is damaged or missing, or the finding was made from something
-                else; names the file.
+            ValueError: If a file is damaged or missing, or the finding has another identity; names
+                the file.
         """
         if not (folder / FILE).is_file():
             raise ValueError(f"{folder / FILE} is missing: delete the folder to compute it again.")
@@ -127,8 +127,8 @@ class Finding:
                 )
             tables[name] = pd.read_parquet(file)
         low, high = map(_number, content["ci95"])
-        read = {"value": _number(content["value"]), "ci95": (low, high), "tables": tables}
-        return cls(**(content | read | {"warnings": tuple(content["warnings"])}))
+        parsed = {"value": _number(content["value"]), "ci95": (low, high), "tables": tables}
+        return cls(**(content | parsed | {"warnings": tuple(content["warnings"])}))
 
 
 def _shown(figure: Figure) -> str:

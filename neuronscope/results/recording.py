@@ -77,19 +77,19 @@ class Recording:
     """The recorded sites, either all per fact or all averaged over facts."""
 
     fact_ids: tuple[str, ...]
-    """The facts, in the order of every `example` axis."""
+    """The facts, in the order of every `fact` axis."""
 
     splits: tuple[str, ...]
     """The split of each fact: `forget`, or a split of facts not to be forgotten."""
 
-    score: Float[np.ndarray, " example"]
+    score: Float[np.ndarray, " fact"]
     """The target, per fact."""
 
-    probability: Float[np.ndarray, " example"]
+    probability: Float[np.ndarray, " fact"]
     """Probability of the whole answer: the product over its tokens."""
 
-    answered: Bool[np.ndarray, " example"]
-    """Whether greedy decoding gives the answer."""
+    answered: Bool[np.ndarray, " fact"]
+    """Whether greedy decoding produces the answer."""
 
     provenance: Provenance
     """The inputs and settings of the recording."""
@@ -105,8 +105,8 @@ class Recording:
                 f"got {len(self.splits)}"
             )
         if len({type(site) for site in self.sites.values()}) > 1:
-            raise ValueError("sites: some are recorded fact by fact and some as means")
-        facts = {"example": len(self.fact_ids)}
+            raise ValueError("sites: some are recorded per fact and some as means")
+        facts = {"fact": len(self.fact_ids)}
         per_fact = {name: vars(self)[name] for name in PER_FACT}
         check_shapes(Recording, per_fact, facts)
         check_finite(per_fact)
@@ -124,7 +124,7 @@ class Recording:
         )
 
     def _repr_html_(self) -> str:
-        """Which facts, sites and method; the scores by split; and how complete it is."""
+        """The method, the scores by split, and the completeness error by site."""
         origin = self.provenance
         of_splits = [
             (
@@ -160,8 +160,8 @@ class Recording:
         """Whether neurons are recorded per fact; otherwise only as means over facts."""
         return isinstance(next(iter(self.sites.values())), SiteRecording)
 
-    def in_split(self, split: str) -> Bool[np.ndarray, " example"]:
-        """Which facts belong to `split`."""
+    def in_split(self, split: str) -> Bool[np.ndarray, " fact"]:
+        """A mask of the facts that belong to `split`."""
         return np.array([name == split for name in self.splits])
 
     def means(self, site: str, split: str = "forget") -> SiteMeans:
@@ -174,19 +174,20 @@ class Recording:
         rows = self.in_split(split)
         if not rows.any():
             raise ValueError(
-                f"No fact of split {split!r} was recorded, only of {sorted(set(self.splits))}."
+                f"No fact of split {split!r} was recorded, only facts of "
+                f"{sorted(set(self.splits))}."
             )
         recorded = self.sites[site]
         if isinstance(recorded, SiteRecording):
             return recorded.means(rows)
         if not rows.all():
             raise ValueError(
-                f"The recorded means mix the splits {sorted(set(self.splits))}, so none for "
-                f"{split!r} alone exist; record that split by itself, or record fact by fact."
+                f"The recorded means mix the splits {sorted(set(self.splits))}, so there are none "
+                f"for {split!r} alone; record only that split, or record per fact."
             )
         return recorded
 
-    def completeness_error(self, site: str) -> Float[np.ndarray, "example group"]:
+    def completeness_error(self, site: str) -> Float[np.ndarray, "fact group"]:
         """The completeness error: score − baseline score − explained.
 
         In the target's unit; zero for an exact method.
@@ -210,7 +211,7 @@ class Recording:
             raise FileNotFoundError(f"The folder of '{path}' does not exist; create it first.")
         if path.is_dir() or (path.exists() and not overwrite):
             raise FileExistsError(
-                f"'{path}' exists already; choose another name or allow overwriting."
+                f"'{path}' exists already; choose another name, or set `overwrite`."
             )
         arrays = {name: vars(self)[name] for name in PER_FACT}
         for name, site in self.sites.items():
@@ -268,7 +269,7 @@ def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recor
     for problem, culprits in (("missing", names - set(arrays)), ("unknown", set(arrays) - names)):
         if culprits:
             raise ValueError(f"{problem} tensor '{min(culprits)}'")
-    facts = {"example": len(description.fact_ids)}
+    facts = {"fact": len(description.fact_ids)}
     per_fact = {name: arrays[name] for name in PER_FACT}
     check_shapes(Recording, per_fact, facts)
     sites = {}

@@ -28,13 +28,13 @@ class SiteMeans:
     activation: Float[np.ndarray, "layer neuron"]
     """Mean activation at the positions that predict the answer."""
 
-    baseline_score: Float[np.ndarray, "example group"]
+    baseline_score: Float[np.ndarray, "fact group"]
     """The target with this site at its baseline, per fact."""
 
-    explained: Float[np.ndarray, "example group"]
+    explained: Float[np.ndarray, "fact group"]
     """Sum of the influence over the group's neurons, per fact, in the model's precision."""
 
-    nodes: Float[np.ndarray, "example group"]
+    nodes: Float[np.ndarray, "fact group"]
     """Number of gradient evaluations per fact and group."""
 
 
@@ -46,28 +46,28 @@ class SiteRecording:
     entry if all layers are explained together (the joint path).
     """
 
-    total: Float[np.ndarray, "example layer neuron"]
+    total: Float[np.ndarray, "fact layer neuron"]
     """Influence summed over positions, in the target's unit."""
 
-    positive: Float[np.ndarray, "example layer neuron"]
+    positive: Float[np.ndarray, "fact layer neuron"]
     """The largest influence at any position (the paper's max over tokens)."""
 
-    negative: Float[np.ndarray, "example layer neuron"]
+    negative: Float[np.ndarray, "fact layer neuron"]
     """The smallest influence at any position (the paper's min over tokens)."""
 
-    activation: Float[np.ndarray, "example layer neuron"]
-    """Activation at the positions that predict the answer, averaged over them."""
+    activation: Float[np.ndarray, "fact layer neuron"]
+    """Mean activation at the positions that predict the answer."""
 
-    baseline_score: Float[np.ndarray, "example group"]
+    baseline_score: Float[np.ndarray, "fact group"]
     """The target with this site at its baseline."""
 
-    explained: Float[np.ndarray, "example group"]
+    explained: Float[np.ndarray, "fact group"]
     """Sum of `total` over the group's neurons, in the model's precision."""
 
-    nodes: Float[np.ndarray, "example group"]
+    nodes: Float[np.ndarray, "fact group"]
     """Number of gradient evaluations per fact and group."""
 
-    def means(self, rows: Bool[np.ndarray, " example"]) -> SiteMeans:
+    def means(self, rows: Bool[np.ndarray, " fact"]) -> SiteMeans:
         """Averages over the facts where `rows` is true, in double precision.
 
         Raises:

@@ -14,7 +14,7 @@ from neuronscope.results.retention_table import COUNTED
 from neuronscope.results.score_table import COLUMNS as SCORE_COLUMNS
 
 BEFORE = "original"
-"""In the column `method` of strata and scores: the model before unlearning."""
+"""In the column `method` of strata and scores: the original model, before unlearning."""
 
 FORGOTTEN, TRAINED, HELD_OUT = "forget", "retain", "test"
 """In the column `use` of strata: facts to be forgotten; facts to be kept that unlearning
@@ -126,7 +126,7 @@ class StudyTables:
     """The same per neuron, for one run of each method: tables for `stability_scatter`."""
 
     histories: Mapping[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
-    """Of runs, by method and seed: the tables in `results/history.py`."""
+    """The histories of runs (see `results/history.py`), by method and seed."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Nested plain values: everything that the numbers depend on."""
@@ -139,7 +139,7 @@ class StudyTables:
 
     def __post_init__(self) -> None:
         if self.runs.empty:
-            raise ValueError("Expected a study of one run at least, but `runs` has no rows.")
+            raise ValueError("Expected a study of at least one run, but `runs` has no rows.")
         for name in (each.name for each in fields(self) if each.name in COLUMNS):
             table: pd.DataFrame = getattr(self, name)
             missing = [column for column in COLUMNS[name] if column not in table.columns]

@@ -31,11 +31,12 @@ def show_finetuned(console: Console, task: Any, run: Any, out: Path, also: Any) 
 def summary(run: Any) -> tuple[str, ...]:
     """What became of the facts, in a few lines."""
     from neuronscope.analysis.statistics import wilson_interval
+    from neuronscope.training.showing import COUNTED
 
     first, last = run.history.iloc[0], run.history.iloc[-1]
     lines = [run.stopped]
-    for split, words in (("forget", "to be forgotten"), ("retain", "to be kept")):
-        if not first[f"asked_{split}"] > 0:
+    for split, words in COUNTED.items():
+        if not first.get(f"asked_{split}", 0) > 0:
             continue
         asked, before, after = (
             int(row[f"{what}_{split}"])

@@ -339,3 +339,12 @@ def test_a_full_disk_is_found_before_the_model_is_loaded(run, tmp_path, monkeypa
     # Adapters are small enough for the disk, so the model is loaded.
     with pytest.raises(AssertionError, match="the model was read"):
         run(*arguments, "--lora-rank", 2)
+
+
+def test_finetuning_says_how_many_of_the_taught_answers_are_given(run, tmp_path, facts):
+    out = tmp_path / "taught"
+    settings = ("--splits", "forget", "--steps", 1, "--learning-rate", 1e-4)
+    code, said, error = run("finetune", AFTER, "--facts", facts, "--out", out, *settings)
+    assert code == 0, error
+    assert "answers taught: 0 of 8 before" in said
+    assert (out / "model" / "model.safetensors").is_file()

@@ -23,6 +23,10 @@ Statistic = Callable[[Float[Tensor, "token vocab"], Int[Tensor, " token"]], Floa
 """One number per token, from the logits that predict it."""
 
 
+class NaNLogitsError(ValueError):
+    """The logits of a model are NaN."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A model's answers to facts, in the order of the facts."""
@@ -134,10 +138,10 @@ def check_numbers(model: HookedModel, logits: Float[Tensor, "token vocab"]) -> N
     """Refuse a broken model, which would otherwise look like one that has forgotten.
 
     Raises:
-        ValueError: If a logit is NaN.
+        NaNLogitsError: If a logit is NaN.
     """
     if logits.isnan().any():
-        raise ValueError(
+        raise NaNLogitsError(
             f"{model.source}: its logits are not numbers (NaN). Its weights are broken, as by too "
             "high a learning rate: load it anew."
         )

@@ -130,7 +130,7 @@ class Relearning(Attack):
         return finetune(model, trial.taught, config, callback=callback, progress=False)
 
 
-def check_teachable(
+def check_trainable(
     facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
 ) -> None:
     """Check that the attack can train on each of these facts.

@@ -12,11 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Bool
-from pyarrow import ArrowInvalid
 from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Attack, Measurement, Scene, Trial
@@ -25,7 +21,7 @@ from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import scaled
 from neuronscope.models.sites import SITES, check_sites
-from neuronscope.regularizers import drawn
+from neuronscope.regularizers import drawn, marked, neurons_of
 from neuronscope.results.attack_table import RANDOM
 
 CHOSEN = "chosen"
@@ -66,61 +62,38 @@ class Prune(Attack):
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
         del facts, tokenizers, form
-        self._neurons()
+        self._ranking()
 
     def trials(self, scene: Scene) -> list[Trial]:
-        self._ranking(scene.model)
+        path, ranking = self._ranking()
+        marked(path, ranking, scene.model, self.sites)
         random = [Trial(scene.pool, variant=RANDOM, seed=seed) for seed in range(self.draws)]
         return [Trial(scene.pool, variant=CHOSEN), *random]
 
     def run(
         self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
     ) -> Iterator[Measurement]:
-        ranking = self._ranking(scene.model)
+        del scene
+        path, ranking = self._ranking()
         yield Measurement(questions(model))
         sizes = dict.fromkeys(min(count, len(ranking)) for count in self.counts)
         for step, size in enumerate(sizes, 1):
-            masks = marked(ranking.head(size), model, self.sites)
+            masks = marked(path, ranking.head(size), model, self.sites)
             if trial.variant == RANDOM:
-                counts = {site: mask.sum(axis=1).tolist() for site, mask in masks.items()}
-                spared = {site: torch.from_numpy(mask) for site, mask in masks.items()}
-                others = drawn(counts, model, spared, trial.seed)
-                masks = {site: mask.numpy() for site, mask in others.items()}
-            with scaled(model, masks, 0.0):
+                counts = {site: mask.sum(dim=1).tolist() for site, mask in masks.items()}
+                masks = drawn(counts, model, masks, trial.seed)
+            with scaled(model, {site: mask.numpy() for site, mask in masks.items()}, 0.0):
                 yield Measurement(questions(model), step=step, budget=float(size))
 
-    def _ranking(self, model: HookedModel) -> pd.DataFrame:
-        """The neurons that may be ablated, those with the largest D⁻ first.
+    def _ranking(self) -> tuple[Path, pd.DataFrame]:
+        """The path of the diagnosis, and the neurons to ablate, those with the largest D⁻ first.
 
         Raises:
-            FileNotFoundError, ValueError: As `_neurons`, or if the model lacks these neurons.
-        """
-        path, neurons = self._neurons()
-        _check_fits(path, neurons, model)
-        keys, ascending = ["d_minus", "site", "layer", "neuron"], [False, True, True, True]
-        return neurons.sort_values(keys, ascending=ascending).reset_index(drop=True)
-
-    def _neurons(self) -> tuple[Path, pd.DataFrame]:
-        """The path of the table of neurons, and the neurons in it that may be ablated.
-
-        Raises:
-            FileNotFoundError: If there is no such table.
+            FileNotFoundError: If there is no table of neurons.
             ValueError: If it is not that of a diagnosis, or has no neuron to ablate.
         """
-        path = self.scores / "neurons.parquet" if self.scores.is_dir() else self.scores
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"There is no table of neurons at {path}; set scores to the folder of a diagnosis."
-            )
-        table = _read(path)
-        missing = [name for name in _COLUMNS if name not in table.columns]
-        if missing:
-            raise ValueError(
-                f"{path} has no column {', '.join(missing)}; expected the table of neurons of a "
-                f"diagnosis, with {', '.join(_COLUMNS)}."
-            )
-        check_sites(self.sites, tuple(table["site"].unique()), str(path))
-        neurons = table.loc[table["site"].isin(self.sites) & (table["d_minus"] > 0)]
+        path, table = neurons_of(self.scores, self.sites, _COLUMNS)
+        neurons = table.loc[table["d_minus"] > 0]
         if self.among == "spurious":
             neurons = neurons.loc[neurons["spurious"]]
         if neurons.empty:
@@ -128,40 +101,5 @@ class Prune(Attack):
                 f"{path} has no neuron to ablate at {', '.join(self.sites)}"
                 + ("; use among='all'." if self.among == "spurious" else ".")
             )
-        return path, neurons
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except ArrowInvalid as error:
-        raise ValueError(
-            f"{path} is no table of neurons, or is damaged; set scores to the folder of a "
-            "diagnosis."
-        ) from error
-
-
-def marked(
-    neurons: pd.DataFrame, model: HookedModel, sites: Sequence[str]
-) -> dict[str, Bool[np.ndarray, "layer _"]]:
-    """The neurons of a table as one mask per site."""
-    masks = {}
-    for site in sites:
-        hook_points = model.hook_points_at(site)
-        mask = np.zeros((len(hook_points), hook_points[0].width), dtype=bool)
-        here = neurons.loc[neurons["site"] == site]
-        mask[here["layer"].to_numpy(), here["neuron"].to_numpy()] = True
-        masks[site] = mask
-    return masks
-
-
-def _check_fits(path: Path, neurons: pd.DataFrame, model: HookedModel) -> None:
-    for site, here in neurons.groupby("site"):
-        hook_points = model.hook_points_at(str(site))
-        layers, width = len(hook_points), hook_points[0].width
-        if here["layer"].max() >= layers or here["neuron"].max() >= width:
-            raise ValueError(
-                f"{path} has neuron {here['neuron'].max()} and layer {here['layer'].max()} at "
-                f"{site}, but the model has {layers} layers of {width} neurons; set scores to a "
-                "diagnosis of the attacked checkpoint."
-            )
+        keys, ascending = ["d_minus", "site", "layer", "neuron"], [False, True, True, True]
+        return path, neurons.sort_values(keys, ascending=ascending).reset_index(drop=True)

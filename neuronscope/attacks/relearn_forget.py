@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Scene, Trial
-from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
+from neuronscope.attacks._relearning import FEWEST, Relearning, check_trainable, shared_answers
 from neuronscope.facts.fact import FactSet
 
 
@@ -38,7 +38,7 @@ class RelearnForget(Relearning):
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
         self._size(len(facts.forget))
-        check_teachable(facts.forget, tokenizers, form)
+        check_trainable(facts.forget, tokenizers, form)
 
     def trials(self, scene: Scene) -> list[Trial]:
         total = len(scene.pool)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Scene, Trial
-from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
+from neuronscope.attacks._relearning import FEWEST, Relearning, check_trainable, shared_answers
 from neuronscope.facts.fact import FactSet
 
 
@@ -40,7 +40,7 @@ class RelearnSplits(Relearning):
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
         self._check_number(len(facts.forget))
-        check_teachable(facts.forget, tokenizers, form)
+        check_trainable(facts.forget, tokenizers, form)
 
     def trials(self, scene: Scene) -> list[Trial]:
         total = len(scene.pool)

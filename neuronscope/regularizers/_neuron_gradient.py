@@ -25,7 +25,7 @@ class Coefficients:
     """The rows of each portion's facts; for a portion without entry, the single row applies."""
 
     def at(self, hook_point: HookPoint, portion: Portion) -> Float[Tensor, "row 1 neuron"]:
-        """V at one hook point, for each fact of a portion or one row for all of them."""
+        """The coefficients at one hook point: a row per fact of a portion, or one row for all."""
         return self.table[hook_point.site][
             self.rows.get(portion, slice(None)), hook_point.layer, None
         ]

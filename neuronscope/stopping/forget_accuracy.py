@@ -63,7 +63,9 @@ class ForgetAccuracy(StopRule):
         del norm
         if not at_or_under(NAME, scores[NAME], self.level):
             return None
-        return f"{scores[NAME]:.1%} of the forget split are answered, {self.level:.1%} or less."
+        return (
+            f"The model answers {scores[NAME]:.1%} of the forget split, {self.level:.1%} or less."
+        )
 
     def _kind(self, form: str) -> Literal["greedy", "multiple-choice"]:
         if self.kind != "auto":

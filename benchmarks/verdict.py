@@ -1,10 +1,10 @@
-"""How often the verdict is right where the truth is known: planted pairs.
+"""How often the verdict is right on model organisms, for which the right verdict is known.
 
-Settings and thresholds (`neuronscope/evidence/savings.py`) were chosen with the pairs of seeds 0 to
-2 in view; those of seeds 3 to 5 are the test. For each pair: what is planted, the verdict, the
-share that the savings give, and how many of the planted neurons the weight path ranks first. Prints
-the rates with 95 % Wilson intervals, and writes one row a pair. About four minutes a seed on one
-core.
+Settings and thresholds (`neuronscope/evidence/relearning_probe.py`) were chosen on the organisms of
+seeds 0 to 2; those of seeds 3 to 5 are held out. For each organism, one row with the planted
+neurons, the verdict, the hidden share of the relearning probe, and the number of planted neurons
+that the weight path ranks first. Prints rates with 95 % Wilson intervals. Takes about four minutes
+per seed on one core.
 
     python benchmarks/verdict.py [--seeds 0 3 4 5] [--out benchmarks/results/verdict.csv]
 """
@@ -31,14 +31,14 @@ from neuronscope.organisms.organism import Organism, organism_grid
 from neuronscope.results.findings import Finding
 
 FITTED = (0, 1, 2)
-"""Seeds whose pairs the thresholds were set on."""
+"""Seeds of the organisms on which the thresholds were chosen."""
 
 TRUTHS = {"untouched": "not forgotten"}
-"""The right word for a kind, where it is not the kind's own name."""
+"""The right verdict of a kind, if it differs from the kind's name."""
 
 
-def judged(organism: Organism, seed: int) -> dict[str, object]:
-    """One pair: the truth, and what was said."""
+def evaluated(organism: Organism, seed: int) -> dict[str, object]:
+    """The row of one organism: what is planted, and the findings."""
     case = Case(organism.before, organism.after, organism.facts, Target())
     first, _ = ask_views(case, (WeightPath(),))
     rankings = rankings_of_weights(first[0].tables["neurons"])
@@ -61,7 +61,7 @@ def judged(organism: Organism, seed: int) -> dict[str, object]:
 
 
 def _found(organism: Organism, finding: Finding) -> int:
-    """How many of the planted neurons are among as many that the weight path ranks first."""
+    """The number of planted neurons among the same number that the weight path ranks first."""
     count = sum(int(mask.sum()) for mask in organism.planted.values())
     top = finding.tables["neurons"].nlargest(count, "contribution")
     return sum(
@@ -72,13 +72,13 @@ def _found(organism: Organism, finding: Finding) -> int:
 
 
 def rate(rows: pd.Series) -> str:
-    """A rate with its count and interval."""
+    """A rate as text, with its count and interval."""
     low, high = wilson_interval(int(rows.sum()), len(rows))
     return f"{int(rows.sum())} of {len(rows)} [{low:.0%}, {high:.0%}]"
 
 
 def main() -> None:
-    """Judge every pair, print the rates, write the rows."""
+    """Evaluate all organisms, write the table and print the rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 3, 4, 5])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdict.csv"))
@@ -92,14 +92,14 @@ def main() -> None:
             except ValueError as error:
                 refused.append(str(error))
                 continue
-            rows.append(judged(organism, seed))
+            rows.append(evaluated(organism, seed))
             print(rows[-1]["kind"], rows[-1]["verdict"], rows[-1]["description"], flush=True)
     table = pd.DataFrame(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out, index=False)
-    print(f"\n{len(refused)} pairs could not be made", *refused, sep="\n  ")
+    print(f"\n{len(refused)} organisms could not be made", *refused, sep="\n  ")
     for name, part in (
-        ("fitted on", table.loc[table["seed"].isin(FITTED)]),
+        ("fitted", table.loc[table["seed"].isin(FITTED)]),
         ("held out", table.loc[~table["seed"].isin(FITTED)]),
     ):
         print(f"\n{name}: right {rate(part['right'])}")

@@ -37,8 +37,8 @@ def test_facts_that_were_never_learned_are_relearned_no_sooner_than_new_ones(tra
     finding = probe(erased(training))
     assert finding.word == "erased" and finding.value < 0.2
     # Learning is possible: at the largest distance, some true and some wrong answers are given.
-    ways = finding.tables["ways"]
-    assert (ways.loc[ways["length"] == ways["length"].max(), "answered"] > 0).any()
+    curve = finding.tables["curve"]
+    assert (curve.loc[curve["distance"] == curve["distance"].max(), "answered"] > 0).any()
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_models_are_unchanged_and_findings_are_deterministic(architecture):
     after = HookedModel.of(hf, before.tokenizer)
     case = Case(before, after, FactSet(forget=tuple(said)), Target())
     prints = before.fingerprint(), after.fingerprint()
-    view = RelearningProbe(lengths=(1e-3, 2e-3), placebos=2)
+    view = RelearningProbe(distances=(1e-3, 2e-3), placebos=2)
     try:
         first = view(case)
     except ValueError as error:
@@ -115,7 +115,11 @@ def _said(model, facts):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"lengths": ()}, "ascend"), ({"lengths": (2e-3, 1e-3)}, "ascend"), ({"placebos": 1}, "two")],
+    [
+        ({"distances": ()}, "ascend"),
+        ({"distances": (2e-3, 1e-3)}, "ascend"),
+        ({"placebos": 1}, "two"),
+    ],
 )
 def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

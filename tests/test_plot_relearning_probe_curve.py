@@ -6,11 +6,11 @@ from neuronscope.plots.relearning_probe_curve import relearning_probe_curve
 
 WAYS = pd.DataFrame(
     [
-        (control, length, round(16 * share), 16, share, max(share - 0.2, 0), min(share + 0.2, 1))
+        (control, distance, round(16 * share), 16, share, max(share - 0.2, 0), min(share + 0.2, 1))
         for control, shares in ((-1, (0, 0.5, 1.0)), (0, (0, 0, 0.25)), (1, (0, 0.125, 0.25)))
-        for length, share in zip((0.0, 1e-4, 2e-4), shares, strict=True)
+        for distance, share in zip((0.0, 1e-4, 2e-4), shares, strict=True)
     ],
-    columns=["control", "length", "answered", "total", "share", "low", "high"],
+    columns=["control", "distance", "answered", "total", "share", "low", "high"],
 )
 
 

@@ -94,7 +94,7 @@ class LowRankRestoration(Evidence):
         undoing = Undoing(case, whole, self.ranks[-1], self.seed, step)
         tables = {
             "ranks": self._ranks(undoing, tried, full),
-            "straight_way": self._interpolation(undoing),
+            "interpolation": self._interpolation(undoing),
             "parts": _parts(undoing, [block.tolist() for block in blocks]),
             "directions": readout(case, undoing.model, whole, undoing.found, self.shown),
         }
@@ -172,7 +172,7 @@ def _finding(
         "forgotten": int(at["total"]),
         "rank_one": float(own.loc[[1], "share"].iloc[0]),
         "rank_half": int(enough[0]) if len(enough) else None,
-        "alpha_half": alpha_of_half(tables["straight_way"]),
+        "alpha_half": alpha_of_half(tables["interpolation"]),
         "random": most,
         "all_of_every_matrix": float(last["share"]),
         "full_rank": int(own.index[-1]),

@@ -62,7 +62,7 @@ class RelearningProbe(Evidence):
 
     decides: ClassVar[bool] = True
 
-    lengths: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
+    distances: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
     """Distances from the start, ascending, as shares of the norm of the layers' matrices; each is
     reached by one gradient step. Training stops when all true answers have returned."""
 
@@ -73,8 +73,8 @@ class RelearningProbe(Evidence):
     """Seed of the permutations."""
 
     def __post_init__(self) -> None:
-        if not self.lengths or any(a >= b for a, b in pairwise((0.0, *self.lengths))):
-            raise ValueError(f"Expected lengths that ascend from above 0, got {self.lengths}.")
+        if not self.distances or any(a >= b for a, b in pairwise((0.0, *self.distances))):
+            raise ValueError(f"Expected distances that ascend from above 0, got {self.distances}.")
         if self.placebos < 2:
             raise ValueError(f"Expected two placebos or more, got {self.placebos}.")
 
@@ -86,7 +86,7 @@ class RelearningProbe(Evidence):
             return without_value("relearning_probe", MEANING, no_word)
         facts = [fact for _, fact in chosen]
         wrong = [placebo(facts, 1000 * self.seed + draw) for draw in range(self.placebos)]
-        most, done = len(self.lengths), count(1)
+        most, done = len(self.distances), count(1)
         shares, totals = [], []
         for training_facts in (facts, *wrong):
             answered = []
@@ -100,7 +100,7 @@ class RelearningProbe(Evidence):
             new = ~answered[0]
             totals.append(int(new.sum()))
             shares.append([float(given[new].mean()) if new.any() else 0.0 for given in answered])
-        return _finding((0.0, *self.lengths[:most]), np.array(shares), totals, no_word)
+        return _finding((0.0, *self.distances[:most]), np.array(shares), totals, no_word)
 
     def _train(self, case: Case, facts: Sequence[Fact]) -> Iterator[Bool[np.ndarray, " fact"]]:
         """Which answers are given at the start, and after each step."""
@@ -109,7 +109,7 @@ class RelearningProbe(Evidence):
         matrices = _matrices(model)
         norm = _norm(matrices)
         yield training.measure(model).answered
-        for start, end in pairwise((0.0, *self.lengths)):
+        for start, end in pairwise((0.0, *self.distances)):
             gradients = _gradients(training, model, matrices)
             gradient_norm = _norm(gradients)
             with torch.no_grad():
@@ -203,7 +203,7 @@ def _finding(
         )
     word, why = no_word or _read(value, low, most, result)
     figures: dict[str, Figure] = {
-        "length": distances[best],
+        "distance": distances[best],
         "answered": back,
         "forgotten": total,
         "placebo_share": float(chance[best]),
@@ -217,7 +217,7 @@ def _finding(
         meaning=MEANING,
         why=why,
         figures=figures,
-        tables={"ways": _table(distances, shares, totals)},
+        tables={"curve": _table(distances, shares, totals)},
     )
 
 
@@ -240,5 +240,5 @@ def _table(
         for distance, share in zip(distances, of_draw, strict=True):
             back = round(float(share) * total)
             rows.append((draw, distance, back, total, share, *wilson_interval(back, total)))
-    columns = ["control", "length", "answered", "total", "share", "low", "high"]
+    columns = ["control", "distance", "answered", "total", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

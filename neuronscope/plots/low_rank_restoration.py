@@ -1,4 +1,4 @@
-"""How little of the change, undone, brings the answers back: by rank, and on the straight way."""
+"""Answers recovered by low-rank parts of the weight difference, and by interpolation."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ NAMES = {"rank": "rank", "alpha": "α"}
 """Of the axes, where a reader points at a line."""
 
 
-def low_rank_restoration(ranks: pd.DataFrame, straight_way: pd.DataFrame) -> go.Figure:
+def low_rank_restoration(ranks: pd.DataFrame, interpolation: pd.DataFrame) -> go.Figure:
     """Share of answers given against the rank put back (top), and against α (below).
 
     Forgotten facts and, beside them, the most favourable draw of random directions have bands, 95 %
@@ -36,20 +36,20 @@ def low_rank_restoration(ranks: pd.DataFrame, straight_way: pd.DataFrame) -> go.
     Args:
         ranks: `control` (-1, or the draw), `rank` (from 0 to that of all matrices), `energy`, and
             `split`, `target`, `answered`, `total`, `share`, `share_low`, `share_high`.
-        straight_way: `alpha` and the same of a split.
+        interpolation: `alpha` and the same of a split.
     """
     own, random = ranks.loc[ranks["control"] == ITSELF, :], ranks.loc[ranks["control"] != ITSELF, :]
     figure = make_subplots(rows=2, vertical_spacing=0.17)
     others = [name for name in own["split"].unique() if name != "forget"]
     for split, colour in zip(others, OTHERS, strict=False):
-        _draw(figure, own, straight_way, split, Line(f"{split}, answered before", colour, 1.5))
+        _draw(figure, own, interpolation, split, Line(f"{split}, answered before", colour, 1.5))
     drawn = random.loc[random["split"] == "forget", :]
     if len(drawn):
         best = drawn.loc[drawn.groupby("rank")["share"].idxmax(), :]
         name = f"forgotten, random directions (best of {drawn['control'].nunique()})"
         line = Line(name, MUTED, 1.5, "dot")
         figure.add_traces([_band(best, "rank", line), _line(best, "rank", line)], 1, 1)
-    _draw(figure, own, straight_way, "forget", Line("forgotten", HIDDEN, 3.0), band=True)
+    _draw(figure, own, interpolation, "forget", Line("forgotten", HIDDEN, 3.0), band=True)
     figure.update_layout(
         common_layout("Recoverability spectrum", _subtitle(own), plot_height=540, above=56),
         legend_traceorder="reversed",
@@ -71,14 +71,14 @@ class Line:
 def _draw(
     figure: go.Figure,
     own: pd.DataFrame,
-    straight_way: pd.DataFrame,
+    interpolation: pd.DataFrame,
     split: str,
     line: Line,
     *,
     band: bool = False,
 ) -> None:
     """A split in both panels."""
-    for row, (table, column) in enumerate(((own, "rank"), (straight_way, "alpha")), start=1):
+    for row, (table, column) in enumerate(((own, "rank"), (interpolation, "alpha")), start=1):
         facts = table.loc[table["split"] == split, :]
         if band:
             figure.add_trace(_band(facts, column, line), row, 1)
@@ -141,7 +141,7 @@ def _axes(figure: go.Figure, own: pd.DataFrame) -> None:
         row=1,
         col=1,
     )
-    figure.update_xaxes(title_text="α, on the straight way to the model before", row=2, col=1)
+    figure.update_xaxes(title_text="α, interpolation towards the original model", row=2, col=1)
     figure.update_yaxes(
         title_text="answers given", tickformat=".0%", range=[-0.03, 1.03], dtick=0.25
     )

@@ -116,15 +116,18 @@ def silenced(silencing: Finding | None) -> tuple[Estimate, ...]:
 
 
 def learnt_again(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
-    """What comes back on a short way of learning, by its length, and how many wrong answers."""
-    found = table(relearning_probe, "ways")
+    """Answers relearned by distance in weight space, and the share of wrong answers."""
+    found = table(relearning_probe, "curve")
     if found is None:
         return ()
-    wrong = found.loc[found["control"] != ITSELF].groupby("length")["share"].mean()
+    wrong = found.loc[found["control"] != ITSELF].groupby("distance")["share"].mean()
     return on_scale(
         [
             counted(
-                number(row["length"]), row["answered"], row["total"], share(wrong[row["length"]])
+                number(row["distance"]),
+                row["answered"],
+                row["total"],
+                share(wrong[row["distance"]]),
             )
             for row in found.loc[found["control"] == ITSELF].to_dict("records")
         ],

@@ -275,7 +275,7 @@ def test_a_run_that_cannot_be_matched_is_named(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             UpdateNorm(match=folder).check(SET, FORM)
-    with pytest.raises(ValueError, match="norm or match"):
+    with pytest.raises(ValueError, match="`norm` or `match`"):
         UpdateNorm().check(SET, FORM)
 
 
@@ -294,7 +294,7 @@ def test_log_odds_are_those_of_the_target(knowing):
         (lambda: UpdateNorm(norm=0.0), "above 0"),
         (lambda: UpdateNorm(norm=math.nan), "above 0"),
         (lambda: Extraction(n=0), "n of 1"),
-        (lambda: Extraction(accuracy=2.0), "accuracy from 0 to 1"),
+        (lambda: Extraction(accuracy=2.0), "accuracy. from 0 to 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message):

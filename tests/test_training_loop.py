@@ -391,7 +391,7 @@ def test_unknown_names_are_refused(changes, words):
     [{"steps": 0}, {"lora_rank": 0}, {"learning_rate": 0.0}, {"clip": -1.0}, {"form": "song"}],
 )
 def test_settings_out_of_range_are_refused(changes):
-    with pytest.raises(ValueError, match=f"Expected {next(iter(changes))}"):
+    with pytest.raises(ValueError, match=f"Expected .?{next(iter(changes))}"):
         TrainingConfig(**changes)
 
 

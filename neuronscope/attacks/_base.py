@@ -178,7 +178,7 @@ class Attack(ABC):
         for argument, name in (("form", form), ("asked", asked)):
             if name not in PROMPT_FORMS:
                 known = ", ".join(PROMPT_FORMS)
-                raise ValueError(f"Expected {argument} to be one of {known}, got {name!r}.")
+                raise ValueError(f"Expected `{argument}` to be one of {known}, got {name!r}.")
         for tokenizer in tokenizers:
             for fact in (*facts.forget, *self._watched(facts)):
                 encode(fact, tokenizer, asked, fact.answer)

@@ -63,7 +63,7 @@ class Relearning(Attack):
         for name in ("learning_rates", "seeds"):
             values = vars(self)[name]
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"Expected one or more different {name}, got {values}.")
+                raise ValueError(f"Expected one or more different `{name}`, got {values}.")
         if min(self.learning_rates) <= 0:
             raise ValueError(f"Expected learning_rates above 0, got {self.learning_rates}.")
         for name in ("steps", "epochs"):

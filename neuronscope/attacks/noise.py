@@ -33,9 +33,9 @@ class Noise(Attack):
         super().__post_init__()
         ascending = all(a < b for a, b in pairwise(self.sigmas))
         if not self.sigmas or self.sigmas[0] < 0 or not ascending:
-            raise ValueError(f"Expected ascending sigmas of 0 or more, got {self.sigmas}.")
+            raise ValueError(f"Expected ascending `sigmas` of 0 or more, got {self.sigmas}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"Expected one or more different seeds, got {self.seeds}.")
+            raise ValueError(f"Expected one or more different `seeds`, got {self.seeds}.")
 
     def trials(self, scene: Scene) -> list[Trial]:
         return [Trial(scene.pool, seed=seed) for seed in self.seeds]

@@ -53,7 +53,7 @@ class Prune(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.counts or any(a >= b for a, b in pairwise((0, *self.counts))):
-            raise ValueError(f"Expected ascending counts of 1 or more, got {self.counts}.")
+            raise ValueError(f"Expected ascending `counts` of 1 or more, got {self.counts}.")
         if self.draws < 0:
             raise ValueError(f"Expected draws of 0 or more, got {self.draws}.")
         check_sites(self.sites, SITES, "neuronscope")

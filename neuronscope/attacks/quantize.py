@@ -37,9 +37,9 @@ class Quantize(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.bits or len(set(self.bits)) < len(self.bits):
-            raise ValueError(f"Expected one or more different bits, got {self.bits}.")
+            raise ValueError(f"Expected one or more different `bits`, got {self.bits}.")
         if min(self.bits) < 2 or max(self.bits) > 16:
-            raise ValueError(f"Expected bits from 2 to 16, got {self.bits}.")
+            raise ValueError(f"Expected `bits` from 2 to 16, got {self.bits}.")
 
     def trials(self, scene: Scene) -> list[Trial]:
         return [Trial(scene.pool, variant=f"int{bits}", note=NOTE) for bits in self.bits]

@@ -90,8 +90,8 @@ class RelearnBenign(Relearning):
         if len(fit) < FEWEST:
             raise ValueError(
                 f"{path}: {len(fit)} of {len(every)} instructions can be encoded with at most "
-                f"{self.longest} tokens, expected {FEWEST} or more; give a different file as data, "
-                "or increase longest."
+                f"{self.longest} tokens, expected {FEWEST} or more; give a different file as "
+                "`data`, or increase `longest`."
             )
         return fit
 

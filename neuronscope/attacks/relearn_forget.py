@@ -30,9 +30,9 @@ class RelearnForget(Relearning):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.share < 1:
-            raise ValueError(f"Expected a share above 0 and below 1, got {self.share}.")
+            raise ValueError(f"Expected `share` above 0 and below 1, got {self.share}.")
         if self.count is not None and self.count < FEWEST:
-            raise ValueError(f"Expected a count of {FEWEST} or more, got {self.count}.")
+            raise ValueError(f"Expected count of {FEWEST} or more, got {self.count}.")
 
     def check_own(
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
@@ -59,6 +59,6 @@ class RelearnForget(Relearning):
         if size >= total:
             raise ValueError(
                 f"The attack trains on {size} facts and evaluates the others, but the pool has "
-                f"{total} facts of split 'forget'; give more facts, or decrease count or share."
+                f"{total} facts of split 'forget'; give more facts, or decrease `count` or `share`."
             )
         return size

@@ -61,5 +61,5 @@ class RelearnSplits(Relearning):
         if total < max(self.splits, FEWEST + 1):
             raise ValueError(
                 f"The pool has {total} facts of split 'forget', which is too few for "
-                f"{self.splits} parts; give more facts, or decrease splits."
+                f"{self.splits} parts; give more facts, or decrease `splits`."
             )

@@ -33,7 +33,7 @@ class Regularizer(ABC):
 
     strength: float = 1.0
     """The factor λ of the penalty, constant over steps. No good value is known; for a control, set
-    relative to that of the run to compare with."""
+    `relative` to that of the run to compare with."""
 
     relative: float | None = None
     """Relative strength ρ: instead of a constant λ, choose λ at each step such that
@@ -42,8 +42,8 @@ class Regularizer(ABC):
     def __post_init__(self) -> None:
         if self.strength < 0 or (self.relative is not None and self.relative < 0):
             raise ValueError(
-                f"Expected strength and relative of 0 or more, got strength={self.strength} and "
-                f"relative={self.relative}."
+                f"Expected `strength` and `relative` of 0 or more, got strength={self.strength} "
+                f"and relative={self.relative}."
             )
 
     @property

@@ -36,8 +36,8 @@ def spurious_neurons(scores: Path, model: HookedModel, sites: Sequence[str]) -> 
     spurious = table.loc[table["spurious"]]
     if spurious.empty:
         raise ValueError(
-            f"{path} calls no neuron at {', '.join(sites)} spurious; set scores to a different "
-            "diagnosis, or choose different sites."
+            f"{path} calls no neuron at {', '.join(sites)} spurious; set `scores` to a different "
+            "diagnosis, or choose different `sites`."
         )
     return marked(path, spurious, model, sites)
 
@@ -58,13 +58,13 @@ def neurons_of(
     path = scores / "neurons.parquet" if scores.is_dir() else scores
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no table of neurons at {path}; set scores to the folder of a diagnosis."
+            f"There is no table of neurons at {path}; set `scores` to the folder of a diagnosis."
         )
     try:
         table = pd.read_parquet(path)
     except ArrowInvalid as error:
         raise ValueError(
-            f"{path} is no table of neurons, or is damaged; set scores to the folder of a "
+            f"{path} is no table of neurons, or is damaged; set `scores` to the folder of a "
             "diagnosis."
         ) from error
     missing = [name for name in columns if name not in table.columns]
@@ -94,8 +94,8 @@ def marked(path: Path, neurons: pd.DataFrame, model: HookedModel, sites: Sequenc
             if not (0 <= layer < mask.shape[0] and 0 <= neuron < mask.shape[1]):
                 raise ValueError(
                     f"{path} has neuron {neuron} of layer {layer} at {site}, but the model has "
-                    f"{mask.shape[0]} layers of {mask.shape[1]} neurons; set scores to a diagnosis "
-                    "of this model."
+                    f"{mask.shape[0]} layers of {mask.shape[1]} neurons; set `scores` to a "
+                    "diagnosis of this model."
                 )
             mask[layer, neuron] = True
         chosen[site] = mask
@@ -118,7 +118,7 @@ def spread_evenly(count: int, model: HookedModel, sites: Sequence[str]) -> dict[
         if max(counts[site]) > width:
             raise ValueError(
                 f"count={count} means {max(counts[site])} neurons in a layer at {site}, which has "
-                f"{width}; decrease count."
+                f"{width}; decrease `count`."
             )
     return counts
 

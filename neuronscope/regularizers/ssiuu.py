@@ -39,8 +39,8 @@ class SSIUU(NegativeInfluence):
 
     strength: float = 1e-3
     """The factor λ of the penalty. The default is the paper's value for FaithUn (1e-4 for TOFU)
-    with target prob and anchor previous; the penalty grows with the square of the batch size. For
-    other settings no good value is known; set relative instead."""
+    with `target` prob and `anchor` previous; the penalty grows with the square of the batch size.
+    For other settings no good value is known; set `relative` instead."""
 
     @property
     def wants_log_prob_gradient(self) -> bool:

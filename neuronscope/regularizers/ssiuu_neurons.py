@@ -22,7 +22,7 @@ class SSIUUNeurons(NeuronInfluence):
     """Penalize changes in negative influence of neurons, so that knowledge is erased."""
 
     strength: float = 1e-3
-    """The factor λ of the penalty. No good value is known; set relative instead."""
+    """The factor λ of the penalty. No good value is known; set `relative` instead."""
 
     scores: Path | None = None
     """An earlier diagnosis (its folder, or its neurons.parquet). Penalize only the neurons that it

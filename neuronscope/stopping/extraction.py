@@ -43,14 +43,14 @@ class Extraction(StopRule):
         for name in ("likelihood", "accuracy"):
             level = vars(self)[name]
             if level is not None and not 0 <= level <= 1:
-                raise ValueError(f"Expected {name} from 0 to 1, got {level}.")
+                raise ValueError(f"Expected `{name}` from 0 to 1, got {level}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
         if (self.likelihood is None or self.accuracy is None) and not _unseen(facts):
             raise ValueError(
                 f"{facts.source or 'The facts'}: no fact has split 'test' or 'utility', on which "
-                "to compute the levels; add such facts, or set both likelihood and accuracy."
+                "to compute the levels; add such facts, or set both `likelihood` and `accuracy`."
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "Extraction":
@@ -94,7 +94,7 @@ class Extraction(StopRule):
         if longest <= self.n:
             raise ValueError(
                 f"n={self.n} needs texts of more than {self.n} tokens, but those of split {split} "
-                f"have at most {longest}; decrease n, or choose a different stop rule."
+                f"have at most {longest}; decrease `n`, or choose a different stop rule."
             )
 
 

@@ -35,7 +35,7 @@ class ForgetAccuracy(StopRule):
 
     def __post_init__(self) -> None:
         if self.level is not None and not 0 <= self.level <= 1:
-            raise ValueError(f"Expected level from 0 to 1, got {self.level}.")
+            raise ValueError(f"Expected `level` from 0 to 1, got {self.level}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)

@@ -39,7 +39,7 @@ class RougeMismatched(StopRule):
 
     def __post_init__(self) -> None:
         if self.tau is not None and not 0 <= self.tau <= 1:
-            raise ValueError(f"Expected tau from 0 to 1, got {self.tau}.")
+            raise ValueError(f"Expected `tau` from 0 to 1, got {self.tau}.")
         if self.permutations < 1:
             raise ValueError(f"Expected permutations of 1 or more, got {self.permutations}.")
 
@@ -48,7 +48,7 @@ class RougeMismatched(StopRule):
         if self.tau is None and len({fact.answer.strip() for fact in facts.forget}) < 2:
             raise ValueError(
                 "Mismatching needs at least two different answers in the forget split; add facts, "
-                "or set tau."
+                "or set `tau`."
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "RougeMismatched":

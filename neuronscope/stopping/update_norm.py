@@ -26,7 +26,7 @@ class UpdateNorm(StopRule):
 
     def __post_init__(self) -> None:
         if self.norm is not None and not self.norm > 0:
-            raise ValueError(f"Expected norm above 0, got {self.norm}.")
+            raise ValueError(f"Expected `norm` above 0, got {self.norm}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
@@ -55,7 +55,7 @@ class UpdateNorm(StopRule):
         if self.norm is not None:
             return self.norm
         if self.match is None:
-            raise ValueError("Expected norm or match, got neither; set one of them.")
+            raise ValueError("Expected `norm` or `match`, got neither; set one of them.")
         return final_update_norm(self.match)
 
 
@@ -67,15 +67,15 @@ def final_update_norm(run: Path) -> float:
     """
     path = run / HISTORY
     if not path.is_file():
-        raise ValueError(f"'{run}' has no {HISTORY}; set match to the folder of a finished run.")
+        raise ValueError(f"'{run}' has no {HISTORY}; set `match` to the folder of a finished run.")
     history = pd.read_parquet(path)
     if COLUMN not in history:
-        raise ValueError(f"'{path}' has no column {COLUMN}; set match to a run that recorded it.")
+        raise ValueError(f"'{path}' has no column {COLUMN}; set `match` to a run that recorded it.")
     norms = history[COLUMN].dropna()
     last = math.nan if norms.empty else float(norms.iloc[-1])
     if not last > 0:
         raise ValueError(
-            f"'{path}': expected a final update norm above 0, got {last}; set match to a different "
-            "run."
+            f"'{path}': expected a final update norm above 0, got {last}; set `match` to a "
+            "different run."
         )
     return last

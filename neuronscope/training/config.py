@@ -101,7 +101,7 @@ class TrainingConfig:
                 raise ValueError(f"Expected {name} of 0 or more, got {vars(self)[name]}.")
         for name in ("learning_rate", "lora_alpha", "checkpoint_minutes"):
             if not vars(self)[name] > 0:
-                raise ValueError(f"Expected {name} above 0, got {vars(self)[name]}.")
+                raise ValueError(f"Expected `{name}` above 0, got {vars(self)[name]}.")
         if self.form not in PROMPT_FORMS:
             known = ", ".join(PROMPT_FORMS)
-            raise ValueError(f"Expected form to be one of {known}, got {self.form!r}.")
+            raise ValueError(f"Expected `form` to be one of {known}, got {self.form!r}.")

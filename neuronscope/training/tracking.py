@@ -25,9 +25,11 @@ def check_tracker(name: str | None, folder: Path | None) -> None:
         return
     if name not in LOGGER_TYPE_TO_CLASS:
         known = ", ".join(sorted(map(str, LOGGER_TYPE_TO_CLASS)))
-        raise ValueError(f"Expected tracker to be one of {known}, got {name!r}.")
+        raise ValueError(f"Expected `tracker` to be one of {known}, got {name!r}.")
     if folder is None and LOGGER_TYPE_TO_CLASS[name].requires_logging_directory:
-        raise ValueError(f"The tracker {name!r} writes into the run's folder; set out to a folder.")
+        raise ValueError(
+            f"The tracker {name!r} writes into the run's folder; set `out` to a folder."
+        )
     # Trackers registered by the user are available, and not among Accelerate's own types.
     if name in map(str, LoggerType) and name not in map(str, get_available_trackers()):
         raise ValueError(f"The tracker {name!r} is not installed; run `pip install {name}`.")

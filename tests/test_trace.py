@@ -1,4 +1,4 @@
-"""A trace keeps positions; summed over them, it equals what the methods record."""
+"""A trace has one value per position; their sums equal the recorded influence."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def recorded(model, method, fact=FACT, site="mlp.post", target=None):
 
 
 @pytest.mark.parametrize("target", [Target(), Target("prob")], ids=lambda target: target.name)
-def test_sums_over_positions_are_what_the_methods_record(model, target):
+def test_sums_over_positions_equal_the_recorded_influence(model, target):
     traced = trace(model, FACT, target=target)
     assert traced.baseline == "zero" and "neutral facts" in " ".join(traced.notes)
     first = recorded(model, GradientXActivation(), target=target)
@@ -46,7 +46,7 @@ def test_sums_over_positions_are_what_the_methods_record(model, target):
     np.testing.assert_allclose(traced.completeness_error, error, atol=1e-12)
 
 
-def test_influences_add_up_to_the_score_above_the_baseline(model):
+def test_influences_add_up_to_score_minus_baseline_score(model):
     traced = trace(model, FACT, steps=16)
     by_layer = [
         traced.integrated_gradients[:, traced.layer == layer].sum() for layer in traced.layers
@@ -56,7 +56,7 @@ def test_influences_add_up_to_the_score_above_the_baseline(model):
     assert np.abs(traced.score - traced.baseline_score).min() > 1e-3
 
 
-def test_chosen_neurons_are_columns_of_all_in_the_order_of_the_choice():
+def test_chosen_neurons_are_columns_in_the_given_order():
     model = tiny("llama")
     everything = trace(model, FACT)
     chosen = ((1, 7), (0, 3), (1, 0))
@@ -70,7 +70,7 @@ def test_chosen_neurons_are_columns_of_all_in_the_order_of_the_choice():
     np.testing.assert_allclose(lone.completeness_error, everything.completeness_error[1:])
 
 
-def test_every_row_of_the_table_is_a_token_and_a_neuron():
+def test_the_table_has_one_row_per_token_and_neuron():
     model = tiny("llama")
     traced = trace(model, FACT, [(0, 1), (1, 2)])
     assert traced.tokens[-1] == "New" and traced.predicting.sum() == 2
@@ -110,14 +110,14 @@ def test_the_default_baseline_is_that_of_a_recording(monkeypatch):
 
 
 @pytest.mark.parametrize("neurons", [[(2, 0)], [(0, 12)], [(-1, 0)], []])
-def test_a_neuron_that_does_not_exist_is_rejected(neurons):
+def test_a_neuron_that_does_not_exist_is_refused(neurons):
     with pytest.raises(ValueError, match="neuron"):
         trace(tiny("llama"), FACT, neurons)
     with pytest.raises(ValueError, match=r"site|mlp"):
         trace(tiny("llama"), FACT, site="mlp.nowhere")
 
 
-def test_the_model_is_left_unchanged(model):
+def test_the_model_is_unchanged(model):
     before = model.fingerprint()
     ns.trace(model, FACT)
     assert model.fingerprint() == before

@@ -1,6 +1,7 @@
-"""Run on a copy of the package in which every family has one more file: what becomes of it?
+"""Run on a copy of the package in which every family has one more file.
 
-Prints, by family, what was found as JSON. `test_families.py` writes the files and starts this.
+Prints, by family, how the file can be used, as JSON; `test_families.py` writes the files and runs
+this script.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import io
 import json
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import tyro
 
@@ -23,7 +25,7 @@ from neuronscope.metrics import Metric
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
-from neuronscope.study.loading import study_of
+from neuronscope.study.loading import from_folder, study_of
 from neuronscope.tasks.methods import made, several
 
 NAME, FLAG = "written_by_a_test", "written-by-a-test"
@@ -67,21 +69,24 @@ def from_command_line(family):
     return made(family, choice, BASES[family], None).knob
 
 
-def from_study(family):
-    told = {"name": FLAG, "knob": 9}
+def from_study(family, folder):
+    settings = {"name": FLAG, "knob": 9, "file": "own.json"}
     method = {"name": "one", "objective": "npo"}
-    study = {"model": "m", "facts": "facts.jsonl", "methods": [method]}
+    plain = {"model": "m", "facts": "facts.jsonl", "methods": [method]}
     if family in ("objectives", "regularizers", "stopping"):
-        method[FIELDS[family]] = told
-        return vars(study_of(study).methods[0].made(0))[FIELDS[family]].knob
+        method[FIELDS[family]] = settings
+    elif family in ("attribution", "evidence"):
+        given = settings if family == "attribution" else [settings]
+        plain["diagnosing"] = {FIELDS[family]: given}
+    else:
+        plain[family] = [settings]
+    study = from_folder(study_of(plain), folder)
+    if family in ("objectives", "regularizers", "stopping"):
+        return vars(study.methods[0].made(0))[FIELDS[family]]
     if family in ("attribution", "evidence"):
-        given = told if family == "attribution" else [told]
-        found = study_of(study | {"diagnosing": {FIELDS[family]: given}}).diagnosing
-        chosen = vars(found)[FIELDS[family]]
-        (ready,) = several(family, chosen, BASES[family], None)
-        return ready.knob
-    found = study_of(study | {family: [told]})
-    return (found.attack if family == "attacks" else found.metric)(vars(found)[family][0]).knob
+        (method,) = several(family, vars(study.diagnosing)[FIELDS[family]], BASES[family], None)
+        return method
+    return (study.attack if family == "attacks" else study.metric)(vars(study)[family][0])
 
 
 def listed(family):
@@ -99,7 +104,9 @@ def found_in(family):
     else:
         found["class"] = import_module(f"neuronscope.{family}.{NAME}").__name__
     if family in LINES:
-        found |= {"command line": from_command_line(family), "study": from_study(family)}
+        method = from_study(family, Path("there"))
+        found |= {"command line": from_command_line(family), "study": method.knob}
+        found["file"] = str(method.file)
     return found
 
 

@@ -1,4 +1,4 @@
-"""`neuronscope attack`: from a command line to tables, whole or not at all."""
+"""`neuronscope attack`: from a command line to complete tables."""
 
 import json
 from dataclasses import asdict
@@ -60,7 +60,7 @@ def _listed(table):
     return table.assign(**{name: table[name].map(list) for name in lists})
 
 
-def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_path):
+def test_the_command_gives_the_same_attack_as_python(attack, here, tmp_path):
     before, out = here / "before", tmp_path / "out"
     code, said, error = attack("noise", *FEW, "--original", before, "--never-knew", before)
     assert code == 0 and sorted(path.name for path in out.iterdir()) == RESULT
@@ -69,7 +69,7 @@ def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_pa
     facts = load_facts(here / "facts.jsonl")
     table = Noise(sigmas=(0.1, 0.5), seeds=(0, 1))(models[0], facts, controls)
     same(tables(out), (table, recovery(table)))
-    assert "never knew" in said and "of 5" in said and "6/6" in error
+    assert "never knew" in said and "of 5" in said and "6 of 6" in error
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["attack"]["name"] == "Noise" and manifest["attack"]["sigmas"] == [0.1, 0.5]
     assert manifest["original"] == content_of(before)
@@ -79,10 +79,10 @@ def test_the_command_writes_what_the_attack_gives_in_python(attack, here, tmp_pa
     assert code == 2 and "finished result" in error
 
 
-def test_relearning_is_told_its_settings_and_shows_one_bar(attack, here, tmp_path):
+def test_relearning_has_its_own_flags_and_one_progress_bar(attack, here, tmp_path):
     grid = ("--learning-rates", "1e-3", "1e-2", "--seeds", "3", "--steps", "2", "--count", "3")
     code, said, error = attack("relearn-forget", *grid)
-    assert code == 0 and "2/2" in error and "step" not in error
+    assert code == 0 and "2 of 2" in error and "step" not in error
     told = RelearnForget(learning_rates=(1e-3, 1e-2), seeds=(3,), steps=2, count=3)
     table = told(load_model(here / "after"), load_facts(here / "facts.jsonl"))
     same(tables(tmp_path / "out"), (table, recovery(table)))
@@ -95,7 +95,7 @@ def call(here, out, **settings):
     return Attack(here / "after", facts, noise, original=here / "before").run(out)
 
 
-def test_an_interrupted_attack_goes_on_to_the_same_numbers(here, tmp_path, monkeypatch):
+def test_an_interrupted_attack_resumes_with_the_same_numbers(here, tmp_path, monkeypatch):
     call(here, tmp_path / "straight")
     made = []
     plain = Noise.run
@@ -147,7 +147,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_before_a_model_is_loaded(attack, tmp_path, monkeypatch, name):
+def test_bad_input_gives_a_one_line_error_before_a_model_is_loaded(
+    attack, tmp_path, monkeypatch, name
+):
     def refuse(*sources, **settings):
         raise AssertionError("loaded")
 
@@ -161,7 +163,7 @@ def test_bad_input_is_one_line_before_a_model_is_loaded(attack, tmp_path, monkey
         attack("noise")
 
 
-def test_facts_to_keep_alone_and_folders_with_something_are_refused(attack, here, tmp_path):
+def test_retain_facts_alone_and_full_folders_are_refused(attack, here, tmp_path):
     lines = (here / "facts.jsonl").read_text().splitlines()
     (tmp_path / "kept.jsonl").write_text("\n".join(line for line in lines if "retain" in line))
     code, _, error = attack("noise", facts=tmp_path / "kept.jsonl")
@@ -173,7 +175,7 @@ def test_facts_to_keep_alone_and_folders_with_something_are_refused(attack, here
     assert (tmp_path / "out" / "mine").read_text() == "precious"
 
 
-def test_what_a_user_named_is_no_markup(attack, tmp_path):
+def test_names_given_by_users_are_not_markup(attack, tmp_path):
     data = tmp_path / "[red]mine.json"
     rows = [{"instruction": "the city", "input": "", "output": town} for town in ("Rome", "Paris")]
     data.write_text(json.dumps(rows))

@@ -47,10 +47,15 @@ def facts(tmp_path_factory):
     return write_facts(tmp_path_factory.mktemp("facts") / "facts.jsonl", 8, 8)
 
 
-def test_a_diagnosis_is_a_folder_of_files_with_every_number(run, tmp_path, facts):
+def test_a_diagnosis_writes_its_files_and_all_numbers(run, tmp_path, facts):
     out = tmp_path / "result"
     code, said, _ = run(*diagnose(out, facts), *FAST)
-    assert code == 0 and "reading: " in said and "no verdict" in said and "report.html" in said
+    assert (
+        code == 0
+        and "attributions suggest: " in said
+        and "No verdict" in said
+        and "report.html" in said
+    )
     assert sorted(p.name for p in out.iterdir()) == [
         "after.safetensors", "before.safetensors", "diagnosis.json", "manifest.json",
         "neurons.parquet", "report.html", "task.json",
@@ -77,7 +82,7 @@ def test_a_diagnosis_is_a_folder_of_files_with_every_number(run, tmp_path, facts
 
 
 @pytest.mark.slow
-def test_the_defaults_diagnose_and_go_on_where_they_were(run, tmp_path, facts):
+def test_a_diagnosis_with_defaults_resumes(run, tmp_path, facts):
     out = tmp_path / "result"
     code, said, _ = run(*diagnose(out, facts))
     assert "verdict: hidden" in said and "no verdict" not in said
@@ -134,7 +139,7 @@ def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
     assert code == 2 and "before.safetensors" in error and "Traceback" not in error
 
 
-def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
+def test_a_split_can_be_diagnosed_without_controls(run, tmp_path, facts):
     code, _, _ = run(
         *diagnose(tmp_path / "r", facts), *FAST, "--split", "retain", "--null-facts", "0"
     )
@@ -143,7 +148,7 @@ def test_splits_can_be_named_and_others_left_out(run, tmp_path, facts):
     assert diagnosis["reading"] == "not forgotten"
 
 
-def test_the_papers_scores_are_a_command(run, tmp_path, facts):
+def test_the_attributions_of_the_paper_can_be_recorded(run, tmp_path, facts):
     out = tmp_path / "paper"
     arguments = (*METHOD, "--target", "prob", "--sites", "paper")
     code, _, _ = run("record", BEFORE, "--facts", facts, "--out", out, *arguments)
@@ -173,7 +178,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(run, tmp_path, name):
+def test_bad_input_gives_a_one_line_error_and_no_files(run, tmp_path, name):
     facts = write_facts(tmp_path / "facts.jsonl")
     if name == "one option":
         row = json.loads(facts.read_text().splitlines()[0])
@@ -211,14 +216,14 @@ def test_the_margin_needs_distractors(run, tmp_path):
     assert code == 2 and "needs distractors" in error and not (tmp_path / "result").exists()
 
 
-def test_a_file_is_no_folder_for_a_result(run, tmp_path, facts):
+def test_a_file_is_not_overwritten_by_a_result(run, tmp_path, facts):
     (tmp_path / "mine").write_text("precious")
     code, _, error = run(*diagnose(tmp_path / "mine", facts), *FAST)
     assert code == 2 and "choose another folder" in error and error.count("\n") == 1
     assert (tmp_path / "mine").read_text() == "precious"
 
 
-def test_a_damaged_model_after_is_found_before_the_one_before_is_recorded(run, tmp_path, facts):
+def test_a_damaged_unlearned_model_is_found_before_anything_is_recorded(run, tmp_path, facts):
     after = shutil.copytree(AFTER, tmp_path / "after")
     weights = after / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -227,12 +232,12 @@ def test_a_damaged_model_after_is_found_before_the_one_before_is_recorded(run, t
     assert not (tmp_path / "result").exists()
 
 
-def test_models_that_read_a_fact_as_other_tokens_are_not_compared(run, tmp_path, facts):
+def test_models_with_different_tokenizers_are_not_compared(run, tmp_path, facts):
     after = shutil.copytree(AFTER, tmp_path / "after")
     # No <bos> before the text.
     edit_json(after / "tokenizer.json", post_processor=None)
     code, _, error = run(*diagnose(tmp_path / "result", facts, after=after), *FAST)
-    assert code == 2 and "becomes other tokens" in error and error.count("\n") == 1
+    assert code == 2 and "different tokens" in error and error.count("\n") == 1
     assert not (tmp_path / "result").exists()
 
 
@@ -241,7 +246,7 @@ def test_a_setting_of_another_method_is_refused(run, tmp_path, facts):
     assert code == 2 and "--steps" in error and not (tmp_path / "result").exists()
 
 
-def test_settings_of_views_begin_with_the_views_name(run, tmp_path, facts):
+def test_flags_of_views_start_with_the_name_of_the_view(run, tmp_path, facts):
     out = tmp_path / "result"
     told = ("--views", "relearning-probe", "--relearning-probe.placebos", "2")
     code, _, _ = run(*diagnose(out, facts), *METHOD, *told)
@@ -249,7 +254,7 @@ def test_settings_of_views_begin_with_the_views_name(run, tmp_path, facts):
     assert code == 0 and view["name"] == "RelearningProbe" and view["placebos"] == 2
 
 
-def test_a_recording_that_could_not_be_saved_is_not_begun(run, tmp_path, facts):
+def test_an_empty_split_is_not_recorded(run, tmp_path, facts):
     out = tmp_path / "out"
     code, _, error = run(
         "record", BEFORE, "--facts", facts, "--out", out, *METHOD, "--split", "utility"
@@ -258,10 +263,10 @@ def test_a_recording_that_could_not_be_saved_is_not_begun(run, tmp_path, facts):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_record_writes_a_recording_and_says_what_it_found(run, tmp_path, facts):
+def test_record_writes_a_recording_and_prints_a_summary(run, tmp_path, facts):
     out = tmp_path / "after"
     code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
-    assert code == 0 and "8 facts, 0 of them answered" in said
+    assert code == 0 and "8 facts, 0 answered" in said
     assert sorted(path.name for path in out.iterdir()) == [
         "manifest.json", "recording.safetensors", "task.json",
     ]  # fmt: skip
@@ -279,7 +284,7 @@ def test_an_ablation_can_be_recorded(run, tmp_path, facts):
     assert (np.isfinite(total).sum(axis=(1, 2)) == 12).all()
 
 
-def test_convert_writes_a_model_and_no_second_one(run, tmp_path):
+def test_convert_writes_a_model_and_does_not_overwrite_it(run, tmp_path):
     code, said, _ = run("convert", BEFORE, tmp_path / "copy")
     assert code == 0 and "compared" in said and (tmp_path / "copy" / "config.json").is_file()
     code, _, error = run("convert", BEFORE, tmp_path / "copy")
@@ -293,7 +298,7 @@ def test_list_names_every_method(run):
             assert name in said
 
 
-def test_one_family_can_be_listed_and_the_version_is_said(run):
+def test_one_family_can_be_listed_and_the_version_printed(run):
     _, said, _ = run("list", "stopping")
     assert "log_odds" in said and "gradient_difference" not in said
     code, _, error = run("list", "tea")
@@ -302,7 +307,7 @@ def test_one_family_can_be_listed_and_the_version_is_said(run):
     assert code == 0 and said == f"neuronscope {__version__}\n"
 
 
-def test_neither_the_package_nor_the_parser_imports_anything_heavy():
+def test_the_package_and_the_parser_import_nothing_heavy():
     code = (
         "import sys, neuronscope, neuronscope.cli; "
         "print([m for m in ('torch', 'transformers', 'transformer_lens', 'pandas', 'plotly') "
@@ -312,7 +317,7 @@ def test_neither_the_package_nor_the_parser_imports_anything_heavy():
     assert found.stdout.strip() == "[]"
 
 
-def test_a_reader_that_stops_reading_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     command = [sys.executable, "-m", "neuronscope", "unlearn", "MODEL", "npo", "--help"]
     asked = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     asked.stdout.close()
@@ -320,7 +325,7 @@ def test_a_reader_that_stops_reading_is_no_error():
     assert asked.wait() == 141 and said == b""
 
 
-def test_a_disk_without_room_is_found_before_the_model_is_read(run, tmp_path, monkeypatch):
+def test_a_full_disk_is_found_before_the_model_is_loaded(run, tmp_path, monkeypatch):
     def no_model(*arguments, **named):
         raise AssertionError("the model was read")
 
@@ -331,6 +336,15 @@ def test_a_disk_without_room_is_found_before_the_model_is_read(run, tmp_path, mo
     code, _, said = run(*arguments)
     assert code == 2 and "GB free, and the run needs" in said
     assert not out.exists()
-    # Adapters are small: the disk has room for them, and the model would be read.
+    # Adapters are small enough for the disk, so the model is loaded.
     with pytest.raises(AssertionError, match="the model was read"):
         run(*arguments, "--lora-rank", 2)
+
+
+def test_finetuning_says_how_many_of_the_taught_answers_are_given(run, tmp_path, facts):
+    out = tmp_path / "taught"
+    settings = ("--splits", "forget", "--steps", 1, "--learning-rate", 1e-4)
+    code, said, error = run("finetune", AFTER, "--facts", facts, "--out", out, *settings)
+    assert code == 0, error
+    assert "answers taught: 0 of 8 before" in said
+    assert (out / "model" / "model.safetensors").is_file()

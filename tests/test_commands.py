@@ -1,28 +1,32 @@
-"""What the tasks that look at models do with their settings."""
+"""What the tasks that record models do with their settings."""
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from checkpoints import checkpoint
 from demo_pair import AFTER, BEFORE, write_facts
-from tiny import FORGET, RETAIN
+from tiny import FORGET, RETAIN, batch_of
 
 from neuronscope.attribution.conductance import Conductance
 from neuronscope.cli import studying
 from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.models import neutral_facts
+from neuronscope.models.hooked_model import answer_logits
 from neuronscope.models.loading import load_model
 from neuronscope.models.sites import PAPER_SITES
+from neuronscope.models.targets import Answers
 from neuronscope.tasks import diagnose as tasks_diagnose
 from neuronscope.tasks._facts import NULL_FACTS, choose_facts
 from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._recording import attribution_of, target_of
 from neuronscope.tasks.diagnose import Diagnose
-from neuronscope.tasks.record import Record
+from neuronscope.tasks.record import RECORDING, Record
 
 MANY = tuple(Fact(f"many {number}", f"prompt {number}", "word") for number in range(40))
 FAST = "gradient-x-activation"
@@ -42,14 +46,14 @@ def tiny_facts(tmp_path_factory):
     return file
 
 
-def test_the_split_under_judgement_is_whole_and_called_forget():
+def test_the_diagnosed_split_is_complete_and_called_forget():
     facts = FactSet(forget=MANY[:3], retain=MANY[3:20], test=MANY[20:30])
     assert choose_facts(facts, "forget", None, 0).forget == MANY[:3]
     chosen = choose_facts(facts, "test", None, 0)
     assert chosen.forget == MANY[20:30] and len(chosen.retain) == NULL_FACTS and not chosen.test
 
 
-def test_as_many_others_are_drawn_as_are_judged_up_to_a_limit_or_as_many_as_wanted():
+def test_the_number_of_controls_is_that_of_the_diagnosed_facts_up_to_a_limit():
     facts = FactSet(forget=MANY[:3], retain=MANY[3:])
     assert len(choose_facts(facts, "forget", None, 0).retain) == 3
     assert len(choose_facts(facts, "forget", 20, 0).retain) == 20
@@ -57,21 +61,21 @@ def test_as_many_others_are_drawn_as_are_judged_up_to_a_limit_or_as_many_as_want
     assert choose_facts(facts, "forget", 0, 0) == FactSet(forget=MANY[:3])
 
 
-def test_the_draw_depends_on_the_seed_alone():
+def test_the_sample_depends_only_on_the_seed():
     facts = FactSet(forget=MANY[:6], retain=MANY[6:])
     draws = [choose_facts(facts, "forget", None, seed).retain for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     assert set(draws[0]) < set(MANY[6:])
 
 
-def test_others_are_retained_facts_where_there_are_any():
+def test_controls_are_retained_facts_if_there_are_any():
     facts = FactSet(forget=MANY[:2], retain=MANY[2:4], test=MANY[4:6], utility=MANY[6:8])
     assert {split for split, _ in choose_facts(facts, "forget", None, 0)} == {"forget", "retain"}
     facts = FactSet(forget=MANY[:2], test=MANY[4:6], utility=MANY[6:8])
     assert {split for split, _ in choose_facts(facts, "forget", None, 0)} == {"forget", "test"}
 
 
-def test_what_is_given_arrives_and_what_is_not_is_the_methods_own():
+def test_given_settings_are_used_and_others_have_the_methods_defaults():
     assert attribution_of({"name": "conductance", "steps": 5}, 3) == Conductance(steps=5)
     told = {"name": "integrated-gradients", "max_steps": 77, "path": "joint", "tolerance": 0.5}
     made = attribution_of(told, None)
@@ -83,7 +87,7 @@ def test_what_is_given_arrives_and_what_is_not_is_the_methods_own():
     assert Measuring(sites=("paper",)).chosen_sites == PAPER_SITES
 
 
-def test_a_task_takes_models_facts_and_methods_that_are_ready(tiny_facts, tmp_path):
+def test_a_task_takes_models_facts_and_methods_in_memory(tiny_facts, tmp_path):
     place = checkpoint(tmp_path / "model")
     model, facts = load_model(place), FactSet(forget=FORGET[:3])
     ready = Record(model, facts, attribution_of(FAST, None)).run()
@@ -95,7 +99,7 @@ def test_a_task_takes_models_facts_and_methods_that_are_ready(tiny_facts, tmp_pa
         np.testing.assert_array_equal(array, vars(named.sites["mlp.post"])[name])
 
 
-def test_what_decides_a_task_is_content_and_not_place(tiny_facts, tmp_path):
+def test_a_task_is_identified_by_content_and_not_by_path(tiny_facts, tmp_path):
     one, other = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "other")
     decides = Record(one, tiny_facts, FAST).decides()
     copied = shutil.copy(tiny_facts, tmp_path / "copied.jsonl")
@@ -108,6 +112,36 @@ def test_what_decides_a_task_is_content_and_not_place(tiny_facts, tmp_path):
         Record(one, tiny_facts, FAST, target="prob"),
     ):
         assert task.decides() != decides
+
+
+def answered_by(model, facts):
+    """The facts, with the first token that the model would write as their answers."""
+    batch = batch_of(facts)
+    with torch.no_grad():
+        answers = Answers.of(batch)
+        logits = answer_logits(model, batch.tokens[:, :-1], answers)
+    first = [logits.argmax(-1)[answers.row == row][0] for row in range(len(facts))]
+    words = map(model.tokenizer.decode, first)
+    return tuple(replace(fact, answer=word) for fact, word in zip(facts, words, strict=True))
+
+
+def test_recordings_of_forget_facts_share_the_neutral_facts_of_the_original(tmp_path, monkeypatch):
+    before = load_model(checkpoint(tmp_path / "before"))
+    after = load_model(checkpoint(tmp_path / "after", seed=1))
+    neutral = answered_by(before, RETAIN[:3])
+    monkeypatch.setattr(neutral_facts, "_shipped", lambda: neutral)
+    known = tuple(neutral_facts.neutral_facts(before))
+    facts = FactSet(forget=FORGET[:3])
+    assert known
+    for name, model in (("before", before), ("after", after)):
+        task = Record(model, facts, FAST, original=before)
+        recording = task.run(tmp_path / f"{name}-recorded")
+        assert recording.splits == ("forget",) * 3 + ("utility",) * len(known)
+    places = {f"{n}_recording": tmp_path / f"{n}-recorded" / RECORDING for n in ("before", "after")}
+    alone = Diagnose(before, after, facts, FAST, "none").run()
+    given = Diagnose(before, after, facts, FAST, "none", **places).run()
+    assert given.n_null == len(known)
+    pd.testing.assert_frame_equal(given.neurons, alone.neurons)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +165,7 @@ def test_a_plain_pair_and_a_mixture_of_experts_can_be_diagnosed(
         assert diagnosis.unconverged == 0 and diagnosis.completeness_error < 2e-3
 
 
-def test_a_model_that_was_not_changed_has_forgotten_nothing(tiny_facts, tmp_path):
+def test_an_unchanged_model_has_forgotten_nothing(tiny_facts, tmp_path):
     model = checkpoint(tmp_path / "model")
     diagnosis, _ = diagnose(model, model, tiny_facts, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
@@ -140,7 +174,7 @@ def test_a_model_that_was_not_changed_has_forgotten_nothing(tiny_facts, tmp_path
     assert (diagnosis.neurons[["d_plus", "d_minus"]] == 0).all(axis=None)
 
 
-def test_a_pair_the_wrong_way_round_has_forgotten_nothing(tmp_path):
+def test_a_swapped_pair_has_forgotten_nothing(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl")
     wrong, _ = diagnose(AFTER, BEFORE, facts, tmp_path / "wrong")
     assert wrong.answered_before == 0 and wrong.answered_after == 4
@@ -155,7 +189,7 @@ def test_models_of_different_shapes_are_refused(tiny_facts, tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_the_manifest_says_how_to_make_the_result_again(tiny_facts, tmp_path):
+def test_the_manifest_says_how_to_reproduce_the_result(tiny_facts, tmp_path):
     model = checkpoint(tmp_path / "model")
     diagnose(model, model, tiny_facts, tmp_path / "out", target="prob")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

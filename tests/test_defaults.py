@@ -1,4 +1,4 @@
-"""A default stands once: Python, the command line and studies have the same."""
+"""Python, the command line and studies have the same defaults."""
 
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -30,7 +30,7 @@ GIVEN = {
 
 
 def task_from(command, *more):
-    """The task that a command line gives."""
+    """The task described by a command line."""
     arguments = [command, *GIVEN[command], *more]
     parsed = tyro.extras.subcommand_cli_from_dict(
         commands_for(arguments), args=arguments, config=(tyro.conf.OmitArgPrefixes,)
@@ -39,7 +39,7 @@ def task_from(command, *more):
 
 
 @pytest.mark.parametrize(("family", "name"), METHODS)
-def test_a_methods_defaults_are_its_classes_on_the_command_line_and_in_studies(family, name):
+def test_a_method_has_the_same_defaults_everywhere(family, name):
     kind = method_class(family, name, FAMILIES[family])
     in_python = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     as_flags = {s.name: s.default for s in settings_in(f"{family}/{name}")}
@@ -68,7 +68,7 @@ def test_training_settings_have_one_default(command):
     assert task_from(command, "--steps", "7").training == {"steps": 7}
 
 
-def test_studies_have_the_defaults_of_the_tasks_that_they_consist_of():
+def test_studies_have_the_defaults_of_their_tasks():
     record = Diagnosing().recording("m", Path("f"), "completion")
     alone = Record("m", Path("f"), split="all")
     for name in ("per_fact", "target", "reduction", "sites", "memory"):
@@ -79,6 +79,6 @@ def test_studies_have_the_defaults_of_the_tasks_that_they_consist_of():
     )
     assert Method("x", "npo").stop == Unlearn("m", "f", "npo").stop
     assert Method("x", "npo").regularizer == Unlearn("m", "f", "npo").regularizer
-    # A study's own choice: the view that the verdict rests on, alone.
+    # Studies compute only the view that the verdict rests on.
     views = several(VIEWS.family, Diagnosing().views, FAMILIES["evidence"], None)
     assert [type(view).__name__ for view in views] == ["RelearningProbe"]

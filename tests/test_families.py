@@ -16,7 +16,9 @@ import pytest
 import neuronscope
 
 HEAD = '"""A method that a test wrote."""\n\nfrom dataclasses import dataclass\n\n'
-METHOD = """from neuronscope.{module} import {name}
+METHOD = """from pathlib import Path
+
+from neuronscope.{module} import {name}
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class WrittenByATest({name}):
 
     knob: int = 7
     \"\"\"A setting that no other method has.\"\"\"
+
+    file: Path | None = None
+    \"\"\"A file that no other method reads.\"\"\"
 """
 PARENTS = {
     "attribution": ("attribution.gradient_x_activation", "GradientXActivation"),
@@ -109,6 +114,11 @@ def test_a_new_method_can_be_chosen_on_the_command_line_with_its_own_flag(found,
 @pytest.mark.parametrize("family", PARENTS)
 def test_a_new_method_can_be_chosen_in_a_study_with_its_own_setting(found, family):
     assert found[family]["study"] == 9
+
+
+@pytest.mark.parametrize("family", PARENTS)
+def test_a_file_named_in_a_study_is_relative_to_the_study(found, family):
+    assert found[family]["file"] == "there/own.json"
 
 
 def test_facts_are_read_in_a_new_format(found):

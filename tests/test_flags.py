@@ -1,4 +1,4 @@
-"""Flags are read from a method's file; they are what its class says when it is imported."""
+"""Flags read from a method's file agree with its imported class."""
 
 import subprocess
 import sys
@@ -62,14 +62,14 @@ def test_every_field_of_a_task_is_explained(command):
 
 
 @pytest.mark.parametrize("command", TASKS)
-def test_what_happens_without_a_flag_is_said(run, command, monkeypatch):
+def test_the_help_states_every_default(run, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, said, _ = run(command, "--help")
     assert code == 0 and "None" not in said and "INT" not in said and "STR" not in said
 
 
 def test_no_two_methods_of_a_command_line_share_a_flag():
-    """Their flags stand side by side, and those of a name that is taken begin with the method's."""
+    """A flag whose name is taken gets the method's name as a prefix."""
     arguments = ["unlearn", "m", "klue", "--regularizer", "ewc", "--stop", "rouge-mismatched"]
     parts = fields(commands_for(arguments)["unlearn"])
     assert {"klue", "ewc", "rouge_mismatched", "training", "loading"} <= {p.name for p in parts}
@@ -87,7 +87,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("text", ERRORS)
-def test_errors_name_flags_and_leave_words_alone(text):
+def test_errors_name_flags_and_leave_other_words_unchanged(text):
     names = ("steps", "max_steps", "memory", "order")
     assert in_flags(text, {n: f"--{n.replace('_', '-')}" for n in names}) == ERRORS[text]
 

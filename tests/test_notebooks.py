@@ -1,4 +1,4 @@
-"""What a committed notebook looks like; that it runs is nbmake's to test."""
+"""The form of committed notebooks; nbmake tests that they run."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_short_and_committed_executed(path):
+def test_notebooks_are_short_and_committed_with_outputs(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert len(cells) <= 15

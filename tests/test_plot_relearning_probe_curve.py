@@ -10,7 +10,7 @@ PROBE = pd.DataFrame(
         for control, shares in ((-1, (0, 0.5, 1.0)), (0, (0, 0, 0.25)), (1, (0, 0.125, 0.25)))
         for distance, share in zip((0.0, 1e-4, 2e-4), shares, strict=True)
     ],
-    columns=["control", "length", "answered", "total", "share", "low", "high"],
+    columns=["control", "distance", "answered", "total", "share", "low", "high"],
 )
 
 

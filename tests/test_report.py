@@ -9,7 +9,8 @@ import tyro
 from diagnosis_example import FORGET, INHIBITOR, RETAIN, WIDTHS, example_diagnosis, neuron_table
 
 from neuronscope.analysis.influence_variation import cumulative_curve, module_map
-from neuronscope.cli.diagnosing import Diagnose
+from neuronscope.cli import commands_for
+from neuronscope.cli.command import task_of
 from neuronscope.report import write_report
 from neuronscope.report.figures import figures_by_site, shared_figures
 from neuronscope.report.numbers import count, number
@@ -265,14 +266,16 @@ def test_the_command_line_reads_the_command_to_reproduce(diagnosis):
     models = {"model": "models/it's; rm -rf $HOME", "prompt_form": "chat"}
     before = dataclasses.replace(diagnosis.provenance_before, **models)
     sites = ("mlp.post", "attn.q")
-    chosen = dataclasses.replace(diagnosis, provenance_before=before, sites=sites)
-    program, command, *options = shlex.split(reproducing_command(chosen))
-    assert (program, command) == ("neuronscope", "diagnose")
-    read = tyro.cli(Diagnose, args=options, config=(tyro.conf.OmitArgPrefixes,))
-    assert (read.before, read.after) == (before.model, diagnosis.provenance_after.model)
-    assert (read.attribution, read.loading.dtype) == ("integrated-gradients", "float32")
-    assert (read.method.target, read.method.prompt_form) == ("log-odds", "chat")
-    assert tuple(read.method.sites) == sites
+    asked = dataclasses.replace(diagnosis, provenance_before=before, sites=sites)
+    program, *options = shlex.split(reproducing_command(asked))
+    assert (program, options[0]) == ("neuronscope", "diagnose")
+    parsed = tyro.extras.subcommand_cli_from_dict(
+        commands_for(options), args=options, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    task = task_of(parsed.command, vars(parsed))
+    assert (task.before, task.after) == (before.model, diagnosis.provenance_after.model)
+    assert (task.attribution, task.loading.dtype) == ("integrated-gradients", "float32")
+    assert (task.target, task.form, tuple(task.sites)) == ("log-odds", "chat", sites)
 
 
 def test_a_failed_report_leaves_the_existing_page_unchanged(tmp_path, diagnosis):

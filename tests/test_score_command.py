@@ -1,4 +1,4 @@
-"""`neuronscope score`: from a command line to scores and strata, whole or not at all."""
+"""`neuronscope score`: from a command line to complete scores and strata."""
 
 import json
 from dataclasses import asdict, replace
@@ -21,7 +21,7 @@ from neuronscope.models.loading import load_model
 from neuronscope.results.cache import content_of
 from neuronscope.tasks import _models
 from neuronscope.tasks import score as tasks_score
-from neuronscope.tasks._questions import questions_of
+from neuronscope.tasks._evaluations import evaluations_of
 
 RESULT = [
     "answers.parquet", "manifest.json", "scores", "scores.parquet", "strata.parquet", "task.json",
@@ -30,7 +30,7 @@ CHEAP = {
     "answer_accuracy", "answer_probability", "exact_memorization", "extraction_strength",
     "memorization_accuracy", "perplexity",
 }  # fmt: skip
-"""What reads, and needs neither distractors nor anything else."""
+"""Metrics that generate no text and need nothing but facts."""
 
 NEEDY = {
     "forget_quality", "membership_inference", "multiple_choice_likelihood", "privleak",
@@ -45,7 +45,7 @@ def rivals(fact, others):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """Two checkpoints, and facts of three splits, of which those of one have no distractors."""
+    """Two checkpoints, and facts of three splits, one of them without distractors."""
     folder = tmp_path_factory.mktemp("scored")
     checkpoint(folder / "model", seed=1)
     checkpoint(folder / "other")
@@ -67,11 +67,11 @@ def score(run, here, tmp_path):
     return score
 
 
-def test_the_command_writes_what_each_metric_gives_in_python(score, here, tmp_path):
+def test_the_command_gives_the_same_scores_as_python(score, here, tmp_path):
     out = tmp_path / "out"
     code, said, error = score("--reference", here / "other")
     assert code == 0 and sorted(path.name for path in out.iterdir()) == RESULT
-    assert "21/21" in error
+    assert "24 of 24" in error
     model, other = (load_model(here / name) for name in ("model", "other"))
     facts = load_facts(here / "facts.jsonl")
     found = []
@@ -116,29 +116,29 @@ def test_metrics_and_splits_can_be_named(score, tmp_path):
     assert set(pd.read_parquet(tmp_path / "out" / "strata.parquet")["use"]) == {"forget", "retain"}
 
 
-def test_facts_are_not_held_against_themselves():
+def test_the_holdout_is_not_compared_with_itself():
     facts = FactSet(forget=FORGET[:3], test=RETAIN[:3])
-    asked = questions_of(facts, ["privleak"], holdout_split="test")
-    assert [one.split for one in asked.asked] == ["forget"]
-    assert asked.left_out == ("test, privleak: these facts are the holdout.",)
+    asked = evaluations_of(facts, ["privleak"], holdout_split="test")
+    assert [one.split for one in asked.every] == ["forget"]
+    assert asked.left_out == ("test, privleak: this split is the holdout.",)
     with pytest.raises(ValueError, match="cannot be computed on any split"):
-        questions_of(facts, ["privleak"], ["test"], holdout_split="test")
+        evaluations_of(facts, ["privleak"], ["test"], holdout_split="test")
 
 
-def test_what_is_had_by_default_reads_and_what_is_not_is_named():
+def test_metrics_that_generate_text_are_computed_only_if_named():
     facts = FactSet(forget=FORGET[:3])
-    asked = questions_of(facts)
-    assert {one.name for one in asked.asked} == CHEAP
+    asked = evaluations_of(facts)
+    assert {one.name for one in asked.every} == CHEAP
     said = " ".join(asked.left_out)
     assert all(name in said for name in set(method_names("metrics")) - CHEAP)
     rich = FactSet(forget=tuple(rivals(f, FORGET) for f in FORGET[:3]), test=RETAIN[:2])
-    asked = questions_of(rich, None, ["forget"], "some/model", "test")
-    assert {one.name for one in asked.asked} == CHEAP | NEEDY and len(asked.left_out) == 1
+    asked = evaluations_of(rich, None, ["forget"], "some/model", "test")
+    assert {one.name for one in asked.every} == CHEAP | NEEDY and len(asked.left_out) == 1
     writing = {n for n in method_names("metrics") if n in asked.left_out[0]}
     assert writing == set(method_names("metrics")) - CHEAP - NEEDY
 
 
-def test_an_interrupted_call_goes_on_to_the_same_numbers(here, tmp_path, monkeypatch):
+def test_an_interrupted_score_resumes_with_the_same_numbers(here, tmp_path, monkeypatch):
     def call(out, *metrics):
         task = tasks_score.Score(here / "model", here / "facts.jsonl", metrics, ("forget",))
         return task.run(tmp_path / out)
@@ -184,7 +184,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line_before_a_model_is_loaded(score, tmp_path, monkeypatch, name):
+def test_bad_input_gives_a_one_line_error_before_a_model_is_loaded(
+    score, tmp_path, monkeypatch, name
+):
     def refuse(*sources, **settings):
         raise AssertionError("loaded")
 
@@ -198,16 +200,16 @@ def test_bad_input_is_one_line_before_a_model_is_loaded(score, tmp_path, monkeyp
         score()
 
 
-def test_a_paraphrase_that_cannot_be_asked_is_found_without_a_model():
+def test_a_paraphrase_that_cannot_be_encoded_is_found_without_a_model():
     # No space follows a Chinese character, so that it shares a token with the answer.
     strange = replace(FORGET[0], paraphrases=("the 城",))
-    assert questions_of(FactSet(forget=(strange,))).asked
+    assert evaluations_of(FactSet(forget=(strange,))).every
     with pytest.raises(ValueError, match="Ann lives"):
-        questions_of(FactSet(forget=(strange,)), tokenizers=[tokenizer()])
-    questions_of(FactSet(retain=(strange,)), tokenizers=[tokenizer()])
+        evaluations_of(FactSet(forget=(strange,)), tokenizers=[tokenizer()])
+    evaluations_of(FactSet(retain=(strange,)), tokenizers=[tokenizer()])
 
 
-def test_a_table_of_scores_says_what_a_score_says():
+def test_a_table_of_scores_holds_the_fields_of_a_score():
     score = mean_score(
         "example", ["a", "b"], np.array([1.0, 3.0]), unit="nats", direction="higher is more useful"
     )

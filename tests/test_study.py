@@ -1,4 +1,4 @@
-"""A study is its steps: computed once, found again, the same by every engine."""
+"""The steps of a study: computed once, reused, and the same with every engine."""
 
 import importlib.util
 import json
@@ -82,7 +82,7 @@ def told(facts, **changes):
 
 @pytest.fixture(scope="module")
 def finished(facts, tmp_path_factory):
-    """A study that was run, its folder, and the steps that were."""
+    """A finished study: its plan, its folder, and the steps that ran."""
     diagnosing = CHEAP | {"after_attack": "relearn-forget"}
     plan = checked_plan(study_of(told(facts, diagnosing=diagnosing)))
     out = tmp_path_factory.mktemp("out") / "study"
@@ -92,7 +92,7 @@ def finished(facts, tmp_path_factory):
 
 
 def matching(name, other):
-    """A method that goes as far as another."""
+    """A method that matches the update norm of another."""
     stop = {"name": "update-norm", "match": other}
     return {"name": name, "objective": "npo", "stop": stop}
 
@@ -105,7 +105,7 @@ def same(one, other):
         assert len(left) > 0
 
 
-def test_every_step_is_done_and_what_it_says_is_what_its_part_says_alone(finished, facts):
+def test_every_step_gives_the_same_result_as_its_parts(finished, facts):
     plan, out, ran, report = finished
     assert [step.key for step in ran] == [step.key for step in plan.steps]
     assert all(step.done(out) for step in plan.steps)
@@ -127,7 +127,7 @@ def test_every_step_is_done_and_what_it_says_is_what_its_part_says_alone(finishe
     assert "GD <b>" not in report.read_text() and "GD &lt;b&gt;" in report.read_text()
 
 
-def test_a_method_that_matches_another_ends_where_that_one_ended(finished):
+def test_a_method_that_matches_another_ends_at_its_update_norm(finished):
     _, out, _, _ = finished
     runs = pd.read_parquet(out / "runs.parquet").set_index("method")
     assert runs.loc["as far", "update_norm"] >= runs.loc["GD <b>", "update_norm"] > 0
@@ -147,7 +147,7 @@ def test_bounds_are_the_original_under_the_same_attack(finished):
     assert most > 0
 
 
-def test_what_an_attack_moved_is_what_the_same_lessons_move(finished, facts):
+def test_stability_is_that_of_the_same_fine_tuning(finished, facts):
     plan, out, _, report = finished
     (run,) = plan.of("unlearn", "GD <b>", 0)
     unlearnt, everything = load_model(run.folder(out) / "model"), load_facts(facts)
@@ -173,9 +173,7 @@ def test_what_an_attack_moved_is_what_the_same_lessons_move(finished, facts):
     assert "What an attack moved" in report.read_text()
 
 
-def test_what_is_there_is_not_computed_again_and_what_is_lost_comes_back_alike(
-    finished, tmp_path, facts
-):
+def test_finished_steps_are_not_repeated_and_lost_steps_are_reproduced(finished, tmp_path, facts):
     plan, out, _, _ = finished
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
@@ -187,7 +185,7 @@ def test_what_is_there_is_not_computed_again_and_what_is_lost_comes_back_alike(
     run_study(plan, copy, "sequential", 1, lambda step, *_: ran.append(step.kind))
     assert ran == ["attack"]
     same(out, copy)
-    # The study's own file makes the same plan.
+    # The file that the study wrote gives the same plan.
     again = plan_of(read_study(copy / "study.json"), load_facts(facts))
     assert [step.key for step in again.steps] == [step.key for step in plan.steps]
 
@@ -201,7 +199,7 @@ def test_processes_give_the_same_numbers(finished, tmp_path, engine):
 
 
 @pytest.mark.slow
-def test_a_killed_study_leaves_no_worker_and_goes_on(finished, tmp_path):
+def test_a_killed_study_leaves_no_worker_and_resumes(finished, tmp_path):
     plan, out, _, _ = finished
     study = tmp_path / "study.json"
     study.write_text((out / "study.json").read_text())
@@ -227,7 +225,7 @@ def test_a_killed_study_leaves_no_worker_and_goes_on(finished, tmp_path):
 
 
 def naming_a_file(folder, facts):
-    """Studies that name a file, or the folder that it is in, and the step that depends on it."""
+    """Studies that name a file or its folder, and the step that depends on it."""
     file = folder / "history.parquet"
     attack = {"name": "relearn-benign", "data": str(file), "steps": 1}
     yield {"attacks": [attack]}, "attack original (relearn-benign)"
@@ -238,7 +236,7 @@ def naming_a_file(folder, facts):
     yield {"methods": [method | {"stop": stop}]}, "unlearn m, seed 0"
 
 
-def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
+def test_keys_depend_only_on_what_determines_the_result(facts, tmp_path):
     def keys(**changes):
         plan = plan_of(study_of(told(facts, **changes)), load_facts(facts))
         return {step.label: step.key for step in plan.steps}
@@ -265,7 +263,16 @@ def test_keys_follow_what_decides_the_result_and_nothing_else(facts, tmp_path):
     assert first.items() <= seeds.items() and len(seeds) > len(first)
 
 
-def test_methods_that_differ_in_name_alone_are_run_once(facts, tmp_path, monkeypatch):
+def test_forget_facts_alone_are_recorded_with_neutral_facts_of_the_original(facts):
+    methods = [{"name": "alone", "objective": "npo"}]
+    study = study_of(told(facts, methods=methods))
+    everything = load_facts(facts)
+    for known, expected in ((FactSet(forget=everything.forget), study.model), (everything, None)):
+        steps = [step for step in plan_of(study, known).steps if step.kind == "record"]
+        assert len(steps) == 2 and {step.task.original for step in steps} == {expected}
+
+
+def test_methods_that_differ_only_in_name_are_run_once(facts, tmp_path, monkeypatch):
     first, second = told(facts)["methods"]
     twins = told(facts, methods=[first, first | {"name": "the same"}, second])
     plan = checked_plan(study_of(twins))
@@ -276,14 +283,14 @@ def test_methods_that_differ_in_name_alone_are_run_once(facts, tmp_path, monkeyp
     assert set(performed) == {step.key for step in plan.steps}
 
 
-def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does():
+def test_a_metric_is_computed_on_the_splits_that_allow_it():
     bare = Fact("bare", "a prompt", "word")
     rich = replace(bare, id="rich", prompt="another", distractors=("other",))
     facts = FactSet(forget=(rich,), retain=(bare,), utility=(replace(rich, id="u", prompt="u"),))
 
     def splits(metric, facts=facts, reference=None):
-        asked = Score(str(BEFORE), facts, (metric,), reference=reference).questions()
-        return [one.split for one in asked.asked], asked.left_out
+        asked = Score(str(BEFORE), facts, (metric,), reference=reference).evaluations()
+        return [one.split for one in asked.every], asked.left_out
 
     computed, (sentence,) = splits(TruthRatio())
     assert computed == ["forget", "utility"]
@@ -294,7 +301,7 @@ def test_a_metric_is_had_of_the_splits_that_suit_and_refused_where_none_does():
     assert splits(ForgetQuality(), reference="elsewhere")[0] == ["forget", "utility"]
 
 
-def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
+def test_the_report_names_what_is_not_scored(facts, tmp_path):
     plain = told(facts, attacks=[], diagnosing=None, metrics=["multiple-choice-likelihood"])
     plain["methods"] = plain["methods"][:1]
     bare = tmp_path / "facts.jsonl"
@@ -310,7 +317,7 @@ def test_what_is_not_scored_is_said_on_the_page(facts, tmp_path):
     assert set(scores["split"]) == {"forget"}
 
 
-def test_membership_is_had_beside_facts_that_no_model_saw(facts, tmp_path):
+def test_membership_inference_uses_the_holdout_split(facts, tmp_path):
     plain = told(facts, metrics=["membership-inference", "answer-probability"], attacks=[])
     with pytest.raises(ValueError, match="needs facts that the model never saw"):
         checked_plan(study_of(plain))
@@ -327,7 +334,7 @@ def test_membership_is_had_beside_facts_that_no_model_saw(facts, tmp_path):
     beside = plain | {"facts": str(more), "holdout_split": "test", "diagnosing": None}
     beside["methods"] = plain["methods"][:1]
     plan = checked_plan(study_of(beside))
-    assert plan.left_out == ("test, membership_inference: these facts are the holdout.",)
+    assert plan.left_out == ("test, membership_inference: this split is the holdout.",)
     run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     splits = scores.groupby(scores["metric"].str.partition("_")[0])["split"].agg(set)
@@ -343,8 +350,8 @@ def test_every_step_is_estimated(facts, tmp_path):
     assert min(one.seconds for one in found) > 0 and pace.memory > 0
 
 
-def test_an_estimate_grows_with_what_is_asked(facts):
-    """At one pace, so that no clock decides."""
+def test_estimates_grow_with_the_work(facts):
+    """With a fixed pace, so that the result does not depend on a clock."""
     pace = Pace(alone=0.01, each=0.005, loading=0.0, longest=12, memory=0)
     before = load_model(BEFORE)
 
@@ -368,14 +375,14 @@ def test_an_estimate_grows_with_what_is_asked(facts):
 
     after = CHEAP | {"after_attack": "relearn-forget"}
     assert seconds("record", diagnosing=after) == recorded > 0
-    # Two runs attacked and recorded; the original is recorded besides.
+    # Two runs are attacked and recorded; the original is recorded as well.
     assert seconds("stability", diagnosing=after) > 2 / 3 * recorded
 
     def attacked(**changes):
         return seconds("attack", attacks=[ATTACK | {"steps": 200} | changes])
 
     assert attacked(learning_rates=[1e-4, 1e-3]) == pytest.approx(2 * attacked())
-    # Each split is an attack; a half of the facts is taught, the other one asked.
+    # Each split is an attack: half of the facts are trained on, the others evaluated.
     halves = attacked(name="relearn-splits", splits=2)
     assert halves == pytest.approx(2 * attacked(share=0.5))
 
@@ -396,7 +403,7 @@ def test_an_estimate_grows_with_what_is_asked(facts):
         ({"attacks": [ATTACK | {"count": 400}]}, "teaches 400 facts and asks the others, and 4"),
         (
             {"diagnosing": {"after_attack": "noise"}, "attacks": ["noise", ATTACK]},
-            "fine-tune: relearn-forget\\.",
+            "fine-tunes: relearn-forget\\.",
         ),
         ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget' count, which are too few"),
         ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),
@@ -411,7 +418,7 @@ def test_an_estimate_grows_with_what_is_asked(facts):
         ({"methods": [matching("a", str(BEFORE))]}, "holds no history.parquet"),
     ],
 )
-def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, changes, said):
+def test_impossible_studies_are_refused_before_anything_is_computed(facts, changes, said):
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         checked_plan(study_of(told(facts, **changes)))
 
@@ -426,18 +433,18 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, change
             {"methods": [{"name": "a", "objective": {"name": "npo", "betta": 1}}]},
             "no setting 'betta'",
         ),
-        ({"methods": [{"name": "a", "objective": "npo"}] * 2}, "'a' stands twice"),
+        ({"methods": [{"name": "a", "objective": "npo"}] * 2}, "'a' is used twice"),
         ({"methods": [{"name": "original", "objective": "npo"}]}, "cannot be called 'original'"),
         ({"training": {"steps": 0}}, "steps of 1 or more"),
         ({"training": {"steps": "many"}}, "steps"),
-        ({"attacks": [ATTACK | {"pool": "wrong"}]}, "'wrong' is another one for each checkpoint"),
+        ({"attacks": [ATTACK | {"pool": "wrong"}]}, "the pool 'wrong'"),
         ({"attacks": [{"count": 3}]}, "expected a table with a name"),
         ({"metrics": ["truth"]}, "No metrics called 'truth'"),
         ({"seeds": [1, 1]}, "without repeats"),
         ({"form": "poem"}, "form: Input should be 'completion'"),
         ({"diagnosing": {"views": ["tea leaves"]}}, "called 'tea leaves'"),
-        ({"methods": [matching("a", "b"), matching("b", "a")]}, "itself matches another run"),
-        ({"attacks": ["prune"]}, "one checkpoint's diagnosis, which are no other's"),
+        ({"methods": [matching("a", "b"), matching("b", "a")]}, "matches a third run"),
+        ({"attacks": ["prune"]}, "needs the diagnosis of one checkpoint"),
         ({"holdout_split": "retain"}, "holdout_split"),
         ({"diagnosing": {"method": {"prompt_form": "chat"}}}, "no setting 'prompt_form'"),
         ({"diagnosing": {"method": {"form": "chat"}}}, "no setting 'form'"),
@@ -448,11 +455,11 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(facts, change
         (
             {"diagnosing": {"after_attack": "relearn-forget"}}
             | {"attacks": [ATTACK | {"steps": 0, "epochs": 0}]},
-            "'relearn-forget', which has no steps",
+            "'relearn-forget', which takes no steps",
         ),
     ],
 )
-def test_a_study_that_makes_no_sense_is_refused_in_one_line(facts, changes, said, tmp_path):
+def test_invalid_studies_are_refused_in_one_line(facts, changes, said, tmp_path):
     path = tmp_path / "study.json"
     path.write_text(json.dumps(told(facts, **changes)))
     with pytest.raises(ValueError, match=said) as raised:
@@ -475,7 +482,7 @@ def test_toml_and_plain_values_are_the_same_study(tmp_path, facts):
         read_study(tmp_path / "study.toml")
 
 
-def test_every_path_in_a_file_is_relative_to_it_and_nothing_else_is(tmp_path, facts):
+def test_only_paths_in_a_file_are_relative_to_it(tmp_path, facts):
     folder = tmp_path / "there"
     (folder / "run").mkdir(parents=True)
     shutil.copytree(BEFORE, folder / "model")
@@ -499,7 +506,7 @@ def test_every_path_in_a_file_is_relative_to_it_and_nothing_else_is(tmp_path, fa
     assert study.metrics == ("exact-memorization",)
 
 
-def test_the_command_on_the_page_makes_the_same_study_from_wherever_it_was_made(
+def test_the_command_in_the_report_reproduces_the_study_from_any_folder(
     facts, tmp_path, monkeypatch, run
 ):
     here = tmp_path / "here"
@@ -517,19 +524,19 @@ def test_the_command_on_the_page_makes_the_same_study_from_wherever_it_was_made(
     plan = checked_plan(study_of(plain))
     report = run_study(plan, Path("out"), "sequential", 1, lambda *_: None).resolve()
     monkeypatch.chdir(report.parent)
-    found = re.search(r"<code># in the folder of this page\n(.*)</code>", report.read_text())
+    found = re.search(r"<code># in the folder of this report\n(.*)</code>", report.read_text())
     program, *arguments = shlex.split(found[1])
     assert program == "neuronscope" and arguments[-1] == "NEW"
     code, said, error = run(*arguments[:-1], report.parent, "--dry-run")
     assert code == 0, error
-    assert f"{len(plan.steps)} steps, {len(plan.steps)} of them done" in said
+    assert f"{len(plan.steps)} steps, {len(plan.steps)} already done" in said
     again = checked_plan(read_study(Path("study.json")))
     assert [step.key for step in again.steps] == [step.key for step in plan.steps]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_can_be_planned(preset, facts):
-    # Not checked: the embedded model has too few words for the instructions of `paper`.
+    # Not checked: the vocabulary of the embedded model is too small for the `paper` preset.
     def planned(never_knew):
         return plan_of(chosen_study(None, preset, str(BEFORE), facts, never_knew), everything)
 
@@ -540,7 +547,7 @@ def test_presets_can_be_planned(preset, facts):
     more = {step.label for step in never.steps} - {step.label for step in plan.steps}
     attacks = {f"attack never_knew ({name})" for name in plan.study.attack_names}
     assert more == {"score never_knew", *attacks}
-    # Only scores may compare with it.
+    # Only scores compare with it.
     again = {step.kind for step in never.steps if step.key not in {s.key for s in plan.steps}}
     assert again == {"score", "attack"}
 
@@ -559,7 +566,7 @@ def test_presets_can_be_planned(preset, facts):
         ({"training": {"learning_rate": 1e-5}}, KINDS),
     ],
 )
-def test_a_step_is_computed_again_if_what_decides_it_changed(facts, changes, kinds):
+def test_a_step_is_repeated_if_what_determines_it_changed(facts, changes, kinds):
     def plan(**changes):
         diagnosing = {"attribution": "gradient-x-activation", "after_attack": "relearn-forget"}
         plain = told(facts, diagnosing=diagnosing)
@@ -569,12 +576,12 @@ def test_a_step_is_computed_again_if_what_decides_it_changed(facts, changes, kin
     known = {step.key for step in plan().steps}
     changed = [step for step in plan(**changes).steps if step.key not in known]
     assert {step.kind for step in changed} == kinds
-    # What is given stays as it is when only the training changes.
+    # Steps on given models do not depend on the training.
     if "training" in changes:
         assert all(step.subject != "original" for step in changed)
 
 
-def test_an_adapter_is_known_by_what_it_stands_on(facts, tmp_path):
+def test_an_adapter_is_identified_with_its_base_model(facts, tmp_path):
     base, adapter = tmp_path / "base", tmp_path / "adapter"
     adapter.mkdir()
     base.mkdir()
@@ -588,7 +595,7 @@ def test_an_adapter_is_known_by_what_it_stands_on(facts, tmp_path):
     assert keys[0] == keys[2] and not set(keys[0]) & set(keys[1])
 
 
-def test_nothing_has_a_word_where_a_file_has_none(facts, tmp_path):
+def test_the_word_none_stands_for_null_in_files(facts, tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(
         f"""
@@ -608,7 +615,7 @@ def test_nothing_has_a_word_where_a_file_has_none(facts, tmp_path):
     assert read_study(path).methods == study_of(plain_study(study)).methods
 
 
-def test_methods_that_stop_alike_are_compared_however_the_rule_is_written(facts):
+def test_methods_with_equal_stop_rules_are_compared(facts):
     written = ["forget-accuracy", {"name": "forget-accuracy"}, "forget_accuracy"]
     other = {"name": "log-odds", "level": -2.0}
     methods = [LATE | {"name": str(n), "stop": rule} for n, rule in enumerate([*written, other])]
@@ -618,7 +625,7 @@ def test_methods_that_stop_alike_are_compared_however_the_rule_is_written(facts)
 
 @pytest.mark.slow
 def test_an_attack_on_neurons_without_influence_has_no_correlation(facts, tmp_path):
-    """So deep that no probability is left: all influences on it are zero, before the attack too."""
+    """With probability 0, all influences on it are zero, also before the attack."""
     plain = told(facts, attacks=[ATTACK | {"learning_rates": [1e-9]}])
     plain["methods"] = [
         {"name": "GA", "objective": "gradient-ascent", "stop": "none"}
@@ -632,20 +639,20 @@ def test_an_attack_on_neurons_without_influence_has_no_correlation(facts, tmp_pa
     assert "What an attack moved" in report.read_text()
 
 
-def test_a_file_and_what_presets_are_given_exclude_each_other(facts, tmp_path, run):
+def test_a_file_and_preset_options_exclude_each_other(facts, tmp_path, run):
     (tmp_path / "study.json").write_text(json.dumps(told(facts)))
     code, _, error = run("study", tmp_path / "study.json", "--never-knew", AFTER, "--dry-run")
-    assert code == 2 and "says everything" in error
+    assert code == 2 and "not both" in error
 
 
-def test_what_cannot_draw_figures_is_said_before_a_study_is_read(run, monkeypatch):
+def test_missing_drawing_packages_are_reported_before_a_study_is_read(run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     code, _, error = run("study", "nowhere.toml", "--figures", "pdf")
     assert code == 2 and "drawn by the package kaleido" in error
 
 
 @pytest.mark.browser
-def test_every_figure_of_the_page_is_a_file_beside_it(finished, tmp_path, run):
+def test_every_figure_of_the_report_is_written_to_a_file(finished, tmp_path, run):
     _, out, _, report = finished
     shutil.copytree(out, tmp_path / "copy")
     code, said, error = run(
@@ -656,7 +663,7 @@ def test_every_figure_of_the_page_is_a_file_beside_it(finished, tmp_path, run):
     assert drawn and drawn == set(re.findall(r'<figure[^>]* id="([^"]+)"', report.read_text()))
 
 
-def test_the_controls_are_held_against_ssiuu_where_they_stop_alike(facts):
+def test_controls_are_compared_with_ssiuu_under_equal_stop_rules(facts):
     study = PRESETS["controls"](str(BEFORE), facts)
     pairs = {(pair.method, pair.other) for pair in pairs_of(study)}
     assert ("SSIUU (paper), at no answer", "damping, at no answer") in pairs

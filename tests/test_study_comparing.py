@@ -1,4 +1,4 @@
-"""Paired comparisons, on tables that are counted by hand."""
+"""Paired comparisons, on tables counted by hand."""
 
 import pandas as pd
 import pytest
@@ -22,7 +22,7 @@ def plan(tmp_path):
 
 
 def attack(*looks, seed=0, facts=FOUR, fold=0, variant=""):
-    """A table of one draw: what is answered of the rest at each look."""
+    """The table of one draw: the held-out facts answered at each evaluation."""
     rows = [
         {"split": split, "seed": seed, "fold": fold, "variant": variant, "correct": len(known)}
         | {"n": len(facts), "facts": facts, "answered": known, "lr": 1e-5, "step": step}
@@ -32,24 +32,24 @@ def attack(*looks, seed=0, facts=FOUR, fold=0, variant=""):
     return pd.DataFrame(rows)
 
 
-def test_a_fact_is_back_if_it_is_answered_at_its_draws_best_look():
+def test_a_fact_is_recovered_if_answered_at_the_best_evaluation():
     shares = fact_shares([attack([], ["a", "b"], ["c"])])
     assert shares.to_dict() == {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
 
 
-def test_runs_and_draws_are_averaged_over_the_draws_that_ask_a_fact():
+def test_a_fact_is_averaged_over_the_draws_that_hold_it_out():
     one = pd.concat([attack(["a"]), attack(["b", "e"], seed=1, facts=["b", "e"])])
     shares = fact_shares([one, attack(FOUR)])
     assert shares.to_dict() == {"a": 1.0, "b": 2 / 3, "c": 0.5, "d": 0.5, "e": 1.0}
 
 
-def test_parts_of_the_facts_have_one_best_look():
+def test_folds_share_one_best_evaluation():
     parts = [attack(["a"], [], facts=["a", "b"]), attack([], ["c", "d"], facts=["c", "d"], fold=1)]
     shares = fact_shares([pd.concat(parts)])
     assert shares.to_dict() == {"a": 0.0, "b": 0.0, "c": 1.0, "d": 1.0}
 
 
-def test_variants_are_compared_one_by_one_and_random_choices_are_no_attack():
+def test_variants_are_compared_separately_without_the_random_control():
     chosen, random = attack(FOUR, variant="chosen"), attack([], variant="random")
     tables = {"one": [pd.concat([chosen, random])], "two": [attack([], variant="chosen")]}
     (row,) = comparisons(tables, "prune", [Pair("one", "two")]).to_dict("records")
@@ -61,7 +61,7 @@ def test_variants_are_compared_one_by_one_and_random_choices_are_no_attack():
 
 
 def kept(*answered, use="test", stratum="neighbours"):
-    """One run's answers to some facts that it should keep, beside one that it should forget."""
+    """One run's answers to some facts to retain and one to forget."""
     rows = [
         {"fact": fact, "use": use, "stratum": stratum, "answered": fact in answered}
         for fact in FOUR
@@ -69,7 +69,7 @@ def kept(*answered, use="test", stratum="neighbours"):
     return pd.DataFrame([*rows, rows[0] | {"use": "forget", "stratum": "trained prompt"}])
 
 
-def test_what_is_kept_is_paired_by_fact_within_each_stratum_and_use():
+def test_retention_is_paired_by_fact_within_each_stratum_and_use():
     def run(near, far):
         return pd.concat([kept(*near), kept(*far, use="retain", stratum="everything else")])
 
@@ -79,7 +79,7 @@ def test_what_is_kept_is_paired_by_fact_within_each_stratum_and_use():
     assert (near["stratum"], near["use"], near["facts"]) == ("neighbours", "test", 4)
     assert (near["share"], near["other_share"]) == ((3 + 0.5) / 4, 0.5 / 4)
     assert near["difference"] == 0.75 and near["p"] == pytest.approx(2 / 16)
-    assert near["reading"] == "88% of 4 facts are kept by spares, 12% by plain."
+    assert near["reading"].startswith("88% of 4 facts") and "12% by plain" in near["reading"]
     assert (far["stratum"], far["use"], far["difference"], far["p"]) == (
         "everything else",
         "retain",
@@ -88,24 +88,24 @@ def test_what_is_kept_is_paired_by_fact_within_each_stratum_and_use():
     )
 
 
-def test_one_fact_alone_is_never_beyond_chance():
+def test_one_fact_is_never_significant():
     single = [{"fact": "a", "use": "test", "stratum": "same subject", "answered": True}]
     spares, plain = pd.DataFrame(single), pd.DataFrame([single[0] | {"answered": False}])
     (row,) = retention({"a": [spares], "b": [plain]}, [Pair("a", "b")]).to_dict("records")
     assert (row["facts"], row["difference"], row["p"]) == (1, 1.0, 1.0)
 
 
-def test_a_difference_of_four_facts_one_way_is_one_of_sixteen_signs_each_way():
+def test_four_facts_of_one_sign_have_a_p_value_of_one_in_eight():
     tables = {"few": [attack([])], "many": [attack(FOUR)], "same": [attack(FOUR)]}
     found = comparisons(tables, "it", [Pair("few", "many"), Pair("many", "same")])
     few, same = found.to_dict("records")
     assert (few["difference"], few["facts"]) == (-1.0, 4)
     assert few["p"] == pytest.approx(2 / 16)
-    assert few["reading"] == "0% of 4 facts come back after few, 100% after many."
+    assert few["reading"].startswith("0% of 4 facts") and "100% after many" in few["reading"]
     assert (same["difference"], same["p"]) == (0.0, 1.0)
 
 
-def test_seeds_do_not_make_a_difference_more_certain():
+def test_more_seeds_do_not_lower_the_p_value():
     once = {"few": [attack(["a"])], "many": [attack(["a", "b", "c"])]}
     often = {name: runs * 5 for name, runs in once.items()}
     pair = [Pair("few", "many")]
@@ -114,13 +114,13 @@ def test_seeds_do_not_make_a_difference_more_certain():
 
 
 def quick_runs(plan, **changed):
-    """A run of each of the plan's two methods."""
+    """One run of each method of the plan."""
     names = [method.name for method in plan.study.methods]
     plain = {"asked_forget": 4, "log_odds": [-2.0, -2.9], "stop": "forget-accuracy"}
     return pd.DataFrame({"method": names, "stopped": "Nothing is answered."} | plain | changed)
 
 
-def test_methods_that_are_compared_at_unequal_depth_are_warned_of(plan):
+def test_comparisons_at_different_log_odds_give_a_warning(plan):
     assert not any(
         "log-odds" in said for said in warnings_of(plan, quick_runs(plan), pd.DataFrame())
     )
@@ -129,23 +129,30 @@ def test_methods_that_are_compared_at_unequal_depth_are_warned_of(plan):
     assert "SSIUU (neurons) at -7.5, gradient difference at -2.0" in said
 
 
-def test_runs_that_never_came_where_their_rule_ends_them_are_warned_of(plan):
+def test_runs_that_never_reached_their_stop_rule_give_a_warning(plan):
     assert not any(
-        "last step" in said for said in warnings_of(plan, quick_runs(plan), pd.DataFrame())
+        "took all their steps" in said
+        for said in warnings_of(plan, quick_runs(plan), pd.DataFrame())
     )
     runs = quick_runs(plan, stopped=["All 100 steps are done.", "Nothing is answered."])
-    (said,) = (said for said in warnings_of(plan, runs, pd.DataFrame()) if "last step" in said)
-    assert "gradient difference (1 of its runs)" in said and "SSIUU" not in said
+    (said,) = (
+        said for said in warnings_of(plan, runs, pd.DataFrame()) if "took all their steps" in said
+    )
+    assert "gradient difference (runs: 1)" in said and "SSIUU" not in said
     free = quick_runs(plan, stopped="All 100 steps are done.", stop="")
-    assert not any("last step" in said for said in warnings_of(plan, free, pd.DataFrame()))
+    assert not any(
+        "took all their steps" in said for said in warnings_of(plan, free, pd.DataFrame())
+    )
 
 
-def test_a_run_that_was_recorded_after_an_attack_that_broke_off_is_named(plan):
+def test_an_attack_that_ended_early_gives_a_warning(plan):
     rows = [
         {"method": "GD", "seed": 0, "stopped": f"{OUT_OF_STEPS} 30 steps are done."},
         {"method": "NPO", "seed": 1, "stopped": "At step 3 the loss is not finite."},
     ]
     (said,) = (
-        said for said in warnings_of(plan, quick_runs(plan), pd.DataFrame(rows)) if "broke" in said
+        said
+        for said in warnings_of(plan, quick_runs(plan), pd.DataFrame(rows))
+        if "ended early" in said
     )
     assert said.startswith("NPO, seed 1: ") and said.endswith("At step 3 the loss is not finite.")

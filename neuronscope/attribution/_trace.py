@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuronscope.attribution._base import GIB
+from neuronscope.attribution._base import GIB, check_neurons
 from neuronscope.attribution._baselines import Baseline, Zero
 from neuronscope.attribution._paths import Effort, along_paths
 from neuronscope.attribution._positions import whole
@@ -238,11 +238,6 @@ def _hook_points(
         return everywhere
     if not neurons:
         raise ValueError("Expected at least one neuron to trace, got none.")
-    for layer, neuron in neurons:
-        if not (0 <= layer < len(everywhere) and 0 <= neuron < everywhere[layer].width):
-            raise ValueError(
-                f"No neuron {neuron} in layer {layer} at {site}: there are {len(everywhere)} "
-                f"layers of {everywhere[0].width} neurons, counted from 0."
-            )
+    check_neurons(neurons, len(everywhere), everywhere[0].width)
     wanted = {layer for layer, _ in neurons}
     return tuple(hook_point for hook_point in everywhere if hook_point.layer in wanted)

@@ -1,6 +1,6 @@
-"""The command line: parses, runs one task, prints. Computes nothing.
+"""The command line: parses arguments, runs one task and prints its result; computes nothing.
 
-Nothing heavy is imported before a command runs, so that `--help` answers at once.
+Heavy imports happen only when a command runs, so that `--help` is fast.
 """
 
 import os
@@ -34,26 +34,27 @@ TASKS = {
 }
 """The commands that run one task."""
 
-ABOUT = """Was the knowledge erased, or only hidden? Make language models forget, and look inside.
+ABOUT = """Was knowledge erased from an unlearned language model, or only hidden?
 
-Start with: neuronscope demo. The version: neuronscope --version."""
+Start with `neuronscope demo`, which takes about two minutes on a CPU. `neuronscope COMMAND --help`
+explains a command and its options; `neuronscope --version` prints the version."""
 
 
 def main() -> None:
-    """Run one command; what a user did wrong is said in one line, without a traceback."""
+    """Run one command. User errors are printed in one line, without a traceback."""
     try:
         try:
             _run()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read what is printed has stopped reading; nothing must be flushed there at exit.
+        # The reader of the output has closed the pipe; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
 
 def commands_for(arguments: Sequence[str]) -> dict[str, type[Any]]:
-    """The type of each command, with all flags of the one that the arguments begin with."""
+    """The type of each command; the one named first in the arguments has all its flags."""
     kinds: dict[str, type[Any]] = {
         name: command_type(command, arguments) if name in arguments[:1] else stand_in(command)
         for name, command in TASKS.items()
@@ -82,5 +83,5 @@ def _run() -> None:
         Console(stderr=True).print(f"[red]neuronscope:[/red] {line}", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command resumes here")
+        Console(stderr=True).print("interrupted; run the same command again to resume")
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The command that tries to bring back what was forgotten."""
+"""The command that attacks an unlearned model."""
 
 from math import isnan
 from pathlib import Path
@@ -11,20 +11,21 @@ from rich.table import Table
 from neuronscope.cli.command import Command
 
 
-def show(console: Console, task: Any, found: Any, out: Path, also: Any) -> None:
-    """Say what came back."""
+def show(console: Console, task: Any, attacked: Any, out: Path, also: Any) -> None:
+    """Print what the attack recovered."""
     del task, also
-    console.print(_table(found.recovery))
-    for line in found.readings:
+    console.print(_table(attacked.recovery))
+    for line in attacked.readings:
         console.print(escape(line))
-    for note in dict.fromkeys(filter(None, found.recovery["note"])):
+    for note in dict.fromkeys(filter(None, attacked.recovery["note"])):
         console.print(f"note: {escape(note)}")
     console.print(f"result: {escape(str(out))}", soft_wrap=True)
 
 
 def _table(recovery: Any) -> Table:
-    """How many answers were given, of facts that the attack does not teach."""
-    table = Table("model", "run", "facts", "n", "before", "most", "95 %", "recovered")
+    """Answers before the attack and at its best evaluation, for facts it does not train on."""
+    columns = ("model", "variant", "facts", "n", "before", "maximum", "95 %", "recovered")
+    table = Table(*columns, title="facts answered", title_justify="left")
     for row in recovery.loc[recovery["split"] != "attacked"].to_dict("records"):
         table.add_row(
             *(escape(str(row[name]).replace("_", " ")) for name in ("model", "variant", "split")),

@@ -1,7 +1,7 @@
-"""From a task's fields to a command's flags, and back to the task.
+"""From the fields of a task to the flags of a command, and back.
 
-What a method can be told depends on which one was chosen, so the type of a command is made anew
-for each command line: beside the task's own fields it has those of the methods named there.
+The available settings depend on the chosen methods, so the type of a command is built for each
+command line: it has the fields of the task and those of the methods named on the command line.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,22 +15,22 @@ from rich.console import Console
 
 from neuronscope._discover import method_names
 from neuronscope.cli.choosing import (
+    changed_settings,
     choice_of,
     choices_of,
     chooser,
     chooser_of_several,
     named,
     named_among,
-    settings_told,
 )
-from neuronscope.cli.flags import Setting, settings_in, title_of
-from neuronscope.cli.wording import flag_name, in_flags, marker_of, told_of
+from neuronscope.cli.flags import Setting, own_fields, settings_in, title_of
+from neuronscope.cli.wording import described, flag_name, in_flags, marker_of
 from neuronscope.tasks import Facts, Loading, Method, Methods, Model, Recorded, Settings
 
 SEED = "seed"
-"""The setting of methods that is the task's own, where it has one."""
+"""A setting of methods that a task sets if it has a field of this name."""
 
-FOLDER = "Folder for the result. After an interruption, the same command resumes there."
+FOLDER = "Folder of the result. After an interruption, the same command resumes."
 
 
 @dataclass(frozen=True)
@@ -38,42 +38,49 @@ class Command:
     """A task on the command line."""
 
     module: str
-    """The task's file, within the package and without its ending."""
+    """The task's file, relative to the package and without its suffix."""
 
     show: Callable[[Console, Any, Any, Path, Any], None]
-    """Prints a result: told the console, the task, its result, the folder and further flags."""
+    """Prints a result, given the console, the task, its result, the folder and the further flags.
+    """
 
     positional: tuple[str, ...] = ()
-    """The fields that are given by their place; `out` for the folder."""
+    """The fields that are positional arguments; `out` for the folder."""
 
     out: str = FOLDER
-    """The help of the folder."""
+    """The help text of the folder."""
 
     also: type[Any] | None = None
-    """Flags of the command alone, as a dataclass with defaults and a method `check`."""
+    """Further flags of the command, as a dataclass with defaults and a method `check`."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One field of a command's type, and how the task's field is made from it."""
+    """One field of a command's type."""
 
     name: str
     kind: Any
     default: Any
 
     flags: tuple[tuple[str, str], ...] = ()
-    """The flag of each setting in it, by the setting's name."""
+    """The flag of each setting in the field, by the name of the setting."""
 
 
 def command_type(command: Command, arguments: Sequence[str]) -> type[Any]:
-    """A command's type for a command line: with the flags of the methods that it names."""
+    """A command's type for a command line, with the flags of the methods named there."""
     name, text = title_of(command.module)
     parts = [*_parts(command, arguments), _folder(command)]
     if command.also is not None:
         parts.append(Part("output", command.also, field(default_factory=command.also)))
-    # Fields that are given by their place have an order; those that must be given come next.
+    # Positional arguments have a fixed order; required flags come next, how to load a model last.
     order = {name: place for place, name in enumerate(command.positional)}
-    parts.sort(key=lambda part: (order.get(part.name, len(order)), part.default is not MISSING))
+    parts.sort(
+        key=lambda part: (
+            order.get(part.name, len(order)),
+            part.default is not MISSING,
+            part.name == "loading",
+        )
+    )
     made = make_dataclass(
         name,
         [_field(part) for part in parts],
@@ -87,10 +94,10 @@ def command_type(command: Command, arguments: Sequence[str]) -> type[Any]:
 
 
 def stand_in(command: Command) -> type[Any]:
-    """A command's type where another command runs: its name and description alone."""
+    """A command's type when another command runs: only its name and one line of description."""
     name, text = title_of(command.module)
     made = make_dataclass(name, [])
-    made.__doc__ = text
+    made.__doc__ = text.partition("\n\n")[0]
     return made
 
 
@@ -100,10 +107,10 @@ class _Command:
     flags: ClassVar[dict[str, str]]
 
     def run(self, console: Console) -> None:
-        """Run the task, and show its result.
+        """Run the task and print its result.
 
         Raises:
-            ValueError: What is wrong, naming flags.
+            ValueError: If the task cannot be computed; the message names flags.
         """
         command, values = self.command, vars(self)
         also = values.get("output")
@@ -118,26 +125,26 @@ class _Command:
 
 
 def task_of(command: Command, values: dict[str, Any]) -> Any:
-    """The task that a parsed command line describes."""
-    found = {}
+    """The task described by a parsed command line."""
+    fields = {}
     for setting in _shown(command):
         marker, value = marker_of(setting), values[setting.name]
         if isinstance(marker, Method):
-            found[setting.name] = choice_of(marker.family, value, values)
+            fields[setting.name] = choice_of(marker.family, value, values)
         elif isinstance(marker, Methods):
-            found[setting.name] = choices_of(marker.family, value, values)
+            fields[setting.name] = choices_of(marker.family, value, values)
         elif isinstance(marker, Settings):
-            found[setting.name] = settings_told(value)
+            fields[setting.name] = changed_settings(value)
         elif setting.kind is Loading:
-            found[setting.name] = Loading(**asdict(value))
+            fields[setting.name] = Loading(**asdict(value))
         else:
-            found[setting.name] = value
+            fields[setting.name] = value
     task = import_module(f"neuronscope.{command.module.replace('/', '.')}")
-    return vars(task)[title_of(command.module)[0]](**found)
+    return vars(task)[title_of(command.module)[0]](**fields)
 
 
 def _parts(command: Command, arguments: Sequence[str]) -> Iterator[Part]:
-    """The fields of a command's type, but for the folder."""
+    """The fields of a command's type, except for the folder."""
     settings = _shown(command)
     groups = {setting.name: group for setting in settings if (group := _group(setting))}
     taken = {"out"} | {setting.name for setting in settings}
@@ -158,20 +165,21 @@ def _parts(command: Command, arguments: Sequence[str]) -> Iterator[Part]:
         else:
             yield _part(command, setting, *_plain(setting))
         for name in names:
-            assert isinstance(marker, Method | Methods), "only these name methods"
+            assert isinstance(marker, Method | Methods), "no other field names methods"
             if name in method_names(marker.family):
                 prefixed = None if isinstance(marker, Methods) else frozenset(taken)
                 yield _nested(name, f"{marker.family}/{name}", None, without, prefixed)
 
 
 def _shown(command: Command) -> list[Setting]:
-    """The task's fields that can be given on a command line."""
-    settings = settings_in(command.module)
-    return [setting for setting in settings if not isinstance(marker_of(setting), Recorded)]
+    """The task's fields that have a flag: its own fields, then those of its bases."""
+    shown = [s for s in settings_in(command.module) if not isinstance(marker_of(s), Recorded)]
+    own = own_fields(command.module)
+    return sorted(shown, key=lambda setting: setting.name not in own)
 
 
 def _group(setting: Setting) -> tuple[str, str] | None:
-    """The dataclass whose fields are a group of flags, by its file and name."""
+    """The file and name of the dataclass whose fields form a group of flags."""
     marker = marker_of(setting)
     if isinstance(marker, Settings):
         return marker.module, marker.name
@@ -179,22 +187,22 @@ def _group(setting: Setting) -> tuple[str, str] | None:
 
 
 def _folder(command: Command) -> Part:
-    told = tyro.conf.arg(help=command.out, metavar="FOLDER")
+    shown = tyro.conf.arg(help=command.out, metavar="FOLDER")
     place = (tyro.conf.Positional,) if "out" in command.positional else ()
-    return Part("out", Annotated[(Path, *place, told)], MISSING)
+    return Part("out", Annotated[(Path, *place, shown)], MISSING)
 
 
 def _plain(setting: Setting) -> tuple[Any, Any]:
-    """Type and default of a field that is given as it is."""
+    """Type and default of a field that names no method and forms no group."""
     marker = marker_of(setting)
     kind = {Model: str, Facts: Path}.get(type(marker), setting.kind)
     if marker is not None and setting.default is None:
         kind = kind | None
-    return Annotated[kind, told_of(setting)], setting.default
+    return Annotated[kind, described(setting)], setting.default
 
 
 def _part(command: Command, setting: Setting, kind: Any, default: Any) -> Part:
-    """A field that is given by its flag or by its place."""
+    """A field that is a flag or a positional argument."""
     if setting.name in command.positional:
         return Part(setting.name, Annotated[kind, tyro.conf.Positional], default)
     return Part(setting.name, kind, default, ((setting.name, f"--{flag_name(setting.name)}"),))
@@ -210,9 +218,9 @@ def _nested(
     """A group of flags: the fields of another dataclass.
 
     Args:
-        without: Fields that are left out, besides those that hold a model in memory.
-        taken: Names that flags already have: flags of these fields begin with the group's name.
-            If None, all flags of the group do.
+        without: Fields to leave out, in addition to those that hold a model in memory.
+        taken: Names of existing flags; fields of these names get the group's name as a prefix. If
+            None, all fields do.
     """
     inner, flags = [], []
     for setting in settings_in(module, title):
@@ -222,7 +230,7 @@ def _nested(
         if taken is None or setting.name in taken:
             short = f"{flag_name(name)}.{short}"
         kind = str | None if isinstance(marker_of(setting), Model) else setting.kind
-        annotated = Annotated[kind, told_of(setting, short)]
+        annotated = Annotated[kind, described(setting, short)]
         inner.append(_field(Part(setting.name, annotated, setting.default)))
         flags.append((setting.name, f"--{short}"))
     called, text = title_of(module, title)

@@ -1,4 +1,4 @@
-"""The command that writes a model as a Hugging Face directory."""
+"""The command that converts a model to a Hugging Face directory."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from neuronscope.cli.command import Command
 
 
 def show(console: Console, task: Any, notes: tuple[str, ...], out: Path, also: Any) -> None:
-    """Say what was done to the model."""
+    """Print the notes of loading the model, and the folder of the copy."""
     del task, also
     for note in notes:
         console.print(escape(note))
-    console.print(f"written, loaded again and compared: {escape(str(out))}", soft_wrap=True)
+    console.print(f"written and compared with the source: {escape(str(out))}", soft_wrap=True)
 
 
-CONVERT = Command("tasks/convert", show, positional=("model", "out"), out="The directory to write.")
+CONVERT = Command("tasks/convert", show, positional=("model", "out"), out="Directory to write.")

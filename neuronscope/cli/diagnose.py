@@ -2,31 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from neuronscope.cli.command import Command
+from neuronscope.cli.wording import FigureFormat
 
 
 @dataclass(frozen=True)
 class Figures:
     """Figures as files."""
 
-    figures: Annotated[
-        Literal["svg", "pdf", "png"] | None,
-        tyro.conf.arg(metavar="{svg,pdf,png}", help_behavior_hint=""),
-    ] = None
-    """Write every figure of the report to a file as well, which needs the extra `export`
-    (default: no files)."""
+    figures: FigureFormat = None
 
     def check(self) -> None:
-        """Refuse figures that cannot be drawn.
+        """Check that figures can be written.
 
         Raises:
-            ValueError: Saying what is missing.
+            ValueError: If something needed is not installed.
         """
         from neuronscope.report.drawing import check_can_draw
 
@@ -48,20 +43,19 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
     if diagnosis.verdict is not None:
         console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
         console.print(escape(sentence(diagnosis)))
-    console.print(f"\n[bold]the attributions suggest:[/bold] {escape(diagnosis.reading)}")
+    console.print(f"\n[bold]attributions suggest: {escape(diagnosis.reading)}[/bold]")
     console.print(escape(reading_sentence(diagnosis)))
     for finding in diagnosis.findings:
-        name = escape(finding.view.replace("_", " "))
-        console.print(f"[bold]{name}:[/bold] {finding.word or ''} {escape(finding.why)}")
+        console.print(f"[bold]{escape(finding.title)}.[/bold] {escape(finding.why)}")
     for warning in diagnosis.warnings:
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     if diagnosis.verdict is None:
         console.print(
-            "No verdict: gradient attributions are first-order approximations, and no causal view "
-            "was run."
+            "No verdict: attributions alone are first-order estimates. A verdict needs a causal "
+            "view, the relearning probe (--views)."
         )
     console.print(
-        f"report: {escape(str(out / REPORT))}  (open it in a browser; works offline)",
+        f"report: {escape(str(out / REPORT))} (open in a browser; works offline)",
         soft_wrap=True,
     )
 

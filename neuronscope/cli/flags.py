@@ -1,8 +1,8 @@
 """The settings of a task or method, read from its file without importing it.
 
-Importing a method imports torch, which takes seconds, and `--help` must not. So the fields of a
-frozen dataclass are read from its source: name, type, default and docstring, those of its bases
-first, as `dataclasses` orders them.
+Importing a method imports torch, which takes seconds, too long for `--help`. The fields of a frozen
+dataclass are therefore read from its source: name, type, default and docstring, with the fields of
+its bases first, as in `dataclasses`.
 """
 
 import ast
@@ -22,11 +22,11 @@ KNOWN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} |
     "Any": Any,
     "Literal": Literal,
     "field": field,
-    # A model in memory; no flag gives one.
+    # A model in memory, which no flag can give.
     "HookedModel": object,
     **{name: vars(tasks)[name] for name in tasks.__all__},
 }
-"""What the type of a setting may be made of, besides names of its file."""
+"""Names that the types of settings may use, in addition to the names in their file."""
 
 
 @dataclass(frozen=True)
@@ -37,28 +37,35 @@ class Setting:
     kind: Any
 
     default: Any
-    """`dataclasses.MISSING` where there is none; a `dataclasses.Field` where a factory makes it."""
+    """`dataclasses.MISSING` if there is none; a `dataclasses.Field` if there is a factory."""
 
     text: str
-    """The docstring below it, in one line."""
+    """The field's docstring, in one line."""
 
 
 def settings_in(module: str, name: str | None = None) -> tuple[Setting, ...]:
     """The fields of a dataclass.
 
     Args:
-        module: Its file within the package without the ending, e.g. `objectives/npo`.
-        name: The dataclass; the file's last public class if not given.
+        module: Its file, relative to the package and without the suffix, e.g. `objectives/npo`.
+        name: The dataclass; by default the file's last public class.
     """
     source = _source(PACKAGE / f"{module}.py")
     return tuple(source.settings(name or source.main).values())
 
 
-def title_of(module: str, name: str | None = None) -> tuple[str, str]:
-    """A dataclass's name and its docstring; arguments as for `settings_in`."""
+def own_fields(module: str) -> frozenset[str]:
+    """The names of the fields that a file's main dataclass defines itself."""
     source = _source(PACKAGE / f"{module}.py")
-    found = name or source.main
-    return found, ast.get_docstring(source.classes[found]) or ""
+    items = (item.target for item, _ in _fields(source.classes[source.main]))
+    return frozenset(target.id for target in items if isinstance(target, ast.Name))
+
+
+def title_of(module: str, name: str | None = None) -> tuple[str, str]:
+    """The name and docstring of a dataclass; arguments as for `settings_in`."""
+    source = _source(PACKAGE / f"{module}.py")
+    title = name or source.main
+    return title, ast.get_docstring(source.classes[title]) or ""
 
 
 def summary(module: str) -> str:
@@ -68,7 +75,7 @@ def summary(module: str) -> str:
 
 
 class _Source(dict[str, Any]):
-    """A file's own names and those that it imports from the package, evaluated when needed."""
+    """The names defined in a file or imported from the package, evaluated when needed."""
 
     def __init__(self, path: Path):
         super().__init__(KNOWN)
@@ -96,27 +103,27 @@ class _Source(dict[str, Any]):
 
     @property
     def main(self) -> str:
-        """The class of the method, if the file is one's."""
+        """The class of the task or method that the file defines."""
         return main_class(self.text)
 
     def value(self, expression: ast.expr) -> Any:
-        """What an expression of this package's own source evaluates to."""
+        """The value of an expression in this package's source."""
         return eval(compile(ast.Expression(expression), "<settings>", "eval"), {}, self)
 
     def settings(self, name: str) -> dict[str, Setting]:
-        """Each field of a class, by name."""
+        """The fields of a class, by name."""
         if name not in self.classes:
             return _source(self.homes[name]).settings(name) if name in self.homes else {}
         node = self.classes[name]
-        found: dict[str, Setting] = {}
+        settings: dict[str, Setting] = {}
         for base in reversed(node.bases):
-            found |= self.settings(ast.unparse(base))
+            settings |= self.settings(ast.unparse(base))
         for item, text in _fields(node):
             assert isinstance(item.target, ast.Name), ast.unparse(item)
             default = MISSING if item.value is None else self.value(item.value)
             called = item.target.id
-            found[called] = Setting(called, self.value(item.annotation), default, text)
-        return found
+            settings[called] = Setting(called, self.value(item.annotation), default, text)
+        return settings
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The command that says which methods there are."""
+"""The command that lists the methods of each family."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,39 +12,38 @@ from neuronscope._discover import method_names
 from neuronscope.cli.flags import summary
 
 FAMILIES = {
-    "attribution": "how much each neuron moves the target: --attribution",
-    "facts/formats": "files of facts that can be read: --facts",
-    "objectives": "what unlearning minimises: neuronscope unlearn MODEL OBJECTIVE",
-    "regularizers": "what is added to it: --regularizer",
-    "stopping": "when unlearning is done: --stop",
-    "attacks": "how the forgotten is brought back: neuronscope attack MODEL ATTACK",
-    "metrics": "how forgetting and retention are scored: neuronscope score MODEL --metrics",
-    "evidence": "what happened inside, as both models show it: --views",
-    "plots": "figures, each a function of tables",
+    "attribution": "how the influence of neurons is measured (--attribution)",
+    "facts/formats": "file formats of facts (--facts)",
+    "objectives": "what unlearning minimizes (neuronscope unlearn MODEL OBJECTIVE)",
+    "regularizers": "penalties added to the objective (--regularizer)",
+    "stopping": "when unlearning stops (--stop)",
+    "attacks": "ways to recover forgotten answers (neuronscope attack MODEL ATTACK)",
+    "metrics": "scores of forgetting and retention (neuronscope score MODEL --metrics)",
+    "evidence": "causal views of a pair of models (neuronscope diagnose --views)",
+    "plots": "figures, as functions of tables (Python only)",
 }
 
 
 @dataclass(frozen=True)
 class List:
-    """List the methods: attributions, objectives, regularizers, metrics, figures."""
+    """List the available methods: attributions, objectives, attacks, metrics, ..."""
 
     family: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FAMILY", help_behavior_hint="")
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FAMILY]", help_behavior_hint="")
     ] = None
-    """The family that is listed, e.g. objectives (default: all of them)."""
+    """Family to list, e.g. objectives (default: all)."""
 
     def run(self, console: Console) -> None:
-        """Print a family's methods, or those of all, with their first lines.
+        """Print the methods of one or all families, each with the first line of its file.
 
         Raises:
-            ValueError: If there is no such family.
+            ValueError: If the family does not exist.
         """
         if self.family not in (None, *FAMILIES):
-            raise ValueError(f"No family {self.family!r}: there are {', '.join(FAMILIES)}.")
+            raise ValueError(f"No family {self.family!r}: expected one of {', '.join(FAMILIES)}.")
         for family in FAMILIES if self.family is None else (self.family,):
-            table = Table(
-                "name", "what it is", title=f"{family}: {FAMILIES[family]}", title_justify="left"
-            )
+            title = f"{family}: {FAMILIES[family]}"
+            table = Table("name", "description", title=title, title_justify="left")
             for name in method_names(family):
                 table.add_row(name, escape(summary(f"{family}/{name}")))
             console.print(table)

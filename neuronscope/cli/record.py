@@ -10,12 +10,12 @@ from neuronscope.cli.command import Command
 
 
 def show(console: Console, task: Any, recording: Any, out: Path, also: Any) -> None:
-    """Say what was found, and where the recording is."""
+    """Print a summary of the recording, and its path."""
     from neuronscope.tasks.record import RECORDING
 
     del task, also
     console.print(
-        f"{len(recording.fact_ids)} facts, {int(recording.answered.sum())} of them answered, "
+        f"{len(recording.fact_ids)} facts, {int(recording.answered.sum())} answered, "
         f"mean {recording.provenance.target} {recording.score.mean():+.3f} "
         f"{recording.provenance.unit}"
     )

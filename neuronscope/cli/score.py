@@ -1,4 +1,4 @@
-"""The command that says what a model still knows."""
+"""The command that scores what a model still answers."""
 
 from math import isnan
 from pathlib import Path
@@ -11,26 +11,26 @@ from rich.table import Table
 from neuronscope.cli.command import Command
 
 
-def show(console: Console, task: Any, found: Any, out: Path, also: Any) -> None:
-    """Show every score."""
+def show(console: Console, task: Any, scored: Any, out: Path, also: Any) -> None:
+    """Print every score."""
     del task, also
-    if len(found.scores):
-        for split, scores in found.scores.groupby("split", sort=False):
+    if len(scored.scores):
+        for split, scores in scored.scores.groupby("split", sort=False):
             console.print(_table(str(split), scores))
-    if len(found.strata):
-        console.print(_strata(found.strata))
-    for what, count in found.depths.items():
-        console.print(f"to be forgotten: {count} of {sum(found.depths.values())} {what}")
-    for line in found.left_out:
+    if len(scored.strata):
+        console.print(_strata(scored.strata))
+    for depth, count in scored.depths.items():
+        console.print(f"facts to forget: {count} of {sum(scored.depths.values())} {depth}")
+    for line in scored.left_out:
         console.print(f"[yellow]not scored:[/yellow] {escape(line)}")
     console.print(f"result: {escape(str(out))}", soft_wrap=True)
 
 
 def _strata(strata: Any) -> Table:
-    """What is answered, near the forgotten facts and far from them."""
-    against = ("the reference", "p") if "reference" in strata else ()
-    names = ("split", "which facts", "answered", "95 %", *against)
-    table = Table(*names, title="answered word for word", title_justify="left")
+    """Answered facts by stratum, from close to the forget set to far from it."""
+    against = ("reference", "p") if "reference" in strata else ()
+    names = ("split", "facts", "answered", "95 %", *against)
+    table = Table(*names, title="facts answered verbatim", title_justify="left")
     for row in strata.to_dict("records"):
         table.add_row(
             row["use"],
@@ -43,11 +43,10 @@ def _strata(strata: Any) -> Table:
 
 
 def _table(split: str, scores: Any) -> Table:
-    """Every score of a split, with what is needed to read it."""
-    title = "tasks of the LM Evaluation Harness" if split == "tasks" else f"facts of split {split}"
-    table = Table(
-        "metric", "value", "95 %", "n", "chance", "read", title=title, title_justify="left"
-    )
+    """The scores of one split, with intervals, chance levels and how to read them."""
+    title = "tasks of the LM Evaluation Harness" if split == "tasks" else f"split {split}"
+    columns = ("metric", "value", "95 %", "n", "chance", "interpretation")
+    table = Table(*columns, title=title, title_justify="left")
     for row, counted in zip(scores.to_dict("records"), scores["count"].notna(), strict=True):
         table.add_row(
             escape(row["metric"].replace("_", " ")),

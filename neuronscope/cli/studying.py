@@ -1,14 +1,16 @@
-"""The command that runs a whole study."""
+"""The commands that run a whole study."""
 
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from neuronscope.cli.wording import FigureFormat
 
 if TYPE_CHECKING:
     from neuronscope.study.estimating import Estimate, Pace
@@ -16,51 +18,68 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+CONFIG = (
+    "TOML file that describes the study, with paths relative to it; or give a preset, a model and "
+    "facts."
+)
+
+NEVER_KNEW = (
+    "A model that never learned the facts. It is attacked as well, a lower bound on recovery "
+    "(default: not attacked)."
+)
+
+OUT = (
+    "Folder of the steps, tables and report. Steps that are already there are not computed again, "
+    "so an interrupted study resumes."
+)
+
+PRESETS = """A predefined study (default: use FILE).
+
+quick: gradient difference and SSIUU, one seed, one attack.
+controls: SSIUU and its controls at matched forgetting, three seeds.
+paper: the baselines, attacks and figures of arXiv 2509.22263."""
+
 
 @dataclass(frozen=True)
 class Study:
-    """Unlearn with several methods and seeds, score, attack and diagnose each, and compare.
+    """Unlearn with several methods and seeds; score, attack and diagnose every run; compare."""
 
-    Takes a study's TOML file, or a preset with a model and facts. Every step is kept by its
-    content: what is there is not computed again, and an interrupted study goes on where it was.
-    """
+    config: Annotated[
+        Path | None,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[FILE]", help=CONFIG, help_behavior_hint=""),
+    ] = None
 
-    config: tyro.conf.Positional[Path | None] = None
-    """A study as a TOML file; paths in it are relative to it."""
+    preset: Annotated[
+        Literal["quick", "controls", "paper"] | None,
+        tyro.conf.arg(metavar="{quick,controls,paper}", help=PRESETS, help_behavior_hint=""),
+    ] = None
 
-    preset: Literal["quick", "controls", "paper"] | None = None
-    """quick: gradient difference and SSIUU, one seed, one attack. controls: SSIUU against its
-    controls at matched forgetting, three seeds. paper: the baselines, attacks and
-    figures of arXiv 2509.22263."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")] = None
+    """Model for the preset: HF directory, hub id, adapter directory, or .gguf file."""
 
-    model: str | None = None
-    """With a preset: HF directory, hub id, adapter directory, or .gguf file."""
+    facts: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """Facts for the preset: a file or folder of facts with their splits."""
 
-    facts: Path | None = None
-    """With a preset: the facts, each with its split."""
+    never_knew: Annotated[
+        str | None, tyro.conf.arg(metavar="MODEL", help=NEVER_KNEW, help_behavior_hint="")
+    ] = None
 
-    never_knew: str | None = None
-    """With a preset: a model that never saw the facts, attacked likewise: the lower bound of what
-    can come back."""
-
-    out: Path = Path("study")
-    """Folder for the steps, tables and report."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER", help=OUT)] = Path("study")
 
     dry_run: bool = False
-    """Only say what would be computed, about how long that takes, and in how much memory."""
+    """Only print the steps, with estimates of their duration and memory."""
 
     engine: Literal["sequential", "loky", "ray"] = "sequential"
-    """One step after another; in processes of this machine; or on a Ray cluster."""
+    """Where steps run: one after another, in processes on this machine, or on a Ray cluster."""
 
-    workers: int = 2
-    """Steps at a time, with loky and ray."""
+    workers: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 2
+    """Number of steps that run at the same time, with loky and ray."""
 
-    figures: Literal["svg", "pdf", "png"] | None = None
-    """Write every figure of the report to a file as well, in the folder figures (needs the extra
-    `export`)."""
+    figures: FigureFormat = None
 
     def run(self, console: Console) -> None:
-        """Plan, run, and say where the report is."""
+        """Plan and run the study, and print its results."""
         from neuronscope.report.drawing import check_can_draw
         from neuronscope.study.estimating import estimate_study
         from neuronscope.study.plan import checked_plan
@@ -71,7 +90,7 @@ class Study:
         study = chosen_study(self.config, self.preset, self.model, self.facts, self.never_knew)
         plan = checked_plan(study)
         done = sum(step.done(self.out) for step in plan.steps)
-        console.print(f"{len(plan.steps)} steps, {done} of them done")
+        console.print(f"{len(plan.steps)} steps, {done} already done")
         for line in plan.left_out:
             console.print(f"[yellow]not scored:[/yellow] {escape(line)}")
         if self.dry_run:
@@ -88,7 +107,7 @@ def run_and_tell(
     workers: int = 1,
     figures: Literal["svg", "pdf", "png"] | None = None,
 ) -> None:
-    """Run a study, say each step, and what was found."""
+    """Run a study; print each step as it starts, and the results."""
     from neuronscope.study.reporting import FIGURES, summary
     from neuronscope.study.running import run_study
 
@@ -104,7 +123,9 @@ def run_and_tell(
     )
     for line in summary(out):
         console.print(escape(line), soft_wrap=True)
-    console.print(f"report: {escape(str(report))}  (open it in a browser; works offline)")
+    console.print(
+        f"report: {escape(str(report))} (open in a browser; works offline)", soft_wrap=True
+    )
     if figures is not None:
         folder = report.parent / FIGURES
         console.print(f"figures: {escape(str(folder))}", soft_wrap=True)
@@ -112,13 +133,13 @@ def run_and_tell(
 
 @dataclass(frozen=True)
 class Demo:
-    """A small study: a tiny language model forgets 16 facts in two ways, and is asked again."""
+    """Run a small study on the embedded model: two ways to forget 16 facts, then attacks."""
 
-    out: Path | None = None
-    """Folder for the result (default: a new one here, neuronscope-demo)."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """Folder of the result (default: a new folder neuronscope-demo)."""
 
     def run(self, console: Console) -> None:
-        """Unlearn, attack and judge the embedded model."""
+        """Run the demo study and print its results."""
         from neuronscope.study.plan import checked_plan
         from neuronscope.study.presets import demo
 
@@ -126,20 +147,20 @@ class Demo:
 
 
 def new_folder() -> Path:
-    """A folder for a demo's result that does not exist yet."""
+    """A folder for the demo's result that does not exist yet."""
     names = (f"neuronscope-demo-{number}" for number in count(2))
     first = Path("neuronscope-demo")
     return first if not first.exists() else next(p for p in map(Path, names) if not p.exists())
 
 
-def _show(console: Console, found: "list[Estimate]", pace: "Pace") -> None:
-    table = Table("step", "minutes, about")
-    for one in found:
+def _show(console: Console, estimates: "list[Estimate]", pace: "Pace") -> None:
+    table = Table("step", "minutes (estimate)")
+    for one in estimates:
         table.add_row(escape(one.step.label), f"{one.seconds / 60:.1f}")
     console.print(table)
-    whole = sum(one.seconds for one in found) / 3600
+    whole = sum(one.seconds for one in estimates) / 3600
     console.print(
-        f"About {whole:.1f} hours, one step after another; stop rules may end runs long before. "
-        f"Memory: about {pace.memory / GIB:.1f} GiB for weights, gradients and optimizer, and what "
-        "the passes need, for each step at a time."
+        f"About {whole:.1f} hours if steps run one after another; stop rules may end runs much "
+        f"earlier. Memory: about {pace.memory / GIB:.1f} GiB for weights, gradients and optimizer "
+        "states, plus activations, for each step that runs at the same time."
     )

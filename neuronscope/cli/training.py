@@ -10,10 +10,10 @@ from neuronscope.cli.command import Command
 
 
 def show_unlearned(console: Console, task: Any, run: Any, out: Path, also: Any) -> None:
-    """Say what became of the facts, and how to find out whether they were erased."""
+    """Print the outcome of unlearning, and the command that diagnoses it."""
     show_finetuned(console, task, run, out, also)
     console.print(
-        "Was it erased? neuronscope diagnose "
+        "next: neuronscope diagnose "
         f"--before {escape(str(task.model))} --after {escape(str(out / 'model'))} "
         f"--facts {escape(str(task.facts))} --out FOLDER",
         soft_wrap=True,
@@ -21,7 +21,7 @@ def show_unlearned(console: Console, task: Any, run: Any, out: Path, also: Any) 
 
 
 def show_finetuned(console: Console, task: Any, run: Any, out: Path, also: Any) -> None:
-    """Say what became of the facts."""
+    """Print the outcome of training."""
     del task, also
     for line in summary(run):
         console.print(escape(line))
@@ -29,24 +29,25 @@ def show_finetuned(console: Console, task: Any, run: Any, out: Path, also: Any) 
 
 
 def summary(run: Any) -> tuple[str, ...]:
-    """What became of the facts, in a few lines."""
+    """The outcome of training, in a few lines."""
     from neuronscope.analysis.statistics import wilson_interval
+    from neuronscope.training.showing import COUNTED
 
     first, last = run.history.iloc[0], run.history.iloc[-1]
     lines = [run.stopped]
-    for split, words in (("forget", "to be forgotten"), ("retain", "to be kept")):
-        if not first[f"asked_{split}"] > 0:
+    for split in COUNTED:
+        if not first.get(f"asked_{split}", 0) > 0:
             continue
-        asked, before, after = (
+        facts, before, after = (
             int(row[f"{what}_{split}"])
             for row, what in ((first, "asked"), (first, "answered"), (last, "answered"))
         )
-        low, high = wilson_interval(after, asked)
+        low, high = wilson_interval(after, facts)
         lines.append(
-            f"answers {words}: {before} of {asked} before, {after} of {asked} after (95 % interval "
-            f"{low:.0%} to {high:.0%})"
+            f"{split} facts answered: {before} of {facts} before, {after} of {facts} after (95 % "
+            f"interval {low:.0%} to {high:.0%})"
         )
-    lines.append(f"distance moved: {last['update_norm']:.4g}, in {run.seconds:.0f} s")
+    lines.append(f"update norm: {last['update_norm']:.4g}; time: {run.seconds:.0f} s")
     return tuple(lines)
 
 

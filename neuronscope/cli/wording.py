@@ -1,4 +1,4 @@
-"""How fields are called on the command line: flags, metavars, help, and errors that name flags."""
+"""The wording of flags: names, metavars, help, and error messages that name flags."""
 
 import re
 from pathlib import Path
@@ -9,41 +9,51 @@ import tyro
 from neuronscope.cli.flags import Setting
 from neuronscope.tasks import Marker, Model
 
+FigureFormat = Annotated[
+    Literal["svg", "pdf", "png"] | None,
+    tyro.conf.arg(
+        metavar="{svg,pdf,png}",
+        help="Also write every figure of the report to a file in this format; needs "
+        "pip install 'neuronscope[export]' (default: no files).",
+        help_behavior_hint="",
+    ),
+]
+
 
 def in_flags(text: str, flags: dict[str, str]) -> str:
-    """An error's text with the flags in the place of the fields that it names.
+    """Replace the fields named in an error message by their flags.
 
-    A field is recognised by an underscore in its name, by backticks around it, by `=` behind it,
-    or where the text says `Expected FIELD of`.
+    A field is recognized by an underscore in its name, by surrounding backticks, by a following
+    `=`, or in the phrase `Expected FIELD of`.
     """
     for name, flag in sorted(flags.items(), key=lambda pair: -len(pair[0])):
         word = re.escape(name)
-        said = rf"`{word}`|(?<=Expected ){word}(?= of\b)|(?<![\w.\-/]){word}(?==)"
+        pattern = rf"`{word}`|(?<=Expected ){word}(?= of\b)|(?<![\w.\-/]){word}(?==)"
         if "_" in name:
-            said += rf"|(?<![\w.\-/]){word}(?![\w.\-/])"
-        text = re.sub(said, flag, text)
+            pattern += rf"|(?<![\w.\-/]){word}(?![\w.\-/])"
+        text = re.sub(pattern, flag, text)
     return text
 
 
 def marker_of(setting: Setting) -> Marker | None:
-    """What a field holds, where its type does not say it."""
+    """The marker of a field, if it has one."""
     if get_origin(setting.kind) is Annotated and isinstance(get_args(setting.kind)[1], Marker):
         return get_args(setting.kind)[1]
     return None
 
 
 def flag_name(name: str) -> str:
-    """A field or method as it is called on the command line."""
+    """The name of a field or method on the command line."""
     return name.replace("_", "-")
 
 
 def file_name(name: str) -> str:
-    """A method as its file is called."""
+    """The name of a method's file."""
     return name.replace("-", "_")
 
 
-def told_of(setting: Setting, name: str | None = None) -> Any:
-    """How a flag is called and explained."""
+def described(setting: Setting, name: str | None = None) -> Any:
+    """The name, help and metavar of a setting's flag."""
     return tyro.conf.arg(
         help=setting.text,
         name=name,
@@ -53,29 +63,31 @@ def told_of(setting: Setting, name: str | None = None) -> Any:
 
 
 def hint_of(setting: Setting) -> str | None:
-    """What happens without a flag; the text says it where the default cannot, None: the default."""
+    """What the help says of the default: nothing if the text explains it, None for its value."""
     if setting.default is not None and setting.default != ():
         return None
     return "" if "(default:" in setting.text else "(default: none)"
 
 
 def _metavar(setting: Setting) -> str | None:
-    """What is wanted, in one word; None where the type's own words are better."""
+    """The placeholder of the value; None to derive it from the type."""
     marker = marker_of(setting)
     if marker is not None:
-        return "MODEL" if isinstance(marker, Model) else "FILE"
+        return "MODEL" if isinstance(marker, Model) else "PATH"
     kinds = [kind for kind in get_args(setting.kind) or (setting.kind,) if kind is not type(None)]
     kinds = [setting.kind] if get_origin(setting.kind) is tuple else kinds
     (kind, *others) = kinds
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(map(str, get_args(kind))) + "}"
     many = get_origin(kind) is tuple and get_args(kind)[-1] is ...
-    word = {
-        int: "NUMBER",
-        float: "NUMBER",
-        str: "NAME" if many else "TEXT",
-        Path: "FOLDER" if "folder" in setting.name else "PATH",
-    }.get(get_args(kind)[0] if many else kind)
+    kind = get_args(kind)[0] if many else kind
+    if get_origin(kind) is Literal:
+        word = "{" + ",".join(map(str, get_args(kind))) + "}"
+    else:
+        word = {
+            int: "NUMBER",
+            float: "NUMBER",
+            str: "NAME" if many else "TEXT",
+            Path: "FOLDER" if "folder" in setting.name else "PATH",
+        }.get(kind)
     if word is None or others:
         return None
     return f"{word} ..." if many else word

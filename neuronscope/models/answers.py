@@ -24,6 +24,10 @@ Statistic = Callable[[Float[Tensor, "token vocab"], Int[Tensor, " token"]], Floa
 """A function of the logits that predict some tokens, and of the tokens: one number per token."""
 
 
+class NaNLogitsError(ValueError):
+    """The logits of a model are NaN."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A model's answers to facts, in the order of the facts."""
@@ -135,10 +139,10 @@ def check_numbers(model: HookedModel, logits: Float[Tensor, "token vocab"]) -> N
     """Reject a broken model, which would otherwise look like one that has forgotten.
 
     Raises:
-        ValueError: If a logit is NaN.
+        NaNLogitsError: If a logit is NaN.
     """
     if logits.isnan().any():
-        raise ValueError(
+        raise NaNLogitsError(
             f"{model.source}: its logits are NaN. Its weights are broken, for example by too high "
             "a learning rate; load the model again."
         )

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -143,7 +145,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
         )
     theirs = dict(loaded.named_parameters())
     for name, parameter in model.hf.named_parameters():
-        if not torch.equal(parameter.detach().cpu(), theirs[name].detach()):
+        if not same_values(parameter.detach().cpu(), theirs[name].detach()):
             raise ValueError(f"Parameter {name} in {path} differs from the one in memory.")
     probe = (torch.arange(8)[None] % model.vocabulary).to(model.device)
     mask = torch.ones_like(probe)
@@ -151,8 +153,13 @@ def check_saved(model: HookedModel, path: Path) -> None:
     with frozen(model), torch.no_grad():
         ours = model.hf(probe, attention_mask=mask, use_cache=False).logits
         other = loaded(probe, attention_mask=mask, use_cache=False).logits
-    if not torch.equal(ours, other):
+    if not same_values(ours, other):
         raise ValueError(f"The logits of the model in {path} differ from the one in memory.")
+
+
+def same_values(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> bool:
+    """Whether two tensors are equal entry by entry, where NaN equals NaN."""
+    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 @quiet()

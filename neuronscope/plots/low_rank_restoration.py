@@ -27,7 +27,7 @@ NAMES = {"rank": "rank", "alpha": "α"}
 """Names of the axes in hover texts."""
 
 
-def low_rank_restoration(ranks: pd.DataFrame, straight_way: pd.DataFrame) -> go.Figure:
+def low_rank_restoration(ranks: pd.DataFrame, interpolation: pd.DataFrame) -> go.Figure:
     """Share of answers given, by restored rank (top) and by interpolation coefficient α (below).
 
     Forgotten facts, and the best draw of random directions on them, have bands (95 % Wilson
@@ -38,20 +38,20 @@ def low_rank_restoration(ranks: pd.DataFrame, straight_way: pd.DataFrame) -> go.
         ranks: `control` (-1, or the number of the random draw), `rank` (from 0 to full rank),
             `energy`, and `split`, `target`, `answered`, `total`, `share`, `share_low`,
             `share_high`.
-        straight_way: The linear interpolation: `alpha`, and the same columns from `split` on.
+        interpolation: The linear interpolation: `alpha`, and the same columns from `split` on.
     """
     own, random = ranks.loc[ranks["control"] == ITSELF, :], ranks.loc[ranks["control"] != ITSELF, :]
     figure = make_subplots(rows=2, vertical_spacing=0.17)
     others = [name for name in own["split"].unique() if name != "forget"]
     for split, colour in zip(others, OTHERS, strict=False):
-        _draw(figure, own, straight_way, split, Line(f"{split}, answered before", colour, 1.5))
+        _draw(figure, own, interpolation, split, Line(f"{split}, answered before", colour, 1.5))
     drawn = random.loc[random["split"] == "forget", :]
     if len(drawn):
         best = drawn.loc[drawn.groupby("rank")["share"].idxmax(), :]
         name = f"forgotten facts, random directions (best of {drawn['control'].nunique()})"
         line = Line(name, MUTED, 1.5, "dot")
         figure.add_traces([_band(best, "rank", line), _line(best, "rank", line)], 1, 1)
-    _draw(figure, own, straight_way, "forget", Line("forgotten facts", HIDDEN, 3.0), band=True)
+    _draw(figure, own, interpolation, "forget", Line("forgotten facts", HIDDEN, 3.0), band=True)
     figure.update_layout(
         common_layout("Low-rank restoration", _subtitle(own), plot_height=540, above=56),
         legend_traceorder="reversed",
@@ -73,14 +73,14 @@ class Line:
 def _draw(
     figure: go.Figure,
     own: pd.DataFrame,
-    straight_way: pd.DataFrame,
+    interpolation: pd.DataFrame,
     split: str,
     line: Line,
     *,
     band: bool = False,
 ) -> None:
     """Draw one split in both panels."""
-    for row, (table, column) in enumerate(((own, "rank"), (straight_way, "alpha")), start=1):
+    for row, (table, column) in enumerate(((own, "rank"), (interpolation, "alpha")), start=1):
         facts = table.loc[table["split"] == split, :]
         if band:
             figure.add_trace(_band(facts, column, line), row, 1)

@@ -7,22 +7,22 @@ from neuronscope.plots._look import HIDDEN, MUTED, common_layout
 from neuronscope.results.findings import ITSELF
 
 
-def relearning_probe_curve(ways: pd.DataFrame) -> go.Figure:
+def relearning_probe_curve(curve: pd.DataFrame) -> go.Figure:
     """Share of answers given, by distance in weight space.
 
     Args:
-        ways: `control` (-1 for the true answers, else the number of a placebo), `length` (the
+        curve: `control` (-1 for the true answers, else the number of a placebo), `distance` (the
             distance moved, relative to the norm of the weights; 0 is the unlearned model),
             `answered`, `total`, `share`, and the 95 % Wilson interval of the share, `low` and
             `high`.
     """
-    true = ways.loc[ways["control"] == ITSELF, :]
-    placebos = ways.loc[ways["control"] != ITSELF, :]
-    start = true.loc[true["length"] > 0, "length"].min() / 2
+    true = curve.loc[curve["control"] == ITSELF, :]
+    placebos = curve.loc[curve["control"] != ITSELF, :]
+    start = true.loc[true["distance"] > 0, "distance"].min() / 2
     figure = go.Figure()
     for number, (_, one) in enumerate(placebos.groupby("control")):
         figure.add_trace(_line(one, start, "wrong answers", MUTED, 1.5, first=number == 0))
-    x = true["length"].clip(lower=start)
+    x = true["distance"].clip(lower=start)
     figure.add_trace(
         go.Scatter(
             x=[*x, *x[::-1]],
@@ -42,7 +42,7 @@ def relearning_probe_curve(ways: pd.DataFrame) -> go.Figure:
         f"{placebos['control'].nunique()} permutations of them that are all wrong."
     )
     figure.update_layout(common_layout("Relearning probe", subtitle, plot_height=300))
-    distances = sorted(true["length"].unique())
+    distances = sorted(true["distance"].unique())
     figure.update_xaxes(
         type="log",
         title_text="distance in weight space (‖Δθ‖ / ‖θ‖)",
@@ -59,7 +59,7 @@ def _line(
     table: pd.DataFrame, start: float, name: str, colour: str, width: float, *, first: bool
 ) -> go.Scatter:
     return go.Scatter(
-        x=table["length"].clip(lower=start),
+        x=table["distance"].clip(lower=start),
         y=table["share"],
         mode="lines+markers",
         name=name,
@@ -67,7 +67,7 @@ def _line(
         showlegend=first,
         line={"color": colour, "width": width},
         marker={"size": 4 + width},
-        customdata=table[["length", "answered", "total"]],
+        customdata=table[["distance", "answered", "total"]],
         hovertemplate="distance %{customdata[0]:.2g}: %{customdata[1]} of %{customdata[2]} answers"
         "<extra>" + name + "</extra>",
     )

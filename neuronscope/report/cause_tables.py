@@ -108,17 +108,17 @@ def silenced(silencing: Finding | None) -> tuple[Estimate, ...]:
 
 def relearned(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
     """Answers recovered at each distance in weight space, and wrong answers learned there."""
-    found = table(relearning_probe, "ways")
+    found = table(relearning_probe, "curve")
     if found is None:
         return ()
-    wrong = found.loc[found["control"] != ITSELF].groupby("length")["share"].mean()
+    wrong = found.loc[found["control"] != ITSELF].groupby("distance")["share"].mean()
     return on_scale(
         [
             counted(
-                f"{number(100 * row['length'])}\u00a0%",
+                f"{number(100 * row['distance'])}\u00a0%",
                 row["answered"],
                 row["total"],
-                share(wrong[row["length"]]),
+                share(wrong[row["distance"]]),
             )
             for row in found.loc[found["control"] == ITSELF].to_dict("records")
         ],

@@ -92,11 +92,11 @@ def causal_figures(diagnosis: Diagnosis) -> dict[str, ReportFigure]:
 def _of_returns(diagnosis: Diagnosis) -> dict[str, go.Figure]:
     """Figures of the recovered answers."""
     restored, drawn = diagnosis.finding("low_rank_restoration"), {}
-    ranks, straight_way = table(restored, "ranks"), table(restored, "straight_way")
-    if ranks is not None and straight_way is not None:
-        drawn["low_rank_restoration"] = low_rank_restoration(ranks, straight_way)
-    if (ways := table(diagnosis.finding("relearning_probe"), "ways")) is not None:
-        drawn["relearning_probe"] = relearning_probe_curve(ways)
+    ranks, interpolation = table(restored, "ranks"), table(restored, "interpolation")
+    if ranks is not None and interpolation is not None:
+        drawn["low_rank_restoration"] = low_rank_restoration(ranks, interpolation)
+    if (curve := table(diagnosis.finding("relearning_probe"), "curve")) is not None:
+        drawn["relearning_probe"] = relearning_probe_curve(curve)
     if (curves := ranking_table(diagnosis.finding("weight_restoration"), "curves")) is not None:
         drawn["weight_restoration"] = weight_restoration_curve(curves, diagnosis.unit)
     return drawn

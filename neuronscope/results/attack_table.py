@@ -1,26 +1,27 @@
-"""The table that every attack returns: its columns and their values."""
+"""The table that every attack returns: its columns, and the names that occur in it."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
 ATTACKED_CHECKPOINT = "attacked checkpoint"
-"""In the column `model`: the evaluated model; all others are controls."""
+"""In the column `model`, the model that is evaluated; all other models are controls."""
 
 ORIGINAL, NEVER_KNEW = "original", "never_knew"
-"""The controls that bound recovery: the model before unlearning gives the maximum; a model that
-never learned the facts shows what any model learns from the attack."""
+"""The controls that define the ends of the recovery scale: the model before unlearning, which marks
+full recovery; and a model that never learned the facts, which shows what any model learns from the
+attack."""
 
 ATTACKED, REST, RETAIN = "attacked", "rest", "retain"
-"""In the column `split`: facts that the attack trains on; other facts to be forgotten; facts to be
-kept."""
+"""In the column `split`: facts that the attack trains on; the held-out facts of the forget set; and
+facts that unlearning should retain."""
 
 UNRELATED = "relearn_benign"
-"""In the column `attack`: the attack that fine-tunes on data unrelated to the forgotten facts. The
-model need not answer these verbatim, as long as their log-odds rise."""
+"""In the column `attack`, the attack that trains on instructions unrelated to the forgotten facts.
+Their answers need not be reproduced verbatim, as long as their log-odds rise."""
 
 RANDOM = "random"
-"""In the column `variant`: the random control of an attack that selects something."""
+"""In the column `variant`, a random choice that serves as a control for the chosen one."""
 
 COLUMNS = (
     "attack", "model", "variant", "lr", "seed", "fold", "epoch", "step", "budget", "split",
@@ -28,23 +29,23 @@ COLUMNS = (
 )  # fmt: skip
 """One row per model, run, evaluation and split.
 
-| column | what it is |
+| column | meaning |
 |---|---|
-| `attack` | its file name |
-| `model` | `attacked checkpoint`, or a control's name |
-| `variant` | further differences between runs: the share attacked, the bits, the neurons |
-| `lr` | learning rate; NaN without training |
-| `seed`, `fold` | seed of the split; the part of the facts that is held out, 0 without parts |
-| `epoch`, `step` | passes over the attacked facts; updates, 0 before the attack |
-| `budget` | step × lr; other attacks define it in their files; 0 before the attack |
-| `correct`, `n` | facts that greedy decoding answers, and the number of facts |
+| `attack` | name of the attack's module |
+| `model` | `attacked checkpoint`, or the name of a control |
+| `variant` | what else distinguishes runs: share of facts attacked, bits, choice of neurons |
+| `lr` | learning rate; NaN for attacks without training |
+| `seed`, `fold` | random seed; index of the held-out part, 0 if the facts are not divided |
+| `epoch`, `step` | epochs over the attacked facts; number of updates, 0 before the attack |
+| `budget` | step × lr; for other attacks, see their modules; 0 before the attack |
+| `correct`, `n` | number of facts that greedy decoding answers; number of facts evaluated |
 | `score` | mean log-odds of the answers, nats per token |
 | `low`, `high` | 95 % Wilson interval of correct / n |
-| `facts`, `answered` | lists of ids: the evaluated facts, and those that are answered |
-| `note` | a caveat |
+| `facts`, `answered` | ids of the facts that were evaluated; ids of those that were answered |
+| `note` | what readers need to know |
 """
 
 
 def table_of(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
-    """The rows as a table."""
+    """Make a table of the rows."""
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,1 +1,1 @@
-"""The whole experiment from one frozen config: unlearn, score, attack, diagnose, compare."""
+"""Whole experiments from one frozen config: unlearn, score, attack, diagnose, compare."""

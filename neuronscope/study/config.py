@@ -1,4 +1,6 @@
-"""What a study is made of: models, facts, methods, attacks. Frozen, and written as TOML.
+"""The settings of a study: models, facts, methods, attacks and metrics.
+
+A study can be written as a TOML file:
 
     model = "HuggingFaceTB/SmolLM2-135M-Instruct"
     facts = "facts.jsonl"
@@ -18,8 +20,8 @@
     name = "relearn-forget"
     count = 4
 
-Methods, attacks and metrics have the names of the command line; what stands beside a name are the
-method's settings. `stop`, `regularizer` and `diagnosing` may be "none".
+Methods, attacks and metrics are named as on the command line, and a table holds a name and
+settings. `stop`, `regularizer` and `diagnosing` may be "none".
 """
 
 from collections.abc import Iterator
@@ -54,37 +56,37 @@ from neuronscope.training import TrainingConfig
 STRICT = ConfigDict(extra="forbid")
 
 FORM = "form"
-"""The setting of recordings that is the whole study's."""
+"""The setting of recordings that is set for the whole study."""
 
 MATCH = "match"
-"""The setting of the stop rule `update-norm` that may name another method of the study."""
+"""The setting of the stop rule `update-norm` that can name another method of the study."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make the model forget."""
+    """An unlearning method."""
 
     __pydantic_config__ = STRICT
 
     name: str
-    """As it is called in tables and figures."""
+    """Name of the method in tables and figures."""
 
     objective: Choice
     regularizer: OptionalChoice = None
     stop: OptionalChoice = "forget-accuracy"
-    """With none, a run takes all its steps."""
+    """Stop rule; with none, a run takes all its steps."""
 
     training: dict[str, Any] = field(default_factory=dict)
-    """What differs from the study's own training settings."""
+    """Training settings that differ from those of the study."""
 
     control: bool = False
-    """A control: others are compared with it."""
+    """Whether this is a control that other methods are compared with."""
 
     def made(self, seed: int) -> "MadeMethod":
         """The method for one seed.
 
         Raises:
-            ValueError: If there is no such objective, regularizer or stop rule or setting.
+            ValueError: If the objective, regularizer, stop rule or a setting does not exist.
         """
         objective = made("objectives", self.objective, Objective, seed)
         assert objective is not None, "an objective is not optional"
@@ -96,13 +98,13 @@ class Method:
 
     @property
     def matches(self) -> str | None:
-        """The method, or folder, whose update norm ends this one."""
+        """The method, or folder of a run, whose update norm this method matches."""
         return self.stop.get(MATCH) if isinstance(self.stop, dict) else None
 
 
 @dataclass(frozen=True)
 class MadeMethod:
-    """A method's parts, ready to be used."""
+    """The parts of a method, for one seed."""
 
     objective: Objective
     regularizer: Regularizer | None
@@ -116,26 +118,26 @@ class Diagnosing:
     __pydantic_config__ = STRICT
 
     attribution: Choice = "integrated-gradients"
-    """How influence is measured. A study diagnoses many checkpoints: `gradient-x-activation` takes
-    a small part of the time, and is less exact."""
+    """Attribution method. `gradient-x-activation` is much faster than the default, and less
+    accurate; consider it for studies with many checkpoints."""
 
     method: dict[str, Any] = field(default_factory=dict)
-    """Settings of the recordings, as the fields `target`, `reduction`, `sites` and `memory` of
-    `Record`, and further settings of the attribution."""
+    """Settings of the recordings (`target`, `reduction`, `sites` and `memory` of `Record`), and
+    settings of the attribution."""
 
     null_facts: int | None = None
-    """How many facts that were not to be forgotten are recorded beside the forgotten ones."""
+    """Number of control facts recorded in addition to the forget set, as in `Diagnose`."""
 
     views: tuple[Choice, ...] = ("relearning_probe",)
-    """Causal views of every checkpoint, or `all`, or `none`. By default only the view that the
-    verdict rests on: it takes seconds where answers have a few tokens and minutes where they are
-    long, and all views together take many times as long. Without it there is no verdict."""
+    """Causal views of every checkpoint, or `all`, or `none`. The default is the view that the
+    verdict rests on; without it there is no verdict. It takes seconds if answers have a few tokens
+    and minutes if they are long; all views together take many times as long."""
 
     after_attack: str | None = None
-    """An attack of the study that fine-tunes, by its name there (the first of several: with 1
-    behind it): every run is recorded once more after it, at the attack's largest learning rate and
-    first seed, to see which neurons it moved (arXiv 2509.22263, Fig. 6). Of several parts of the
-    facts, the first is left out."""
+    """The name of an attack of the study that fine-tunes; of several attacks of the same name, the
+    first is called `NAME 1`. Every run is recorded again after this attack, at its largest learning
+    rate and first seed, to see which neurons it moves (arXiv 2509.22263, Fig. 6). If the attack
+    splits the facts into folds, the first fold is held out."""
 
     def __post_init__(self) -> None:
         several("evidence", self.views, Evidence, None, default_views)
@@ -144,7 +146,7 @@ class Diagnosing:
         """The task that records one model.
 
         Raises:
-            ValueError: If there is no such attribution or setting.
+            ValueError: If the attribution or a setting does not exist.
         """
         named = {item.name for item in fields(Measuring)} - {FORM}
         task = {name: value for name, value in self.method.items() if name in named}
@@ -169,25 +171,25 @@ class Study:
     methods: tuple[Method, ...]
 
     seeds: tuple[int, ...] = (0,)
-    """Each unlearns anew, in another order of the facts."""
+    """Every method is run once per seed, which decides the order of the facts."""
 
     attacks: tuple[Choice, ...] = ()
     metrics: tuple[Choice, ...] = ()
 
     never_knew: str | None = None
-    """A model that never saw the facts: attacked likewise, the lower bound of recovery."""
+    """A model that never learned the facts. It is attacked as well, a lower bound on recovery."""
 
     holdout_split: Literal["test", "utility"] | None = None
-    """The split whose facts no model saw: metrics of membership compare with them."""
+    """The split whose facts no model was trained on, for metrics of membership inference."""
 
     training: dict[str, Any] = field(default_factory=dict)
-    """Settings of all runs, as `neuronscope unlearn` has them."""
+    """Training settings of all runs, as in `neuronscope unlearn`."""
 
     diagnosing: Annotated[Diagnosing | None, MAY_BE_NONE] = field(default_factory=Diagnosing)
-    """With none, the diagnoses are left out."""
+    """How checkpoints are diagnosed, or none to leave out the diagnoses."""
 
     form: PromptForm = "completion"
-    """How a fact is put to the model."""
+    """Prompt form of the facts."""
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]
@@ -195,28 +197,28 @@ class Study:
             raise ValueError("methods: expected one or more.")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"methods: the name {twice!r} stands twice.")
+            raise ValueError(f"methods: the name {twice!r} is used twice.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected one or more, without repeats, got {self.seeds}.")
         for name in names:
             if name in ("original", "never_knew") or not name.strip():
                 raise ValueError(f"methods: a method cannot be called {name!r}.")
-        for where, made_of in self._made_of():
+        for place, make in self._parts():
             try:
-                made_of()
+                make()
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
+                raise ValueError(f"{place}: {' '.join(str(error).split())}") from error
         self._check_matches()
         self._check_after_attack()
 
     def config_of(self, method: Method, seed: int) -> TrainingConfig:
-        """How one method's runs are trained."""
-        told = {"form": self.form} | self.training | method.training | {SEED: seed}
-        return built(TrainingConfig, told)
+        """The training settings of one run."""
+        settings = {"form": self.form} | self.training | method.training | {SEED: seed}
+        return built(TrainingConfig, settings)
 
     @property
     def attack_names(self) -> dict[str, Choice]:
-        """The attacks by name; of one that is there several times, with its place."""
+        """The attacks by name; attacks of the same name are numbered."""
         called = [name_of(choice) for choice in self.attacks]
         return {
             name if called.count(name) == 1 else f"{name} {called[: place + 1].count(name)}": one
@@ -224,24 +226,28 @@ class Study:
         }
 
     def attack(self, choice: Choice) -> Attack:
-        """One of the attacks."""
-        found = made("attacks", choice, Attack, None)
-        assert found is not None, "an attack is not optional"
-        if isinstance(found, Prune):
+        """An attack from its name or table.
+
+        Raises:
+            ValueError: If the attack does not exist, or does not allow methods to be compared.
+        """
+        attack = made("attacks", choice, Attack, None)
+        assert attack is not None, "an attack is not optional"
+        if isinstance(attack, Prune):
             raise ValueError(
-                "it silences the neurons of one checkpoint's diagnosis, which are no other's: "
-                "attack each run by itself (neuronscope attack)."
+                "it needs the diagnosis of one checkpoint, and a study attacks many: use "
+                "`neuronscope attack` on each run."
             )
-        if found.pool != "all":
+        if attack.pool != "all":
             raise ValueError(
-                "the pool 'wrong' is another one for each checkpoint, so that methods could not "
-                "be compared; use 'all'."
+                "with the pool 'wrong', each checkpoint is attacked with different facts and "
+                "methods cannot be compared; use 'all'."
             )
-        return found
+        return attack
 
     @property
     def after_attack(self) -> Relearning | None:
-        """The attack after which runs are recorded once more: a single run of it."""
+        """The attack after which runs are recorded again, restricted to a single run."""
         if self.diagnosing is None or self.diagnosing.after_attack is None:
             return None
         attack = self.attack(self.attack_names[self.diagnosing.after_attack])
@@ -249,12 +255,13 @@ class Study:
         return attack.hardest()
 
     def metric(self, choice: Choice) -> Metric:
-        """One of the metrics."""
-        found = made("metrics", choice, Metric, None)
-        assert found is not None, "a metric is not optional"
-        return found
+        """A metric from its name or table."""
+        metric = made("metrics", choice, Metric, None)
+        assert metric is not None, "a metric is not optional"
+        return metric
 
-    def _made_of(self) -> Iterator[tuple[str, Any]]:
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """Functions that make each part of the study, with the part's name for errors."""
         for method in self.methods:
             yield f"method {method.name!r}", lambda m=method: m.made(0)
             yield f"method {method.name!r}", lambda m=method: self.config_of(m, 0)
@@ -277,17 +284,17 @@ class Study:
         chosen = next((c for called, c in self.attack_names.items() if called == name), None)
         if name not in training or chosen is None:
             raise ValueError(
-                f"diagnosing: after_attack names {name!r}; attacks of the study that fine-tune: "
-                f"{', '.join(training) or 'none'}."
+                f"diagnosing: after_attack is {name!r}; expected an attack of the study that "
+                f"fine-tunes: {', '.join(training) or 'it has none'}."
             )
         if self.after_attack is not None and self.after_attack.updates(FEWEST) == 0:
-            raise ValueError(f"diagnosing: after_attack names {name!r}, which has no steps.")
+            raise ValueError(f"diagnosing: after_attack is {name!r}, which takes no steps.")
 
     def _check_matches(self) -> None:
         matching = {method.name for method in self.methods if method.matches is not None}
         for method in self.methods:
             if method.matches in matching:
                 raise ValueError(
-                    f"method {method.name!r}: its stop rule matches {method.matches!r}, which "
-                    "itself matches another run; match that one."
+                    f"method {method.name!r}: its stop rule matches {method.matches!r}, whose stop "
+                    "rule matches a third run; match that run instead."
                 )

@@ -1,4 +1,4 @@
-"""What a study will take, before it is begun: passes counted, and one timed."""
+"""Estimates of a study's duration and memory: a few passes are timed, the others counted."""
 
 import math
 import time
@@ -36,45 +36,47 @@ from neuronscope.tasks.unlearn import Unlearn
 from neuronscope.training import TrainingConfig
 
 COPIES = 9
-"""Of a model, in training: two that stay loaded, the one that is trained, its gradient, AdamW's
-two, and a regularizer's three."""
+"""Copies of a model's weights in training: two models that stay loaded, the trained one, its
+gradient, AdamW's two moments, and three of a regularizer."""
 
 TIMED = 5
-"""Passes that are timed; the slowest counts."""
+"""Timed passes, of which the slowest counts."""
 
 TOGETHER = 8
-"""Facts in a pass that is timed."""
+"""Facts in a timed pass."""
 
 FORWARD = 0.5
-"""Of a pass forward and backward: a third by the operations, more where there are few."""
+"""Duration of a forward pass relative to a forward and backward pass: a third in operations, more
+for small batches."""
 
 UPDATE = 4
-"""An optimizer's step and the norms around it, in passes of one fact: both read all weights."""
+"""Duration of an optimizer step and its norms, in passes of one fact: both read all weights."""
 
 MODELS = 3
-"""Times that a step loads, copies or saves a model, at most, besides its passes."""
+"""Upper bound on how often a step loads, copies or saves a model."""
 
 WITH_REFERENCE = 3
-"""Passes of an objective that reads the model before, for each fact: with DPO those of two answers,
-and of the model before on both."""
+"""Passes per fact of an objective that uses the original model. DPO, for example, evaluates two
+answers, both also on the original model."""
 
 WITH_REGULARIZER = 5
-"""Passes of a regularizer for each fact to be forgotten: SSIUU on neurons measures twice, and
-differentiates a gradient."""
+"""Passes of a regularizer per forget fact: SSIUU on neurons measures twice and differentiates a
+gradient."""
 
 PREPARING = 6
-"""Passes over the facts before the first step, in which a method looks for neurons or weights."""
+"""Passes over the facts before the first step, for methods that select neurons or weights."""
 
 CAUSAL_PASSES = 80
-"""Over the facts, for each causal view: what savings takes, a round number for the others."""
+"""Passes over the facts per causal view: measured for the relearning probe, a round number for the
+other views."""
 
 ATTRIBUTION_PASSES = 30
-"""Of an attribution along a path, for each fact: a round number."""
+"""Passes per fact of an attribution along a path; a round number."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is expected of one step; a stop rule may end a run long before."""
+    """The estimated duration of one step; a stop rule may end a run much earlier."""
 
     step: Step
     seconds: float
@@ -82,25 +84,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a model is on this machine, on the longest of the facts."""
+    """The speed of a model on this machine, on the longest facts."""
 
     alone: float
-    """Seconds of one fact forward and backward, by itself."""
+    """Seconds of a forward and backward pass of one fact."""
 
     each: float
-    """Seconds of one fact among others."""
+    """Seconds per fact of a forward and backward pass of several facts."""
 
     loading: float
-    """Seconds of loading the model."""
+    """Seconds to load the model."""
 
     longest: int
-    """Tokens of the longest fact."""
+    """Number of tokens of the longest fact."""
 
     memory: int
-    """Bytes of a training run, without what the passes need."""
+    """Bytes of memory of a training run, without activations."""
 
     def of(self, count: int, together: int = TOGETHER) -> float:
-        """Seconds of some facts forward and backward."""
+        """Seconds of a forward and backward pass over this number of facts."""
         return max(self.alone * math.ceil(count / together), self.each * count)
 
 
@@ -108,40 +110,40 @@ def pace_of(model: HookedModel, facts: FactSet, form: str, loading: float) -> Pa
     """Time some passes.
 
     Args:
-        loading: Seconds that loading the model took.
+        loading: Seconds taken to load the model.
     """
-    asked = sorted(
+    encoded = sorted(
         (encode(fact, model.tokenizer, form, fact.answer) for _, fact in facts),
         key=lambda one: len(one.tokens),
     )[-TOGETHER:]
-    _pass(model, asked)
+    _pass(model, encoded)
     weights = sum(p.numel() for p in model.hf.parameters()) * 4
     return Pace(
-        max(_pass(model, asked[-1:]) for _ in range(TIMED)),
-        max(_pass(model, asked) for _ in range(TIMED)) / len(asked),
+        max(_pass(model, encoded[-1:]) for _ in range(TIMED)),
+        max(_pass(model, encoded) for _ in range(TIMED)) / len(encoded),
         loading,
-        len(asked[-1].tokens),
+        len(encoded[-1].tokens),
         COPIES * weights,
     )
 
 
-def _pass(model: HookedModel, asked: Sequence[Encoded]) -> float:
-    """Seconds of one pass forward and backward."""
-    batch = Batch.of(asked, model.device)
+def _pass(model: HookedModel, facts: Sequence[Encoded]) -> float:
+    """Seconds of one forward and backward pass."""
+    batch = Batch.of(facts, model.device)
     answers = Answers.of(batch)
     began = time.perf_counter()
     with torch.enable_grad():
         score = Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers).sum()
         score.backward()
-    # Read from the device, which until then may still compute.
+    # Reading the value waits for the device to finish.
     score.item()
-    took = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     model.hf.zero_grad(set_to_none=True)
-    return took
+    return seconds
 
 
 def estimate_study(plan: Plan, out: Path) -> tuple[list[Estimate], Pace]:
-    """The time of each step that is not done, on this machine."""
+    """Estimate the duration of each step that is not done, on this machine."""
     study = plan.study
     began = time.perf_counter()
     model = load_model(study.model)
@@ -150,10 +152,10 @@ def estimate_study(plan: Plan, out: Path) -> tuple[list[Estimate], Pace]:
 
 
 def estimates(steps: Sequence[Step], model: HookedModel, pace: Pace) -> list[Estimate]:
-    """The time of each step.
+    """Estimate the duration of each step.
 
     Args:
-        model: The study's, before unlearning.
+        model: The original model of the study.
     """
     return [
         Estimate(step, MODELS * pace.loading + _seconds(step.task, model, pace)) for step in steps
@@ -173,14 +175,14 @@ def _seconds(task: Task[Any], model: HookedModel, pace: Pace) -> float:
         case Record(attribution=attribution, facts=facts):
             return _recording(attribution, facts, pace)
         case Diagnose():
-            judged = choose_facts(task.facts, task.split, task.null_facts, task.seed)
+            chosen = choose_facts(task.facts, task.split, task.null_facts, task.seed)
             views = several("evidence", task.views, Evidence, task.seed, default_views)
-            return CAUSAL_PASSES * len(views) * pace.of(len(list(judged)))
+            return CAUSAL_PASSES * len(views) * pace.of(len(list(chosen)))
         case Stability(attack=attack):
             scene = attack.scene(model, task.facts, task.form, task.form)
             seconds = _training(attack, attack.trials(scene)[0], scene, pace)
             return seconds + _recording(task.attribution, task.recorded, pace)
-    raise TypeError(f"{type(task).__name__}: no estimate of such a task.")
+    raise TypeError(f"No estimate for the task {type(task).__name__}.")
 
 
 def _recording(attribution: Attribution, facts: FactSet, pace: Pace) -> float:
@@ -197,36 +199,36 @@ def _unlearning(task: Unlearn, pace: Pace) -> float:
     update = own * (pace.of(forget, size) + pace.of(retain, size)) + UPDATE * pace.alone
     if task.regularizer is not None:
         update += WITH_REGULARIZER * pace.of(forget, size)
-    asked = len(facts.forget) + min(config.evaluate_facts, len(facts.retain))
-    look = FORWARD * pace.of(asked)
+    evaluated = len(facts.forget) + min(config.evaluate_facts, len(facts.retain))
+    evaluation = FORWARD * pace.of(evaluated)
     if task.stop is not None:
-        look += FORWARD * (1 + _written(task.stop, pace)) * pace.of(len(facts.forget))
-    looks = math.ceil(config.steps / config.evaluate_every) + 1
+        evaluation += FORWARD * (1 + _generated(task.stop, pace)) * pace.of(len(facts.forget))
+    evaluations = math.ceil(config.steps / config.evaluate_every) + 1
     before = PREPARING * (len(facts.forget) + len(facts.retain)) * pace.alone
-    return before + config.steps * update + looks * look
+    return before + config.steps * update + evaluations * evaluation
 
 
 def _attacking(attack: AttackMethod, trial: Trial, scene: Scene, pace: Pace) -> float:
     """Seconds of one run of an attack."""
-    asked = len(trial.taught) + len(trial.rest) + len(scene.retain)
+    evaluated = len(trial.taught) + len(trial.rest) + len(scene.retain)
     if not isinstance(attack, Relearning):
-        # The others look once at each value of a grid, which is one of their settings.
+        # Other attacks are evaluated once for each value of a grid, which is one of their settings.
         grid = max(len(value) for value in vars(attack).values() if isinstance(value, tuple))
-        return (1 + grid) * (FORWARD * pace.of(asked) + pace.loading)
-    looks = math.ceil(attack.updates(len(trial.taught)) / attack.evaluate_every) + 1
-    looking = looks * FORWARD * pace.of(asked) * _longer(trial, scene, pace)
-    return looking + _training(attack, trial, scene, pace) + pace.loading
+        return (1 + grid) * (FORWARD * pace.of(evaluated) + pace.loading)
+    evaluations = math.ceil(attack.updates(len(trial.taught)) / attack.evaluate_every) + 1
+    evaluating = evaluations * FORWARD * pace.of(evaluated) * _longer(trial, scene, pace)
+    return evaluating + _training(attack, trial, scene, pace) + pace.loading
 
 
 def _training(attack: Relearning, trial: Trial, scene: Scene, pace: Pace) -> float:
-    """Seconds of one run of an attack that fine-tunes, without what is watched."""
+    """Seconds of one run of an attack that fine-tunes, without evaluations."""
     updates, batch = attack.updates(len(trial.taught)), min(attack.batch, len(trial.taught))
     passes = updates * pace.of(batch, batch) * _longer(trial, scene, pace)
     return passes + updates * UPDATE * pace.alone
 
 
 def _longer(trial: Trial, scene: Scene, pace: Pace) -> float:
-    """How much longer than the facts what is taught is, at least 1."""
+    """The length of the longest training text relative to the longest fact, at least 1."""
     lengths = [len(encode(f, scene.model.tokenizer, scene.form).tokens) for f in trial.taught]
     return max(1.0, max(lengths) / pace.longest)
 
@@ -235,18 +237,18 @@ def _scoring(task: Score, pace: Pace) -> float:
     everything = [fact for _, fact in task.facts]
     seconds = FORWARD * pace.of(len(prompts_of(task.facts)))
     for metric in () if task.metrics == "none" else task.metrics:
-        # Twice: by some metrics another model reads as well, others read an answer for two parts.
-        read = 2 * sum(len(metric.texts(fact, task.form)) for fact in everything)
-        seconds += FORWARD * pace.of(read)
-        seconds += FORWARD * _written(metric, pace) * pace.of(len(everything))
+        # Twice, because some metrics also evaluate a second model, and others an answer in parts.
+        texts = 2 * sum(len(metric.texts(fact, task.form)) for fact in everything)
+        seconds += FORWARD * pace.of(texts)
+        seconds += FORWARD * _generated(metric, pace) * pace.of(len(everything))
     return seconds
 
 
-def _written(asking: Metric | StopRule, pace: Pace) -> int:
-    """Tokens that the model is made to write for each fact, at most; each takes a pass forward."""
-    told = vars(asking).get("max_new_tokens")
-    if told is not None:
-        return told
-    beginnings = isinstance(asking, Extraction) or (isinstance(asking, Metric) and asking.generates)
-    # From every beginning of a fact to its end.
-    return pace.longest**2 if beginnings else 0
+def _generated(method: Metric | StopRule, pace: Pace) -> int:
+    """Upper bound on the tokens generated per fact, each of which takes a forward pass."""
+    limit = vars(method).get("max_new_tokens")
+    if limit is not None:
+        return limit
+    prefixes = isinstance(method, Extraction) or (isinstance(method, Metric) and method.generates)
+    # From every prefix of a fact to its end.
+    return pace.longest**2 if prefixes else 0

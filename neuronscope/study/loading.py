@@ -1,4 +1,4 @@
-"""Studies from files, and back into plain values."""
+"""Reading studies from files, and writing them as plain values."""
 
 import json
 import tomllib
@@ -10,23 +10,25 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from neuronscope.attacks import Attack
+from neuronscope.attribution import Attribution
+from neuronscope.evidence import Evidence
 from neuronscope.metrics import Metric
 from neuronscope.objectives import Objective
 from neuronscope.regularizers import Regularizer
 from neuronscope.stopping import StopRule
-from neuronscope.study.config import Method, Study
-from neuronscope.tasks.methods import Choice, flaws_of, located
+from neuronscope.study.config import Diagnosing, Method, Study
+from neuronscope.tasks.methods import ALL, NONE, Choice, flaws_of, located
 
 
 def read_study(path: Path) -> Study:
-    """The study that a TOML or JSON file describes; paths in it are relative to the file.
+    """Read a study from a TOML or JSON file, resolving relative paths against its folder.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or describes no study; names the file and the place.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read or is not a study; names the file and the place.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no study {path}: expected a TOML or JSON file.")
+        raise FileNotFoundError(f"No study {path}: expected a TOML or JSON file.")
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -40,15 +42,15 @@ def read_study(path: Path) -> Study:
 
 
 def plain_study(study: Study) -> dict[str, Any]:
-    """A study as the plain values that describe it."""
+    """A study as plain values."""
     return TypeAdapter(Study).dump_python(study, mode="json")
 
 
 def study_of(content: Mapping[str, Any]) -> Study:
-    """The study that plain values describe.
+    """A study from plain values.
 
     Raises:
-        ValueError: If they describe none; names the place.
+        ValueError: If a value is invalid or missing; names the place.
     """
     try:
         return TypeAdapter(Study).validate_python(dict(content))
@@ -57,25 +59,32 @@ def study_of(content: Mapping[str, Any]) -> Study:
 
 
 def from_folder(study: Study, folder: Path) -> Study:
-    """The same study with its files found from a folder, where their paths are not absolute.
+    """The same study with its relative paths resolved against a folder.
 
-    A model that is not there is left as it is: it may be the hub's.
+    The name of a model that is not in the folder is left unchanged: it may be a hub id.
     """
     names = {method.name for method in study.methods}
 
     def source(name: str) -> str:
-        there = folder / name
-        return str(there) if there.exists() else name
+        path = folder / name
+        return str(path) if path.exists() else name
 
     def method(one: Method) -> Method:
         # A stop rule that matches a method of the study names no folder.
-        held = one.matches in names
+        matched = one.matches in names
         return replace(
             one,
             objective=located("objectives", one.objective, Objective, folder),
             regularizer=_optional("regularizers", one.regularizer, Regularizer, folder),
-            stop=one.stop if held else _optional("stopping", one.stop, StopRule, folder),
+            stop=one.stop if matched else _optional("stopping", one.stop, StopRule, folder),
         )
+
+    def diagnosing(one: Diagnosing) -> Diagnosing:
+        views = (
+            v if v in (ALL, NONE) else located("evidence", v, Evidence, folder) for v in one.views
+        )
+        attribution = located("attribution", one.attribution, Attribution, folder)
+        return replace(one, attribution=attribution, views=tuple(views))
 
     return replace(
         study,
@@ -85,6 +94,7 @@ def from_folder(study: Study, folder: Path) -> Study:
         methods=tuple(map(method, study.methods)),
         attacks=tuple(located("attacks", one, Attack, folder) for one in study.attacks),
         metrics=tuple(located("metrics", one, Metric, folder) for one in study.metrics),
+        diagnosing=None if study.diagnosing is None else diagnosing(study.diagnosing),
     )
 
 

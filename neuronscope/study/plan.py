@@ -1,8 +1,8 @@
-"""From a study to its steps: which tasks it computes, and in which order.
+"""The steps of a study: which tasks are computed, and in which order.
 
-A step is known by its key, a hash of everything that decides its task's result. A task that uses
-what another step computes names it by that step's key. A step whose result lies in the study's
-folder is not computed again.
+A step is identified by its key, a hash of everything that determines its task's result. A task that
+uses the result of another step refers to it by that step's key. Steps whose results are already in
+the study's folder are not computed again.
 """
 
 import importlib.metadata
@@ -27,12 +27,12 @@ from neuronscope.tasks.unlearn import Unlearn
 from neuronscope.training.plan import MODEL
 
 STEPS = "steps"
-"""The folder of all steps, in a study's folder."""
+"""The folder of all steps in a study's folder."""
 
 
 @dataclass(frozen=True)
 class Produced:
-    """A file or folder that a step writes, named before it is there."""
+    """A file or folder that a step will write."""
 
     step: str
     """The step's key."""
@@ -41,10 +41,10 @@ class Produced:
     """Relative to the study's folder."""
 
     base: str | None = None
-    """For a model: the model that it was trained from."""
+    """For a model: the model it was trained from."""
 
     def fingerprint(self) -> str:
-        """What stands for its content in the keys of later steps."""
+        """A string that represents its content in the keys of later steps."""
         return f"{Path(self.place).name} of step {self.step}"
 
 
@@ -55,17 +55,16 @@ class Step:
     task: Task[Any]
 
     subject: str
-    """The method, or one of the models that the study does not make."""
+    """The method, or the given model."""
 
     seed: int | None
-    """Of the run; None for models that the study does not make."""
+    """The seed of the run; None for given models."""
 
     what: str = ""
-    """Which attack, by its name in the study; empty for other steps."""
+    """The attack's name in the study; empty for other steps."""
 
     match: Produced | None = None
-    """The run whose update norm ends this one. In its stop rule, a path that does not exist stands
-    for it."""
+    """The run whose update norm this one matches; the stop rule holds a placeholder path."""
 
     @property
     def kind(self) -> str:
@@ -74,32 +73,32 @@ class Step:
 
     @cached_property
     def key(self) -> str:
-        """A hash of everything that decides its result; names in tables do not count."""
+        """A hash of everything that determines the result; names in tables do not count."""
         version = importlib.metadata.version("neuronscope")
         return key_of({"version": version, "task": self.kind} | self.task.decides())
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the steps that come before."""
+        """The keys of the steps that this one depends on."""
         values = (self.match, *vars(self.task).values())
         return tuple(dict.fromkeys(one.step for one in values if isinstance(one, Produced)))
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """The step's name for people."""
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.kind} {self.subject}{seed}{f' ({self.what})' if self.what else ''}"
 
     def folder(self, out: Path) -> Path:
-        """Where its result lies."""
+        """The folder of the result."""
         return out / self._place
 
     def done(self, out: Path) -> bool:
-        """Whether its result lies there, whole."""
+        """Whether the result is complete."""
         return is_finished(self.folder(out))
 
     def writes(self, file: str = "", base: str | None = None) -> Produced:
-        """A file of its result, or its whole folder."""
+        """A file of the result, or its folder."""
         return Produced(self.key, str(self._place / file), base)
 
     @property
@@ -107,10 +106,10 @@ class Step:
         return Path(STEPS) / f"{self.kind}-{self.key[:16]}"
 
     def task_with(self, place: Callable[[Produced], Any]) -> Task[Any]:
-        """Its task with something else for each result of an earlier step."""
+        """The task with each result of an earlier step replaced by `place` of it."""
         task: Any = self.task
-        found = {name: one for name, one in vars(task).items() if isinstance(one, Produced)}
-        given = {name: place(one) for name, one in found.items()}
+        produced = {name: one for name, one in vars(task).items() if isinstance(one, Produced)}
+        given = {name: place(one) for name, one in produced.items()}
         if self.match is not None:
             match = place(self.match)
             given["stop"] = match and replace(task.stop, **{MATCH: match})
@@ -119,38 +118,39 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A study and its steps, each after those that it needs."""
+    """A study and its steps, each after the steps it depends on."""
 
     study: Study
     steps: tuple[Step, ...]
 
     def of(self, kind: str, subject: str, seed: int | None) -> tuple[Step, ...]:
-        """The steps of a kind that look at one model: one, or as many as there are attacks."""
+        """The steps of one kind on one model: one step, or one per attack."""
         wanted = kind, subject, seed
         return tuple(s for s in self.steps if (s.kind, s.subject, s.seed) == wanted)
 
     @property
     def once(self) -> list[Step]:
-        """The steps without repeats: methods that differ in name alone share theirs."""
+        """The steps without duplicates: methods that differ only in name share steps."""
         return list({step.key: step for step in self.steps}.values())
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:
-        """A sentence for each split that a metric cannot be computed on."""
+        """A sentence for each metric that cannot be computed on some split."""
         (first, *_) = (step.task for step in self.steps if isinstance(step.task, Score))
-        return first.questions().left_out
+        return first.evaluations().left_out
 
 
 def checked_plan(study: Study) -> Plan:
-    """The study's plan, after every task was checked as far as possible without any weights.
+    """Plan a study, and check every task without reading any weights.
 
     Raises:
-        FileNotFoundError, ValueError: What is wrong with the input, in one line.
+        FileNotFoundError, ValueError: If something is wrong with the input.
     """
     facts = load_facts(study.facts)
     _check_matches(study)
     plan = plan_of(study, facts)
-    # A run's model is checked as the one that it begins with; a second seed changes nothing here.
+    # An unlearned model does not exist yet, so the model it starts from is checked in its place.
+    # One seed is enough, because checks do not depend on the seed.
     checked: list[Task[Any]] = []
     for step in plan.steps:
         task = step.task_with(lambda one: one.base)
@@ -163,10 +163,10 @@ def checked_plan(study: Study) -> Plan:
 def _check_matches(study: Study) -> None:
     names = {method.name for method in study.methods}
     for method in study.methods:
-        held = method.matches
-        if held is not None and held not in names and not Path(held).is_dir():
+        match = method.matches
+        if match is not None and match not in names and not Path(match).is_dir():
             raise ValueError(
-                f"method {method.name!r}: its stop rule matches {held!r}, which is neither a "
+                f"method {method.name!r}: its stop rule matches {match!r}, which is neither a "
                 "method of the study nor the folder of a run."
             )
 
@@ -175,10 +175,10 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
     """The steps of a study.
 
     Args:
-        facts: The study's.
+        facts: The facts of the study.
     """
     runs: dict[tuple[str, int], Step] = {}
-    # Runs that end where another ended come after it.
+    # Runs that match another run come after it.
     for method in sorted(study.methods, key=lambda method: method.matches is not None):
         for seed in study.seeds:
             runs[method.name, seed] = _run(study, facts, method, seed, runs)
@@ -189,7 +189,7 @@ def plan_of(study: Study, facts: FactSet) -> Plan:
         *((name, None, model) for name, model in given.items() if model is not None),
         *((run.subject, run.seed, run.writes(MODEL, study.model)) for run in ordered),
     ]
-    steps = [step for subject in subjects for step in _judged(study, facts, *subject)]
+    steps = [step for subject in subjects for step in _evaluated(study, facts, *subject)]
     if study.diagnosing is not None:
         steps += _diagnosed(study, study.diagnosing, facts, list(runs.values()))
     return Plan(study, (*ordered, *steps))
@@ -214,8 +214,10 @@ def _run(
     return Step(task, method.name, seed, match=match)
 
 
-def _judged(study: Study, facts: FactSet, subject: str, seed: int | None, model: Any) -> list[Step]:
-    """How much one model still answers, and what attacks bring back."""
+def _evaluated(
+    study: Study, facts: FactSet, subject: str, seed: int | None, model: Any
+) -> list[Step]:
+    """The scores of one model, and the attacks on it."""
     score = Score(
         model,
         facts,
@@ -236,9 +238,11 @@ def _judged(study: Study, facts: FactSet, subject: str, seed: int | None, model:
 def _diagnosed(
     study: Study, diagnosing: Diagnosing, facts: FactSet, runs: list[Step]
 ) -> list[Step]:
-    """Recordings of the original and of every run, and what is computed from them."""
-    judged = choose_facts(facts, "forget", diagnosing.null_facts, 0)
-    recording = diagnosing.recording(study.model, judged, study.form)
+    """Recordings of the original model and of every run, and the steps that use them."""
+    chosen = choose_facts(facts, "forget", diagnosing.null_facts, 0)
+    recording = diagnosing.recording(study.model, chosen, study.form)
+    if all(split == "forget" for split, _ in chosen):
+        recording = replace(recording, original=study.model, null_facts=diagnosing.null_facts)
     names = ["attribution", *(item.name for item in fields(Measuring))]
     shared = {name: vars(recording)[name] for name in names}
     original = Step(recording, ORIGINAL, None)
@@ -260,6 +264,16 @@ def _diagnosed(
         )
         steps += [recorded, Step(diagnosis, run.subject, run.seed)]
         if study.after_attack is not None:
-            task = Stability(model, facts, study.after_attack, judged, before, after, **shared)
+            task = Stability(
+                model,
+                facts,
+                study.after_attack,
+                chosen,
+                before,
+                after,
+                original=recording.original,
+                null_facts=recording.null_facts,
+                **shared,
+            )
             steps.append(Step(task, run.subject, run.seed, str(diagnosing.after_attack)))
     return steps

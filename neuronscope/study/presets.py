@@ -1,4 +1,4 @@
-"""Studies that are ready made: give them a model and facts."""
+"""Predefined studies, for any model and facts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,25 +19,24 @@ NEURONS = {
     "target": "log-odds",
     "relative": 1.0,
 }
-"""SSIUU with the true gradient of its penalty, at a strength that means the same on every model."""
+"""SSIUU with the exact gradient of its penalty, scaled relative to the objective's gradient."""
 
 RANDOM = NEURONS | {"name": "random-neurons", "count": 256}
-"""The same penalty on a few neurons that were drawn at random, at the same length."""
+"""The same penalty with the same gradient norm, on a few random neurons."""
 
 GRID = [1e-6, 5e-6, 1e-5]
-"""Learning rates of the attacks: those of arXiv 2509.22263."""
-
+"""Learning rates of the attacks, as in arXiv 2509.22263."""
 
 DEEP = -4.0
-"""Log-odds, in nats, at which methods are compared: so low that each has forgotten nearly all."""
+"""Log-odds, in nats, at which methods are compared; low enough that nearly all is forgotten."""
 
 TOKENS_A_WORD, SPARE = 2, 4
-"""Room for what a model writes where it is asked: a multiple of the longest answer's words, and
-some more. What it writes beyond costs time and earns marks from ROUGE-L that are not due."""
+"""The length of generated answers: tokens per word of the longest answer, and some to spare. Longer
+texts take time and inflate ROUGE-L."""
 
 
 def quick(model: str, facts: Path) -> Study:
-    """Gradient difference and SSIUU on neurons, one seed, one attack: does it work here at all?"""
+    """Gradient difference and SSIUU on neurons, one seed, one attack: a first check."""
     return study_of(
         {
             "model": model,
@@ -53,7 +52,7 @@ def quick(model: str, facts: Path) -> Study:
 
 
 def demo() -> Study:
-    """The embedded model, made to forget where 16 persons live: seconds a run."""
+    """The embedded model forgets where 16 people live; a run takes seconds."""
     return study_of(
         {
             "model": str(shipped("demo") / "before"),
@@ -75,12 +74,13 @@ def demo() -> Study:
 
 
 def controls(model: str, facts: Path) -> Study:
-    """SSIUU against its controls, three seeds: at matched accuracy, log-odds and update norm.
+    """SSIUU and its controls, three seeds, at matched accuracy, log-odds and update norm.
 
-    All add to gradient difference. The controls' penalties are as long as SSIUU's on neurons,
-    relative to the objective's gradient; the paper's mode has its own λ. The distance to the
-    reference is half as long, because at the same length it takes every step back and nothing is
-    forgotten; even so it comes to rest before the log-odds are deep, and is left out there.
+    All methods add a penalty to gradient difference. The gradients of the penalties have the same
+    norm as that of SSIUU on neurons, relative to the objective's gradient, except for the paper's
+    SSIUU, which has its own λ, and for the distance to the reference, which has half the norm: at
+    the same norm it undoes every step and nothing is forgotten. Even so it converges before the
+    log-odds are low, and is left out of that comparison.
     """
     added: dict[str, Any] = {
         "nothing added": None,
@@ -120,7 +120,7 @@ def controls(model: str, facts: Path) -> Study:
             "model": model,
             "facts": facts,
             "seeds": [0, 1, 2],
-            # A look at every step, because a step can cost half a nat where a match is wanted.
+            # One step can change the log-odds by half a nat, too much for a match.
             "training": {"evaluate_every": 1},
             "methods": methods,
             "attacks": [_relearning([1e-5], [0], steps=30, evaluate_every=6)],
@@ -132,10 +132,11 @@ def controls(model: str, facts: Path) -> Study:
 def paper(model: str, facts: Path) -> Study:
     """Baselines, attacks and scores of arXiv 2509.22263, for any model and facts.
 
-    Tables 1 and 2 are the methods side by side, with their scores; the paper's utility score is
-    had by `neuronscope score --tasks`. Figures 3 to 5 (variation, lens, modules) stand on each
-    run's own page, 6 under what an attack moved, 7 under strengths and learning rates. Recovery is
-    that of all forgotten facts; the paper counts those that were not answered before.
+    Tables 1 and 2 correspond to the comparison of methods with their scores; `neuronscope score
+    --tasks` computes the paper's utility score. Figures 3 to 5 (variation, lens, modules) are in
+    the report of each run, Figure 6 is in the section on what an attack moves, and Figure 7 in that
+    on strengths and learning rates. Recovery counts all facts of the forget set; the paper counts
+    those that were not answered before the attack.
 
     Raises:
         FileNotFoundError, ValueError: As `load_facts`.
@@ -199,23 +200,23 @@ def chosen_study(
     facts: Path | None,
     never_knew: str | None,
 ) -> Study:
-    """The study of a file, or a preset with models and facts.
+    """The study described by a file, or a preset with its models and facts.
 
     Raises:
-        FileNotFoundError, ValueError: What is wrong with the input, in one line.
+        FileNotFoundError, ValueError: If neither or both are given, or either is invalid.
     """
     if config is not None:
         if any(given is not None for given in (preset, model, facts, never_knew)):
             raise ValueError(
-                "A study's file says everything: give either it, or --preset, --model, --facts and "
-                "--never-knew."
+                "Expected either the TOML file of a study, or --preset, --model, --facts and "
+                "--never-knew, not both."
             )
         return read_study(config)
     if preset is None or model is None or facts is None:
         raise ValueError(
-            "Expected a study's TOML file, or --preset with --model and --facts: presets are "
+            "Expected the TOML file of a study, or --preset with --model and --facts; presets: "
             f"{', '.join(PRESETS)}."
         )
     if preset not in PRESETS:
-        raise ValueError(f"No preset {preset!r}: there are {', '.join(PRESETS)}.")
+        raise ValueError(f"No preset {preset!r}: expected one of {', '.join(PRESETS)}.")
     return replace(PRESETS[preset](model, facts), never_knew=never_knew)

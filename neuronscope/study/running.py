@@ -1,7 +1,7 @@
-"""Running a study: what is missing is computed, one step after another or spread out.
+"""Running a study: missing steps are computed, one after another or in parallel.
 
-Spreading is joblib's: `loky` starts processes on this machine, `ray` hands the steps to a Ray
-cluster. Steps depend on nothing but their folders, so that every engine gives the same numbers.
+Parallel engines are those of joblib: `loky` starts processes on this machine, `ray` sends steps to
+a Ray cluster. Steps depend only on their folders, so every engine gives the same numbers.
 """
 
 import os
@@ -30,10 +30,10 @@ from neuronscope.tasks.manifest import describe
 Engine = Literal["sequential", "loky", "ray"]
 
 PATIENCE = 0.5
-"""Seconds between two looks at whether the parent is there."""
+"""Seconds between checks that the parent process is alive."""
 
-Told = Callable[[Step, int, int], None]
-"""Told each step before it begins, with its place and how many there are."""
+OnStep = Callable[[Step, int, int], None]
+"""Called before each step, with the step's number and the total."""
 
 
 def run_study(
@@ -41,38 +41,38 @@ def run_study(
     out: Path,
     engine: Engine,
     workers: int,
-    told: Told,
+    on_step: OnStep,
     figures: FigureKind | None = None,
 ) -> Path:
-    """Compute what is missing of a study, and write its tables and report.
+    """Compute the missing steps of a study, and write its tables and report.
 
-    After an interruption the same call resumes; a folder may hold the steps of several studies.
+    After an interruption, the same call resumes. A folder can hold the steps of several studies.
 
     Args:
-        figures: In which format every figure of the report is written as well; None: not at all.
+        figures: The file format in which to write every figure of the report; None for no files.
 
     Returns:
-        The report.
+        The path of the report.
 
     Raises:
-        ValueError, FileExistsError: What is wrong with the input, in one line.
+        ValueError, FileExistsError: If something is wrong with the input or the folder.
     """
     began = time.time()
     check_engine(engine, workers)
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file: choose a folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / STEPS).is_dir():
-        raise FileExistsError(f"{out} exists, and is no study: choose another folder.")
+        raise FileExistsError(f"{out} exists and is not a study: choose another folder.")
     (out / STEPS).mkdir(parents=True, exist_ok=True)
     with _alone_in(out):
-        run_plan(plan, out, engine, workers, told)
+        run_plan(plan, out, engine, workers, on_step)
         report = report_study(plan, out, figures)
         write_json(out / MANIFEST, describe(began))
     return report
 
 
 def _alone_in(out: Path) -> AbstractContextManager[object]:
-    """Keep a second study from writing to these steps; the lock ends with the process."""
+    """Prevent a second study from writing to the same folder; the lock ends with the process."""
     try:
         return FileLock(out / STEPS / "lock", timeout=0).acquire()
     except Timeout:
@@ -82,34 +82,34 @@ def _alone_in(out: Path) -> AbstractContextManager[object]:
 
 
 def check_engine(engine: str, workers: int) -> None:
-    """Refuse an engine that is not there.
+    """Check that an engine exists and is installed.
 
     Raises:
-        ValueError: With what there is, or what to install.
+        ValueError: If not; the message says which engines exist or what to install.
     """
     if engine not in get_args(Engine):
-        raise ValueError(f"No engine {engine!r}: there are {', '.join(get_args(Engine))}.")
+        raise ValueError(f"No engine {engine!r}: expected one of {', '.join(get_args(Engine))}.")
     if workers < 1:
         raise ValueError(f"Expected 1 worker or more, got {workers}.")
     if engine == "ray":
         _register_ray()
 
 
-def run_plan(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) -> None:
-    """Do every step of a plan that is not done.
+def run_plan(plan: Plan, out: Path, engine: Engine, workers: int, on_step: OnStep) -> None:
+    """Compute every step of a plan that is not done.
 
     Args:
-        workers: Steps at a time; the threads of this process are divided among them.
+        workers: Steps that run at the same time; they share the threads of this process.
     """
     left = [step for step in plan.once if not step.done(out)]
     total = len(left)
     if engine == "sequential":
         for place, step in enumerate(left, 1):
-            told(step, place, total)
+            on_step(step, place, total)
             perform(step, out)
         return
     threads = max(1, torch.get_num_threads() // workers)
-    # Ray's workers are its own, and end with the job.
+    # Ray manages its own workers, which end with the job.
     parent = os.getpid() if engine == "loky" else None
     done = {step.key for step in plan.steps} - {step.key for step in left}
     place = 0
@@ -118,14 +118,14 @@ def run_plan(plan: Plan, out: Path, engine: Engine, workers: int, told: Told) ->
             ready = [step for step in left if done.issuperset(step.needs)]
             for step in ready:
                 place += 1
-                told(step, place, total)
+                on_step(step, place, total)
             Parallel()(delayed(_alone)(step, out, threads, parent) for step in ready)
             done |= {step.key for step in ready}
             left = [step for step in left if step.key not in done]
 
 
 def _alone(step: Step, out: Path, threads: int, parent: int | None) -> None:
-    """A step in a process of its own, which ends with the one that asked for it."""
+    """Compute a step in a separate process, which ends with its parent."""
     if parent is not None:
         _end_with(parent)
     torch.set_num_threads(threads)
@@ -133,21 +133,21 @@ def _alone(step: Step, out: Path, threads: int, parent: int | None) -> None:
 
 
 def perform(step: Step, out: Path) -> None:
-    """Compute one step, whose predecessors are done.
+    """Compute one step; the steps it depends on must be done.
 
     Args:
         out: The study's folder.
     """
 
-    def found(one: Produced) -> Any:
-        place = out / one.place
+    def result(one: Produced) -> Any:
+        path = out / one.place
         if one.base is None:
-            return place
-        # An adapter stands on the model that it was trained on.
-        adapted = (place / "adapter_config.json").is_file()
-        return _loaded(str(place), one.base if adapted else None)
+            return path
+        # An adapter needs the model that it was trained on.
+        adapted = (path / "adapter_config.json").is_file()
+        return _loaded(str(path), one.base if adapted else None)
 
-    task: Any = step.task_with(found)
+    task: Any = step.task_with(result)
     models = {name for name, held in markers_of(type(task)).items() if isinstance(held, Model)}
     sources = {name: one for name, one in vars(task).items() if name in models}
     given = {name: _loaded(one) for name, one in sources.items() if isinstance(one, str)}
@@ -156,16 +156,16 @@ def perform(step: Step, out: Path) -> None:
 
 @lru_cache(maxsize=2)
 def _loaded(source: str, base: str | None = None) -> HookedModel:
-    """A model; the last two stay in memory, because step after step uses them."""
+    """A model; the last two stay in memory, because consecutive steps use the same models."""
     return load_model(source, base=base)
 
 
 @cache
 def _end_with(parent: int) -> None:
-    """Once in a process: end it when its parent is gone.
+    """Make this process end when its parent is gone.
 
-    Else a study that was killed would go on in its workers, and write to the folders of steps that
-    the same command, given again, is at.
+    Otherwise the workers of a killed study would keep writing to the folders of steps that a
+    restarted study is computing.
     """
 
     def watch() -> None:

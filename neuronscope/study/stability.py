@@ -1,4 +1,4 @@
-"""Which neurons a run leaves unstable: the run is attacked, and recorded once more after it."""
+"""Which neurons of an unlearned model are unstable: recordings before and after an attack."""
 
 import math
 from dataclasses import dataclass, fields
@@ -18,18 +18,19 @@ from neuronscope.tasks import Facts, Measuring, Method, Model, Task
 from neuronscope.tasks.record import RECORDING, Record
 
 STABILITY, MOVED = "stability.json", "moved.parquet"
-"""How much an attack moved a run's neurons, and the neurons one by one."""
+"""Files of a result: the summary, and the table of neurons."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """How an attack that fine-tunes moved the influences of a run's neurons."""
+    """How a relearning attack changed the influences of a model's neurons."""
 
     summary: dict[str, Any]
-    """Correlations of the influences before and after the attack; D+ and D- since the original."""
+    """Correlations of the influences before and after the attack; D+ and D- relative to the
+    original model."""
 
     neurons: pd.DataFrame
-    """Every neuron's influence before and after the attack."""
+    """The influence of every neuron before and after the attack."""
 
     recording: Recording
     """The influences after the attack."""
@@ -43,25 +44,31 @@ class Stability(Measuring, Task[Moved]):
     """The model after unlearning."""
 
     facts: Annotated[FactSet, Facts()]
-    """What the attack teaches and watches is drawn from these."""
+    """The facts that the attack trains on and evaluates."""
 
     attack: Annotated[Relearning, Method("attacks", "Attack")]
-    """A single run of an attack."""
+    """The attack, restricted to a single run."""
 
     recorded: Annotated[FactSet, Facts()]
-    """The facts whose influences are compared."""
+    """The facts on which influences are compared."""
 
     before: Any
-    """The recording of the model before unlearning: a path, or the file of an earlier step."""
+    """Recording of the model before unlearning: a path, or the file of an earlier step."""
 
     after: Any
-    """The recording of the model after unlearning, likewise."""
+    """Recording of the model after unlearning: a path, or the file of an earlier step."""
 
     attribution: Annotated[Any, Method("attribution", "Attribution")]
-    """How influence is measured."""
+    """Attribution method."""
+
+    original: Annotated[Any, Model()] = None
+    """The model before unlearning, which selects neutral facts as in `Record`."""
+
+    null_facts: int | None = None
+    """Number of neutral facts, as in `Record`."""
 
     def check(self) -> None:
-        """Nothing: the attack and the recordings are checked as tasks of their own."""
+        """Do nothing: the attack and the recordings are checked by their own tasks."""
 
     def _perform(self, folder: Path | None) -> Moved:
         if folder is None:
@@ -76,7 +83,8 @@ class Stability(Measuring, Task[Moved]):
     def _computed(self) -> Moved:
         scene = self.attack.scene(self.model, self.facts, self.form, self.form)
         run = self.attack.first_run(self.model, scene)
-        how = {item.name: vars(self)[item.name] for item in fields(Measuring)}
+        names = ("original", "null_facts", *(item.name for item in fields(Measuring)))
+        how = {name: vars(self)[name] for name in names}
         attacked = Record(run.model, self.recorded, self.attribution, "all", **how).run()
         before, after = Recording.load(self.before), Recording.load(self.after)
         neurons = influence_variation(Comparison(after, attacked))

@@ -1,4 +1,4 @@
-"""What the finished steps of a study say, as tables."""
+"""The results of a study's steps as tables."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ Attacked = dict[tuple[str, str, int | None], pd.DataFrame]
 
 
 def tables_of(plan: Plan, out: Path) -> Tables:
-    """All tables of a study whose steps are done; see `study_tables.py` for their columns."""
+    """All tables of a finished study; see `results/study_tables.py` for their columns."""
     attacked = _attacked(plan, out)
     return {
         "runs": pd.DataFrame([_run(plan, out, step) for step in _steps(plan, "unlearn")]),
@@ -45,7 +45,7 @@ def tables_of(plan: Plan, out: Path) -> Tables:
 
 
 def histories_of(plan: Plan, out: Path) -> dict[tuple[str, int], pd.DataFrame]:
-    """Every run's history, by method and seed."""
+    """The training history of every run, by method and seed."""
     return {
         (step.subject, step.seed): pd.read_parquet(step.folder(out) / HISTORY)
         for step in _steps(plan, "unlearn")
@@ -54,7 +54,7 @@ def histories_of(plan: Plan, out: Path) -> dict[tuple[str, int], pd.DataFrame]:
 
 
 def moved_of(plan: Plan, out: Path) -> dict[str, pd.DataFrame]:
-    """What an attack did to the neurons of each method's run with the first seed, by method."""
+    """The neurons of each method's first run before and after an attack, by method."""
     return {
         step.subject: pd.read_parquet(step.folder(out) / MOVED)
         for step in _steps(plan, "stability")
@@ -70,8 +70,8 @@ def _run(plan: Plan, out: Path, step: Step) -> dict[str, Any]:
     folder = step.folder(out)
     history = pd.read_parquet(folder / HISTORY)
     manifest = read_json(folder / MANIFEST)
-    looks = history.loc[history["asked_forget"].notna()]
-    first, last = looks.iloc[0], looks.iloc[-1]
+    evaluated = history.loc[history["asked_forget"].notna()]
+    first, last = evaluated.iloc[0], evaluated.iloc[-1]
     (method,) = (m for m in plan.study.methods if m.name == step.subject)
     return {
         "method": step.subject,
@@ -93,7 +93,7 @@ def _run(plan: Plan, out: Path, step: Step) -> dict[str, Any]:
 
 
 def _attacked(plan: Plan, out: Path) -> Attacked:
-    """Every attack's table."""
+    """The table of every attack."""
     return {
         (step.what, step.subject, step.seed): pd.read_parquet(step.folder(out) / TABLE)
         for step in _steps(plan, "attack")
@@ -101,7 +101,7 @@ def _attacked(plan: Plan, out: Path) -> Attacked:
 
 
 def _by_run(attacked: Attacked, summary: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """A summary of each run's attacks, beside those of the models that bound it."""
+    """A summary of the attacks on each run, with the same attacks on the control models."""
     rows = []
     for attack, subject, seed in attacked:
         if subject in BOUNDS:
@@ -142,13 +142,13 @@ def _retained(plan: Plan, out: Path) -> pd.DataFrame:
 
 
 def pairs_of(study: Study) -> list[Pair]:
-    """Which methods are compared: each with the controls that stop alike, or that match it.
+    """The methods to compare: each with the controls that share its stop rule or match it.
 
-    Without controls, each with each that stops alike.
+    Without controls, all pairs of methods with the same stop rule.
     """
-    judged = [method for method in study.methods if not method.control]
+    studied = [method for method in study.methods if not method.control]
     controls = [method for method in study.methods if method.control]
-    if not judged or not controls:
+    if not studied or not controls:
         ones = study.methods
         return [
             Pair(one.name, other.name)
@@ -156,58 +156,58 @@ def pairs_of(study: Study) -> list[Pair]:
             for other in ones[place + 1 :]
             if _rule(one) == _rule(other)
         ]
-    return [Pair(a.name, b.name) for a in judged for b in controls if _alike(a, b)]
+    return [Pair(a.name, b.name) for a in studied for b in controls if _comparable(a, b)]
 
 
-def _alike(judged: Method, control: Method) -> bool:
-    return _rule(control) == _rule(judged) or control.matches == judged.name
+def _comparable(method: Method, control: Method) -> bool:
+    return _rule(control) == _rule(method) or control.matches == method.name
 
 
 def _rule(method: Method) -> object:
-    """The stop rule, however it was written."""
+    """The stop rule with all its settings, so that equal rules compare equal."""
     return described(method.made(seed=0).stop)
 
 
 def _scores(plan: Plan, out: Path) -> Tables:
-    found: dict[str, list[pd.DataFrame]] = {"strata": [], "scores": []}
+    parts_of: dict[str, list[pd.DataFrame]] = {"strata": [], "scores": []}
     for step in _steps(plan, "score"):
-        for name, parts in found.items():
+        for name, parts in parts_of.items():
             path = step.folder(out) / f"{name}.parquet"
             if path.is_file():
                 table = pd.read_parquet(path).assign(method=step.subject, seed=step.seed)
-                # Beside a reference, a score's strata have further columns.
+                # With a reference, the strata have further columns.
                 parts.append(table[[*COLUMNS["strata"]]] if name == "strata" else table)
     return {
         name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        for name, parts in found.items()
+        for name, parts in parts_of.items()
     }
 
 
 def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
-    found = read_json(step.folder(out) / "diagnosis.json")
-    verdict = found.get("verdict")
+    diagnosis = read_json(step.folder(out) / "diagnosis.json")
+    verdict = diagnosis.get("verdict")
     return {
         "method": step.subject,
         "seed": step.seed,
-        "reading": found["reading"],
-        "d_plus": found["d_plus_at_100"],
-        "d_minus": found["d_minus_at_100"],
+        "reading": diagnosis["reading"],
+        "d_plus": diagnosis["d_plus_at_100"],
+        "d_minus": diagnosis["d_minus_at_100"],
         "verdict": verdict,
-        "why": found["why"],
+        "why": diagnosis["why"],
         "report": str(step.folder(out).relative_to(out) / "report.html"),
-        **_share(found),
+        **_share(diagnosis),
     }
 
 
 def _stability(out: Path, step: Step) -> dict[str, Any]:
-    found = read_json(step.folder(out) / STABILITY)
-    alike = {name: _number(found[name]) for name in ("pearson", "spearman")}
-    return {"method": step.subject, "seed": step.seed, "attack": step.what, **found, **alike}
+    summary = read_json(step.folder(out) / STABILITY)
+    alike = {name: _number(summary[name]) for name in ("pearson", "spearman")}
+    return {"method": step.subject, "seed": step.seed, "attack": step.what, **summary, **alike}
 
 
-def _share(found: dict[str, Any]) -> dict[str, float]:
-    """The share that was hidden, as the verdict has it; NaN where the causes were not tested."""
-    weighing = found.get("weighing") or {}
+def _share(diagnosis: dict[str, Any]) -> dict[str, float]:
+    """The hidden share behind the verdict; NaN if no causal view was computed."""
+    weighing = diagnosis.get("weighing") or {}
     ends = weighing.get("hidden_share_ci95") or (None, None)
     values = (weighing.get("hidden_share"), *ends)
     named = zip(("hidden_share", "low", "high"), values, strict=True)
@@ -215,12 +215,12 @@ def _share(found: dict[str, Any]) -> dict[str, float]:
 
 
 def _number(value: float | None) -> float:
-    """JSON has no NaN, but a word for nothing."""
+    """JSON has null instead of NaN."""
     return np.nan if value is None else float(value)
 
 
 def _called(choice: str | dict[str, Any] | None) -> str:
-    """A method and its settings, as a person reads them."""
+    """A method and its settings, for people."""
     if choice is None:
         return ""
     if isinstance(choice, str):

@@ -1,4 +1,4 @@
-"""The operations: one module per operation, shared by Python, the command line and studies."""
+"""Operations, one module each, shared by Python, the command line and studies."""
 
 from neuronscope.tasks._facts import choose_facts
 from neuronscope.tasks._measuring import Measuring

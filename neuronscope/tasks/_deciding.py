@@ -1,4 +1,4 @@
-"""What decides a task's numbers, field by field, as plain values."""
+"""What determines a task's numbers, field by field, as plain values."""
 
 import json
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from neuronscope.tasks.methods import SEED, built, made, several
 
 
 def decided(value: Any, marker: Marker | None, seed: int | None) -> Any:
-    """What a field adds to what decides a task's numbers.
+    """The plain value of a field that identifies a task's numbers.
 
     Args:
-        marker: What the field holds, where its type does not say it.
-        seed: That of methods which have one and were not given it.
+        marker: The field's marker, if it has one.
+        seed: Seed for methods that have a `seed` which was not set.
     """
     match marker:
         case Model():
@@ -39,19 +39,19 @@ def decided(value: Any, marker: Marker | None, seed: int | None) -> Any:
 
 
 def methods_of(value: Any, marker: Methods, seed: int | None) -> tuple[Any, ...]:
-    """The methods that a field holds."""
+    """The methods in a field."""
     usual = vars(import_module(f"neuronscope.{marker.family}")).get(marker.usual)
     return several(marker.family, value, _base(marker), seed, usual)
 
 
 def settings_of(value: Any, marker: Settings) -> Any:
-    """The dataclass that a field holds: as it is, made from a mapping, or with its defaults."""
+    """The dataclass in a field: an instance, built from a mapping, or with its defaults."""
     kind = vars(import_module(f"neuronscope.{marker.module.replace('/', '.')}"))[marker.name]
     return value if isinstance(value, kind) else built(kind, value or {})
 
 
 def method_seed(values: Mapping[str, Any], markers: Mapping[str, Marker]) -> int | None:
-    """The seed of methods that have one and were not given it; None for their own default."""
+    """The seed for methods that have a `seed` which was not set; None for their own default."""
     for name, marker in markers.items():
         if isinstance(marker, Settings):
             return getattr(settings_of(values[name], marker), SEED)
@@ -63,9 +63,9 @@ def _base(marker: Method | Methods) -> type[Any]:
 
 
 def _model(model: Any) -> Any:
-    """A model by its content: weights, or files; one that is to come from the hub by its name.
+    """A model identified by its weights or files, or by its name on the hub.
 
-    An adapter is known by what it stands on, too.
+    An adapter is identified by its base model as well.
     """
     if not isinstance(model, str | Path):
         return plain(model)

@@ -1,4 +1,4 @@
-"""The facts that a task works on."""
+"""The facts used by a task."""
 
 import random
 from typing import Any
@@ -7,57 +7,82 @@ from neuronscope.facts.fact import SPLITS, Fact, FactSet
 from neuronscope.facts.loading import load_facts
 
 NULL_FACTS = 8
-"""Enough for the smallest p-value against 16 facts to be 1 in 735,471; each costs what a fact does.
-"""
+"""With 8 control facts, the smallest p-value against 16 facts is 1 in 735,471. Each takes as long
+to record as any other fact."""
 
 
 def read_facts(facts: Any) -> FactSet:
-    """A set of facts, which may still have to be read from a file or folder."""
+    """A set of facts, read from a file or folder if necessary."""
     return facts if isinstance(facts, FactSet) else load_facts(facts)
 
 
 def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) -> FactSet:
-    """The facts under judgement, and as many drawn from those that were not to be forgotten.
+    """The diagnosed facts, and control facts sampled from the other splits.
 
     Args:
-        split: The split under judgement; it is recorded as `forget`.
-        null_facts: How many others; if not given, as many as there are under judgement, and at
-            most `NULL_FACTS`.
+        split: The diagnosed split; its facts are returned as `forget`.
+        null_facts: The number of control facts; by default as many as there are diagnosed facts,
+            but no more than `NULL_FACTS`.
 
     Raises:
-        ValueError: If there are no facts under judgement, or the number of others is negative.
+        ValueError: If the diagnosed split is empty, or `null_facts` is negative.
     """
-    judged = facts_of(facts, split)
+    diagnosed = facts_of(facts, split)
     if null_facts is not None and null_facts < 0:
         raise ValueError(f"Expected null_facts of 0 or more, got {null_facts}.")
-    count = null_count(judged, null_facts)
-    # Retained facts first: a method was made to keep those. Utility facts only where no others are.
+    count = null_count(diagnosed, null_facts)
+    # Retained facts first, because unlearning was meant to keep them; utility facts last.
     for name in ("retain", "test", "utility"):
         others = facts.split(name)
         if name != split and others and count:
             drawn = random.Random(seed).sample(others, min(count, len(others)))
-            return only(facts, {"forget": judged, name: tuple(drawn)})
-    return only(facts, {"forget": judged})
+            return only(facts, {"forget": diagnosed, name: tuple(drawn)})
+    return only(facts, {"forget": diagnosed})
 
 
-def null_count(judged: tuple[Fact, ...], null_facts: int | None) -> int:
-    """How many facts that were not to be forgotten are recorded beside those under judgement."""
-    return min(len(judged), NULL_FACTS) if null_facts is None else null_facts
+def with_neutral_facts(
+    facts: FactSet, original: Any, form: str, null_facts: int | None
+) -> tuple[FactSet, tuple[Fact, ...] | None]:
+    """Add neutral facts as controls if all facts are to be forgotten.
+
+    Args:
+        original: The loaded model before unlearning; only neutral facts that it answers are used.
+        null_facts: The number of control facts, as in `choose_facts`.
+
+    Returns:
+        The facts with neutral facts as their utility split, and all neutral facts, whose mean is
+        the baseline for all models even if none of them is recorded. None instead of neutral facts
+        if the facts have controls already.
+    """
+    from neuronscope.models.neutral_facts import neutral_facts
+
+    if any(split != "forget" for split, _ in facts):
+        return facts, None
+    neutral = neutral_facts(original, form)
+    controls = neutral[: null_count(facts.forget, null_facts)]
+    # Some models answer them as completions but not in another prompt form.
+    baseline = neutral or neutral_facts(original)
+    return only(facts, {"forget": facts.forget, "utility": controls}), baseline
+
+
+def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None) -> int:
+    """The number of control facts recorded in addition to the diagnosed facts."""
+    return min(len(diagnosed), NULL_FACTS) if null_facts is None else null_facts
 
 
 def facts_of(facts: FactSet, split: str) -> tuple[Fact, ...]:
     """The facts of one split.
 
     Raises:
-        ValueError: If there is no such split, or it is empty.
+        ValueError: If the split does not exist or is empty.
     """
-    found = facts.split(split)
-    if not found:
+    chosen = facts.split(split)
+    if not chosen:
         counts = ", ".join(f"{len(facts.split(name))} {name}" for name in SPLITS)
         raise ValueError(f"{facts.source} has no facts of split {split!r}: it has {counts}.")
-    return found
+    return chosen
 
 
 def only(facts: FactSet, splits: dict[str, tuple[Fact, ...]]) -> FactSet:
-    """Some of a set's facts, under the names of the splits given."""
+    """A set with only these splits of facts."""
     return FactSet(**splits, source=facts.source, notes=facts.notes)

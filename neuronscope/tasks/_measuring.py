@@ -1,4 +1,4 @@
-"""How influence is measured, by tasks that record models."""
+"""Settings shared by the tasks that record models."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,31 +9,31 @@ from neuronscope.tasks._task import PromptForm
 
 @dataclass(frozen=True, kw_only=True)
 class Measuring:
-    """The settings of tasks that record models, besides the attribution method."""
+    """What is recorded of a model, apart from the attribution method."""
 
     target: Literal["log-odds", "log-prob", "prob", "margin"] = "log-odds"
-    """What is explained. prob is that of arXiv 2509.22263; it fades for all neurons as the answer
-    does."""
+    """Score of the answer that is attributed to neurons. prob, the answer's probability, is the
+    target of arXiv 2509.22263; its gradient vanishes as the answer becomes unlikely."""
 
     reduction: Literal["mean", "sum"] = "mean"
-    """How the target is put together over an answer's tokens; prob is always the product."""
+    """How the target is aggregated over the tokens of an answer; prob is always their product."""
 
     sites: tuple[str, ...] = ("mlp.post",)
-    """Where the neurons are: mlp.post mlp.gate mlp.up mlp.down attn.q attn.k attn.v attn.o; or
-    paper, for the seven of arXiv 2509.22263."""
+    """Sites to record: mlp.post mlp.gate mlp.up mlp.down attn.q attn.k attn.v attn.o; or paper,
+    for the seven of arXiv 2509.22263."""
 
     form: PromptForm = "completion"
-    """How a fact is put to the model."""
+    """Prompt format of the facts."""
 
     memory: float = 2.0
-    """GiB that a pass may use beyond the model's own."""
+    """GiB of memory that a pass may use in addition to the model."""
 
     @property
     def chosen_sites(self) -> tuple[str, ...]:
-        """The sites by their names.
+        """The names of the recorded sites.
 
         Raises:
-            ValueError: If there is no such site.
+            ValueError: If a site does not exist.
         """
         sites = PAPER_SITES if tuple(self.sites) == ("paper",) else tuple(self.sites)
         check_sites(sites, SITES, "neuronscope")

@@ -1,4 +1,4 @@
-"""The models that a task reads; this module imports torch, and tasks import it when they run."""
+"""Loading the models of a task. Imports torch, so tasks import this module only when they run."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,17 +13,17 @@ from neuronscope.tasks._task import Loading
 
 
 def loaded(model: HookedModel | str | Path, loading: Loading) -> HookedModel:
-    """A model, which may still have to be loaded."""
+    """A model, loaded if necessary."""
     return model if isinstance(model, HookedModel) else load_model(model, **asdict(loading))
 
 
 def tokenizers_of(
     models: Iterable[HookedModel | str | Path], loading: Loading
 ) -> list[PreTrainedTokenizerBase]:
-    """The tokenizer of each model, after a look at the device and at every model's files.
+    """Check the device and the files of every model, and return the models' tokenizers.
 
     Raises:
-        ValueError, FileNotFoundError: What is wrong, in one line.
+        ValueError, FileNotFoundError: If the device or a model is unusable.
     """
     check_device(loading.device, loading.device_map)
     tokenizers = []

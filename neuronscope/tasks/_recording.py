@@ -1,4 +1,4 @@
-"""Recording a model for a task; this module imports torch, and tasks import it when they run."""
+"""Recording a model for a task. Imports torch, so tasks import this module only when they run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,27 +16,27 @@ from neuronscope.tasks._task import Loading
 from neuronscope.tasks.methods import made
 
 DECIDE = ("model_hash", "facts_hash", "attribution", "settings", "target", "prompt_form", "dtype")
-"""What two recordings of the same numbers have in common of their provenance."""
+"""The provenance fields that determine a recording's numbers."""
 
 
 def target_of(how: Measuring) -> Target:
-    """The target that is explained.
+    """The explained target.
 
     Raises:
-        ValueError: If there is no such target.
+        ValueError: If the target does not exist.
     """
     names: dict[str, TargetName] = {name: name for name in get_args(TargetName)}
     wanted = how.target.replace("-", "_")
     if wanted not in names:
-        raise ValueError(f"No target {how.target!r}: there are {', '.join(names)}.")
+        raise ValueError(f"No target {how.target!r}: expected one of {', '.join(names)}.")
     return Target(names[wanted], how.reduction)
 
 
 def attribution_of(choice: Any, seed: int | None) -> Attribution:
-    """The attribution method that a task names.
+    """The attribution method of a task.
 
     Raises:
-        ValueError: If there is no such method or setting, or a setting is out of range.
+        ValueError: If the method or a setting does not exist, or a setting is out of range.
     """
     method = made("attribution", choice, Attribution, seed)
     if method is None:
@@ -51,10 +51,10 @@ def check_recording(
     loading: Loading,
     models: Sequence[Any],
 ) -> None:
-    """Refuse what cannot be recorded, before any weights are read.
+    """Check that the facts can be recorded on every model, before any weights are read.
 
     Raises:
-        ValueError, FileNotFoundError: Saying what is wrong.
+        ValueError, FileNotFoundError: If a setting, model or fact is unsuitable.
     """
     target_of(how)
     _ = how.chosen_sites
@@ -70,8 +70,8 @@ def check_recording(
     for _, fact in facts:
         if len({encode(fact, words, how.form) for words in tokenizers}) > 1:
             raise ValueError(
-                f"Fact {fact.id!r} becomes other tokens for {models[-1]} than for {models[0]}: "
-                "their numbers could not be compared. Give both models the same tokenizer."
+                f"Fact {fact.id!r} has different tokens for {models[0]} and {models[-1]}, so their "
+                "results would not be comparable. Give both models the same tokenizer."
             )
 
 
@@ -85,14 +85,14 @@ def recorded(
     known: Path | None = None,
     neutral: Sequence[Fact] | None = None,
 ) -> Recording:
-    """A model's recording: made and saved, or read from an earlier run that was interrupted.
+    """Record a model and save the recording, or load the recording of an interrupted run.
 
     Args:
-        known: Where it already lies, if it does.
+        known: The path of an existing recording, to use instead.
         neutral: As for `attribution.record`.
 
     Raises:
-        ValueError: If what lies there is a recording of something else.
+        ValueError: If the existing recording has another model, facts or settings.
     """
     if out is not None and out.is_file():
         return Recording.load(out)
@@ -115,9 +115,10 @@ def recorded(
 
 
 def _known(path: Path, wanted: Provenance, sites: tuple[str, ...]) -> Recording:
-    found = Recording.load(path)
-    told = vars(found.provenance), vars(wanted)
-    alike = all(told[0][name] == told[1][name] for name in DECIDE)
-    if not alike or tuple(found.sites) != sites:
-        raise ValueError(f"{path} is a recording of another model, or of other facts or settings.")
-    return found
+    recording = Recording.load(path)
+    same = all(vars(recording.provenance)[name] == vars(wanted)[name] for name in DECIDE)
+    if not same or tuple(recording.sites) != sites:
+        raise ValueError(
+            f"{path} is a recording of a different model, or of other facts or settings."
+        )
+    return recording

@@ -1,8 +1,8 @@
-"""What every task has in common, and what the fields of tasks stand for.
+"""The base class of tasks, and markers for what their fields hold.
 
-A task is an operation with its settings: a frozen dataclass whose fields are the settings, with
-their defaults and descriptions, and nothing else lists them. The command line reads them as flags,
-a study fills them in, and Python passes them as arguments. This module imports nothing heavy.
+A task is an operation with its settings: a frozen dataclass whose fields define each setting once,
+with its default and description. The command line turns the fields into flags, a study fills them
+in, and Python passes them as arguments. This module imports nothing heavy.
 """
 
 import inspect
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from neuronscope.results.cache import Workspace
 
 PromptForm = Literal["completion", "question_answer", "chat", "multiple_choice"]
-"""How a fact is put to a model."""
+"""How a fact becomes a prompt."""
 
 Split = Literal["forget", "retain", "test", "utility"]
 
@@ -36,12 +36,12 @@ P = ParamSpec("P")
 Result = TypeVar("Result", covariant=True)
 
 
-# What a field holds whose type would need torch
+# Markers for fields whose types would need torch
 
 
 @dataclass(frozen=True)
 class Model:
-    """The field holds a model: a `HookedModel`, or where one can be loaded from."""
+    """The field holds a model: a `HookedModel`, or the path or hub id of one."""
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,27 @@ class Facts:
 
 @dataclass(frozen=True)
 class Method:
-    """The field holds a method: ready, by its name, or as a table of its name and settings."""
+    """The field holds a method: an instance, its name, or a table of its name and settings."""
 
     family: str
-    """The folder of its family within the package."""
+    """The family's folder in the package."""
 
     base: str
-    """The family's base class, which the package of that name exports."""
+    """The family's base class, exported by the family's package."""
 
 
 @dataclass(frozen=True)
 class Methods:
-    """The field holds several methods of a family, a single one, or the word none.
+    """The field holds one or several methods of a family, or `none`.
 
-    A method that is named as a table replaces the one of the same name among all of them.
+    With `all`, a method given as a table replaces the usual method of the same name.
     """
 
     family: str
     base: str
 
     usual: str = ""
-    """The function of the family's package that returns the methods that the word `all` means."""
+    """The function of the family's package that returns the methods meant by `all`."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ class Settings:
     """The field holds a dataclass, a mapping of some of its fields, or None for its defaults."""
 
     module: str
-    """The file that defines the dataclass, within the package and without its ending."""
+    """The file that defines the dataclass, relative to the package and without its suffix."""
 
     name: str
-    """The dataclass."""
+    """The name of the dataclass."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The field holds a recording, by its path. It has no flag."""
+    """The field holds the path of a recording. It has no flag."""
 
 
 Marker = Model | Facts | Method | Methods | Settings | Recorded
@@ -98,57 +98,58 @@ class Loading:
     """How models are loaded."""
 
     base: Annotated[Any, Model()] = None
-    """The model under an adapter (default: the one that the adapter names)."""
+    """Base model of an adapter (default: the one named by the adapter)."""
 
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     """Precision of the model's parameters. Attributions need float32."""
 
     device: str | None = None
-    """Where the model goes, e.g. cpu or cuda:1 (default: the first GPU, or else the CPU)."""
+    """Device of the model, e.g. cpu or cuda:1 (default: the first GPU if there is one, else the
+    CPU)."""
 
     device_map: str | None = None
-    """Spread the model's layers over several devices: auto (default: keep them on one)."""
+    """Distribute the layers over several devices: auto (default: use one device)."""
 
     trust_remote_code: bool = False
-    """Run code that comes with a checkpoint."""
+    """Run code shipped with a checkpoint."""
 
     allow_pickle: bool = False
-    """Load weights that are not safetensors. Such files can run code."""
+    """Load weights that are not in safetensors format. Such files can execute code."""
 
 
 class Task(ABC, Generic[Result]):
-    """An operation with its settings; every task is a frozen dataclass."""
+    """An operation with its settings. Every task is a frozen dataclass."""
 
     @abstractmethod
     def check(self) -> None:
-        """Refuse, before any weights are read, everything that can be known to be wrong.
+        """Find errors in the settings and inputs before any weights are read.
 
         Raises:
-            ValueError, FileNotFoundError: Naming the field.
+            ValueError, FileNotFoundError: If something is wrong; the message names the field.
         """
 
     @abstractmethod
     def _perform(self, folder: Path | None) -> Any:
-        """Compute the checked task, and write its result to a folder where one is given."""
+        """Compute the task, which has been checked, and write its result if given a folder."""
 
     def run(self, folder: str | Path | None = None) -> Result:
         """Check the task, compute it, and return its result.
 
         Args:
-            folder: Where the result is written as well. After an interruption the same task
-                resumes there, with the same numbers.
+            folder: Folder to write the result to. After an interruption, the same task resumes
+                there and gives the same numbers.
 
         Raises:
-            ValueError, FileNotFoundError: If the task cannot be computed; as `check`.
-            FileExistsError: If the folder holds a finished result, or something else.
+            ValueError, FileNotFoundError: If the task cannot be computed, as in `check`.
+            FileExistsError: If the folder contains a finished result or unrelated files.
         """
         self.check()
         return self._perform(None if folder is None else Path(folder))
 
     def decides(self) -> dict[str, Any]:
-        """Everything that decides the task's numbers, by field, as plain values.
+        """Everything that determines the task's numbers, by field, as plain values.
 
-        A model counts by its content, wherever it lies, and so do facts and other files.
+        Models, facts and other files are identified by their content, not by their path.
         """
         from neuronscope.tasks._deciding import decided, method_seed
 
@@ -160,7 +161,7 @@ class Task(ABC, Generic[Result]):
 
     @contextmanager
     def _writing(self, folder: Path) -> "Iterator[Workspace]":
-        """The task's result under way; it is finished when the body has succeeded."""
+        """Open the folder of the task's result, and mark it finished if the body succeeds."""
         from neuronscope.results.cache import open_result
         from neuronscope.tasks.manifest import describe
 
@@ -171,7 +172,7 @@ class Task(ABC, Generic[Result]):
         workspace.finish(describe(began) | decides | {"sources": self._sources()})
 
     def _sources(self) -> dict[str, str]:
-        """Where models and facts came from, by field."""
+        """The paths or names of models and facts, by field."""
         places = {
             name: vars(self)[name]
             for name, marker in markers_of(type(self)).items()
@@ -185,7 +186,7 @@ class Task(ABC, Generic[Result]):
 
 
 def markers_of(task: type[Task[Any]]) -> dict[str, Marker]:
-    """What the fields of a task hold, by name, where Python's types do not say it."""
+    """The markers of a task's fields, by name."""
     hints = get_type_hints(task, include_extras=True)
     return {
         name: hint.__metadata__[0]
@@ -195,7 +196,7 @@ def markers_of(task: type[Task[Any]]) -> dict[str, Marker]:
 
 
 def runs(task: Callable[P, Task[Result]]) -> Callable[P, Result]:
-    """The function of an operation: its arguments and their defaults are the task's fields."""
+    """The function that runs a task; its arguments and defaults are the task's fields."""
 
     def operation(*args: P.args, **kwargs: P.kwargs) -> Result:
         return task(*args, **kwargs).run()

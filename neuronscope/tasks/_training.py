@@ -1,4 +1,4 @@
-"""What the tasks that train a model have in common; tasks import it when they run."""
+"""Checks shared by the tasks that train a model; tasks import this module when they run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,19 +17,19 @@ from neuronscope.training.tracking import check_tracker
 def check_training(
     model: Any, facts: Sequence[Fact], config: TrainingConfig, loading: Loading
 ) -> None:
-    """Refuse settings, a model or facts that cannot be trained, before any weights are read."""
+    """Check settings, model and facts before any weights are read."""
     check_optimizer(config)
-    # Where its files would go is checked by the training itself.
+    # Training itself checks the folder of the tracker's files.
     check_tracker(config.tracker, Path())
     for tokenizer in tokenizers_of([model], loading):
         check_encodable(facts, tokenizer, config.form)
 
 
 def check_room(folder: Path | None, model: Any, config: TrainingConfig) -> None:
-    """Refuse a disk that will not hold the trained model; an adapter is small.
+    """Check that the disk has room for the trained model; adapters are small and not checked.
 
     Raises:
-        OSError: Saying how much is needed.
+        OSError: If there is too little room; the message says how much is needed.
     """
     if folder is not None and config.lora_rank is None and isinstance(model, str | Path):
         check_room_for_files(folder, str(model))

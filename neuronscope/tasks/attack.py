@@ -1,4 +1,4 @@
-"""Try to bring back what a model was made to forget."""
+"""Try to recover what a model was made to forget."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from neuronscope.tasks._task import Facts, Loading, Method, Model, PromptForm, T
 from neuronscope.tasks.methods import file_of, made
 
 TABLE, RECOVERY = "attack.parquet", "recovery.parquet"
-"""The tables in the folder of a result."""
+"""The tables in a result's folder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """What an attack brought back."""
+    """What an attack recovered."""
 
     table: pd.DataFrame
-    """One row per model, run, look and split; columns as in `results/attack_table.py`."""
+    """One row per model, run, evaluation and split; columns as in `results/attack_table.py`."""
 
     recovery: pd.DataFrame
     """One row per model, variant and split; columns as in `attacks/_recovery.py`."""
 
     @property
     def readings(self) -> list[str]:
-        """What may be said of the attacked checkpoint: one sentence per variant."""
+        """What the attack shows about the checkpoint: one sentence per variant."""
         table = self.recovery
         rows = table.loc[(table["model"] == ATTACKED_CHECKPOINT) & (table["split"] == REST)]
         return [
@@ -40,30 +40,31 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Attack(Task[Attacked]):
-    """Try to bring back what a model was made to forget, beside the same attack on controls."""
+    """Try to recover what a model was made to forget, and attack control models the same way."""
 
     model: Annotated[Any, Model()]
-    """The checkpoint under attack: HF directory, hub id, adapter directory, or .gguf file."""
+    """Attacked model: HF directory, hub id, adapter directory, or .gguf file."""
 
     facts: Annotated[Any, Facts()]
-    """The facts: those of split forget are to be brought back, those of retain are watched."""
+    """File or folder of facts: the attack tries to recover the forget split and monitors the
+    retain split."""
 
     attack: Annotated[Any, Method("attacks", "Attack")]
-    """How the forgotten is brought back."""
+    """Attack to run."""
 
     original: Annotated[Any, Model()] = None
-    """The model before unlearning: attacked likewise, it shows the most that can come back
-    (default: no such control)."""
+    """The model before unlearning, attacked as well: an upper bound on recovery (default: not
+    attacked)."""
 
     never_knew: Annotated[Any, Model()] = None
-    """A model that never saw the facts: attacked likewise, it shows what the attack teaches any
-    model (default: no such control)."""
+    """A model that never learned the facts, attacked as well: its answers are guessed or learned
+    from the attack, a lower bound on recovery (default: not attacked)."""
 
     form: PromptForm = "completion"
-    """How a fact is taught."""
+    """Prompt format of the facts that an attack trains on."""
 
     asked: PromptForm | None = None
-    """How a fact is asked (default: as it is taught)."""
+    """Prompt format of the evaluation (default: the same)."""
 
     loading: Loading = field(default_factory=Loading)
 
@@ -75,29 +76,29 @@ class Attack(Task[Attacked]):
         self.method().check(facts, tokenizers, self.form, self.asked or self.form)
 
     def method(self) -> Any:
-        """The attack that is tried.
+        """The attack.
 
         Raises:
-            ValueError: If there is no such attack or setting.
+            ValueError: If the attack or a setting does not exist.
         """
         from neuronscope.attacks import Attack as Base
 
-        found = made("attacks", self.attack, Base, None)
-        if found is None:
+        attack = made("attacks", self.attack, Base, None)
+        if attack is None:
             raise ValueError("Expected an attack, got None.")
-        return found
+        return attack
 
     def _perform(self, folder: Path | None) -> Any:
         if folder is None:
             return self._attacked(None)
         with self._writing(folder) as workspace:
-            found = self._attacked(workspace)
-            write_table(folder / TABLE, found.table)
-            write_table(folder / RECOVERY, found.recovery)
-        return found
+            attacked = self._attacked(workspace)
+            write_table(folder / TABLE, attacked.table)
+            write_table(folder / RECOVERY, attacked.recovery)
+        return attacked
 
     def _controls(self) -> dict[str, Any]:
-        """The other models, by the names that they have in the table."""
+        """The control models, by their names in the table."""
         controls = {ORIGINAL: self.original, NEVER_KNEW: self.never_knew}
         return {name: model for name, model in controls.items() if model is not None}
 
@@ -111,7 +112,7 @@ class Attack(Task[Attacked]):
         controls = {name: loaded(one, self.loading) for name, one in self._controls().items()}
 
         def keep(number: int, make: Callable[[], Any]) -> Any:
-            """The rows of a run, made or found from an earlier call."""
+            """The rows of a run, computed or read from an earlier call."""
             return make() if workspace is None else workspace.json(f"run-{number:04}", make)
 
         with showing_progress(file_of(attack).replace("_", " ")) as progress:

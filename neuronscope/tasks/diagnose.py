@@ -1,4 +1,4 @@
-"""Compare a model before and after unlearning: was the knowledge erased, or only hidden?"""
+"""Diagnose whether an unlearned model lost its knowledge or only hides it."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,52 +9,54 @@ from neuronscope.analysis.diagnosis import Diagnosis, compare
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.results.cache import write_json, write_table
 from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import Recording
 from neuronscope.tasks._deciding import methods_of
-from neuronscope.tasks._facts import choose_facts, null_count, only, read_facts
+from neuronscope.tasks._facts import choose_facts, read_facts, with_neutral_facts
 from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import Facts, Loading, Method, Methods, Model, Recorded, Task, runs
 
 REPORT = "report.html"
-"""The page in the folder of a result."""
+"""The report in a result's folder."""
 
 VIEWS = Methods("evidence", "Evidence", usual="default_views")
 
 
 @dataclass(frozen=True)
 class Diagnose(Measuring, Task[Diagnosis]):
-    """Was it erased, or only hidden? Compare a model before and after unlearning."""
+    """Compare a model before and after unlearning: was the knowledge erased, or only hidden?"""
 
     before: Annotated[Any, Model()]
-    """The model before unlearning: HF directory, hub id, adapter directory, or .gguf file."""
+    """Model before unlearning: HF directory, hub id, adapter directory, or .gguf file."""
 
     after: Annotated[Any, Model()]
-    """The model after unlearning."""
+    """Model after unlearning."""
 
     facts: Annotated[Any, Facts()]
-    """The facts: a file or folder, in any format that `neuronscope list facts/formats` names."""
+    """File or folder of facts; `neuronscope list facts/formats` lists the formats."""
 
     attribution: Annotated[Any, Method("attribution", "Attribution")] = "integrated-gradients"
-    """How influence is measured."""
+    """Attribution method."""
 
     views: Annotated[Any, VIEWS] = "all"
-    """Which causal views are computed, by name; all, or none. The verdict rests on the relearning
-    probe. Views are computed where both models have the same shapes."""
+    """Causal views to compute, by name; or all; or none. The verdict rests on the relearning
+    probe. Views require that both models have the same shapes."""
 
     split: str = "forget"
-    """The split under judgement."""
+    """Split to diagnose."""
 
     null_facts: int | None = None
-    """How many facts that were not to be forgotten show what happens by chance (default: as many
-    as are under judgement, at most 8)."""
+    """Number of control facts, drawn from the other splits, that show what changes by chance
+    (default: as many as there are facts to diagnose, but no more than 8)."""
 
     seed: int = 0
-    """Seed of the choice of those facts, and of the methods that draw at random."""
+    """Seed of the choice of control facts and of methods that sample."""
 
     before_recording: Annotated[Any, Recorded()] = None
-    """A recording of the model before unlearning with these settings (default: it is made)."""
+    """Path of a recording of the model before unlearning with these settings (default: record
+    it)."""
 
     after_recording: Annotated[Any, Recorded()] = None
-    """A recording of the model after unlearning, likewise (default: it is made)."""
+    """Path of a recording of the model after unlearning (default: record it)."""
 
     loading: Loading = field(default_factory=Loading)
 
@@ -65,10 +67,10 @@ class Diagnose(Measuring, Task[Diagnosis]):
         attribution = attribution_of(self.attribution, self.seed)
         if not attribution.every_neuron:
             raise ValueError(
-                "A diagnosis needs every neuron, and the chosen attribution measures a sample of "
+                "A diagnosis needs every neuron, but this attribution measures only a sample of "
                 "them: use another attribution, or record the sample with the task Record."
             )
-        facts = self._judged()
+        facts = self._diagnosed_facts()
         check_recording(facts, attribution, self, self.loading, [self.before, self.after])
 
     def _perform(self, folder: Path | None) -> Any:
@@ -78,24 +80,33 @@ class Diagnose(Measuring, Task[Diagnosis]):
             return self._diagnosed(folder)
 
     def decides(self) -> dict[str, Any]:
-        """As for every task; a recording is decided by the model that was recorded."""
+        """As for every task, but without the recordings, which the models determine."""
         named = Task.decides(self).items()
         return {k: v for k, v in named if k not in ("before_recording", "after_recording")}
 
-    def _judged(self) -> FactSet:
-        """The facts under judgement, and those that show what happens by chance."""
+    def _diagnosed_facts(self) -> FactSet:
+        """The facts to diagnose and the control facts."""
         return choose_facts(read_facts(self.facts), self.split, self.null_facts, self.seed)
+
+    def _facts_and_neutral(self, before: Any) -> tuple[FactSet, tuple[Fact, ...] | None]:
+        """The facts to diagnose with their controls, as `with_neutral_facts` returns them."""
+        chosen = self._diagnosed_facts()
+        facts, neutral = with_neutral_facts(chosen, before, self.form, self.null_facts)
+        if neutral is not None and self.before_recording is not None:
+            # A recording made without neutral facts is compared without them.
+            recorded = Recording.load(self.before_recording).fact_ids
+            if tuple(recorded) != tuple(fact.id for _, fact in facts):
+                return chosen, None
+        return facts, neutral
 
     def _diagnosed(self, folder: Path | None) -> Diagnosis:
         from neuronscope.tasks._models import loaded
         from neuronscope.tasks._recording import attribution_of, recorded
 
         attribution = attribution_of(self.attribution, self.seed)
-        # One model at a time: the one before is not kept.
+        # One model in memory at a time.
         model = loaded(self.before, self.loading)
-        facts, neutral = self._judged(), None
-        if self.before_recording is None and all(split == "forget" for split, _ in facts):
-            facts, neutral = null_facts_for(facts, model, self.form, self.null_facts)
+        facts, neutral = self._facts_and_neutral(model)
         out = folder and folder / "before.safetensors"
         known = self.before_recording
         before = recorded(model, facts, attribution, self, out=out, known=known, neutral=neutral)
@@ -119,7 +130,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
         facts: FactSet,
         folder: Path | None,
     ) -> Diagnosis:
-        """The diagnosis with its causes tested, on both models at once."""
+        """The diagnosis with the findings of the causal views, which need both models."""
         from neuronscope.evidence import Case, ask
         from neuronscope.models.interventions import check_same_shapes
         from neuronscope.tasks._models import loaded
@@ -132,37 +143,14 @@ class Diagnose(Measuring, Task[Diagnosis]):
         try:
             check_same_shapes(first, last)
         except ValueError as error:
-            return diagnosis.with_note(f"The causes were not tested: {error}")
+            return diagnosis.with_note(f"No causal view was computed: {error}")
         case = Case(first, last, facts, target_of(self), self.form)
         kept = folder and folder / "evidence"
         return diagnosis.with_findings(*ask(case, views, comparison, diagnosis.neurons, kept))
 
 
-def null_facts_for(
-    facts: FactSet, before: Any, form: str, null_facts: int | None
-) -> tuple[FactSet, tuple[Fact, ...]]:
-    """Facts that are all to be forgotten, with neutral ones that show what happens by chance.
-
-    Args:
-        before: The loaded model before unlearning, which answers the neutral facts.
-        null_facts: How many neutral facts, as `Diagnose` has it.
-
-    Returns:
-        The facts with the neutral ones as utility facts, and all neutral facts: the baseline of
-        both models, even where none is recorded.
-    """
-    from neuronscope.models.neutral_facts import neutral_facts
-
-    neutral = neutral_facts(before, form)
-    others = neutral[: null_count(facts.forget, null_facts)]
-    # Instruction-tuned models answer them as completions even where they do not in other forms.
-    return only(facts, {"forget": facts.forget, "utility": others}), (
-        neutral or neutral_facts(before)
-    )
-
-
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:
-    """The files of a diagnosis, besides its recordings and findings."""
+    """Write the files of a diagnosis, except for its recordings and findings."""
     from neuronscope.models.direct_logit_effect import neuron_tokens
     from neuronscope.report import diagnosis_json, write_report
     from neuronscope.report.explorer import explorer_with_tokens

@@ -1,4 +1,4 @@
-"""Teach a model facts."""
+"""Fine-tune a model on facts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,22 +17,23 @@ TRAINING = Settings("training/config", "TrainingConfig")
 
 @dataclass(frozen=True)
 class Finetune(Task["Run"]):
-    """Teach a model facts: for a model that has something to forget."""
+    """Fine-tune a model on facts, so that it has something to forget."""
 
     model: Annotated[Any, Model()]
     """HF directory, hub id, adapter directory, or .gguf file."""
 
     facts: Annotated[Any, Facts()]
-    """The facts."""
+    """File or folder of facts."""
 
     splits: tuple[Split, ...] = ("forget", "retain")
-    """The splits that are taught."""
+    """Splits to train on."""
 
     teach_end: bool = False
-    """Also teach that the text ends behind each answer, as TOFU does. For answers to questions."""
+    """Also train on the end-of-text token after each answer, as TOFU does; for answers to
+    questions."""
 
     training: Annotated[Any, TRAINING] = None
-    """Batches, optimizer, precision and bookkeeping."""
+    """Batches, optimizer, precision and logging."""
 
     loading: Loading = field(default_factory=Loading)
 
@@ -40,7 +41,7 @@ class Finetune(Task["Run"]):
         from neuronscope.tasks._training import check_training
 
         config = settings_of(self.training, TRAINING)
-        check_training(self.model, self._taught(), config, self.loading)
+        check_training(self.model, self._trained_on(), config, self.loading)
 
     def _perform(self, folder: Path | None) -> Any:
         from neuronscope.tasks._models import loaded
@@ -50,9 +51,9 @@ class Finetune(Task["Run"]):
         config = settings_of(self.training, TRAINING)
         check_room(folder, self.model, config)
         model = loaded(self.model, self.loading)
-        return finetune(model, self._taught(), config, folder, teach_end=self.teach_end)
+        return finetune(model, self._trained_on(), config, folder, teach_end=self.teach_end)
 
-    def _taught(self) -> list[Fact]:
+    def _trained_on(self) -> list[Fact]:
         facts = read_facts(self.facts)
         return [fact for split in self.splits for fact in facts_of(facts, split)]
 

@@ -1,4 +1,4 @@
-"""How a result was made, for someone who wants to make it again."""
+"""How a result was computed, so that it can be reproduced."""
 
 import importlib.metadata
 import platform
@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def describe(began: float) -> dict[str, object]:
-    """Command, versions, devices and seconds of the running process, as plain JSON values.
+    """Command, versions, devices and duration of the running process, as plain JSON values.
 
     Args:
         began: `time.time()` at the start.

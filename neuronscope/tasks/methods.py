@@ -1,4 +1,4 @@
-"""From a method's name and plain settings to the method, with errors that name the place."""
+"""Methods from their names and plain settings, with errors that name the setting."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -12,13 +12,13 @@ from neuronscope._discover import method_class
 T = TypeVar("T")
 
 SEED = "seed"
-"""The setting of methods that a task or a study fills in."""
+"""The setting of methods that a task or study fills in."""
 
 Choice = str | dict[str, Any]
-"""A method by name; or a table of its name and its settings."""
+"""The name of a method, or a table of its name and settings."""
 
 MAY_BE_NONE = BeforeValidator(lambda value: None if value == "none" else value)
-"""TOML has no word for nothing."""
+"""TOML has no null value."""
 
 ALL, NONE = "all", "none"
 
@@ -27,22 +27,22 @@ OptionalChoice = Annotated[Choice | None, MAY_BE_NONE]
 
 
 def made(family: str, choice: Choice | T | None, base: type[T], seed: int | None) -> T | None:
-    """A method of a family with its settings; None where none was chosen.
+    """A method of a family with its settings; None if none was chosen.
 
     Args:
-        choice: The method; ready, or what it is made from.
-        seed: For methods that have one which was not given.
+        choice: The method, or its name or table.
+        seed: Used if the method has a `seed` which was not set.
 
     Raises:
-        ValueError: If there is no such method or setting.
+        ValueError: If the method or a setting does not exist.
     """
     if choice is None or isinstance(choice, base):
         return choice
     given = cast(Choice, choice)
-    settings, found = _settings_of(given), _class_of(family, given, base)
-    if seed is not None and SEED in {item.name for item in fields(found)}:
+    settings, kind = _settings_of(given), _class_of(family, given, base)
+    if seed is not None and SEED in {item.name for item in fields(kind)}:
         settings = {SEED: seed} | settings
-    return cast(T, built(found, settings))
+    return cast(T, built(kind, settings))
 
 
 def several(
@@ -52,39 +52,39 @@ def several(
     seed: int | None,
     usual: Callable[[], Sequence[T]] | None = None,
 ) -> tuple[T, ...]:
-    """Methods of a family, in the order in which they were given or, for `usual` ones, in theirs.
+    """Methods of a family, in the order given; usual methods keep their own order.
 
     Args:
-        choices: One method or several, each ready or as `made` takes it; or `none`; or, where
-            there are usual ones, `all`, perhaps with methods that replace those of the same name.
+        choices: One or several methods, as `made` takes them; or `none`; or, if there are usual
+            methods, `all`, optionally with methods that replace those of the same name.
         usual: Returns the methods that `all` means.
 
     Raises:
-        ValueError: If there is no such method or setting, or `none` stands beside others.
+        ValueError: If a method or setting does not exist, or `none` is combined with others.
     """
     alone = isinstance(choices, (str, Mapping, base))
     chosen = [choices] if alone else list(choices)
     if NONE in chosen:
         if len(chosen) > 1:
-            raise ValueError(f"{NONE!r} goes with no other method, got {len(chosen)}.")
+            raise ValueError(f"{NONE!r} cannot be combined with other methods, got {len(chosen)}.")
         return ()
     every = [] if usual is None else [_seeded(method, seed) for method in usual()]
-    found: list[T] = []
+    methods: list[T] = []
     for choice in chosen:
         if choice == ALL and usual is not None:
             continue
         method = made(family, choice, base, seed)
-        if method is not None and method not in found:
-            found.append(method)
+        if method is not None and method not in methods:
+            methods.append(method)
     if ALL in chosen:
-        named = [file_of(method) for method in found]
-        found += [method for method in every if file_of(method) not in named]
+        named = [file_of(method) for method in methods]
+        methods += [method for method in every if file_of(method) not in named]
     places = {file_of(method): place for place, method in enumerate(every)}
-    return tuple(sorted(found, key=lambda method: places.get(file_of(method), len(places))))
+    return tuple(sorted(methods, key=lambda method: places.get(file_of(method), len(places))))
 
 
 def file_of(method: object) -> str:
-    """A method's name: that of its file."""
+    """A method's name, which is the name of its file."""
     return type(method).__module__.rpartition(".")[2]
 
 
@@ -96,16 +96,16 @@ def _seeded(method: T, seed: int | None) -> T:
 
 
 def located(family: str, choice: Choice, base: type, folder: Path) -> Choice:
-    """A method whose files are found from a folder, where their paths are not absolute.
+    """A method with the relative paths among its settings resolved against a folder.
 
-    Files are the settings whose type is a path; one that is not given has the method's default.
+    These are the settings whose type is a path, including defaults.
 
     Raises:
-        ValueError: If there is no such method.
+        ValueError: If the method does not exist.
     """
-    settings, found = _settings_of(choice), _class_of(family, choice, base)
-    hints = get_type_hints(found)
-    given = {item.name: settings.get(item.name, item.default) for item in fields(found)}
+    settings, kind = _settings_of(choice), _class_of(family, choice, base)
+    hints = get_type_hints(kind)
+    given = {item.name: settings.get(item.name, item.default) for item in fields(kind)}
     files = {
         name: str(folder / value)
         for name, value in given.items()
@@ -115,13 +115,13 @@ def located(family: str, choice: Choice, base: type, folder: Path) -> Choice:
 
 
 def built(kind: type, settings: Mapping[str, Any]) -> Any:
-    """A dataclass from plain values, each of its field's type."""
+    """A dataclass from plain values, each converted to the type of its field."""
     hints = get_type_hints(kind)
     known = [item.name for item in fields(kind)]
     values = {}
     for name, value in settings.items():
         if name not in known:
-            raise ValueError(f"there is no setting {name!r}: there are {', '.join(known)}")
+            raise ValueError(f"no setting {name!r}: expected one of {', '.join(known)}")
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:
@@ -133,7 +133,7 @@ def name_of(choice: Choice) -> str:
     """The method's name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If a table has no name.
     """
     if isinstance(choice, str):
         return choice
@@ -143,12 +143,12 @@ def name_of(choice: Choice) -> str:
 
 
 def flaws_of(error: ValidationError) -> list[str]:
-    """What is wrong, place by place, in one line each."""
+    """One line for each error, with its place."""
     flaws = []
     for one in error.errors(include_url=False):
         place = ".".join(str(part) for part in one["loc"])
-        said = one["msg"].removeprefix("Value error, ")
-        flaws.append(f"{place}: {said}" if place else said)
+        message = one["msg"].removeprefix("Value error, ")
+        flaws.append(f"{place}: {message}" if place else message)
     return flaws
 
 
@@ -157,6 +157,6 @@ def _settings_of(choice: Choice) -> dict[str, Any]:
 
 
 def _class_of(family: str, choice: Choice, base: type) -> type[Any]:
-    found = method_class(family, name_of(choice).replace("-", "_"), base)
-    assert is_dataclass(found), "a method is a frozen dataclass"
-    return cast(type, found)
+    kind = method_class(family, name_of(choice).replace("-", "_"), base)
+    assert is_dataclass(kind), "a method is a frozen dataclass"
+    return cast(type, kind)

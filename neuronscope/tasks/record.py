@@ -1,4 +1,4 @@
-"""Record a model's neurons on a set of facts."""
+"""Record the neurons of one model on a set of facts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,32 +6,40 @@ from typing import Annotated, Any
 
 from neuronscope.facts.fact import FactSet
 from neuronscope.results.recording import Recording
-from neuronscope.tasks._facts import facts_of, only, read_facts
+from neuronscope.tasks._facts import facts_of, only, read_facts, with_neutral_facts
 from neuronscope.tasks._measuring import Measuring
 from neuronscope.tasks._task import Facts, Loading, Method, Model, Task, runs
 
 RECORDING = "recording.safetensors"
-"""The recording in the folder of a result."""
+"""The recording in a result's folder."""
 
 
 @dataclass(frozen=True)
 class Record(Measuring, Task[Recording]):
-    """Record one model's neurons on a set of facts."""
+    """Record the activations and influences of one model's neurons on a set of facts."""
 
     model: Annotated[Any, Model()]
     """HF directory, hub id, adapter directory, or .gguf file."""
 
     facts: Annotated[Any, Facts()]
-    """The facts: a file or folder, in any format that `neuronscope list facts/formats` names."""
+    """File or folder of facts; `neuronscope list facts/formats` lists the formats."""
 
     attribution: Annotated[Any, Method("attribution", "Attribution")] = "integrated-gradients"
-    """How influence is measured."""
+    """Attribution method."""
 
     split: str = "forget"
-    """The split to record; `all` for every one."""
+    """Split to record, or `all`."""
 
     per_fact: bool = True
-    """Keep every fact's neurons, or only their means: memory then does not grow with the facts."""
+    """Keep the values of each fact. Without them, only means are kept, and memory does not grow
+    with the number of facts."""
+
+    original: Annotated[Any, Model()] = None
+    """The model before unlearning. If all recorded facts are to be forgotten, neutral facts that it
+    answers are recorded as controls, the same ones for every model (default: no neutral facts)."""
+
+    null_facts: int | None = None
+    """Number of neutral facts (default: as many as there are other facts, but no more than 8)."""
 
     loading: Loading = field(default_factory=Loading)
 
@@ -39,7 +47,8 @@ class Record(Measuring, Task[Recording]):
         from neuronscope.tasks._recording import attribution_of, check_recording
 
         attribution = attribution_of(self.attribution, None)
-        check_recording(self._chosen(), attribution, self, self.loading, [self.model])
+        models = [self.model] if self.original is None else [self.model, self.original]
+        check_recording(self._chosen(), attribution, self, self.loading, models)
 
     def _perform(self, folder: Path | None) -> Any:
         if folder is None:
@@ -51,9 +60,14 @@ class Record(Measuring, Task[Recording]):
         from neuronscope.tasks._models import loaded
         from neuronscope.tasks._recording import attribution_of, recorded
 
+        facts, neutral = self._chosen(), None
+        if self.original is not None:
+            original = loaded(self.original, self.loading)
+            facts, neutral = with_neutral_facts(facts, original, self.form, self.null_facts)
+            del original
         model = loaded(self.model, self.loading)
         attribution = attribution_of(self.attribution, None)
-        return recorded(model, self._chosen(), attribution, self, self.per_fact, out)
+        return recorded(model, facts, attribution, self, self.per_fact, out, neutral=neutral)
 
     def _chosen(self) -> FactSet:
         facts = read_facts(self.facts)

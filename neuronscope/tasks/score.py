@@ -1,4 +1,4 @@
-"""Score what a model still knows."""
+"""Score what a model still answers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,76 +21,76 @@ from neuronscope.tasks._task import (
 )
 
 SCORES, TASKS = "scores", "tasks"
-"""The folder of single scores in the folder of a result; and what stands in the place of a split
-where the tasks of the LM Evaluation Harness are scored."""
+"""The folder of single scores in a result's folder, and the `split` of scores on tasks of the LM
+Evaluation Harness."""
 
 TABLES = ("scores", "strata", "answers")
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What became of a model's knowledge."""
+    """The scores of a model."""
 
     scores: pd.DataFrame
-    """One row per split and metric, and per task and metric, whose split is `tasks`; columns as in
-    `metrics/_score.py`'s `table_of`. Empty if nothing was scored."""
+    """One row per split and metric, and per task and metric with split `tasks`; columns as
+    returned by `metrics.table_of`. Empty if nothing was scored."""
 
     strata: pd.DataFrame
-    """One row per stratum and use; columns as of `analysis.retention.counted`. With a reference
-    also `reference` (how many it answers), `gained` and `lost` (facts that the model answers and
-    the reference does not, and the other way round), and `p` of McNemar's test."""
+    """One row per stratum and use; columns as returned by `analysis.retention.counted`. With a
+    reference also `reference` (the number of facts it answers), `gained` and `lost` (facts answered
+    by the model but not by the reference, and vice versa), and `p` of McNemar's test."""
 
     answers: pd.DataFrame
-    """Fact by fact; columns as of `metrics.answers`."""
+    """One row per fact; columns as returned by `metrics.answers`."""
 
     left_out: tuple[str, ...]
     """A sentence for each metric that was not computed."""
 
     @property
     def depths(self) -> dict[str, int]:
-        """How many facts were forgotten how deeply, as `analysis.retention.depths` says it."""
+        """The number of facts at each depth of forgetting; see `analysis.retention.depths`."""
         counts = depths(self.answers)["forgotten"].value_counts()
         return {str(depth): int(count) for depth, count in counts.items()}
 
 
 @dataclass(frozen=True)
 class Score(Task[Scored]):
-    """Score what a model still knows: of what it was to forget, and of what it was to keep."""
+    """Score what a model still answers of the facts to forget and of the facts to retain."""
 
     model: Annotated[Any, Model()]
     """HF directory, hub id, adapter directory, or .gguf file."""
 
     facts: Annotated[Any, Facts()]
-    """The facts, each with its split."""
+    """File or folder of facts with their splits."""
 
     metrics: Annotated[Any, Methods("metrics", "Metric")] = None
-    """What is measured; none for answers alone (default: all metrics that the facts allow and that
-    generate no text)."""
+    """Metrics to compute, or none to record only which facts are answered (default: all metrics
+    that the facts allow and that generate no text)."""
 
     splits: tuple[Split, ...] = ()
-    """The splits that are scored (default: all that have facts)."""
+    """Splits to score (default: all that have facts)."""
 
     reference: Annotated[Any, Model()] = None
-    """A model to compare with, mostly one that never saw the facts: some metrics need it (default:
-    no comparison)."""
+    """Model to compare with, usually one that never learned the facts; some metrics need it
+    (default: no comparison)."""
 
     holdout_split: Split | None = None
-    """The split whose facts no model ever saw: some metrics need one. Facts that unlearning did
-    not see will not do if the model was taught them before (default: there is none)."""
+    """Split whose facts no model was ever trained on, which some metrics need. Facts left out of
+    unlearning do not qualify if the model learned them before (default: no holdout)."""
 
     form: PromptForm = "completion"
-    """How a fact is put to the model."""
+    """Prompt format of the facts."""
 
     tasks: tuple[str, ...] = ()
-    """Tasks of the LM Evaluation Harness (mmlu, hellaswag, ...), for what the model can do besides.
-    It has to be installed: pip install 'neuronscope[harness]'."""
+    """Tasks of the LM Evaluation Harness (mmlu, hellaswag, ...) that measure general capabilities.
+    Needs pip install 'neuronscope[harness]'."""
 
     task_folder: Path | None = None
-    """Tasks of your own, as the harness's YAML files. They can name Python functions, which are
-    run: give only a folder that you trust (default: the harness's own tasks)."""
+    """Folder of custom tasks, as YAML files of the harness. They can execute Python code, so use
+    only folders you trust (default: the tasks that ship with the harness)."""
 
     task_questions: int | None = None
-    """How many of each task's questions are put, from the first (default: all)."""
+    """Use only the first questions of each task, up to this number (default: all)."""
 
     loading: Loading = field(default_factory=Loading)
 
@@ -98,32 +98,32 @@ class Score(Task[Scored]):
         from neuronscope.tasks._models import tokenizers_of
 
         models = [self.model] if self.reference is None else [self.model, self.reference]
-        self.questions(tokenizers_of(models, self.loading))
+        self.evaluations(tokenizers_of(models, self.loading))
         if not self.tasks and (self.task_folder is not None or self.task_questions is not None):
-            raise ValueError("A folder or number of questions was given, and no task: name tasks.")
+            raise ValueError("task_folder and task_questions have no effect without tasks.")
         self._harness()
 
-    def questions(self, tokenizers: Any = ()) -> Any:
+    def evaluations(self, tokenizers: Any = ()) -> Any:
         """Which metrics are computed on which split.
 
         Args:
-            tokenizers: Those of all models, to check that the facts are fit for them.
+            tokenizers: The tokenizers of all models, to check that they can encode the facts.
 
         Raises:
-            ValueError: If a metric that was named lacks what it needs.
+            ValueError: If a named metric lacks what it needs.
         """
-        from neuronscope.tasks._questions import questions_of
+        from neuronscope.tasks._evaluations import evaluations_of
 
         facts = read_facts(self.facts)
         splits = tuple(dict.fromkeys(self.splits))
-        return questions_of(
+        return evaluations_of(
             facts, self.metrics, splits, self.reference, self.holdout_split, self.form, tokenizers
         )
 
     def decides(self) -> dict[str, Any]:
         harness = self._harness()
-        found = {} if harness is None else {"harness": harness.identity}
-        return Task.decides(self) | found
+        identity = {} if harness is None else {"harness": harness.identity}
+        return Task.decides(self) | identity
 
     def _harness(self) -> Any:
         from neuronscope.metrics import open_harness
@@ -145,54 +145,54 @@ class Score(Task[Scored]):
         from neuronscope.metrics import answers, table_of
         from neuronscope.tasks._models import loaded
 
-        questions, harness = self.questions(), self._harness()
+        evaluations, harness = self.evaluations(), self._harness()
         model = loaded(self.model, self.loading)
         reference = None if self.reference is None else loaded(self.reference, self.loading)
         place = folder and folder / SCORES
-        found = self._metrics(questions, model, reference, place)
+        values = self._metrics(evaluations, model, reference, place)
         if harness is not None:
-            found += _tasks(model, harness, place and place / TASKS)
-        given = answers(model, questions.facts, self.form, questions.splits)
+            values += _tasks(model, harness, place and place / TASKS)
+        given = answers(model, evaluations.facts, self.form, evaluations.splits)
         strata = counted(given)
         if reference is not None:
-            theirs = answers(reference, questions.facts, self.form, questions.splits)
-            beside = compared(theirs, given).rename(columns={"first": "reference"})
-            strata = strata.merge(beside[["stratum", "use", "reference", "lost", "gained", "p"]])
-        scores = table_of(found) if found else pd.DataFrame()
-        return Scored(scores, strata, given, questions.left_out)
+            theirs = answers(reference, evaluations.facts, self.form, evaluations.splits)
+            both = compared(theirs, given).rename(columns={"first": "reference"})
+            strata = strata.merge(both[["stratum", "use", "reference", "lost", "gained", "p"]])
+        scores = table_of(values) if values else pd.DataFrame()
+        return Scored(scores, strata, given, evaluations.left_out)
 
     def _metrics(
-        self, questions: Any, model: Any, reference: Any, folder: Path | None
+        self, evaluations: Any, model: Any, reference: Any, folder: Path | None
     ) -> list[tuple[str, Any]]:
-        """Every score with its split; those that lie in the folder are not computed again."""
+        """Every score with its split; scores already in the folder are not computed again."""
         from neuronscope.display import showing_progress
         from neuronscope.metrics import Score as Value
 
-        found = []
+        values = []
         with showing_progress("scores") as progress:
-            for done, one in enumerate(questions.asked, 1):
+            for done, one in enumerate(evaluations.every, 1):
                 place = folder and folder / one.split / f"{one.name}.json"
                 if place is not None and place.is_file():
-                    found.append((one.split, Value.load(place)))
+                    values.append((one.split, Value.load(place)))
                 else:
                     value = one.metric(model, one.facts, self.form, reference, one.holdout)
-                    found.append((one.split, value))
+                    values.append((one.split, value))
                     if place is not None:
                         place.parent.mkdir(parents=True, exist_ok=True)
                         value.save(place)
-                progress(done, len(questions.asked))
-        return found
+                progress(done, len(evaluations.every))
+        return values
 
 
 def _tasks(model: Any, harness: Any, folder: Path | None) -> list[tuple[str, Any]]:
-    """The scores of every task of the harness; a task's files appear together."""
+    """The scores of every task of the harness; the files of one task are written together."""
     from neuronscope.metrics import Score as Value
 
-    found = []
+    values = []
     for task in harness.tasks:
         place = folder and folder / task.replace("/", "__")
         if place is None:
-            found += [(TASKS, value) for value in harness.score(model, task)]
+            values += [(TASKS, value) for value in harness.score(model, task)]
             continue
         if not place.is_dir():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -200,8 +200,8 @@ def _tasks(model: Any, harness: Any, folder: Path | None) -> list[tuple[str, Any
                 unfinished.mkdir()
                 for number, value in enumerate(harness.score(model, task)):
                     value.save(unfinished / f"{number:03}.json")
-        found += [(TASKS, Value.load(file)) for file in sorted(place.glob("*.json"))]
-    return found
+        values += [(TASKS, Value.load(file)) for file in sorted(place.glob("*.json"))]
+    return values
 
 
 score = runs(Score)

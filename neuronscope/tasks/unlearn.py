@@ -17,25 +17,25 @@ TRAINING = Settings("training/config", "TrainingConfig")
 
 @dataclass(frozen=True)
 class Unlearn(Task["Run"]):
-    """Make a model forget: an objective, perhaps a regularizer, and a rule when to stop."""
+    """Make a model forget facts, given an objective, an optional regularizer and a stop rule."""
 
     model: Annotated[Any, Model()]
     """HF directory, hub id, adapter directory, or .gguf file."""
 
     facts: Annotated[Any, Facts()]
-    """The facts, each with its split: those of forget are to go, those of retain to stay."""
+    """File or folder of facts: the forget split is unlearned, the retain split preserved."""
 
     objective: Annotated[Any, Method("objectives", "Objective")]
-    """What is minimised, on the facts to be forgotten and those to be kept."""
+    """Objective to minimize on the forget and retain splits."""
 
     regularizer: Annotated[Any, Method("regularizers", "Regularizer")] = None
-    """What is added to the objective; or none (default: none)."""
+    """Penalty added to the objective, or none (default: none)."""
 
     stop: Annotated[Any, Method("stopping", "StopRule")] = "forget-accuracy"
-    """When to stop, at the latest after all steps; or none, to take all of them."""
+    """Stop rule, or none to take all steps. Training ends after the given steps in any case."""
 
     training: Annotated[Any, TRAINING] = None
-    """Batches, optimizer, precision and bookkeeping."""
+    """Batches, optimizer, precision and logging."""
 
     loading: Loading = field(default_factory=Loading)
 
@@ -56,7 +56,7 @@ class Unlearn(Task["Run"]):
         """The objective, the regularizer and the stop rule, with the run's seed.
 
         Raises:
-            ValueError: If there is no such method or setting.
+            ValueError: If a method or setting does not exist.
         """
         from neuronscope.objectives import Objective
         from neuronscope.regularizers import Regularizer

@@ -1,4 +1,4 @@
-"""Which metrics are computed on which split; imports torch, so tasks import it when they run."""
+"""Which metrics are computed on which split. Imports torch, so tasks import it when they run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from neuronscope.tasks.methods import file_of, several
 
 
 @dataclass(frozen=True)
-class Question:
-    """A metric that is computed on one split."""
+class Evaluation:
+    """A metric computed on one split."""
 
     split: str
     facts: tuple[Fact, ...]
@@ -25,22 +25,22 @@ class Question:
     metric: Metric
 
     name: str
-    """The metric's file; with a number from its second appearance on."""
+    """The metric's name, numbered from its second occurrence on."""
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What a model is asked."""
+class Evaluations:
+    """The metrics computed on a model."""
 
     facts: FactSet
     splits: tuple[str, ...]
-    asked: tuple[Question, ...]
+    every: tuple[Evaluation, ...]
 
     left_out: tuple[str, ...]
     """A sentence for each metric that is not computed on some split."""
 
 
-def questions_of(
+def evaluations_of(
     facts: FactSet,
     metrics: Any = None,
     splits: Sequence[str] = (),
@@ -48,62 +48,63 @@ def questions_of(
     holdout_split: str | None = None,
     form: str = "completion",
     tokenizers: Sequence[PreTrainedTokenizerBase] = (),
-) -> Questions:
-    """What is asked, checked as far as that can be done without a model.
+) -> Evaluations:
+    """The metrics to compute, checked without loading a model.
 
     Args:
-        metrics: Several methods, as `tasks.methods.several` takes them; if not given, all that
-            the facts allow and that generate no text.
-        splits: If given, each has to allow every metric that was named; otherwise a metric is
-            computed on the splits with facts that allow it.
-        reference: The model to compare with, or where it can be loaded from.
-        holdout_split: The split whose facts no model saw.
-        form: How a fact is put to the model.
-        tokenizers: Those of all models: every fact must be fit for them.
+        metrics: Methods as `tasks.methods.several` takes them; by default all metrics that the
+            facts allow and that generate no text.
+        splits: If given, each must allow every named metric; otherwise a metric is computed on
+            the splits whose facts allow it.
+        reference: The model to compare with, or its path or hub id.
+        holdout_split: The split whose facts no model was trained on.
+        form: The prompt form.
+        tokenizers: The tokenizers of all models, which must be able to encode every fact.
 
     Raises:
-        ValueError: If a split is empty, a fact cannot be put into tokens, or a metric that was
-            named, or every metric, lacks what it needs.
+        ValueError: If a split is empty, a fact cannot be encoded, a named metric lacks what it
+            needs, or no metric can be computed.
     """
-    having = [split for split in SPLITS if facts.split(split)]
-    groups = {split: facts_of(facts, split) for split in splits or having}
-    held = () if holdout_split is None else facts_of(facts, holdout_split)
-    put = [*(fact for group in groups.values() for fact in group), *held]
-    _check_tokens([*put, *(fact for _, fact in prompts_of(facts, tuple(groups)))], tokenizers, form)
-    every = several(
+    filled = [split for split in SPLITS if facts.split(split)]
+    groups = {split: facts_of(facts, split) for split in splits or filled}
+    holdout = () if holdout_split is None else facts_of(facts, holdout_split)
+    scored = [*(fact for group in groups.values() for fact in group), *holdout]
+    prompts = [fact for _, fact in prompts_of(facts, tuple(groups))]
+    _check_tokens([*scored, *prompts], tokenizers, form)
+    chosen = several(
         "metrics", method_names("metrics") if metrics is None else metrics, Metric, None
     )
-    slow = [file_of(metric) for metric in every if metric.generates and metrics is None]
-    asked: list[Question] = []
+    slow = [file_of(metric) for metric in chosen if metric.generates and metrics is None]
+    every: list[Evaluation] = []
     missing: dict[str, list[str]] = {}
     for split, group in groups.items():
-        for name, metric in _named(every).items():
+        for name, metric in _named(chosen).items():
             if name in slow:
                 continue
-            one = Question(split, group, held, metric, name)
-            held_out = split == holdout_split and "holdout" in metric.needs
+            one = Evaluation(split, group, holdout, metric, name)
+            is_holdout = split == holdout_split and "holdout" in metric.needs
             reason = (
-                f"{name}: these facts are the holdout."
-                if held_out
+                f"{name}: this split is the holdout."
+                if is_holdout
                 else _reason(one, reference, tokenizers, form)
             )
             if reason is None:
-                asked.append(one)
-            elif metrics is not None and splits and not held_out:
+                every.append(one)
+            elif metrics is not None and splits and not is_holdout:
                 raise ValueError(f"Split {split}, {reason}")
             else:
                 missing.setdefault(reason, []).append(split)
     left_out = [f"{', '.join(of)}, {reason}" for reason, of in missing.items()]
-    for name in _named(every) if metrics is not None else ():
-        if all(one.name != name for one in asked):
+    for name in _named(chosen) if metrics is not None else ():
+        if all(one.name != name for one in every):
             raise ValueError(f"{name} cannot be computed on any split. {left_out[0]}")
     if slow:
         left_out.append(f"{', '.join(slow)}: these generate text; name them to compute them.")
-    return Questions(facts, tuple(groups), tuple(asked), tuple(left_out))
+    return Evaluations(facts, tuple(groups), tuple(every), tuple(left_out))
 
 
 def _named(metrics: Sequence[Metric]) -> dict[str, Metric]:
-    """Metrics by name; from its second appearance on, a metric's name has a number."""
+    """Metrics by name, numbered from the second occurrence of a name on."""
     named: dict[str, Metric] = {}
     for metric in metrics:
         name = file_of(metric)
@@ -113,12 +114,12 @@ def _named(metrics: Sequence[Metric]) -> dict[str, Metric]:
 
 
 def _reason(
-    one: Question,
+    one: Evaluation,
     reference: Any,
     tokenizers: Sequence[PreTrainedTokenizerBase],
     form: str,
 ) -> str | None:
-    """Why a metric cannot be computed on a split, or None."""
+    """Why a metric cannot be computed on a split, or None if it can."""
     try:
         one.metric.check(one.facts, reference, one.holdout)
         for tokenizer in tokenizers:
@@ -131,7 +132,7 @@ def _reason(
 def _check_tokens(
     facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
 ) -> None:
-    """Refuse facts that cannot be put into some model's tokens."""
+    """Raise if some model's tokenizer cannot encode a fact."""
     for tokenizer in tokenizers:
         for fact in facts:
             encode(fact, tokenizer, form, fact.answer)

@@ -1,4 +1,4 @@
-"""A trace keeps positions; summed over them, it equals what the methods record."""
+"""A trace has one value per position; their sums equal the recorded influence."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def recorded(model, method, fact=FACT, site="mlp.post", target=None):
 
 
 @pytest.mark.parametrize("target", [Target(), Target("prob")], ids=lambda target: target.name)
-def test_sums_over_positions_are_what_the_methods_record(model, target):
+def test_sums_over_positions_equal_the_recorded_influence(model, target):
     traced = trace(model, FACT, target=target)
     assert traced.baseline == "zero" and "neutral facts" in " ".join(traced.notes)
     first = recorded(model, GradientXActivation(), target=target)
@@ -110,14 +110,14 @@ def test_the_default_baseline_is_that_of_a_recording(monkeypatch):
 
 
 @pytest.mark.parametrize("neurons", [[(2, 0)], [(0, 12)], [(-1, 0)], []])
-def test_a_neuron_that_does_not_exist_is_rejected(neurons):
+def test_a_neuron_that_does_not_exist_is_refused(neurons):
     with pytest.raises(ValueError, match="neuron"):
         trace(tiny("llama"), FACT, neurons)
     with pytest.raises(ValueError, match=r"site|mlp"):
         trace(tiny("llama"), FACT, site="mlp.nowhere")
 
 
-def test_the_model_is_left_unchanged(model):
+def test_the_model_is_unchanged(model):
     before = model.fingerprint()
     ns.trace(model, FACT)
     assert model.fingerprint() == before

@@ -79,7 +79,7 @@ class Trace:
     """The target's unit."""
 
     baseline: str
-    """Where the paths begin, e.g. `mean over 8 neutral facts`."""
+    """The start of the paths, e.g. `mean over 8 neutral facts`."""
 
     notes: tuple[str, ...] = ()
     """What must be known to interpret the influences."""
@@ -152,10 +152,10 @@ def trace(
         target: The quantity that neurons influence; by default the answer's log-odds.
         form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
         steps: Nodes of the quadrature on each path.
-        baseline: Where the paths begin: each neuron's mean over neutral facts that the model
-            answers, as `record` takes it for a fact to be forgotten (zero if the model answers
-            none; a note says so), zero, or any other baseline.
-        memory: Bytes that a pass may use beyond the model's own.
+        baseline: The start of the paths. `mean` is each neuron's mean over neutral facts that the
+            model answers, as for a recording of facts to be forgotten; if the model answers none,
+            zero is used, and a note says so.
+        memory: Bytes that a pass may use in addition to the model's.
 
     Raises:
         ValueError: If the fact cannot be encoded for this model, or the model has no such site or

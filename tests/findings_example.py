@@ -237,7 +237,7 @@ def _relearning_probe() -> Finding:
         word="hidden",
         value=0.77,
         ci95=(0.5, 0.9),
-        meaning="share of the forgotten answers that relearned at a distance at which placebos are not",
+        meaning="share of the forgotten answers relearned at a distance at which placebos are not",
         why="13 of 16 forgotten answers return after moving the weights by 0.1 % of their norm.",
         tables={"curve": pd.DataFrame(curve)},
     )

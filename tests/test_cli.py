@@ -133,7 +133,7 @@ def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
     (out / "manifest.json").unlink()
     kept = (out / "before.safetensors").read_bytes()
     code, _, error = run(*diagnose(out, facts), *FAST, "--target", "prob")
-    assert code == 2 and "target was 'log-odds', and is now 'prob'" in " ".join(error.split())
+    assert code == 2 and "target was 'log-odds' and is now 'prob'" in " ".join(error.split())
     (out / "before.safetensors").write_bytes(kept[:-9])
     code, _, error = run(*diagnose(out, facts), *FAST)
     assert code == 2 and "before.safetensors" in error and "Traceback" not in error

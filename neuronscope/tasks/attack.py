@@ -28,6 +28,16 @@ class Attacked:
     """One row per model, variant and split; columns as in `attacks/_recovery.py`."""
 
     @property
+    def curves(self) -> pd.DataFrame:
+        """Recovery by step and learning rate; columns as in `attacks/_recovery.py`."""
+        from neuronscope.attacks import curves
+
+        return curves(self.table)
+
+    def __repr__(self) -> str:
+        return f"Attacked({' '.join(self.readings)})"
+
+    @property
     def readings(self) -> list[str]:
         """What the attack shows about the checkpoint: one sentence per variant."""
         table = self.recovery

@@ -1,11 +1,12 @@
-"""How long integrated gradients of all layers take, as a ratio to Captum on the same model.
+"""Runtime of integrated gradients over all layers, compared with Captum on the same model.
 
     python benchmarks/integrated_gradients.py MODEL --facts FACTS [--count 2] [--layers 4]
 
-Captum runs one layer at a time: it is timed on `--layers` layers spread evenly over the model, and
-scaled to all of them. Both move every position from the same baseline prompt with the same nodes,
-and the largest difference of their scores is printed beside the times. The floor is the forward
-and backward passes that the branches need, timed as plain passes over the same number of rows.
+Captum processes one layer at a time; it is timed on `--layers` layers spread evenly over the model,
+and the time is scaled to all layers. Both interpolate every position from the same baseline prompt
+with the same nodes; the largest difference between their scores is printed with the times. The
+floor is the time of the forward and backward passes that the branches need, measured with plain
+passes over the same number of rows.
 """
 
 import argparse
@@ -27,12 +28,14 @@ T = TypeVar("T")
 
 
 def main() -> None:
-    """Time both on the same facts, and print the ratios."""
+    """Time both on the same facts and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--facts", required=True)
-    parser.add_argument("--count", type=int, default=2, help="facts")
-    parser.add_argument("--layers", type=int, default=4, help="layers that Captum is timed on")
+    parser.add_argument("--count", type=int, default=2, help="number of facts")
+    parser.add_argument(
+        "--layers", type=int, default=4, help="number of layers on which Captum is timed"
+    )
     parser.add_argument("--steps", type=int, default=8)
     args = parser.parse_args()
 
@@ -48,28 +51,28 @@ def main() -> None:
     )
     layers = np.linspace(0, model.n_layers - 1, args.layers).round().astype(int)
 
-    ours, scores = timed(
+    our_time, our_scores = timed(
         lambda: [method(model, batch, ("mlp.post",), Target())["mlp.post"] for batch in batches]
     )
-    theirs, peer = timed(
+    captum_time, captum_scores = timed(
         lambda: [[captum(model, b, method, int(layer)) for layer in layers] for b in batches]
     )
-    theirs *= model.n_layers / len(layers)
+    captum_time *= model.n_layers / len(layers)
     floor, _ = timed(lambda: [passes(model, batch, args.steps) for batch in batches])
-    apart = max(
-        float((score.total[0, int(layer)] - one).abs().max())
-        for score, of_fact in zip(scores, peer, strict=True)
-        for layer, one in zip(layers, of_fact, strict=True)
+    difference = max(
+        float((ours.total[0, int(layer)] - theirs).abs().max())
+        for ours, of_fact in zip(our_scores, captum_scores, strict=True)
+        for layer, theirs in zip(layers, of_fact, strict=True)
     )
     print(f"{len(facts)} facts, {model.n_layers} layers, {args.steps} nodes")
-    print(f"neuronscope  {ours:8.2f} s")
-    print(f"captum       {theirs:8.2f} s   {theirs / ours:.2f} times as long")
-    print(f"floor        {floor:8.2f} s   {ours / floor:.2f} times that")
-    print(f"largest difference of a neuron's score: {apart:.1e} nats per token")
+    print(f"neuronscope  {our_time:8.2f} s")
+    print(f"captum       {captum_time:8.2f} s   {captum_time / our_time:.2f} times as long")
+    print(f"floor        {floor:8.2f} s   neuronscope takes {our_time / floor:.2f} times as long")
+    print(f"largest difference between scores of a neuron: {difference:.1e} nats per token")
 
 
 def timed(run: Callable[[], T]) -> tuple[float, T]:
-    """Seconds that `run` takes, and what it returns."""
+    """The duration of `run` in seconds, and its result."""
     start = time.perf_counter()
     result = run()
     return time.perf_counter() - start, result
@@ -78,7 +81,7 @@ def timed(run: Callable[[], T]) -> tuple[float, T]:
 def captum(
     model: HookedModel, batch: Batch, method: IntegratedGradients, layer: int
 ) -> torch.Tensor:
-    """Captum's scores of one layer, summed over positions."""
+    """Captum's scores for one layer, summed over positions."""
     tokens, answers = batch.tokens[:, :-1], Answers.of(batch)
     length = tokens.shape[1]
     prompt = model.tokenizer(method.reference).input_ids
@@ -87,11 +90,11 @@ def captum(
 
     def score(ids: torch.Tensor) -> torch.Tensor:
         logits = model.hf(input_ids=ids, use_cache=False).logits
-        here = answers.take(rows[: len(ids)])
-        return Target()(logits[here.row, here.position], here)
+        repeated = answers.take(rows[: len(ids)])
+        return Target()(logits[repeated.row, repeated.position], repeated)
 
     with frozen(model):
-        found = LayerIntegratedGradients(
+        scores = LayerIntegratedGradients(
             score, model.hook_points_at("mlp.post")[layer].module
         ).attribute(
             tokens,
@@ -100,13 +103,13 @@ def captum(
             method="gausslegendre",
             attribute_to_layer_input=True,
         )
-    return found[0].sum(dim=0)
+    return scores[0].sum(dim=0)
 
 
 def passes(model: HookedModel, batch: Batch, steps: int) -> None:
-    """Forward and backward over as many rows and layers as the branches of all layers run."""
+    """Run as many forward and backward passes as the branches of all layers amount to."""
     tokens = batch.tokens[:, :-1]
-    # A branch of layer l runs L − l layers: (L + 1) / 2 of a pass on average, for each of L layers.
+    # The branch of layer l runs L − l layers; summed over layers, that is (L + 1) / 2 full passes.
     rows = max(1, round(steps * (model.n_layers + 1) / 2))
     with frozen(model), differentiable_embeddings(model), torch.enable_grad():
         hidden = model.hf.base_model(tokens.repeat(rows, 1), use_cache=False).last_hidden_state

@@ -1,16 +1,16 @@
-"""What SSIUU and its controls cost: step time and peak memory beside plain gradient difference.
+"""Overhead of SSIUU and its controls: step time and peak memory relative to gradient difference.
 
-Each variant trains the given model in a process of its own, round after round, so that none profits
-from what another has left and slow minutes of the machine hit all alike. Time is the median over
-steps, the first left out; memory is the process's peak less that of having loaded the model. glibc
-is told to keep the memory that it has: by default it returns some of it after each step and takes
-it back in the next, and which variant pays for that is luck.
+Each variant trains the given model in a separate process, in several rounds over all variants, so
+that no variant benefits from another one's state and slow phases of the machine affect all equally.
+Time is the median over steps, without the first; memory is the peak of the process minus the peak
+after loading the model. glibc is configured to keep its memory: by default it returns some after
+each step and requests it again in the next, which affects variants at random.
 
 The floor of a variant is counted in passes: forward 1, backward to the neurons 1, backward to the
-weights 2. Gradient difference needs 6 (both halves), and nothing else is counted: no arithmetic on
-weights, and no optimizer, which all have in common. The penalty's own arithmetic reads and writes
-the weights' size about ten times a step, however many tokens the facts have: what that is as a
-ratio depends on them, so several files of facts can be given.
+weights 2. Gradient difference needs 6 (both halves). Arithmetic on weights is not counted, nor is
+the optimizer, which all variants share. The penalty's arithmetic reads and writes the weights about
+ten times per step, regardless of the number of tokens; its relative cost therefore depends on the
+facts, so several files of facts can be given.
 
     python benchmarks/ssiuu_overhead.py MODEL FACTS [FACTS ...] [--rounds 2] [--steps 4]
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 
 PLAIN = 6
-"""Passes of gradient difference: forward and backward to the weights, twice."""
+"""Passes of gradient difference: forward, and backward to the weights, twice."""
 
 NEURON = {"anchor": "previous", "relative": 1.0}
 
@@ -45,13 +45,12 @@ VARIANTS: dict[str, tuple[str | None, dict[str, object], int]] = {
 }  # fmt: skip
 """Regularizer, its settings, and the passes that it adds."""
 
-
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-"""For glibc, in its own words."""
+"""Environment variables that make glibc keep freed memory."""
 
 
 def train(model: str, facts: str, variant: str, steps: int) -> dict[str, float]:
-    """Median seconds of a step, and bytes at the peak beyond those of the loaded model."""
+    """Median seconds per step, and peak memory in bytes beyond that of the loaded model."""
     import torch
 
     from neuronscope._discover import method_class
@@ -81,7 +80,7 @@ def train(model: str, facts: str, variant: str, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Train every variant in every round, and print the ratios."""
+    """Train every variant in every round and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("facts", nargs="+")
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ssiuu_overhead.csv"))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--measure", action="store_true", help="one variant, printed as JSON")
+    parser.add_argument("--measure", action="store_true", help="measure one variant and print JSON")
     options = parser.parse_args()
     if options.measure:
         (facts,), (variant,) = options.facts, options.variants
@@ -99,9 +98,9 @@ def main() -> None:
     for facts in options.facts:
         for number in range(options.rounds):
             for variant in options.variants:
-                found = measured(options.model, facts, variant, options.steps)
+                costs = measured(options.model, facts, variant, options.steps)
                 rows.append(
-                    {"facts": Path(facts).name, "round": number, "variant": variant} | found
+                    {"facts": Path(facts).name, "round": number, "variant": variant} | costs
                 )
                 print(rows[-1], flush=True)
     table = ratios(pd.DataFrame(rows))
@@ -111,7 +110,7 @@ def main() -> None:
 
 
 def measured(model: str, facts: str, variant: str, steps: int) -> dict[str, float]:
-    """What a variant takes in a process of its own."""
+    """The costs of a variant, measured in a separate process."""
     command = [sys.executable, __file__, model, facts, "--measure"]
     command += ["--variants", variant, "--steps", str(steps)]
     done = subprocess.run(
@@ -121,7 +120,7 @@ def measured(model: str, facts: str, variant: str, steps: int) -> dict[str, floa
 
 
 def ratios(rows: pd.DataFrame) -> pd.DataFrame:
-    """Medians over rounds, beside plain gradient difference on the same facts."""
+    """Medians over rounds, relative to gradient difference on the same facts."""
     table = rows.groupby(["facts", "variant"], sort=False)[["seconds", "memory"]].median()
     table = table.reset_index()
     plain = table.loc[table["variant"] == "gradient difference"].set_index("facts")

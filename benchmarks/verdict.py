@@ -1,10 +1,10 @@
-"""How often the verdict is right where the truth is known: planted pairs.
+"""Accuracy of the verdict on planted pairs, whose ground truth is known.
 
-Settings and thresholds (`neuronscope/evidence/savings.py`) were chosen with the pairs of seeds 0 to
-2 in view; those of seeds 3 to 5 are the test. For each pair: what is planted, the verdict, the
-share that the savings give, and how many of the planted neurons the weight path ranks first. Prints
-the rates with 95 % Wilson intervals, and writes one row a pair. About four minutes a seed on one
-core.
+Settings and thresholds (`neuronscope/evidence/relearning_probe.py`) were chosen on the pairs of
+seeds 0 to 2; those of seeds 3 to 5 are held out. The table has one row per pair: what was planted,
+the verdict, the hidden share from the relearning probe, and how many of the planted neurons the
+weight path ranks first. The rates are printed with 95 % Wilson intervals. Takes about four minutes
+per seed on one core.
 
     python benchmarks/verdict.py [--seeds 0 3 4 5] [--out benchmarks/results/verdict.csv]
 """
@@ -31,22 +31,22 @@ from neuronscope.organisms.organism import Organism, organism_grid
 from neuronscope.results.findings import Finding
 
 FITTED = (0, 1, 2)
-"""Seeds whose pairs the thresholds were set on."""
+"""Seeds of the pairs on which the thresholds were chosen."""
 
 TRUTHS = {"untouched": "not forgotten"}
-"""The right word for a kind, where it is not the kind's own name."""
+"""The correct verdict of a kind, if it differs from the name of the kind."""
 
 
-def judged(organism: Organism, seed: int) -> dict[str, object]:
-    """One pair: the truth, and what was said."""
+def diagnosed(organism: Organism, seed: int) -> dict[str, object]:
+    """Ground truth and verdict of one pair."""
     case = Case(organism.before, organism.after, organism.facts, Target())
     first, _ = ask_views(case, (WeightPath(),))
     rankings = rankings_of_weights(first[0].tables["neurons"])
     views = (RelearningProbe(), WeightRestoration(), Silencing(), LogitLens())
-    found, missing = ask_views(replace(case, rankings=rankings), views)
+    others, missing = ask_views(replace(case, rankings=rankings), views)
     assert not missing, missing
-    verdict = weigh(case.table(), "cannot tell", first + found)
-    words = {f"{finding.view}_word": finding.word for finding in found}
+    verdict = weigh(case.table(), "cannot tell", first + others)
+    words = {f"{finding.view}_word": finding.word for finding in others}
     return {
         "seed": seed,
         "kind": organism.kind,
@@ -56,12 +56,12 @@ def judged(organism: Organism, seed: int) -> dict[str, object]:
         "right": verdict.word == TRUTHS.get(organism.kind, organism.kind),
         "relearning_probe": verdict.hidden_share,
         "planted": sum(int(mask.sum()) for mask in organism.planted.values()),
-        "weight_path_found": _found(organism, first[0]),
+        "weight_path_found": _planted_found(organism, first[0]),
     } | words
 
 
-def _found(organism: Organism, finding: Finding) -> int:
-    """How many of the planted neurons are among as many that the weight path ranks first."""
+def _planted_found(organism: Organism, finding: Finding) -> int:
+    """Number of planted neurons among the top k of the weight path, with k the number planted."""
     count = sum(int(mask.sum()) for mask in organism.planted.values())
     top = finding.tables["neurons"].nlargest(count, "contribution")
     return sum(
@@ -72,35 +72,35 @@ def _found(organism: Organism, finding: Finding) -> int:
 
 
 def rate(rows: pd.Series) -> str:
-    """A rate with its count and interval."""
+    """A count with its total and the interval of the rate."""
     low, high = wilson_interval(int(rows.sum()), len(rows))
     return f"{int(rows.sum())} of {len(rows)} [{low:.0%}, {high:.0%}]"
 
 
 def main() -> None:
-    """Judge every pair, print the rates, write the rows."""
+    """Diagnose every pair, print the rates and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 3, 4, 5])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdict.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows, refused = [], []
+    rows, failures = [], []
     for seed in options.seeds:
         for make in organism_grid((seed,)):
             try:
                 organism = make()
             except ValueError as error:
-                refused.append(str(error))
+                failures.append(str(error))
                 continue
-            rows.append(judged(organism, seed))
+            rows.append(diagnosed(organism, seed))
             print(rows[-1]["kind"], rows[-1]["verdict"], rows[-1]["description"], flush=True)
     table = pd.DataFrame(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out, index=False)
-    print(f"\n{len(refused)} pairs could not be made", *refused, sep="\n  ")
+    print(f"\n{len(failures)} pairs could not be made", *failures, sep="\n  ")
     for name, part in (
-        ("fitted on", table.loc[table["seed"].isin(FITTED)]),
-        ("held out", table.loc[~table["seed"].isin(FITTED)]),
+        ("seeds used for thresholds", table.loc[table["seed"].isin(FITTED)]),
+        ("held-out seeds", table.loc[~table["seed"].isin(FITTED)]),
     ):
         print(f"\n{name}: right {rate(part['right'])}")
         for kind, group in part.groupby("kind", sort=False):

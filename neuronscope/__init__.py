@@ -1,4 +1,4 @@
-"""Was the knowledge erased, or only hidden? Diagnose unlearned models, neuron by neuron."""
+"""Was knowledge erased from an unlearned language model, or only hidden?"""
 
 import importlib
 import warnings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neuronscope.models.loading import load_model, save_model
     from neuronscope.models.log_odds import log_odds
     from neuronscope.models.targets import Target
-    from neuronscope.report import write_report
+    from neuronscope.report import sentence, write_report
     from neuronscope.results.findings import Finding
     from neuronscope.results.recording import Recording
     from neuronscope.tasks.attack import attack
@@ -51,6 +51,7 @@ __all__ = [
     "record",
     "save_model",
     "score",
+    "sentence",
     "trace",
     "unlearn",
     "write_report",
@@ -65,7 +66,7 @@ FAMILIES = (
     "attacks",
     "metrics",
 )
-"""The families whose methods are public, by the names of their classes."""
+"""The families whose methods are public under the names of their classes."""
 
 _HOMES = {
     "Diagnosis": "analysis.diagnosis",
@@ -90,19 +91,20 @@ _HOMES = {
     "score": "tasks.score",
     "trace": "attribution",
     "unlearn": "tasks.unlearn",
+    "sentence": "report",
     "write_report": "report",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: importing the package itself is cheap."""
+    """Import a public name on first use, so that importing the package is fast."""
     if name == "plots":
         return importlib.import_module("neuronscope.plots")
     homes = _HOMES if name in _HOMES or name.startswith("_") else dict(method_classes(FAMILIES))
     if name not in homes:
         raise AttributeError(f"module 'neuronscope' has no attribute {name!r}")
     with warnings.catch_warnings():
-        # tqdm, which others import, recommends widgets that nothing here needs.
+        # tqdm, which other packages import, recommends widgets that are not needed here.
         warnings.filterwarnings("ignore", message="IProgress not found")
         found = getattr(importlib.import_module(f"neuronscope.{homes[name]}"), name)
     globals()[name] = found
@@ -110,6 +112,6 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """All public names, also those that have not been imported yet."""
+    """All public names, including those that have not been imported yet."""
     special = (name for name in globals() if name.startswith("__"))
     return sorted({*special, *__all__, *(name for name, _ in method_classes(FAMILIES))})

@@ -27,7 +27,7 @@ def edit_json(file: Path, **changes: object) -> None:
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException], *parts: str | Path) -> None:
-    """Every error is a single line of bearable length that names its cause."""
+    """Check that an error is one line of moderate length and names its cause."""
     message = str(error.value)
     assert message.isprintable() and 10 < len(message) < 600
     for part in parts:

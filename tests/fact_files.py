@@ -1,4 +1,4 @@
-"""Small files of facts in every format, and what becomes of them."""
+"""Small files of facts in every format, and functions that load them."""
 
 import json
 from pathlib import Path

@@ -9,6 +9,7 @@ from diagnosis_example import FORGET, INHIBITOR, RETAIN, example_diagnosis
 
 from neuronscope.analysis.causal_tables import with_causal_share
 from neuronscope.analysis.diagnosis import Diagnosis
+from neuronscope.analysis.outcome import Counts
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.analysis.verdict import Verdict
 from neuronscope.results.findings import Finding
@@ -21,7 +22,8 @@ MODULES |= {"attn.v": 0.05, "attn.o": 0.1, "norm": 0.03}
 
 VERDICT = Verdict(
     word="hidden",
-    why="Hidden: 0 of 16 answers are still given. 13 of 16 come back where wrong ones do not.",
+    reason="relearning probe",
+    counts=Counts(known=FORGET, still=0, others=RETAIN, kept=RETAIN),
     hidden_share=0.77,
     hidden_share_ci95=(0.5, 0.9),
     agree=(
@@ -33,7 +35,6 @@ VERDICT = Verdict(
     ),
     differ=("depth_score",),
     silent=("weight_path", "silencing", "linear_probe", "exactness"),
-    settle="",
 )
 
 
@@ -117,7 +118,7 @@ def _low_rank_restoration(layers: int) -> Finding:
         for control, rank, back in keys
         for answers in (_answers(back), _answers(RETAIN, RETAIN, "retain"))
     ]
-    way = [
+    interpolation = [
         {"alpha": alpha} | answers
         for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)
         for answers in (_answers(int(alpha * FORGET)), _answers(RETAIN, RETAIN, "retain"))
@@ -132,7 +133,12 @@ def _low_rank_restoration(layers: int) -> Finding:
         | {"promoted": "' Paris', ' Rome'", "suppressed": "' the', '\\n'"}
         for layer in range(layers)
     ]
-    tables = {"ranks": ranks, "straight_way": way, "parts": parts, "directions": directions}
+    tables = {
+        "ranks": ranks,
+        "interpolation": interpolation,
+        "parts": parts,
+        "directions": directions,
+    }
     return Finding(
         view="low_rank_restoration",
         word="hidden",
@@ -220,20 +226,20 @@ def _weight_restoration() -> Finding:
 
 def _relearning_probe() -> Finding:
     taught = {-1: (0, 6, 13), 0: (0, 0, 4), 1: (0, 0, 2)}
-    ways = [
-        {"control": control, "length": length, "answered": back, "total": FORGET}
+    curve = [
+        {"control": control, "distance": distance, "answered": back, "total": FORGET}
         | {"share": back / FORGET, "low": back / FORGET - 0.1, "high": back / FORGET + 0.1}
         for control, backs in taught.items()
-        for length, back in zip((0.0, 1e-4, 1e-3), backs, strict=True)
+        for distance, back in zip((0.0, 1e-4, 1e-3), backs, strict=True)
     ]
     return Finding(
         view="relearning_probe",
         word="hidden",
         value=0.77,
         ci95=(0.5, 0.9),
-        meaning="share of the forgotten answers that come back on a way too short for placebos",
-        why="13 of 16 forgotten answers come back on a way of 1.0e-03 of the weights' norm.",
-        tables={"ways": pd.DataFrame(ways)},
+        meaning="share of the forgotten answers relearned at a distance at which placebos are not",
+        why="13 of 16 forgotten answers return after moving the weights by 0.1 % of their norm.",
+        tables={"curve": pd.DataFrame(curve)},
     )
 
 

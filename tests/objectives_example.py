@@ -1,4 +1,4 @@
-"""A tiny model in training that has left its reference, and portions of facts to train it on."""
+"""A tiny model in training that differs from its reference, and portions of facts."""
 
 import copy
 import math
@@ -16,11 +16,11 @@ from neuronscope.objectives._base import Objective
 from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 REFUSAL = "a cat"
-"""Two tokens that the tiny tokenizer knows."""
+"""Two tokens in the vocabulary of the tiny tokenizer."""
 
 
 def objective_of(name: str, **changes: object) -> Objective:
-    """An objective at its defaults, with a refusal that the tiny tokenizer knows."""
+    """An objective with default settings and a refusal that the tiny tokenizer can encode."""
     found = method_class("objectives", name, Objective)
     if "refusal" in {item.name for item in fields(found)}:
         changes = {"refusal": REFUSAL} | changes
@@ -33,7 +33,7 @@ def training_state_of(
     moved: float = 0.05,
     **changes: object,
 ) -> TrainingState:
-    """A model in training whose weights are `moved` from those of its reference."""
+    """A model in training whose weights differ from its reference by noise of scale `moved`."""
     before = tiny(architecture, dtype, **changes)
     hf = copy.deepcopy(before.hf)
     before.hf.requires_grad_(False)
@@ -47,7 +47,7 @@ def training_state_of(
 def portion_of(
     training: TrainingState, facts: Sequence[Fact], whole: Sequence[Fact] | None = None
 ) -> Portion:
-    """Some facts of a step; all of it, unless the `whole` is given."""
+    """A portion with these facts, of a step with the facts `whole` (by default the same)."""
     step = training.asked(tuple(whole or facts))
     tokens = int((step.lengths - step.prompt_lengths).sum())
     batch = training.asked(tuple(facts))
@@ -55,12 +55,12 @@ def portion_of(
 
 
 def value(terms: Terms) -> float:
-    """The loss, exactly."""
+    """The loss, summed exactly."""
     return math.fsum(float(term.detach()) for term in terms.values())
 
 
 def gradients(training: TrainingState, terms: Terms) -> dict[str, Tensor]:
-    """The loss's gradient by every parameter; zeros where there is none."""
+    """The gradient of the loss for every parameter; zeros for unused ones."""
     named = dict(training.model.hf.named_parameters())
     found = torch.autograd.grad(sum(terms.values()), list(named.values()), allow_unused=True)
     return {

@@ -1,11 +1,12 @@
-"""Models made by hand whose residual stream says outright what they know.
+"""Handmade models whose residual stream directly encodes what they know.
 
-No layer does anything, so the stream holds the last token's embedding throughout; the embedding of
-a fact's subject, with which its prompt ends, is the unembedding of its answer. Three models:
+The layers do nothing, so the residual stream is the last token's embedding throughout. The
+embedding of a fact's subject, the last token of its prompt, equals the unembedding of its answer.
+Three models:
 
-* `knows`: reads every answer off, after every layer.
-* `hides`: the same, but the last layer's attention writes the stream's opposite.
-* `never`: the subjects of the facts to be forgotten are embedded anywhere.
+* `knows`: every answer can be read off after every layer.
+* `hides`: the same, but the attention of the last layer writes the negative of the stream.
+* `never`: the subjects of the facts to be forgotten have random embeddings.
 """
 
 from functools import cache
@@ -59,7 +60,7 @@ def readable(kind, seed=0):
                 embed[place(fact.subject)].normal_(std=0.4, generator=noise)
         if kind == "hides":
             attention = model.hf.model.layers[-1].self_attn
-            attention.q_proj.weight.zero_()  # every position looks at all alike
+            attention.q_proj.weight.zero_()  # uniform attention
             attention.v_proj.weight.copy_(torch.eye(WIDTH))
             attention.o_proj.weight.copy_(-4 * torch.eye(WIDTH))
     return model
@@ -70,7 +71,7 @@ def case_of(before, after, facts=FACTS, **options):
 
 
 def hooks_of(model):
-    """All that a view may leave behind: hooks, and forwards of single modules."""
+    """Everything that a view could leave behind: hooks, and replaced forward methods."""
     return [
         (name, kind, len(found))
         for name, module in model.hf.named_modules()

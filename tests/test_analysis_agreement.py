@@ -70,7 +70,7 @@ def test_only_neurons_that_both_measured_count():
         agreement(full, nothing)
 
 
-def test_means_agree_as_their_facts_do_but_without_an_interval():
+def test_means_give_the_same_agreement_without_an_interval():
     methods = [by_method(random_influence(seed)) for seed in (0, 1)]
     whole, reduced = agreement(*methods), agreement(*map(reduce, methods))
     assert reduced.spearman == whole.spearman and np.isnan(reduced.spearman_ci95).all()
@@ -86,13 +86,13 @@ def test_means_agree_as_their_facts_do_but_without_an_interval():
         ({"sites": ("mlp.up",)}, "same sites and their neurons"),
     ],
 )
-def test_methods_are_compared_on_one_model_and_one_question(change, message):
+def test_methods_are_compared_on_the_same_model_and_facts(change, message):
     influence = random_influence(0)
     with pytest.raises(ValueError, match=message):
         agreement(by_method(influence), by_method(influence, **change))
 
 
-def test_an_attack_that_changes_nothing_leaves_the_attributions_perfectly_stable():
+def test_without_a_change_the_attributions_are_perfectly_stable():
     recording = make_recording(random_influence(0), sites=("mlp.up", "attn.q"))
     result = stability(recording, recording)
     assert (result.pearson, result.spearman) == pytest.approx((1, 1)) and result.n_neurons == 20

@@ -1,4 +1,4 @@
-"""The parts of the drop add up, whatever the recordings."""
+"""The parts of the drop add up for any recordings."""
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,7 @@ def test_means_give_the_same_parts_but_no_intervals(joint):
         assert reduced[ends].isna().all(axis=None) and by_fact[ends].notna().all(axis=None)
 
 
-def test_intervals_hold_their_means_and_close_where_facts_agree():
+def test_intervals_contain_their_means_and_vanish_if_facts_agree():
     layers = decompose(drawn(5))
     for part in PARTS:
         assert (layers[f"{part}_low"] <= layers[part] + 1e-12).all()
@@ -101,7 +101,7 @@ def test_one_fact_has_no_intervals():
     assert layers["drop_low"].isna().all() and layers["hidden_high"].isna().all()
 
 
-def test_the_certificate_is_the_largest_error_of_the_forgotten_facts():
+def test_the_completeness_error_is_the_largest_of_the_forget_set():
     before = make_recording(random_influence(0), ["forget", "forget", "test", "test"])
     residual = np.array([[0.1, -0.2], [-0.3, 0.1], [9, 9], [9, 9]])
     after = make_recording(

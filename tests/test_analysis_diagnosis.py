@@ -1,4 +1,4 @@
-"""The diagnosis says what was planted, with its reasons and its reservations."""
+"""A diagnosis finds what was planted, and gives its reasons and limitations."""
 
 import json
 import subprocess
@@ -11,14 +11,16 @@ import pytest
 from synthetic_recordings import make_recording, random_influence, reduce
 
 from neuronscope.analysis.diagnosis import Diagnosis, compare
+from neuronscope.report import diagnosis_json, reading_sentence
 
 NEURONS = 20
 
 
 def pair(hidden=0.0, erased=0.0, facts=10, null=12, known=None, kept=0, noise=0.01, **changes):
-    """Facts of which every one was known before (`known`: the first few) and `kept` still are.
+    """Facts that were all known before (or the first `known`), `kept` of which still are.
 
-    On forgotten facts neuron 7 gains `hidden` negative influence, neuron 3 loses `erased` positive.
+    On the forget set, neuron 7 gains negative influence `hidden` and neuron 3 loses positive
+    influence `erased`.
     """
     rng = np.random.default_rng(0)
     everything = facts + null
@@ -40,7 +42,7 @@ def pair(hidden=0.0, erased=0.0, facts=10, null=12, known=None, kept=0, noise=0.
     ("hidden", "erased", "reading"),
     [(3, 0, "hidden"), (3, 1, "hidden"), (2, 2, "mixed"), (1, 3, "erased"), (0, 3, "erased")],
 )
-def test_what_was_planted_is_what_is_read(hidden, erased, reading):
+def test_the_reading_is_what_was_planted(hidden, erased, reading):
     diagnosis = compare(*pair(hidden, erased))
     assert diagnosis.reading == reading
     assert diagnosis.hidden_share == pytest.approx(hidden / (hidden + erased), abs=0.05)
@@ -50,9 +52,10 @@ def test_what_was_planted_is_what_is_read(hidden, erased, reading):
     assert diagnosis.drop_ci95[0] <= diagnosis.drop <= diagnosis.drop_ci95[1]
     assert (diagnosis.n_facts, diagnosis.n_null) == (10, 12)
     assert (diagnosis.answered_before, diagnosis.answered_after) == (10, 0)
-    assert diagnosis.why.startswith(reading.capitalize()) and diagnosis.why.endswith(".")
-    assert f"{100 * diagnosis.hidden_share:.0f} % of the neurons' change" in diagnosis.why
-    assert f"fell by {diagnosis.drop:.3g} nats (95 % interval" in diagnosis.why
+    why = reading_sentence(diagnosis)
+    assert why.startswith(reading.capitalize()) and why.endswith(".")
+    assert f"{100 * diagnosis.hidden_share:.0f} % of the neurons' change" in why
+    assert f"fell by {diagnosis.drop:.3g} nats (95 % interval" in why
 
 
 def test_the_planted_neuron_is_the_spurious_one():
@@ -88,41 +91,46 @@ def test_a_model_compared_with_itself_has_forgotten_nothing():
     assert diagnosis.n_spurious == 0
     assert not diagnosis.neurons[["d_plus", "d_minus"]].any(axis=None)
     assert not diagnosis.layers[["drop", "erased", "hidden", "elsewhere"]].any(axis=None)
-    assert "10 of 10 facts answered before still answered" in diagnosis.why
+    assert "10 of 10 facts answered before are still answered" in reading_sentence(diagnosis)
 
 
 @pytest.mark.parametrize(
     ("known", "kept", "reading"),
     [(10, 6, "not forgotten"), (10, 5, "hidden"), (4, 3, "not forgotten"), (4, 2, "hidden")],
 )
-def test_facts_of_which_more_than_half_stay_answered_are_not_forgotten(known, kept, reading):
+def test_if_more_than_half_are_still_answered_they_are_not_forgotten(known, kept, reading):
     diagnosis = compare(*pair(hidden=3, known=known, kept=kept))
     assert diagnosis.reading == reading
-    assert f"{kept} of {known} facts answered before still answered" in diagnosis.why
+    assert f"{kept} of {known} facts answered before are still answered" in reading_sentence(
+        diagnosis
+    )
 
 
-def test_where_nothing_was_known_the_drop_decides():
+def test_if_nothing_was_known_the_drop_decides():
     assert compare(*pair(hidden=3, known=0)).reading == "hidden"
     unmoved = compare(*pair(hidden=0, known=0, noise=0.5))
     assert unmoved.drop_ci95[0] < 0 < unmoved.drop_ci95[1]
-    assert unmoved.reading == "not forgotten" and "no fact was answered before" in unmoved.why
+    assert unmoved.reading == "not forgotten" and "no fact was answered before" in reading_sentence(
+        unmoved
+    )
     single = compare(*pair(hidden=3, facts=1, known=0))
     assert np.isnan(single.drop_ci95).all() and single.reading == "hidden"
 
 
-def test_a_score_that_rises_is_not_called_a_drop():
+def test_a_rising_score_is_not_called_a_drop():
     risen = compare(*pair(hidden=-3, known=0))
-    assert risen.reading == "not forgotten" and "the mean score rose by 2.99 nats" in risen.why
-    low, high = (float(word) for word in risen.why.split("interval ")[1][:-2].split(" to "))
+    why = reading_sentence(risen)
+    assert risen.reading == "not forgotten" and "rose by 2.99 nats" in why
+    low, high = (float(word) for word in why.split("interval ")[1][:-2].split(" to "))
     assert 0 < low < 3.1 and low <= high
     lost = compare(*pair(hidden=-3, kept=0))
     assert any("although the mean score did not fall" in warning for warning in lost.warnings)
 
 
-def test_an_interval_over_a_boundary_is_said_to_cross_it():
+def test_the_sentence_names_a_threshold_inside_the_interval():
     rng = np.random.default_rng(1)
     clear = compare(*pair(hidden=3))
-    assert clear.hidden_share_ci95[0] > 2 / 3 and "crosses" not in clear.why
+    assert clear.hidden_share_ci95[0] > 2 / 3 and "crosses" not in reading_sentence(clear)
     influence = np.zeros((10, 2, 1, 2))
     influence[:, 0] = 5
     changed = influence.copy()
@@ -131,15 +139,17 @@ def test_an_interval_over_a_boundary_is_said_to_cross_it():
     lost = np.zeros(10, dtype=bool)
     wide = compare(make_recording(influence), make_recording(changed, answered=lost))
     low, high = wide.hidden_share_ci95
-    assert low < 2 / 3 < high and "which crosses 2/3: another reading is possible" in wide.why
+    assert low < 2 / 3 < high and "which crosses 2/3" in reading_sentence(wide)
 
 
-def test_means_say_as_much_as_they_can():
+def test_recordings_of_means_give_the_same_numbers_without_intervals():
     before, after = pair(hidden=3, erased=1, null=0)
     whole, reduced = compare(before, after), compare(reduce(before), reduce(after))
     for name in ("drop", "drop_ci95", "hidden_share", "d_minus_at_100", "reading"):
         assert vars(whole)[name] == pytest.approx(vars(reduced)[name])
-    assert np.isnan(reduced.hidden_share_ci95).all() and "(no interval)" in reduced.why
+    assert np.isnan(reduced.hidden_share_ci95).all() and "(no interval)" in reading_sentence(
+        reduced
+    )
     assert reduced.n_spurious is None and reduced.neurons["q"].isna().all()
     assert any("only means over facts" in warning for warning in reduced.warnings)
 
@@ -147,18 +157,18 @@ def test_means_say_as_much_as_they_can():
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        ({"null": 0}, "without others, no test for spurious neurons"),
-        ({"facts": 1}, "One fact alone has no intervals"),
+        ({"null": 0}, "there is no test for spurious neurons"),
+        ({"facts": 1}, "A single fact has no intervals"),
         ({"facts": 7}, "Intervals from 7 facts are too narrow"),
         ({"facts": 2, "null": 2}, "no p-value can be below 0.17"),
     ],
 )
-def test_what_limits_the_reading_is_said(change, warning):
+def test_limitations_cause_a_warning(change, warning):
     assert any(warning in text for text in compare(*pair(hidden=3, **change)).warnings)
     assert compare(*pair(hidden=3)).warnings == ()
 
 
-def test_unconverged_attributions_and_mixed_precision_are_said():
+def test_unconverged_attributions_and_mixed_precision_cause_warnings():
     before, after = pair(hidden=3)
     score = after.score.copy()
     score[0] += 0.25
@@ -169,7 +179,7 @@ def test_unconverged_attributions_and_mixed_precision_are_said():
     assert any("float32 before, bfloat16 after" in text for text in compare(before, other).warnings)
 
 
-def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
+def test_a_share_outside_its_interval_causes_a_warning():
     rng = np.random.default_rng(0)
     influence = np.zeros((10, 2, 1, 400))
     influence[:, 0] = 50
@@ -181,9 +191,9 @@ def test_a_share_drowned_in_noise_is_said_to_lie_outside_its_interval():
     assert any("lies outside its interval" in text for text in diagnosis.warnings)
 
 
-def test_what_cannot_be_decomposed_is_refused():
+def test_recordings_that_cannot_be_diagnosed_are_refused():
     ablation = make_recording(random_influence(0), attribution="ablation")
-    with pytest.raises(ValueError, match="A decomposition needs every neuron"):
+    with pytest.raises(ValueError, match="needs every neuron"):
         compare(ablation, ablation)
     retained = make_recording(random_influence(0), ["retain"] * 4)
     with pytest.raises(
@@ -194,12 +204,12 @@ def test_what_cannot_be_decomposed_is_refused():
         compare(retained, make_recording(random_influence(0, facts=3)))
 
 
-def test_json_holds_plain_values_and_null_for_what_is_not_known():
+def test_json_has_plain_values_and_null_for_nan():
     diagnosis = compare(*pair(hidden=3, facts=1, null=0))
-    values = json.loads(json.dumps(diagnosis.to_json(), allow_nan=False))
+    values = json.loads(json.dumps(diagnosis_json(diagnosis), allow_nan=False))
     tables = {"neurons", "curve", "modules", "facts", "findings", "verdict"}
     names = {field for field in Diagnosis.__dataclass_fields__ if field not in tables}
-    assert set(values) == (names - {"hidden_share_ci95"}) | {"ci95", "why"}
+    assert set(values) == (names - {"hidden_share_ci95"}) | {"ci95", "why", "reading_why"}
     assert values["why"] == values["reading_why"]
     assert values["ci95"] == values["drop_ci95"] == [None, None]
     assert values["n_spurious"] is None and values["hidden_share"] == diagnosis.hidden_share
@@ -221,7 +231,7 @@ def test_the_joint_path_is_diagnosed_over_all_layers():
     json.dumps(diagnosis.to_json(), allow_nan=False)
 
 
-def test_the_results_half_needs_no_model():
+def test_analysis_needs_no_model():
     program = (
         "import sys; import neuronscope.analysis.diagnosis, neuronscope.analysis.agreement, "
         "neuronscope.analysis.stability; print([name for name in sys.modules "

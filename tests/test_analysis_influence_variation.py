@@ -1,4 +1,4 @@
-"""D⁺ and D⁻ are the paper's, clamps included, and so are curve and map."""
+"""D⁺ and D⁻, their curve and their map agree with the paper, including both clamps."""
 
 from dataclasses import replace
 
@@ -74,7 +74,7 @@ def test_a_recording_compared_with_itself_has_no_variation():
     assert (neurons["d_plus"] == 0).all()
 
 
-def test_swapping_before_and_after_turns_growth_into_shrinking():
+def test_swapping_before_and_after_turns_growth_into_decrease():
     pair = make_recording(random_influence(0)), make_recording(random_influence(1))
     there, back = (influence_variation(Comparison(*p))["d_minus"] for p in (pair, pair[::-1]))
     assert ((there > 0) != (back > 0)).all()

@@ -1,4 +1,4 @@
-"""Retention counted near the forgotten facts and far from them."""
+"""Retention by distance from the forgotten facts."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ EATS = fact("Ben", "eats")
 
 
 @pytest.mark.parametrize(
-    ("asked", "forgotten", "expected"),
+    ("kept", "forgotten", "expected"),
     [
         (fact("Eve", "lives in"), [LIVES], NEIGHBOURS),
         (fact("Ann", "eats"), [LIVES], SAME_SUBJECT),
@@ -55,8 +55,8 @@ EATS = fact("Ben", "eats")
         (fact("Eve", "eats"), [], ELSE),
     ],
 )
-def test_a_fact_stands_where_its_relation_and_subject_say(asked, forgotten, expected):
-    assert stratum(asked, forgotten) == expected
+def test_relation_and_subject_determine_the_stratum(kept, forgotten, expected):
+    assert stratum(kept, forgotten) == expected
 
 
 def told(facts, relation, splits):
@@ -81,9 +81,9 @@ FACTS = FactSet(
 
 @pytest.fixture(scope="module")
 def models():
-    """One that answers as it is made to here, and one that knows nothing."""
+    """A model fine-tuned on some facts, and one that knows nothing."""
     one, only, gone, untried = FORGOTTEN
-    asked_else = replace(only, prompt=only.paraphrases[0], paraphrases=())
+    paraphrased = replace(only, prompt=only.paraphrases[0], paraphrases=())
     wrong = [
         Fact(f"not {prompt}", prompt, "Paris")
         for prompt in (
@@ -95,7 +95,7 @@ def models():
             MEALS[6].prompt,
         )
     ]
-    known = [one, asked_else, HOMES[4], *MEALS[2:5], RETAIN[9], *HOMES[6:8], MEALS[7]]
+    known = [one, paraphrased, HOMES[4], *MEALS[2:5], RETAIN[9], *HOMES[6:8], MEALS[7]]
     model = taught([*known, *wrong], steps=80)
     assert AnswerAccuracy()(model, [*known, *wrong]).value == 1
     return model, tiny("qwen2")
@@ -105,7 +105,7 @@ def by_stratum(table):
     return {(row["use"], row["stratum"]): row for row in table.to_dict("records")}
 
 
-def test_every_stratum_and_use_is_counted_apart(models):
+def test_every_stratum_and_use_is_counted_separately(models):
     table = by_stratum(counted(answers(models[0], FACTS)))
     found = {key: (row["correct"], row["n"]) for key, row in table.items()}
     one_paraphrased = found.pop(("forget", PARAPHRASED))
@@ -138,7 +138,7 @@ def test_the_strata_of_a_split_are_its_facts_and_their_answers_those_of_the_metr
     assert answers(models[0], FACTS)["answered"].any()
 
 
-def test_what_is_silent_under_one_prompt_is_told_from_what_is_gone(models):
+def test_forgetting_one_prompt_differs_from_forgetting_all(models):
     found = depths(answers(models[0], FACTS)).set_index("fact")["forgotten"]
     assert found.tolist() == [NOT_FORGOTTEN, THERE_ONLY, EVERYWHERE, UNTRIED]
     ignorant = depths(answers(models[1], FACTS))["forgotten"]
@@ -172,10 +172,10 @@ def test_two_models_are_compared_fact_by_fact():
     assert (same["lost"], same["gained"], same["p"]) == (0, 0, 1.0)
 
 
-def test_models_that_were_asked_other_facts_are_not_compared():
-    with pytest.raises(ValueError, match="not asked the same facts"):
+def test_models_with_different_facts_are_not_compared():
+    with pytest.raises(ValueError, match="different facts"):
         compared(table([True, False]), table([True, False, True]))
-    with pytest.raises(ValueError, match="not asked the same facts"):
+    with pytest.raises(ValueError, match="different facts"):
         compared(table([True, False]), table([True, False], name=ELSE))
 
 

@@ -1,4 +1,4 @@
-"""Spurious neurons are found where they were planted, and seldom where nothing is."""
+"""Planted spurious neurons are found, and false discoveries are rare."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ def by_enumeration(forget, null):
 
 
 @pytest.mark.parametrize(("n", "m"), [(3, 4), (5, 3), (1, 6)])
-def test_without_ties_p_is_the_share_of_all_ways_to_draw_the_forgotten_facts(n, m):
+def test_without_ties_p_is_the_share_of_all_permutations(n, m):
     rng = np.random.default_rng(n)
     forget, null = rng.normal(0.5, 1, (n, 8)), rng.normal(size=(m, 8))
     expected = [by_enumeration(f, o) for f, o in zip(forget.T, null.T, strict=True)]
@@ -41,7 +41,7 @@ def test_ties_never_make_p_smaller_than_an_exact_test_could():
     assert normal_limit.pvalue < smallest_p(5, 5) == growth_p_values(forget, null).item()
 
 
-def test_neurons_that_do_not_move_have_p_one_whatever_stands_beside_them():
+def test_unchanged_neurons_have_p_one():
     rng = np.random.default_rng(0)
     moving = rng.normal(size=(4, 1)), rng.normal(size=(6, 1))
     forget = np.hstack([moving[0], np.zeros((4, 1))])
@@ -50,7 +50,7 @@ def test_neurons_that_do_not_move_have_p_one_whatever_stands_beside_them():
     assert p[1] == 1 and p[0] == growth_p_values(*moving).item()
 
 
-def test_many_facts_use_the_normal_limit_which_is_as_good():
+def test_many_facts_use_the_normal_approximation():
     rng = np.random.default_rng(0)
     forget, null = rng.normal(size=(101, 50)), rng.normal(size=(100, 50))
 
@@ -146,8 +146,8 @@ def test_false_discoveries_are_as_rare_as_promised():
         assert level - 0.05 < np.mean(p <= level) < level + 0.015
 
 
-def test_too_few_facts_for_any_finding_are_said_to_be_so():
+def test_too_few_facts_for_significance_cause_a_warning():
     _, test = found(planted(forgotten=2, null=3))
     (warning,) = test.warnings
-    assert "no p-value can be below 0.1" in warning and "record more facts" in warning
+    assert "no p-value can be below 0.1" in warning and "Record more facts" in warning
     assert not test.spurious.any()

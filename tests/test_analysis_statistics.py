@@ -1,4 +1,4 @@
-"""Intervals hold what they should, as often as they should."""
+"""Intervals have their nominal coverage; tests and correlations match closed forms."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_wilson_is_its_closed_form(n, data):
     assert wilson_interval(k, n) == pytest.approx((centre - half, centre + half), abs=1e-12)
 
 
-def test_nothing_tried_leaves_the_rate_open():
+def test_without_trials_the_interval_of_a_rate_is_from_zero_to_one():
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
@@ -70,7 +70,7 @@ def test_fewer_than_two_facts_have_no_interval():
     assert np.isnan(reflected_interval(lambda weights: weights.sum(axis=1), 1)).all()
 
 
-def test_a_bias_that_repeats_in_every_redraw_is_taken_off():
+def test_a_bias_that_recurs_in_every_resample_is_subtracted():
     # The sum of 40 squared means is too large by 40 / n where all true means are 0; a redraw adds
     # nearly as much again, so that percentiles would lie around 80 / n.
     n, estimates, centres = 12, [], []
@@ -118,12 +118,12 @@ def test_a_recording_against_itself_has_no_share_and_no_interval():
     assert np.isnan(share_of(pair)) and np.isnan(hidden_share_interval(pair)).all()
 
 
-def test_facts_that_agree_leave_no_doubt_about_the_share():
+def test_identical_facts_give_an_interval_without_width():
     lost, gained = np.repeat([[3.0, 0.0, 0.0]], 5, 0), np.repeat([[0.0, 1.0, 5.0]], 5, 0)
     assert hidden_share_interval(pair_of(lost, gained)) == pytest.approx((6 / 9, 6 / 9))
 
 
-def test_the_interval_uses_forgotten_facts_only_and_needs_them_one_by_one():
+def test_the_interval_uses_the_forget_set_only_and_needs_single_facts():
     rng = np.random.default_rng(0)
     lost, gained = rng.random((6, 8)), rng.random((6, 8))
     splits = ["forget"] * 4 + ["test"] * 2

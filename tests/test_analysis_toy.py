@@ -58,22 +58,22 @@ def test_the_table_of_the_toy(knowledge, inhibitor, p, expected, target):
 
 
 @pytest.mark.parametrize("w", [6, 8, 10])
-def test_strong_hiding_reads_hidden_by_log_odds_at_any_strength(w):
+def test_log_odds_show_hiding_of_any_strength(w):
     diagnosis = compare(toy(5, 0, "log_odds"), toy(5, -w, "log_odds"))
     assert diagnosis.reading == "hidden" and diagnosis.hidden_share == 1
     assert diagnosis.layers["hidden"].item() == pytest.approx(w) == diagnosis.drop
-    assert not any("fades" in warning for warning in diagnosis.warnings)
+    assert not any("vanish" in warning for warning in diagnosis.warnings)
 
 
 @pytest.mark.parametrize(("w", "share"), [(6, 0.26), (8, 0.85), (10, 0.97)])
-def test_strong_hiding_reads_erased_by_probability_and_a_warning_says_so(w, share):
+def test_strong_hiding_looks_erased_by_probability_with_a_warning(w, share):
     diagnosis = compare(toy(5, 0, "prob"), toy(5, -w, "prob"))
     assert 1 - diagnosis.hidden_share == pytest.approx(share, abs=0.006)
     assert diagnosis.reading == ("hidden" if w == 6 else "erased")
-    assert any("strong hiding can read as erasing" in warning for warning in diagnosis.warnings)
+    assert any("strong hiding can look like erasure" in warning for warning in diagnosis.warnings)
 
 
-def test_partial_erasing_is_seen_by_log_odds_alone():
+def test_only_log_odds_show_partial_erasure():
     assert compare(toy(5, 0, "log_odds"), toy(3, 0, "log_odds")).hidden_share == 0
     for target in ("prob", "log_prob"):
         assert np.isnan(compare(toy(5, 0, target), toy(3, 0, target)).hidden_share)

@@ -1,10 +1,11 @@
-"""The verdict's rules, one by one; on planted pairs it is tried in test_verdict_on_organisms."""
+"""The rules of the verdict; test_verdict_on_organisms applies them to model organisms."""
 
 import math
 
 import pandas as pd
 import pytest
 
+from neuronscope.analysis.outcome import Counts
 from neuronscope.analysis.verdict import weigh
 from neuronscope.results.findings import Finding
 
@@ -18,16 +19,15 @@ def facts(known=16, still=0, others=8, kept=8):
 
 
 def view(name, word, value=0.5, ci95=(0.3, 0.7)):
-    return Finding(name, word, value, ci95, "a share", f"What {name} says.")
+    return Finding(name, word, value, ci95, "a share", f"Why {name}.")
 
 
 @pytest.mark.parametrize("word", ["hidden", "erased", "mixed", "cannot tell"])
-def test_savings_decide(word):
+def test_the_relearning_probe_decides(word):
     verdict = weigh(facts(), "erased", [view("weight_path", None), view("relearning_probe", word)])
     assert verdict.word == word
-    assert verdict.why.startswith(word.capitalize()) and "0 of 16 answers" in verdict.why
+    assert verdict.reason == "relearning probe" and verdict.counts == Counts(16, 0, 8, 8)
     assert verdict.hidden_share == 0.5 and verdict.hidden_share_ci95 == (0.3, 0.7)
-    assert bool(verdict.settle) == (word == "cannot tell")
     named = {*verdict.agree, *verdict.differ, *verdict.silent}
     assert named == {"attributions", "weight_path", "relearning_probe"}
     assert ("attributions" in verdict.agree) == (word == "erased")
@@ -36,21 +36,18 @@ def test_savings_decide(word):
 @pytest.mark.parametrize(
     "name", ["silencing", "weight_restoration", "logit_lens", "linear_probe", "depth_score"]
 )
-def test_an_erasure_that_another_view_contradicts_is_no_erasure(name):
+def test_another_view_can_contradict_an_erasure(name):
     against = weigh(
         facts(), "erased", [view("relearning_probe", "erased", 0.0), view(name, "hidden")]
     )
-    assert against.word == "cannot tell" and against.settle
-    assert name.replace("_", " ") in against.why and against.differ == (
-        "attributions",
-        "relearning_probe",
-        name,
-    )
+    assert (against.word, against.reason) == ("cannot tell", "contradicted")
+    assert against.contradicting == (name,)
+    assert against.differ == ("attributions", "relearning_probe", name)
     for word in ("erased", "cannot tell", None):
         assert weigh(
             facts(), "hidden", [view("relearning_probe", "erased"), view(name, word)]
         ).word == ("erased")
-    # A spectrum brings back what was put in: it contradicts nothing.
+    # Low-rank restoration may find what it restored itself, so it contradicts nothing.
     low_rank_restoration = weigh(
         facts(),
         "hidden",
@@ -62,23 +59,23 @@ def test_an_erasure_that_another_view_contradicts_is_no_erasure(name):
     )
 
 
-@pytest.mark.parametrize("said", ["hidden", "erased"])
-def test_counts_come_first(said):
-    views = [view("relearning_probe", said)]
-    assert weigh(facts(still=9), said, views).word == "not forgotten"
-    assert weigh(facts(still=8), said, views).word == said
-    assert weigh(facts(kept=4), said, views).word == "collapsed"
-    assert weigh(facts(kept=5), said, views).word == said
-    assert weigh(facts(others=3, kept=0), said, views).word == said
-    few = weigh(facts(known=3), said, views)
-    assert few.word == "cannot tell" and "only 3" in few.why
-    for word in (weigh(facts(still=9), said, views), weigh(facts(kept=4), said, views)):
+@pytest.mark.parametrize("own", ["hidden", "erased"])
+def test_counts_come_first(own):
+    views = [view("relearning_probe", own)]
+    assert weigh(facts(still=9), own, views).word == "not forgotten"
+    assert weigh(facts(still=8), own, views).word == own
+    assert weigh(facts(kept=4), own, views).word == "collapsed"
+    assert weigh(facts(kept=5), own, views).word == own
+    assert weigh(facts(others=3, kept=0), own, views).word == own
+    few = weigh(facts(known=3), own, views)
+    assert (few.word, few.reason, few.counts.known) == ("cannot tell", "too few facts", 3)
+    for word in (weigh(facts(still=9), own, views), weigh(facts(kept=4), own, views)):
         assert math.isnan(word.hidden_share)
 
 
-def test_without_savings_nothing_is_said_of_what_was_forgotten():
+def test_without_a_relearning_probe_there_is_no_verdict_on_forgotten_answers():
     verdict = weigh(
         facts(), "hidden", [view("low_rank_restoration", "hidden"), view("logit_lens", "hidden")]
     )
-    assert verdict.word == "cannot tell" and "relearning_probe" in verdict.settle
+    assert (verdict.word, verdict.reason) == ("cannot tell", "no relearning probe")
     assert math.isnan(verdict.hidden_share)

@@ -1,4 +1,4 @@
-"""What a person finds behind `ns.`: complete, cheap to import, and short when it shows itself."""
+"""The public API `ns.`: complete, fast to import, and with short representations."""
 
 import importlib.util
 import subprocess
@@ -59,7 +59,7 @@ def test_importing_the_package_is_fast_and_imports_no_torch_nor_does_dir():
 
 
 @pytest.mark.parametrize("name", [name for name in dir(ns) if not name.startswith("_")])
-def test_every_name_can_be_had(name):
+def test_every_public_name_exists(name):
     if missing(name):
         pytest.skip(f"needs neuronscope.tasks.{name}")
     assert getattr(ns, name) is getattr(ns, name)
@@ -77,7 +77,7 @@ def test_every_method_is_found_by_the_name_of_its_class(family, name):
     assert found.__name__ in dir(ns) and getattr(ns, found.__name__) is found
 
 
-def test_no_name_is_taken_twice():
+def test_no_name_occurs_twice():
     names = [name for name, _ in method_classes(ns.FAMILIES)] + ns.__all__
     assert [name for name, count in Counter(names).items() if count > 1] == []
     assert set(ns.FAMILIES) == set(BASES)
@@ -111,29 +111,29 @@ BAD = "<script>alert(1)</script>"
 
 
 def objects():
-    """One of everything that shows itself, with markup wherever a user's text can be."""
+    """One object of each kind with a repr, with markup in every text that a user can set."""
     forget = tuple(replace(fact, id=f"{BAD} {fact.id}" * 9, prompt=BAD) for fact in FORGET[:3])
     facts = ns.FactSet(forget=forget, retain=RETAIN[:2], source=BAD * 99, notes=(BAD,))
     model = replace(tiny("llama"), source=BAD * 99, notes=(BAD * 99, BAD))
     before, after = example_recordings(BAD * 99)
-    judged = causal_diagnosis()
-    finding = replace(judged.findings[0], why=BAD, meaning=BAD * 99, warnings=(BAD,))
-    looks = {"answered_forget": [3, np.nan, 0], "asked_forget": [3, np.nan, 3]}
-    looks |= {"answered_retain": [2, np.nan, 2], "asked_retain": [2, np.nan, 2]}
-    history = pd.DataFrame({"step": [0, 1, 2], **looks})
+    diagnosis = causal_diagnosis()
+    finding = replace(diagnosis.findings[0], why=BAD, meaning=BAD * 99, warnings=(BAD,))
+    evaluations = {"answered_forget": [3, np.nan, 0], "asked_forget": [3, np.nan, 3]}
+    evaluations |= {"answered_retain": [2, np.nan, 2], "asked_retain": [2, np.nan, 2]}
+    history = pd.DataFrame({"step": [0, 1, 2], **evaluations})
     return {
         "facts": facts,
         "model": model,
         "recording": after,
         "reading": ns.compare(before, after).with_note(BAD),
-        "verdict": replace(judged, warnings=(BAD,), findings=(finding,)),
+        "verdict": replace(diagnosis, warnings=(BAD,), findings=(finding,)),
         "finding": finding,
         "run": ns.Run(model, history, BAD * 99, ns.TrainingConfig(), 1.0),
     }
 
 
 @pytest.mark.parametrize("name", list(objects()))
-def test_an_object_shows_itself_in_short_and_in_escaped_html(name):
+def test_objects_have_a_short_repr_and_escaped_html(name):
     shown = objects()[name]
     assert len(repr(shown)) < 400 and "\n" not in repr(shown)
     page = shown._repr_html_()
@@ -142,7 +142,7 @@ def test_an_object_shows_itself_in_short_and_in_escaped_html(name):
     assert not [part for part in resources_or_colours if part in page]
 
 
-def test_what_is_shown_is_what_it_is():
+def test_the_repr_shows_the_objects_content():
     shown = objects()
     assert "3 forget, 2 retain" in repr(shown["facts"])
     assert "2 layers x 12 neurons, float64" in repr(shown["model"])
@@ -150,7 +150,7 @@ def test_what_is_shown_is_what_it_is():
     assert "forget 3 of 3 -> 0 of 3 answered" in repr(shown["run"])
 
 
-def test_a_diagnosis_begins_with_its_verdict_and_calls_a_reading_a_reading():
+def test_a_diagnosis_begins_with_its_verdict():
     shown = objects()
     verdict, reading = shown["verdict"], shown["reading"]
     assert repr(verdict).startswith("Diagnosis(verdict: hidden; hidden share 77 %")

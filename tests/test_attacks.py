@@ -1,4 +1,4 @@
-"""Attacks bring back what was hidden, not what never was, and leave the attacked as it was."""
+"""Attacks recover hidden facts but none that were never learned, and change no model."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ SHORT = {"learning_rates": (1e-3,), "seeds": (0,), "steps": 3, "epochs": 0, "eva
 
 @pytest.fixture(scope="module")
 def diagnosis(tmp_path_factory):
-    """A diagnosis in which two neurons of the tiny model are spurious."""
+    """A diagnosis of the tiny model in which neuron 3 of each layer is spurious."""
     model = tiny("llama")
     layers, width = model.n_layers, model.hook_points_at("mlp.post")[0].width
     places = [(layer, neuron) for layer in range(layers) for neuron in range(width)]
@@ -70,7 +70,7 @@ def test_every_attack_is_tried_here(attacks):
 
 
 @pytest.mark.parametrize("name", method_names("attacks"))
-def test_the_attacked_is_left_as_it_was_and_the_same_comes_of_it_again(attacks, name):
+def test_attacks_leave_the_models_unchanged_and_are_reproducible(attacks, name):
     model, control = tiny("llama"), tiny("llama")
     prints = model.fingerprint(), control.fingerprint()
     table = attacks[name](model, FACTS, {"original": control})
@@ -78,13 +78,13 @@ def test_the_attacked_is_left_as_it_was_and_the_same_comes_of_it_again(attacks, 
     assert set(table["model"]) == {"attacked checkpoint", "original"}
     pd.testing.assert_frame_equal(table, attacks[name](model, FACTS, {"original": control}))
     assert (table["low"] <= table["correct"] / table["n"] + 1e-12).all()
-    # Something was done: the answers' log-odds have moved since the first look.
+    # The attack had an effect: the answers' log-odds changed after the first evaluation.
     rest = table.loc[(table["split"] == "rest") & (table["model"] == "attacked checkpoint")]
     assert rest["score"].nunique() > 1
 
 
-def brought_back(organism, training):
-    """Most of the rest that comes back, of the attacked and of a model that never knew."""
+def most_recovered(organism, training):
+    """Largest recovered share of the rest, for the attacked and for a model that never knew."""
     attack = RelearnForget(count=4, learning_rates=(1e-3,), seeds=(0,), steps=12, evaluate_every=1)
     never = erased(training).after
     table = attack(organism.after, organism.facts, {"never_knew": never})
@@ -92,18 +92,18 @@ def brought_back(organism, training):
     return rest["maximum"], table
 
 
-def test_what_was_hidden_comes_back_and_what_was_erased_does_not():
+def test_hidden_facts_recover_and_erased_facts_do_not():
     training = OrganismTraining(0, gated=True)
-    most, table = brought_back(hidden(training, 2.0, 10), training)
+    most, table = most_recovered(hidden(training, 2.0, 10), training)
     assert most["attacked checkpoint"] >= 0.75 > 0.5 > most["never_knew"]
     start = table.loc[(table["step"] == 0) & (table["split"] == "rest")]
     assert start["correct"].max() <= 0.25 * start["n"].max()
-    most, _ = brought_back(erased(training), training)
+    most, _ = most_recovered(erased(training), training)
     assert most["attacked checkpoint"] < 0.5
 
 
-def gain_beyond_chance(model, forget):
-    """p of so many answers to the parts left out, if they were guessed among four."""
+def p_of_guessing(model, forget):
+    """p-value of the number of held-out answers under guessing among four candidates."""
     attack = RelearnSplits(splits=4, learning_rates=(1e-3,), steps=40, batch=8, evaluate_every=10)
     found = recovery(attack(model, FactSet(forget=forget))).set_index("split")
     assert found.loc["attacked", "learnt"] and found.loc["rest", "n"] == 16
@@ -112,20 +112,20 @@ def gain_beyond_chance(model, forget):
 
 
 @pytest.mark.slow
-def test_who_never_knew_gains_nothing_from_parts_that_say_nothing_about_each_other():
+def test_independent_parts_teach_nothing_to_a_model_that_never_knew():
     training = OrganismTraining(0)
     forget = training.world.facts.forget
     never = training.never_knew(frozenset(fact.id for fact in forget))
-    # Each town is the home of one of these persons: after twelve, at best four towns are left.
-    assert gain_beyond_chance(never, forget) > 0.5
-    # The same test finds what comes back, and a leak: namesakes live in one town.
-    assert gain_beyond_chance(hidden(training, 2.0, 10).after, forget) < 0.01
+    # Each town is the home of one person: after training on twelve, four candidates remain.
+    assert p_of_guessing(never, forget) > 0.5
+    # The same test detects hidden facts, and a leak: persons of one first name share a town.
+    assert p_of_guessing(hidden(training, 2.0, 10).after, forget) < 0.01
     first_names = sorted({fact.subject.split()[0] for fact in forget})
     homes = dict(zip(first_names, TOWNS, strict=False))
     leaking = tuple(
         replace(fact, answer=homes[fact.subject.split()[0]], distractors=()) for fact in forget
     )
-    assert gain_beyond_chance(never, leaking) < 0.01
+    assert p_of_guessing(never, leaking) < 0.01
 
 
 def test_many_attacked_facts_take_more_steps():
@@ -140,7 +140,7 @@ def test_without_steps_nothing_changes():
     assert set(table["step"]) == {0}
 
 
-def test_the_hardest_attack_leaves_the_model_that_was_seen_at_the_end_of_its_run():
+def test_first_run_of_the_hardest_attack_returns_the_model_evaluated_at_its_end():
     attack = RelearnForget(count=2, **SHORT | {"learning_rates": (1e-4, 1e-2), "seeds": (1, 0)})
     model = tiny("llama")
     print_before = model.fingerprint()
@@ -149,7 +149,7 @@ def test_the_hardest_attack_leaves_the_model_that_was_seen_at_the_end_of_its_run
     assert model.fingerprint() == print_before != attacked.fingerprint()
     own = attack(model, FACTS).query("lr == 1e-2 and seed == 1")
     ended = own.loc[own["step"] == own["step"].max()]
-    # Asked again without another step, the attacked model says what was seen at the end.
+    # Evaluated again without another step, the attacked model has the score of the run's end.
     again = replace(attack, steps=0)(attacked, FACTS).query("lr == 1e-2 and seed == 1")
     assert again["score"].tolist() == pytest.approx(ended["score"].tolist(), abs=1e-9)
     assert not np.allclose(own.loc[own["step"] == 0, "score"], ended["score"])
@@ -188,7 +188,7 @@ def test_instructions_are_read_in_three_forms(tmp_path):
         (lambda: RelearnForget(share=1.5), "below 1"),
         (lambda: RelearnSplits(splits=1), "2 or more"),
         (lambda: Quantize(bits=(1,)), "from 2 to 16"),
-        (lambda: RelearnForget(learning_rates=()), "one or more"),
+        (lambda: RelearnForget(learning_rates=()), "learning_rates"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message):

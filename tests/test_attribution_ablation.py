@@ -1,4 +1,4 @@
-"""Ablation is the truth: what a neuron's column of the down-projection does."""
+"""Ablation equals the effect of removing a neuron's column of the down-projection."""
 
 import copy
 
@@ -26,11 +26,11 @@ COLUMN = {
         neuron // 12, :, neuron % 12
     ],
 }
-"""Where each architecture keeps what a neuron writes."""
+"""The down-projection of each architecture."""
 
 
 def scaled(model, architecture, layer, neuron, factor):
-    """The model with one neuron's column of the down-projection multiplied."""
+    """The model with one neuron's column of the down-projection scaled."""
     hf = copy.deepcopy(model.hf)
     with torch.no_grad():
         COLUMN[architecture](hf, layer, neuron).mul_(factor)
@@ -38,7 +38,7 @@ def scaled(model, architecture, layer, neuron, factor):
 
 
 @pytest.mark.parametrize("architecture", COLUMN)
-def test_it_is_the_effect_of_an_empty_column_of_the_down_projection(architecture):
+def test_ablation_equals_the_effect_of_a_zero_column_of_the_down_projection(architecture):
     model = tiny(architecture)
     width = model.hook_points_at("mlp.post")[0].width
     chosen = tuple((layer, neuron) for layer in (0, 1) for neuron in range(layer, width, 5))
@@ -51,7 +51,7 @@ def test_it_is_the_effect_of_an_empty_column_of_the_down_projection(architecture
         assert found.total.nan_to_num().abs().max() > 0.1
 
 
-def test_first_order_methods_agree_with_it_in_the_limit_of_a_small_output_weight():
+def test_first_order_methods_agree_with_ablation_for_small_output_weights():
     model = tiny("llama")
     place = (slice(None), 0, 5)
     apart = {}
@@ -64,11 +64,11 @@ def test_first_order_methods_agree_with_it_in_the_limit_of_a_small_output_weight
         apart[factor] = float(((first.total[place] - effect) / effect).abs().max())
     assert apart[1.0] > 0.1
     assert apart[1e-4] < 1e-2
-    # The error is of second order: relative to the effect it falls as the weight does.
+    # The error is of second order: relative to the effect, it is proportional to the weight.
     assert apart[1e-2] / apart[1e-4] == pytest.approx(100, rel=0.2)
 
 
-def test_a_layer_of_one_active_neuron_is_that_neuron_to_every_complete_method():
+def test_complete_methods_agree_on_a_layer_with_a_single_active_neuron():
     model = tiny("gpt2")
     for neuron in range(1, 12):
         model = scaled(model, "gpt2", 1, neuron, 0.0)
@@ -80,7 +80,7 @@ def test_a_layer_of_one_active_neuron_is_that_neuron_to_every_complete_method():
     assert_close(along, exact, rtol=0, atol=1e-8)
 
 
-def test_exactly_the_neurons_that_were_not_measured_are_unknown():
+def test_exactly_the_neurons_that_were_not_ablated_are_nan():
     model = tiny("llama")
     found = Ablation(sample=7, seed=3)(model, BATCH, ("mlp.post", "attn.v"), Target())
     for site, width in (("mlp.post", 12), ("attn.v", 8)):
@@ -96,7 +96,7 @@ def test_exactly_the_neurons_that_were_not_measured_are_unknown():
         assert here.activation.isfinite().all() and here.baseline_score.isfinite().all()
 
 
-def test_a_sample_is_drawn_evenly_over_layers_by_its_seed():
+def test_samples_are_even_over_layers_and_seeded():
     draws = [Ablation(sample=30, seed=seed).chosen(4, 100) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     assert len(set(draws[0])) == 30
@@ -112,7 +112,7 @@ def test_a_neuron_that_does_not_exist_is_refused(neuron):
         Ablation(neurons=((0, 0), neuron))(model, BATCH, SITES, Target())
 
 
-def test_measuring_nothing_is_refused():
+def test_an_empty_sample_is_refused():
     for settings in ({"sample": 0}, {"sample": -2}, {"neurons": ()}):
         with pytest.raises(ValueError, match="at least one neuron"):
             Ablation(**settings)

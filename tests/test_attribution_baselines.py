@@ -1,4 +1,4 @@
-"""What neurons are compared with: silence, a mean position by position, another prompt."""
+"""Baselines: zero, a mean at each position, and a reference prompt."""
 
 import pytest
 import torch
@@ -18,11 +18,11 @@ SITES = ("mlp.post", "attn.v")
 
 
 def alone(model, fact, hook_point):
-    """A fact's neurons, without padding: `[pos, neuron]`."""
+    """A fact's activations, without padding: `[pos, neuron]`."""
     return activations(model, batch_of([fact]).tokens[:, :-1], (hook_point,))[0][0]
 
 
-def test_the_mean_is_taken_position_by_position_over_the_facts_that_reach_there():
+def test_the_mean_at_each_position_is_over_the_facts_that_are_long_enough():
     model = tiny("llama")
     together = mean_baseline(model, [batch_of(FACTS)], SITES)
     apart = mean_baseline(model, [batch_of(FACTS[:1]), batch_of(FACTS[1:])], SITES)
@@ -45,7 +45,7 @@ def test_the_mean_is_taken_position_by_position_over_the_facts_that_reach_there(
     assert str(together) == str(apart) == "mean over 4 facts"
 
 
-def test_a_reference_is_cut_or_lengthened_by_its_last_token():
+def test_a_reference_is_cut_or_extended_by_its_last_token():
     model = tiny("gpt2")
     hook_point = model.hook_points_at("mlp.post")[1]
 
@@ -61,7 +61,7 @@ def test_a_reference_is_cut_or_lengthened_by_its_last_token():
 
 @pytest.mark.parametrize("path", ["per_layer", "joint"])
 def test_a_fact_compared_with_itself_has_no_influence(path):
-    """Its mean over itself and its own words as reference are what it does already."""
+    """The mean over the fact itself, and its own prompt as reference, equal its activations."""
     model = tiny("llama")
     batch = batch_of(FACTS[2:3])
     own = Reference("a capital is New")
@@ -99,7 +99,7 @@ def test_a_reference_without_tokens_is_refused(prompt):
             method(baseline="reference", reference=prompt)(model, batch, SITES, Target())
 
 
-def test_padding_never_enters_a_mean():
+def test_padding_is_excluded_from_means():
     model = tiny("llama")
     long = Fact("long", "the capital city of Spain is called", "Madrid")
     batch = batch_of([FACTS[3], long])
@@ -115,7 +115,7 @@ def baseline_of(recording):
     return recording.provenance.settings["baseline"]
 
 
-def test_integrated_gradients_begin_at_the_mean_over_the_recorded_facts_that_were_to_be_kept():
+def test_the_default_baseline_is_the_mean_over_facts_outside_the_forget_set():
     model = tiny("llama")
     facts = FactSet(forget=FORGET[:2], retain=RETAIN[:3])
     recording = record(model, facts, sites=SITES, progress=False)
@@ -127,7 +127,7 @@ def test_integrated_gradients_begin_at_the_mean_over_the_recorded_facts_that_wer
         assert (recording.sites[site].total == expected.sites[site].total).all()
 
 
-def test_neutral_facts_stand_in_where_every_fact_is_to_be_forgotten():
+def test_neutral_facts_give_the_baseline_if_all_facts_are_in_the_forget_set():
     model = tiny("llama")
     given = record(model, FORGET[:2], neutral=RETAIN[:3], progress=False)
     assert baseline_of(given) == "mean over 3 neutral facts" and not given.provenance.notes
@@ -136,7 +136,7 @@ def test_neutral_facts_stand_in_where_every_fact_is_to_be_forgotten():
     torch.testing.assert_close(torch.tensor(given.sites["mlp.post"].total), torch.tensor(same))
 
 
-def test_a_model_that_answers_no_neutral_fact_begins_at_zero_and_says_so():
+def test_without_answered_neutral_facts_the_baseline_is_zero_with_a_note():
     model = tiny("llama")
     assert neutral_facts(model) == ()
     found = record(model, FORGET[:2], progress=False)

@@ -1,4 +1,4 @@
-"""Our attributions are Captum's, where Captum has them: two implementations, one number.
+"""Attributions equal those of Captum for the methods that both implement.
 
 Captum is asked for one layer at a time, on the bare model; its layers are `mlp.post`, what the
 down-projection reads.
@@ -27,11 +27,11 @@ BATCH = batch_of(FACTS)
 TOKENS = BATCH.tokens[:, :-1]
 REAL = real_positions(BATCH)
 REFERENCE = "the dog of Peru is called city"
-"""As many tokens as the batch's longest row."""
+"""A prompt with as many tokens as the batch's longest row."""
 
 STEPS = 16
 NEVER = 1e9
-"""A tolerance at which nothing is halved."""
+"""A tolerance at which no path is divided."""
 
 SITES = ("mlp.post",)
 
@@ -69,7 +69,7 @@ def reference_tokens(model):
 
 
 def check(model, method, captum):
-    """All three reductions over positions, layer by layer, are those of Captum's table."""
+    """All three reductions over positions, layer by layer, equal those of Captum's results."""
     found = method(model, BATCH, SITES, Target())["mlp.post"]
     for layer, hook_point in enumerate(model.hook_points_at("mlp.post")):
         theirs = captum(hook_point.module).detach()
@@ -85,7 +85,7 @@ def check(model, method, captum):
     return found
 
 
-def test_gradient_x_activation_is_captums(model):
+def test_gradient_x_activation_equals_captums(model):
     def captum(layer):
         method = LayerGradientXActivation(from_embeddings(model), layer)
         return method.attribute(embedded(model, TOKENS), attribute_to_layer_input=True)
@@ -93,7 +93,7 @@ def test_gradient_x_activation_is_captums(model):
     check(model, GradientXActivation(), captum)
 
 
-def test_integrated_gradients_from_a_reference_prompt_are_captums(model):
+def test_integrated_gradients_from_a_reference_prompt_equal_captums(model):
     def captum(layer):
         return LayerIntegratedGradients(from_tokens(model), layer).attribute(
             TOKENS,
@@ -110,7 +110,7 @@ def test_integrated_gradients_from_a_reference_prompt_are_captums(model):
     assert (found.nodes == STEPS).all()
 
 
-def test_integrated_gradients_from_silence_are_captums_on_injected_neurons(model):
+def test_integrated_gradients_from_zero_equal_captums_on_injected_neurons(model):
     def captum(layer):
         hook_point = next(
             hook_point
@@ -126,7 +126,7 @@ def test_integrated_gradients_from_silence_are_captums_on_injected_neurons(model
             hook.remove()
             return scores
 
-        # Padding moves too, and changes nothing: no answer is predicted from there.
+        # Padding moves too, which has no effect because it predicts no answer.
         return CaptumIntegratedGradients(inject).attribute(
             neurons, baselines=0, n_steps=STEPS, method="gausslegendre"
         )
@@ -135,7 +135,7 @@ def test_integrated_gradients_from_silence_are_captums_on_injected_neurons(model
 
 
 @pytest.mark.parametrize("baseline", ["zero", "mean", "reference"])
-def test_conductance_by_the_left_rule_is_captums(model, baseline):
+def test_conductance_by_the_left_rule_equals_captums(model, baseline):
     every_token = torch.arange(model.vocabulary)
     begin = {
         "zero": torch.zeros_like(embedded(model, TOKENS)),
@@ -144,7 +144,7 @@ def test_conductance_by_the_left_rule_is_captums(model, baseline):
     }[baseline]
 
     def captum(layer):
-        # Of Captum's rules, this one has the points k / n of the path; it always sums to the left.
+        # This rule of Captum has the points k / n of the path, and always uses the left end.
         return LayerConductance(from_embeddings(model), layer).attribute(
             embedded(model, TOKENS),
             baselines=begin,

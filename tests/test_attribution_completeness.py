@@ -1,4 +1,4 @@
-"""Integrated gradients are complete: they add up to what replacing the neurons does.
+"""Integrated gradients are complete: they add up to the effect of replacing the activations.
 
 The right side of each identity is computed on the bare model, with plain PyTorch hooks that write
 the baseline.
@@ -25,7 +25,7 @@ from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.models.targets import Target
 
 EXACT = 1e-8
-"""Nats; the quadrature is asked for a fifth of it."""
+"""Nats; the tolerance of the quadrature is a fifth of it."""
 
 EVERY_SITE = ("llama", "gpt2", "gpt_neox", "phi3")
 
@@ -41,7 +41,7 @@ def integrated(**settings):
 
 
 def check_complete(model, sites, method, moved, groups=None, baseline=SILENCE):
-    """Compare each group's influence with the effect of writing its baseline where it is moved."""
+    """Compare each group's influence with the effect of replacing it by its baseline."""
     length = BATCH.tokens.shape[1] - 1
     score = scores_of(model, BATCH)
     found = method.starting_at(baseline)(model, BATCH, sites, Target())
@@ -61,7 +61,7 @@ def check_complete(model, sites, method, moved, groups=None, baseline=SILENCE):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_influence_adds_up_to_the_effect_of_silencing_the_layer(architecture):
+def test_influence_adds_up_to_the_effect_of_ablating_the_layer(architecture):
     model = tiny(architecture, **every_expert(architecture))
     with StayDouble():
         check_complete(model, ("mlp.post",), integrated(), real_positions(BATCH))
@@ -91,7 +91,7 @@ def test_influence_is_complete_from_a_reference_prompt(architecture):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3_moe"])
-def test_the_joint_path_adds_up_to_the_effect_of_silencing_all_layers(architecture):
+def test_the_joint_path_adds_up_to_the_effect_of_ablating_all_layers(architecture):
     model = tiny(architecture, **every_expert(architecture))
     method = integrated(path="joint")
     with StayDouble():
@@ -114,7 +114,7 @@ def test_only_the_chosen_positions_are_replaced(architecture, positions, baselin
 
 
 @pytest.mark.parametrize("architecture", EXPERT_ARCHITECTURES)
-def test_a_router_that_switches_on_the_path_leaves_a_residual_that_is_seen(architecture):
+def test_a_router_that_switches_along_the_path_leaves_a_reported_error(architecture):
     model = tiny(architecture)
     assert model.hf.config.num_experts_per_tok == 2
     method = IntegratedGradients(baseline="zero", tolerance=1e-3, max_steps=192)
@@ -127,7 +127,7 @@ def test_a_router_that_switches_on_the_path_leaves_a_residual_that_is_seen(archi
     assert len(spent) and spent.max() <= method.max_steps and spent.min() > method.steps
 
 
-def test_few_steps_without_halving_are_not_complete_and_say_so():
+def test_few_steps_without_division_are_flagged_as_incomplete():
     model = tiny("llama")
     method = IntegratedGradients(baseline="zero", steps=1, max_steps=1)
     found = method(model, BATCH, ("mlp.post",), Target())["mlp.post"]
@@ -139,6 +139,6 @@ def test_few_steps_without_halving_are_not_complete_and_say_so():
 @pytest.mark.parametrize(
     "settings", [{"steps": 0}, {"steps": 9, "max_steps": 8}, {"tolerance": 0.0}], ids=str
 )
-def test_settings_that_no_quadrature_can_follow_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected 1 <= steps <= max_steps"):
         IntegratedGradients(**settings)

@@ -1,4 +1,4 @@
-"""Conductance: what flows through neurons on the path of the embeddings."""
+"""Conductance against hooks on the plain model, and its limits."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ ANSWERS = Answers.of(BATCH)
 
 
 def at(model, hook_point, embeddings):
-    """The target, a hook point's neurons and the target's gradient by them, on plain hooks."""
+    """The target, a hook point's activations and the target's gradient, by plain PyTorch hooks."""
     kept = []
     hook = hook_point.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
     logits = model.hf(inputs_embeds=embeddings, use_cache=False).logits
@@ -25,7 +25,7 @@ def at(model, hook_point, embeddings):
 
 
 @pytest.mark.parametrize("baseline", ["mean", "zero", "reference"])
-def test_one_step_is_the_change_of_the_neurons_times_the_gradient_at_its_ends(baseline):
+def test_one_step_equals_the_change_of_the_activations_times_the_gradient_at_its_ends(baseline):
     model = tiny("llama")
     embed = model.hf.get_input_embeddings()
     ends = embed(BATCH.tokens[:, :-1])
@@ -52,7 +52,7 @@ def test_one_step_is_the_change_of_the_neurons_times_the_gradient_at_its_ends(ba
             assert (found.nodes == 2).all()
 
 
-def test_both_rules_tend_to_the_same_number_at_their_own_pace():
+def test_both_rules_converge_to_the_same_value_at_their_own_orders():
     model = tiny("gpt2")
 
     def total(steps, rule):
@@ -65,13 +65,13 @@ def test_both_rules_tend_to_the_same_number_at_their_own_pace():
         rule: [float((total(n, rule) - limit).abs().sum()) for n in (64, 128)]
         for rule in ("left", "trapezoid")
     }
-    # Halving the step halves the error of the one rule and quarters that of the other.
+    # Halving the step halves the error of the left rule and quarters that of the trapezoid.
     assert errors["left"][0] / errors["left"][1] == pytest.approx(2, rel=0.1)
     assert errors["trapezoid"][0] / errors["trapezoid"][1] == pytest.approx(4, rel=0.1)
     assert errors["trapezoid"][1] < errors["left"][1] / 10
 
 
-def test_a_path_that_goes_nowhere_carries_nothing():
+def test_a_path_of_zero_length_has_no_conductance():
     model = tiny("llama")
     batch = batch_of(FACTS[2:3])
     own = Conductance(steps=4, baseline="reference", reference="a capital is New")
@@ -89,6 +89,6 @@ def test_a_path_that_goes_nowhere_carries_nothing():
         ({"reference": "the cat"}, "go together"),
     ],
 )
-def test_settings_that_make_no_path_are_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Conductance(**settings)

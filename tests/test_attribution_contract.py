@@ -1,4 +1,4 @@
-"""What every attribution method promises; a new file in the folder is tested by being there."""
+"""The contract of all attribution methods; new files in the folder are tested automatically."""
 
 import copy
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ KEPT = tuple(("retain", fact) for fact in RETAIN[2:5])
 """Facts that the baseline may be measured on."""
 
 FEW_BYTES = 150_000
-"""Room for a few copies of a row beside a batch of four."""
+"""Memory for a batch of four and a few copies of a row."""
 
 every_method = pytest.mark.parametrize("name", METHODS)
 some_architectures = pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def plain(name):
 
 
 def method_of(name, model):
-    """A method, with what it first has to measure on a model."""
+    """A method, prepared on a model."""
     return plain(name).prepared(model, KEPT, SITES, "completion")
 
 
 def tables(found):
-    """Everything that a method returns, by site and field."""
+    """All results of a method, by site and field."""
     return {
         (site, field): table for site, here in found.items() for field, table in vars(here).items()
     }
@@ -66,13 +66,13 @@ def assert_same(found, expected, atol=1e-9):
 
 
 def hooks_on(model):
-    """How many hooks of any kind the modules have."""
+    """The number of hooks of any kind on the modules."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(vars(module)[kind]) for module in model.hf.modules() for kind in kinds)
 
 
 def state_of(model):
-    """All that a pass could leave behind."""
+    """Everything that a pass could change."""
     return (
         hooks_on(model),
         [module.training for module in model.hf.modules()],
@@ -83,7 +83,7 @@ def state_of(model):
 
 
 def half_frozen(architecture):
-    """A model that is neither all in training nor all frozen."""
+    """A model that is partly in training mode and partly frozen."""
     model = tiny(architecture)
     modules, parameters = list(model.hf.modules()), list(model.hf.parameters())
     for index, module in enumerate(modules):
@@ -95,7 +95,7 @@ def half_frozen(architecture):
 
 @every_method
 @some_architectures
-def test_every_method_gives_finite_tables_of_all_neurons_and_touches_nothing(name, architecture):
+def test_every_method_gives_finite_values_and_leaves_the_model_unchanged(name, architecture):
     model, batch = half_frozen(architecture), batch_of(FACTS)
     weights = copy.deepcopy(model.hf.state_dict())
     before = state_of(model)
@@ -136,7 +136,7 @@ class Fails(Target):
 @every_method
 @pytest.mark.parametrize("architecture", ["gpt2", "mixtral"])
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_nothing_is_left_on_the_model_after_an_exception(name, architecture, at):
+def test_the_model_is_unchanged_after_an_exception(name, architecture, at):
     model = half_frozen(architecture)
     before = state_of(model)
     target = Fails(model=model, at=at, calls=([],))
@@ -148,7 +148,7 @@ def test_nothing_is_left_on_the_model_after_an_exception(name, architecture, at)
 
 
 @pytest.mark.parametrize("positions", ["all", "answer", "last"])
-def test_nothing_is_left_after_a_baseline_that_fails(positions):
+def test_the_model_is_unchanged_after_a_baseline_that_fails(positions):
     def fails(model, length, hook_point):
         raise InterruptedError("no baseline")
 
@@ -162,7 +162,7 @@ def test_nothing_is_left_after_a_baseline_that_fails(positions):
 
 @every_method
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma3_text", "mixtral"])
-def test_eight_facts_together_are_eight_facts_alone(name, architecture):
+def test_results_do_not_depend_on_the_batch(name, architecture):
     model = tiny(architecture)
     method = method_of(name, model)
     with StayDouble():
@@ -176,7 +176,7 @@ def test_eight_facts_together_are_eight_facts_alone(name, architecture):
 
 @dataclass(frozen=True)
 class Counts(Target):
-    """A target that counts its calls: passes of the model."""
+    """A target that counts its calls, which are the model's passes."""
 
     calls: tuple[list[int], ...] = ([],)
 
@@ -201,7 +201,7 @@ def test_the_order_of_facts_and_the_memory_change_nothing(name, architecture):
 
 
 @pytest.mark.parametrize(("positions", "path"), [("answer", "per_layer"), ("last", "joint")])
-def test_batch_mates_and_memory_change_nothing_where_few_positions_move(positions, path):
+def test_batch_and_memory_change_nothing_if_few_positions_move(positions, path):
     model = tiny("gemma3_text")
     facts = (FACTS[0], *FACTS[2:])
     assert batch_of(facts).prompt_lengths.tolist() == [5, 3, 3]
@@ -216,7 +216,7 @@ def test_batch_mates_and_memory_change_nothing_where_few_positions_move(position
 
 
 @every_method
-def test_in_single_precision_batch_mates_and_memory_change_little(name):
+def test_in_single_precision_batch_and_memory_change_little(name):
     model = tiny("llama", torch.float32)
     method = method_of(name, model)
     together = tables(method(model, batch_of(EIGHT), MLP, Target()))
@@ -246,7 +246,7 @@ def test_the_tokenizers_padding_side_changes_nothing(form):
 
 
 @every_method
-def test_dropout_of_a_model_in_training_does_not_reach_its_numbers(name):
+def test_dropout_of_a_model_in_training_mode_has_no_effect(name):
     model, batch = tiny("gpt2"), batch_of(FACTS)
     expected = method_of(name, model)(model, batch, SITES, Target())
     model.hf.train()
@@ -257,7 +257,7 @@ def test_dropout_of_a_model_in_training_does_not_reach_its_numbers(name):
 
 
 @every_method
-def test_a_caller_that_switched_gradients_off_gets_the_same_numbers(name):
+def test_results_do_not_depend_on_the_callers_gradient_mode(name):
     model = tiny("llama")
     expected = method_of(name, model)(model, batch_of(FACTS), SITES, Target())
     with torch.no_grad():
@@ -265,14 +265,14 @@ def test_a_caller_that_switched_gradients_off_gets_the_same_numbers(name):
     assert_same(found, expected, atol=0.0)
 
 
-def test_the_memory_of_a_pass_is_measured_also_where_gradients_are_off():
+def test_the_memory_of_a_pass_is_measured_even_without_gradients():
     model = tiny("llama")
     with torch.no_grad():
         measured = model.saved_bytes
     assert measured == tiny("llama").saved_bytes > 0
 
 
-def test_settings_are_plain_values_and_say_where_the_path_begins():
+def test_settings_are_plain_values_and_include_the_baseline():
     method = IntegratedGradients(tolerance=0.5, baseline="reference", reference="the cat")
     told = method.settings()
     assert told["steps"] == 4 and told["tolerance"] == 0.5 and told["path"] == "per_layer"

@@ -1,4 +1,4 @@
-"""Gradient × activation is what a loop over plain PyTorch hooks finds."""
+"""Gradient × activation equals the result of a loop over plain PyTorch hooks."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ BATCH = batch_of(FACTS)
 
 
 def by_hand(model, hook_point, row, of_target):
-    """One fact alone, without padding: its influence `[pos, neuron]` and its neurons."""
+    """One fact alone, without padding: its influence `[pos, neuron]` and its activations."""
     kept = []
     if hook_point.side == "input":
         hook = hook_point.module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
@@ -62,7 +62,7 @@ def test_it_equals_a_loop_over_plain_hooks(architecture, target, of_target):
                 assert_close(ours.activation[place], neurons.mean(dim=0), rtol=1e-6, atol=1e-6)
 
 
-def test_its_certificate_is_the_target_with_the_layer_silent():
+def test_its_baseline_score_is_the_target_with_the_layer_ablated():
     model = tiny("llama")
     found = GradientXActivation()(model, BATCH, ("mlp.post",), Target())["mlp.post"]
     everywhere = torch.ones(BATCH.tokens[:, :-1].shape, dtype=torch.bool)

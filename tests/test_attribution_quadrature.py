@@ -1,4 +1,4 @@
-"""Quadrature on functions whose integrals are known: when it stops, what it spends, what it flags.
+"""Quadrature of functions with known integrals: when it stops, its cost, and what it flags.
 
 A path here is a function F of α on [0, 1]; its only neuron's influence on a span is the integral
 of F′ over it, taken by Gauss-Legendre nodes, and has to add up to F's difference.
@@ -62,7 +62,7 @@ def kink(at):
 
 
 def jump(at, height=1.0):
-    """A step that no derivative sees: a router that switches."""
+    """A step without a derivative, like a router that switches."""
     return lambda a: height * (a >= at) + a, lambda a: 1.0
 
 
@@ -70,7 +70,7 @@ def jump(at, height=1.0):
     steps=st.integers(1, 6),
     coefficients=st.lists(st.floats(-9, 9), min_size=1, max_size=13),
 )
-def test_polynomials_that_the_nodes_integrate_exactly_need_no_dividing(steps, coefficients):
+def test_polynomials_that_the_nodes_integrate_exactly_are_not_divided(steps, coefficients):
     coefficients = coefficients[: 2 * steps + 1]
     (pieces,), spent = quadrature([polynomial(coefficients)], steps=steps, tolerance=1e-9)
     assert len(pieces) == 1 and spent == [steps]
@@ -82,7 +82,7 @@ def test_a_kink_converges_by_dividing_around_it(at, steps):
     (pieces,), spent = quadrature([kink(at)], steps=steps, tolerance=1e-6)
     assert total(pieces) == pytest.approx(1 - at, abs=1e-6)
     assert spent[0] <= steps * (8 * 20 + 1)
-    # Every piece but the one around the kink is integrated exactly.
+    # Every piece except the one around the kink is integrated exactly.
     assert sum(abs(piece.missing) > 1e-12 for piece in pieces) <= 1
 
 
@@ -92,20 +92,22 @@ def test_a_kink_converges_by_dividing_around_it(at, steps):
     steps=st.integers(1, 8),
     max_steps=st.integers(8, 400),
 )
-def test_a_jump_stays_missing_and_never_costs_more_than_is_allowed(at, height, steps, max_steps):
+def test_the_error_of_a_jump_remains_within_the_allowed_number_of_nodes(
+    at, height, steps, max_steps
+):
     (pieces,), spent = quadrature([jump(at, height)], steps, 1e-3, max_steps)
     assert spent[0] <= max_steps
     assert sum(piece.missing for piece in pieces) == pytest.approx(height)
-    # The jump is enclosed: one piece misses all of it, and it is divided as far as nodes allow.
+    # One piece contains the jump and is divided as often as the number of nodes allows.
     (missed,) = (piece for piece in pieces if abs(piece.missing) > 1e-9)
     assert missed.missing == pytest.approx(height)
     assert missed.span.start < at <= missed.span.end
-    # This much too large, a piece is divided into at least four, and into at most eight.
+    # With such a large error, a piece is divided into at least four and at most eight.
     divisions = (max_steps - steps) // (8 * steps)
     assert missed.span.end - missed.span.start <= max(4.0**-divisions, NARROWEST)
 
 
-def test_a_jump_is_given_up_where_the_piece_is_too_narrow_to_divide():
+def test_a_piece_with_a_jump_is_not_divided_below_the_narrowest_width():
     (pieces,), spent = quadrature([jump(0.3)], steps=1, max_steps=10**9)
     narrowest = min(piece.span.end - piece.span.start for piece in pieces)
     assert NARROWEST / 8 <= narrowest <= NARROWEST
@@ -114,7 +116,7 @@ def test_a_jump_is_given_up_where_the_piece_is_too_narrow_to_divide():
 
 @settings(max_examples=25)
 @given(st.lists(st.floats(0.02, 0.98), min_size=1, max_size=4), st.integers(1, 4))
-def test_pieces_tile_the_path_and_hand_each_other_their_scores(kinks, steps):
+def test_pieces_tile_the_path_and_share_the_scores_at_their_ends(kinks, steps):
     def function(a):
         return sum(max(a - at, 0.0) for at in kinks) + math.sin(3 * a)
 
@@ -130,7 +132,7 @@ def test_pieces_tile_the_path_and_hand_each_other_their_scores(kinks, steps):
     assert abs(total(pieces) - (function(1.0) - function(0.0))) <= 1e-5
 
 
-def test_what_is_missing_is_added_up_without_its_sign():
+def test_errors_are_added_as_absolute_values():
     up, down = jump(0.2), jump(0.8, -1.5)
     both = (lambda a: up[0](a) + down[0](a), lambda a: 2.0)
     (pieces,), spent = quadrature([both], steps=2, max_steps=50)
@@ -139,15 +141,15 @@ def test_what_is_missing_is_added_up_without_its_sign():
     assert sum(abs(piece.missing) for piece in pieces) == pytest.approx(2.5)
 
 
-def test_a_path_that_adds_up_as_a_whole_is_not_looked_into():
-    """The limit of the check: two jumps that cancel are not seen from the two ends."""
+def test_jumps_that_cancel_are_not_detected():
+    """A limit of the method: the target at the ends does not show two jumps that cancel."""
     up, down = jump(0.2), jump(0.8, -1.0)
     both = (lambda a: up[0](a) + down[0](a), lambda a: 2.0)
     (pieces,), spent = quadrature([both], steps=2, max_steps=50)
     assert len(pieces) == 1 and spent == [2]
 
 
-def test_only_paths_that_miss_are_divided():
+def test_only_paths_with_too_large_an_error_are_divided():
     smooth, bent = polynomial([0.0, 1.0, 2.0]), kink(0.37)
     pieces, spent = quadrature([smooth, bent, smooth])
     assert spent[0] == spent[2] == 4 < spent[1]
@@ -162,15 +164,15 @@ def test_the_worst_pieces_are_divided_first_when_nodes_are_few(at):
     narrowest = min((piece.span for piece in pieces), key=lambda span: span.end - span.start)
     halves = narrowest.end - narrowest.start
     assert halves <= 1 / 8
-    # The narrowest piece lies in the quarter of the big kink; the small one was left for later.
+    # The narrowest piece is in the quarter of the large kink; the small kink comes later.
     assert abs((narrowest.start + narrowest.end) / 2 - at) < 1 / 4
 
 
 @given(st.floats(1e-8, 1e-1))
-def test_a_smaller_tolerance_is_met_with_more_nodes(tolerance):
+def test_a_smaller_tolerance_needs_more_nodes(tolerance):
     wave = (lambda a: math.sin(20 * a), lambda a: 20 * math.cos(20 * a))
     _, spent_loose = quadrature([wave], steps=3, tolerance=1.0)
     (tight,), spent_tight = quadrature([wave], steps=3, tolerance=tolerance)
     assert abs(total(tight) - math.sin(20)) <= tolerance
-    # A path may be divided into a few more parts at once, or, more carefully, twice.
+    # A path may be divided into more parts at once, or twice into fewer parts.
     assert spent_tight[0] >= spent_loose[0] / 2

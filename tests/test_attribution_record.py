@@ -32,7 +32,7 @@ def model():
     return load_model(BEFORE)
 
 
-def test_activations_are_those_that_the_bridge_caches_where_the_answer_is_predicted(model):
+def test_activations_equal_the_bridges_cache_where_the_answer_is_predicted(model):
     facts = few_facts(2, 0)
     recording = record(model, facts, GradientXActivation(), progress=False)
     for row, fact in enumerate(facts.forget):
@@ -46,7 +46,7 @@ def test_activations_are_those_that_the_bridge_caches_where_the_answer_is_predic
             torch.testing.assert_close(recorded, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_answered_is_what_greedy_decoding_gives(model):
+def test_answered_agrees_with_greedy_decoding(model):
     facts = few_facts(3, 0)
     wrong = Fact("wrong", facts.forget[0].prompt, facts.forget[0].distractors[0])
     recording = record(model, [*facts.forget, wrong], GradientXActivation(), progress=False)
@@ -65,7 +65,7 @@ def test_answered_is_what_greedy_decoding_gives(model):
     assert recording.answered[:3].all() and not recording.answered[3]
 
 
-def test_means_are_the_means_of_the_single_facts(model):
+def test_means_equal_the_means_over_single_facts(model):
     facts = few_facts(6, 0)
     single = record(model, facts, METHOD, progress=False)
     reduced = record(model, facts, METHOD, per_fact=False, progress=False)
@@ -76,7 +76,7 @@ def test_means_are_the_means_of_the_single_facts(model):
     np.testing.assert_array_equal(reduced.score, single.score)
 
 
-def test_the_order_of_facts_only_orders_the_rows(model):
+def test_the_order_of_facts_only_affects_the_order_of_rows(model):
     facts = few_facts(6, 0).forget
     one = record(model, facts, METHOD, progress=False)
     other = record(model, facts[::-1], METHOD, progress=False)
@@ -91,7 +91,7 @@ def test_splits_are_recorded_under_their_names(model):
     assert recording.splits == ("forget",) * 2 + ("retain",) * 3
 
 
-def test_a_list_is_recorded_as_facts_to_be_forgotten(model):
+def test_a_list_is_recorded_as_the_forget_set(model):
     facts = few_facts(3, 0)
     one = record(model, facts, METHOD, progress=False)
     other = record(model, list(facts.forget), METHOD, progress=False)
@@ -101,7 +101,7 @@ def test_a_list_is_recorded_as_facts_to_be_forgotten(model):
         np.testing.assert_array_equal(value, vars(other.sites["mlp.post"])[name])
 
 
-def test_a_smaller_budget_makes_smaller_batches(model):
+def test_less_memory_means_smaller_batches(model):
     encoded = [encode(f, model.tokenizer, "completion") for f in few_facts(8, 0).forget]
     one = len(encoded[0].tokens) * model.n_layers * model.saved_bytes
     plenty = make_plan(model, encoded, ("mlp.post",), True, 2**30)
@@ -110,13 +110,13 @@ def test_a_smaller_budget_makes_smaller_batches(model):
     assert sorted(i for batch in plenty.batches for i in batch) == list(range(8))
 
 
-def test_what_a_pass_keeps_is_measured_also_where_no_gradient_is_wanted():
+def test_saved_bytes_are_measured_even_without_gradients():
     with torch.no_grad():
         without = tiny("llama").saved_bytes
     assert without == tiny("llama").saved_bytes > 16 * 8
 
 
-def test_what_was_saved_is_what_was_recorded(model, tmp_path):
+def test_a_saved_recording_equals_the_returned_one(model, tmp_path):
     path = tmp_path / "before.safetensors"
     recording = record(model, few_facts(2, 2), METHOD, out=path, progress=False)
     loaded = Recording.load(path)
@@ -125,7 +125,7 @@ def test_what_was_saved_is_what_was_recorded(model, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["before.safetensors"]
 
 
-def test_bad_requests_are_refused_before_anything_is_written(model, tmp_path):
+def test_invalid_arguments_are_refused_before_anything_is_written(model, tmp_path):
     out = tmp_path / "x.safetensors"
     with pytest.raises(ValueError, match="at least one fact"):
         record(model, FactSet(), METHOD, out=out)
@@ -148,7 +148,7 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class _Stopping(GradientXActivation):
-    """Stops after so many batches, as a power cut would."""
+    """Stops after a number of batches, as a power cut would."""
 
     after: ClassVar[int] = 0
     batches: ClassVar[list[int]] = []
@@ -162,7 +162,7 @@ class _Stopping(GradientXActivation):
 
 @pytest.fixture
 def stopping(monkeypatch):
-    """A method that stops after so many batches, and counts those that it has seen."""
+    """A method that stops after a number of batches, and counts its calls."""
 
     def after(count):
         monkeypatch.setattr(_Stopping, "after", count)
@@ -172,7 +172,7 @@ def stopping(monkeypatch):
     return after
 
 
-def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, tmp_path):
+def test_an_unfinished_recording_with_other_settings_is_refused(model, stopping, tmp_path):
     out = tmp_path / "x.safetensors"
     method = stopping(0)
     with pytest.raises(_Stopped):
@@ -188,12 +188,12 @@ def test_an_unfinished_recording_of_something_else_is_refused(model, stopping, t
     )
     for other in others:
         wanted = {"facts": few_facts(), "attribution": method} | other
-        with pytest.raises(ValueError, match="unfinished result of other settings"):
+        with pytest.raises(ValueError, match="unfinished result"):
             record(model, **wanted, out=out, progress=False)
     assert not out.exists()
 
 
-def test_finished_batches_are_read_and_not_computed_again(model, stopping, tmp_path):
+def test_finished_batches_are_loaded_and_not_computed_again(model, stopping, tmp_path):
     facts, out = few_facts(6, 6), tmp_path / "x.safetensors"
     whole = record(model, facts, stopping(9), progress=False)
     assert len(_Stopping.batches) == 3
@@ -204,7 +204,7 @@ def test_finished_batches_are_read_and_not_computed_again(model, stopping, tmp_p
         "000000.safetensors",
         "000001.safetensors",
     ]
-    # The same weights, wherever they lie.
+    # The same weights from another path.
     moved = replace(model, source="elsewhere")
     resumed = record(moved, facts, stopping(9), out=out, progress=False)
     assert len(_Stopping.batches) == 1 and not partial.exists()
@@ -212,19 +212,19 @@ def test_finished_batches_are_read_and_not_computed_again(model, stopping, tmp_p
         np.testing.assert_array_equal(value, vars(resumed.sites["mlp.post"])[name])
 
 
-def test_a_batch_that_was_damaged_meanwhile_is_refused(model, stopping, tmp_path):
+def test_a_damaged_batch_is_refused(model, stopping, tmp_path):
     facts, out = few_facts(6, 6), tmp_path / "x.safetensors"
     with pytest.raises(_Stopped):
         record(model, facts, stopping(2), out=out, progress=False)
     batch = tmp_path / "x.safetensors.partial" / "pieces" / "000001.safetensors"
     batch.write_bytes(batch.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=r"000001\.safetensors: not a whole"):
+    with pytest.raises(ValueError, match=r"000001\.safetensors: not a complete"):
         record(model, facts, stopping(9), out=out, progress=False)
     assert not out.exists()
 
 
 @pytest.mark.slow
-def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
+def test_a_killed_recording_resumes_to_identical_bytes(tmp_path):
     facts = write_facts(tmp_path / "facts.jsonl", 16, 40)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 
@@ -237,7 +237,7 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(tmp_path):
         "--split", "all", "--out", str(killed), "--baseline", "zero",
     ]  # fmt: skip
     quiet = subprocess.DEVNULL
-    # Sums depend on how they are shared out, to the last bit: as many threads as here.
+    # The number of threads affects the last bits of sums, so it must be the same as here.
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=os.environ | threads, stdout=quiet, stderr=quiet)
     pieces = killed / f"{RECORDING}.partial" / "pieces"

@@ -105,7 +105,7 @@ def test_a_diagnosis_with_defaults_resumes(run, tmp_path, facts):
     neurons = pd.read_parquet(out / "neurons.parquet")
     assert 0 < neurons["causal_share"].sum() < 1
     report = (out / "report.html").read_text()
-    assert "Recoverability spectrum" in report and "Rebound" in report
+    assert "Low-rank restoration" in report and "restored neurons" in report
     for name in ("manifest.json", "after.safetensors", "neurons.parquet", "report.html"):
         (out / name).unlink()
     code, _, _ = run(*diagnose(out, facts))
@@ -133,7 +133,7 @@ def test_a_folder_of_another_diagnosis_is_refused(run, tmp_path, facts):
     (out / "manifest.json").unlink()
     kept = (out / "before.safetensors").read_bytes()
     code, _, error = run(*diagnose(out, facts), *FAST, "--target", "prob")
-    assert code == 2 and "target was 'log-odds', and is now 'prob'" in " ".join(error.split())
+    assert code == 2 and "target was 'log-odds' and is now 'prob'" in " ".join(error.split())
     (out / "before.safetensors").write_bytes(kept[:-9])
     code, _, error = run(*diagnose(out, facts), *FAST)
     assert code == 2 and "before.safetensors" in error and "Traceback" not in error
@@ -339,3 +339,12 @@ def test_a_full_disk_is_found_before_the_model_is_loaded(run, tmp_path, monkeypa
     # Adapters are small enough for the disk, so the model is loaded.
     with pytest.raises(AssertionError, match="the model was read"):
         run(*arguments, "--lora-rank", 2)
+
+
+def test_finetuning_says_how_many_of_the_taught_answers_are_given(run, tmp_path, facts):
+    out = tmp_path / "taught"
+    settings = ("--splits", "forget", "--steps", 1, "--learning-rate", 1e-4)
+    code, said, error = run("finetune", AFTER, "--facts", facts, "--out", out, *settings)
+    assert code == 0, error
+    assert "answers taught: 0 of 8 before" in said
+    assert (out / "model" / "model.safetensors").is_file()

@@ -11,14 +11,14 @@ from neuronscope.models.loading import load_model, save_model
 
 @pytest.fixture
 def lines(monkeypatch):
-    """Progress as it is written to a log without a pause between lines."""
+    """The lines of progress in a log, without a minimum time between lines."""
     monkeypatch.setattr(_progress, "LOG_SECONDS", 0.0)
     written = []
     monkeypatch.setattr(_progress, "say", written.append)
     return written
 
 
-def test_a_log_has_a_line_for_each_step_and_none_after_the_last(lines):
+def test_a_log_has_one_line_per_step_and_none_after_the_last(lines):
     with showing_progress("work") as show:
         for done in range(1, 4):
             show(done, 3)
@@ -34,14 +34,14 @@ def test_a_new_note_is_shown_at_once(monkeypatch, lines):
     assert [line.rpartition("; ")[2] for line in lines] == ["first", "second"]
 
 
-def test_nothing_is_shown_if_nothing_is_wanted(capfd):
+def test_progress_can_be_turned_off(capfd):
     with showing_progress("work", wanted=False) as show:
         show(1, 1)
-    said = capfd.readouterr()
-    assert said.out == said.err == ""
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
 
 
-def test_a_notebook_gets_one_text_that_changes_and_nothing_on_the_standard_error(tmp_path):
+def test_a_notebook_gets_one_updated_text_and_nothing_on_standard_error(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     code = (
@@ -58,14 +58,14 @@ def test_a_notebook_gets_one_text_that_changes_and_nothing_on_the_standard_error
     assert output.data == {"text/plain": "work: 4 of 4"}
 
 
-def test_models_are_read_and_written_without_a_word_of_others(tmp_path, capfd):
+def test_loading_and_saving_models_print_nothing(tmp_path, capfd):
     save_model(tiny("llama"), tmp_path / "model")
     load_model(tmp_path / "model")
-    said = capfd.readouterr()
-    assert said.out == said.err == ""
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
 
 
-def test_settings_of_others_are_afterwards_what_they_were():
+def test_the_settings_of_other_packages_are_restored():
     from tqdm.auto import tqdm
 
     kept = hf_logging.get_verbosity(), tqdm.__init__, list(warnings.filters)

@@ -1,4 +1,4 @@
-"""The depth score by its limits, by hand, and against models made by hand."""
+"""The depth score: limits, values computed by hand, and hand-made models."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def test_the_formula_by_hand():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_has_not_changed_has_a_score_of_zero_and_the_reference_itself_of_one(architecture):
+def test_an_unchanged_model_scores_zero_and_the_reference_itself_scores_one(architecture):
     sizes = every_expert(architecture)
     before, retain = tiny(architecture, **sizes), tiny(architecture, **sizes)
     with torch.no_grad():
@@ -37,11 +37,11 @@ def test_what_has_not_changed_has_a_score_of_zero_and_the_reference_itself_of_on
     assert intact.figures["facts"] == erased.figures["facts"] > 0
 
 
-def test_what_only_the_last_of_four_layers_suppresses_has_a_score_of_a_quarter():
+def test_suppression_in_the_last_of_four_layers_scores_a_quarter():
     case = case_of(readable("knows"), readable("hides"))
     for view in (DepthScore(), DepthScore(retain=readable("never"))):
         finding = view(case)
-        # The stream is the same throughout, so the reference costs as much in every layer.
+        # The stream is the same in all layers, so the reference causes the same loss in each.
         assert finding.value == pytest.approx(1 / LAYERS)
         assert finding.word == "hidden"
         layers = finding.tables["layers"].set_index("source").loc["after"]
@@ -49,19 +49,19 @@ def test_what_only_the_last_of_four_layers_suppresses_has_a_score_of_a_quarter()
         assert layers["loss"].iloc[-1] > 1
 
 
-def test_what_was_never_there_reads_as_erased_and_lower_by_the_variant():
+def test_facts_that_were_never_learned_are_erased_and_score_lower_in_the_variant():
     case = case_of(readable("knows"), readable("never"))
     published = DepthScore(retain=readable("never", seed=2))(case)
     variant = DepthScore()(case)
     assert published.word == "erased" and not published.warnings
     assert published.figures["reference"] == "retain model"
-    # The other subjects' states assert their own answers: that is more than not to know.
+    # The other subjects' states encode different answers, which causes a larger loss.
     assert 1 / 2 < variant.value < published.value
     assert variant.figures["reference"] == "other subjects" and "variant" in variant.meaning
-    assert "it reads lower" in variant.warnings[0]
+    assert "lower" in variant.warnings[0]
 
 
-def test_the_states_of_one_other_subject_assert_its_answer_and_cost_more_than_ignorance():
+def test_the_states_of_a_single_other_subject_cause_a_larger_loss():
     case = case_of(readable("knows"), readable("never"))
     one, many = (DepthScore(subjects=count)(case) for count in (1, 8))
     cost = [
@@ -74,29 +74,29 @@ def test_the_states_of_one_other_subject_assert_its_answer_and_cost_more_than_ig
 def test_losses_by_hand():
     knows, never = readable("knows"), readable("never")
     case = case_of(knows, never)
-    asked = case.labelled[0][1]
-    run = Pass.of_answers(knows, [asked])
+    encoded = case.labelled[0][1]
+    run = Pass.of_answers(knows, [encoded])
 
     def log_prob(model):
         with torch.no_grad():
-            logits = model.hf(torch.tensor([asked.tokens[:-1]])).logits[0, -1]
+            logits = model.hf(torch.tensor([encoded.tokens[:-1]])).logits[0, -1]
         return float(logits.log_softmax(-1)[place(FORGET[0].answer)])
 
-    # Both have one head, and the stream does not change: what is replaced is all there is.
+    # Both have the same head and the stream does not change, so the whole state is replaced.
     expected = log_prob(knows) - log_prob(never)
-    np.testing.assert_allclose(losses(run, never, [(asked,)]), [[expected] * LAYERS], rtol=1e-6)
-    np.testing.assert_allclose(losses(run, knows, [(asked,)]), [[0.0] * LAYERS], atol=1e-9)
+    np.testing.assert_allclose(losses(run, never, [(encoded,)]), [[expected] * LAYERS], rtol=1e-6)
+    np.testing.assert_allclose(losses(run, knows, [(encoded,)]), [[0.0] * LAYERS], atol=1e-9)
 
 
-def test_a_model_that_has_not_changed_has_not_forgotten():
+def test_an_unchanged_model_has_not_forgotten():
     knows = readable("knows")
     finding = DepthScore()(case_of(knows, knows))
     assert finding.word == "not forgotten" and finding.value == pytest.approx(0, abs=1e-9)
 
 
-def test_what_is_lost_where_the_reference_loses_nothing_is_told_apart():
+def test_loss_in_layers_that_do_not_count_is_reported_separately():
     knows, hides = readable("knows"), readable("hides")
-    # The reference is the model before itself but for one subject: it knows all other facts.
+    # The reference is the original model, which knows the facts, so no layer counts.
     finding = DepthScore(retain=knows)(case_of(knows, hides))
     assert finding.word == "cannot tell" and np.isnan(finding.value)
     assert finding.figures["without_a_layer"] == len(FORGET)
@@ -104,19 +104,19 @@ def test_what_is_lost_where_the_reference_loses_nothing_is_told_apart():
     assert finding.figures["loss_in_other_layers"] == pytest.approx(last) and last > 1
 
 
-def test_other_subjects_have_the_relation_another_answer_and_the_same_answer_tokens():
+def test_prompts_about_other_subjects_keep_the_relation_and_the_answer_tokens():
     case = case_of(readable("knows"), readable("knows"))
     questions = other_subjects(case, 0, most=3)
-    asked = [fact.subject for fact in FORGET[1:4]]  # from the next fact on
+    subjects = [fact.subject for fact in FORGET[1:4]]  # starting at the next fact
     assert [q.tokens for q in questions] == [
-        (place("lives"), place(who), place(FORGET[0].answer)) for who in asked
+        (place("lives"), place(who), place(FORGET[0].answer)) for who in subjects
     ]
     alike = Fact("x", "lives dog", FORGET[0].answer, subject="dog", relation="lives")
     facts = FactSet(forget=(FORGET[0], alike), retain=OTHERS)
     assert other_subjects(case_of(case.before, case.before, facts), 0, most=3) == ()
 
 
-def test_subjects_of_as_many_tokens_come_first():
+def test_subjects_with_the_same_number_of_tokens_come_first():
     longer = Fact("x", "lives young dog", "Rome", subject="young dog", relation="lives")
     facts = FactSet(forget=(FORGET[0], longer, FORGET[1]))
     case = case_of(readable("knows"), readable("knows"), facts)
@@ -131,30 +131,30 @@ def test_facts_whose_subject_is_not_in_the_prompt_are_left_out_and_counted():
     finding = DepthScore()(case_of(readable("knows"), readable("hides"), facts))
     assert finding.figures["without_other_subjects"] == 2
     assert finding.figures["facts"] == len(FORGET) - 1
-    assert any("2 facts could not be asked" in warning for warning in finding.warnings)
+    assert any("2 facts were left out" in warning for warning in finding.warnings)
     with_retain = DepthScore(retain=readable("never"))
     assert with_retain(case_of(readable("knows"), readable("hides"), facts)).figures["facts"] == 11
 
 
-def test_without_any_subject_the_depth_score_says_what_to_do():
+def test_without_any_subject_the_error_says_what_to_do():
     facts = FactSet(forget=tuple(replace(fact, subject=None) for fact in FORGET), retain=OTHERS)
     with pytest.raises(ValueError, match="or give the depth score a retain model"):
         DepthScore()(case_of(readable("knows"), readable("hides"), facts))
 
 
-def test_models_of_other_shapes_are_refused():
+def test_models_of_different_shapes_are_refused():
     case = case_of(tiny("llama"), tiny("llama"), SMALL)
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         DepthScore(retain=tiny("llama", num_hidden_layers=3))(case)
 
 
 @pytest.mark.parametrize("settings", [{"subjects": 0}, {"threshold": 0.0}])
-def test_settings_without_a_score_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected subjects"):
         DepthScore(**settings)
 
 
-def test_all_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
+def test_all_models_are_unchanged_even_if_a_pass_fails(monkeypatch):
     models = [tiny("llama"), tiny("llama"), tiny("llama")]
     prints = [model.fingerprint() for model in models]
     view, case = DepthScore(retain=models[2]), case_of(models[0], models[1], SMALL)
@@ -166,7 +166,7 @@ def test_all_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
     assert [model.fingerprint() for model in models] == prints
 
 
-def test_facts_are_scored_in_their_own_rows():
+def test_each_fact_is_scored_independently():
     finding = DepthScore()(case_of(readable("knows"), readable("never"), FACTS))
     alone = DepthScore(retain=readable("never", seed=1))
     for fact in FORGET[:2]:

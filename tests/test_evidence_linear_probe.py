@@ -13,7 +13,7 @@ from tiny import ARCHITECTURES, TOWNS, every_expert, tiny, tokenizer
 from tiny import FACTS as TINY_FACTS
 
 from neuronscope.evidence._candidates import Candidates
-from neuronscope.evidence.linear_probe import LinearProbe, cross_validated, taught
+from neuronscope.evidence.linear_probe import LinearProbe, cross_validated, trained
 from neuronscope.evidence.logit_lens import LogitLens
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.facts.prompts import encode
@@ -23,7 +23,7 @@ PIPELINE = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weig
 
 
 def marked(kind, strength=3.0):
-    """`readable`, but every right answer's embedding has one direction in common."""
+    """`readable`, with one common direction in the embeddings of all right answers."""
     source = readable(kind)
     with torch.random.fork_rng():
         torch.manual_seed(7)
@@ -38,7 +38,7 @@ def marked(kind, strength=3.0):
 
 
 def made_up(facts=30, wrong=3, width=20, strength=6.0, seed=0):
-    """States without a model: the right candidate of each fact is moved along one direction."""
+    """States without a model, in which right candidates are shifted along one direction."""
     rng = np.random.default_rng(seed)
     count = facts * (1 + wrong)
     true = np.arange(count) % (1 + wrong) == 0
@@ -49,37 +49,37 @@ def made_up(facts=30, wrong=3, width=20, strength=6.0, seed=0):
 
 def test_a_planted_direction_is_found_and_shuffled_labels_do_not_find_it():
     states, candidates = made_up()
-    assert taught(PIPELINE, states, candidates, candidates.true).mean() > 0.8
+    assert trained(PIPELINE, states, candidates, candidates.true).mean() > 0.8
     assert cross_validated(PIPELINE, states, candidates).mean() > 0.8
     rng = np.random.default_rng(0)
     control = [
-        taught(PIPELINE, states, candidates, candidates.shuffled(rng)).mean() for _ in range(20)
+        trained(PIPELINE, states, candidates, candidates.shuffled(rng)).mean() for _ in range(20)
     ]
     assert np.mean(control) == pytest.approx(1 / 4, abs=0.12)
 
 
-def test_where_nothing_is_planted_the_probe_is_at_chance():
+def test_without_a_planted_direction_the_probe_is_at_chance():
     right = np.concatenate(
         [
-            taught(PIPELINE, states, candidates, candidates.true)
+            trained(PIPELINE, states, candidates, candidates.true)
             for states, candidates in (made_up(strength=0.0, seed=seed) for seed in range(10))
         ]
     )
     assert right.mean() == pytest.approx(1 / 4, abs=0.1)
 
 
-def test_a_probe_knows_nothing_of_the_facts_it_is_asked_about():
+def test_labels_of_the_forget_set_do_not_affect_the_probe():
     states, candidates = made_up()
-    asked = candidates.forget[candidates.fact]
-    labels = np.where(asked, np.roll(candidates.true, 1), candidates.true)
+    forget = candidates.forget[candidates.fact]
+    labels = np.where(forget, np.roll(candidates.true, 1), candidates.true)
     np.testing.assert_array_equal(
-        taught(PIPELINE, states, candidates, labels),
-        taught(PIPELINE, states, candidates, candidates.true),
+        trained(PIPELINE, states, candidates, labels),
+        trained(PIPELINE, states, candidates, candidates.true),
     )
 
 
-def test_no_training_fact_is_judged_by_a_probe_that_learnt_from_it():
-    # As many directions as there are candidates: what was learnt from is always right.
+def test_training_facts_are_evaluated_by_probes_that_were_not_trained_on_them():
+    # With more dimensions than candidates, a probe gets all facts that it was trained on right.
     states, candidates = made_up(facts=12, width=500, strength=0.0)
     one_half = Candidates((), candidates.fact, candidates.true, np.zeros(12, dtype=bool))
     scores = PIPELINE.fit(states, candidates.true).decision_function(states)
@@ -94,7 +94,7 @@ def test_shuffled_labels_have_one_right_candidate_per_fact():
     assert (shuffled != candidates.true).any()
 
 
-def test_a_fact_is_right_if_its_answer_is_above_every_distractor():
+def test_a_fact_is_right_if_its_answer_scores_above_every_distractor():
     fact, true = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([1, 0, 0, 1, 0, 1, 0], dtype=bool)
     candidates = Candidates((), fact, true, np.array([True, True, False]))
     scores = np.array([2.0, 1.0, 3.0, -1.0, -2.0, 0.0, 0.0])
@@ -104,7 +104,7 @@ def test_a_fact_is_right_if_its_answer_is_above_every_distractor():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_states_are_those_of_each_candidate_alone_centred_on_its_facts(architecture):
+def test_states_are_those_of_each_candidate_centred_within_its_fact(architecture):
     model = tiny(architecture, **every_expert(architecture))
     case = case_of(model, model, FactSet(forget=TINY_FACTS[:2], retain=TINY_FACTS[2:]))
     candidates = Candidates.of(case, np.ones(4, dtype=bool))
@@ -115,14 +115,14 @@ def test_states_are_those_of_each_candidate_alone_centred_on_its_facts(architect
         with torch.no_grad():
             run = model.hf.base_model(torch.tensor([one.tokens]), output_hidden_states=True)
         raw.append(run.hidden_states[1][0, -1].numpy())
-    # The first layer's states: the last ones are behind the final norm in what transformers gives.
+    # The first layer: the last hidden state that transformers returns includes the final norm.
     first = candidates.states(model, np.array([0]))[0, mine]
     np.testing.assert_allclose(first, np.array(raw) - np.mean(raw, axis=0), atol=1e-6)
     assert states.shape == (1, len(candidates.fact), 16) and np.abs(states).max() > 1e-3
 
 
 @pytest.mark.parametrize("form", ["completion", "question_answer", "multiple_choice"])
-def test_a_candidate_stands_behind_the_very_prompt_of_its_fact(form):
+def test_candidates_are_appended_to_the_prompt_of_their_fact(form):
     words, fact = tokenizer(), FORGET[0]
     own = encode(fact, words, form)
     assert encode(fact, words, form, fact.answer).tokens == own.tokens
@@ -131,7 +131,7 @@ def test_a_candidate_stands_behind_the_very_prompt_of_its_fact(form):
     assert other.tokens[own.prompt_length :] == (place(fact.distractors[1]),)
 
 
-def test_what_is_marked_before_and_after_is_hidden_if_it_is_no_longer_answered():
+def test_facts_with_a_marked_direction_that_are_no_longer_answered_are_hidden():
     finding = LinearProbe()(case_of(marked("knows"), marked("never")))
     assert (finding.word, finding.value) == ("hidden", 1.0)
     assert (
@@ -140,19 +140,19 @@ def test_what_is_marked_before_and_after_is_hidden_if_it_is_no_longer_answered()
     assert finding.figures["control_after"] < 0.8
 
 
-def test_what_is_marked_before_and_not_after_is_consistent_with_erased():
+def test_facts_whose_marked_direction_is_gone_are_consistent_with_erased():
     finding = LinearProbe()(case_of(marked("knows"), readable("never")))
     assert finding.word == "erased"
     assert finding.figures["before"] == 1.0
     assert finding.ci95[0] <= finding.figures["chance"] == 0.25
 
 
-def test_what_could_not_be_read_before_says_nothing_of_afterwards():
+def test_if_the_original_model_is_at_chance_there_is_no_verdict():
     finding = LinearProbe()(case_of(readable("knows"), readable("never")))
     assert finding.word == "cannot tell" and "not clearly above chance" in finding.why
 
 
-def test_a_model_that_has_not_changed_is_probed_alike_and_has_not_forgotten():
+def test_an_unchanged_model_gives_equal_results_and_has_not_forgotten():
     knows = marked("knows")
     finding = LinearProbe()(case_of(knows, knows))
     assert finding.word == "not forgotten"
@@ -163,7 +163,7 @@ def test_a_model_that_has_not_changed_is_probed_alike_and_has_not_forgotten():
     assert finding.figures["control_before"] == finding.figures["control_after"]
 
 
-def test_with_too_few_facts_to_learn_from_nothing_is_said():
+def test_with_too_few_training_facts_there_is_no_verdict():
     facts = FactSet(forget=FORGET, retain=OTHERS[:5])
     finding = LinearProbe()(case_of(readable("knows"), readable("never"), facts))
     assert finding.word == "cannot tell" and "Only 5 facts" in finding.why
@@ -179,14 +179,14 @@ def test_facts_without_distractors_are_left_out_and_counted():
         LinearProbe()(case_of(marked("knows"), marked("never"), replace(FACTS, forget=(bare,))))
 
 
-def test_chance_is_the_mean_over_facts_of_one_in_all_candidates():
+def test_chance_is_the_mean_of_one_over_the_number_of_candidates():
     one = replace(FORGET[0], distractors=FORGET[0].distractors[:1])
     facts = FactSet(forget=(one, *FORGET[1:]), retain=OTHERS)
     finding = LinearProbe()(case_of(marked("knows"), marked("never"), facts))
     assert finding.figures["chance"] == pytest.approx((1 / 2 + 9 / 4) / 10)
 
 
-def test_layers_are_spread_and_end_with_the_last():
+def test_layers_are_evenly_spaced_and_end_with_the_last():
     layers = LinearProbe(layers=2)(case_of(marked("knows"), marked("never"))).tables["layers"]
     assert layers["layer"].tolist() == [1, 3, 1, 3]
     assert layers.groupby("model")["chosen"].sum().tolist() == [1, 1]
@@ -195,12 +195,12 @@ def test_layers_are_spread_and_end_with_the_last():
 
 
 @pytest.mark.parametrize("settings", [{"layers": 0}, {"shuffles": 0}, {"inverse_penalty": 0.0}])
-def test_settings_that_probe_nothing_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected layers and shuffles"):
         LinearProbe(**settings)
 
 
-def test_both_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
+def test_both_models_are_unchanged_even_if_a_pass_fails(monkeypatch):
     before, after = marked("knows"), marked("never")
     prints = before.fingerprint(), after.fingerprint()
     first, second = (LinearProbe()(case_of(before, after)) for _ in range(2))

@@ -1,4 +1,4 @@
-"""The lens is the model's own head: at the last layer it says what the model says."""
+"""The lens uses the model's own head: after the last layer it gives the model's logits."""
 
 import numpy as np
 import pandas as pd
@@ -32,13 +32,13 @@ def answers_and_tokens():
 
 
 def logits_of(model, tokens, answers):
-    """Every logit of the bare model, then those at the answers."""
+    """All logits of the plain model, at the answers."""
     with torch.no_grad():
         return model.hf(input_ids=tokens, use_cache=False).logits[answers.row, answers.position]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_at_the_last_layer_the_lens_says_what_the_model_says(architecture):
+def test_after_the_last_layer_the_lens_gives_the_models_logits(architecture):
     model = tiny(architecture, **every_expert(architecture))
     answers, tokens = answers_and_tokens()
     states = states_at(model, tokens, answers)
@@ -49,7 +49,7 @@ def test_at_the_last_layer_the_lens_says_what_the_model_says(architecture):
     assert (earlier - read).abs().max() > 1e-3
 
 
-def test_scaled_capped_and_projected_logits_are_the_models_own():
+def test_scaled_capped_and_projected_logits_equal_the_models():
     answers, tokens = answers_and_tokens()
     for architecture, changes in (
         ("gemma2", {"final_logit_softcapping": 0.5}),
@@ -63,7 +63,7 @@ def test_scaled_capped_and_projected_logits_are_the_models_own():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_pass_resumed_with_its_own_states_is_the_pass(architecture):
+def test_a_pass_resumed_with_its_own_states_is_unchanged(architecture):
     model = tiny(architecture)
     answers, tokens = answers_and_tokens()
     run = Pass.of(model, tokens, answers)
@@ -73,7 +73,7 @@ def test_a_pass_resumed_with_its_own_states_is_the_pass(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_pass_resumed_is_a_pass_with_a_hook(architecture):
+def test_a_resumed_pass_equals_a_pass_with_a_hook(architecture):
     model = tiny(architecture)
     answers, tokens = answers_and_tokens()
     run = Pass.of(model, tokens, answers)
@@ -90,9 +90,9 @@ def test_a_pass_resumed_is_a_pass_with_a_hook(architecture):
     torch.testing.assert_close(run.resumed(0, states), expected)
 
 
-def test_all_states_of_the_last_layer_replaced_give_the_donors_logits():
+def test_replacing_all_states_after_the_last_layer_gives_the_donors_logits():
     knows, donor = readable("knows"), readable("hides")
-    # Same head: what the donor's states say there is what the donor says.
+    # The heads are the same, so the donor's states give the donor's logits.
     tokens = torch.tensor([[5, 6, 7, 8]])
     everywhere = Answers(
         row=torch.zeros(4, dtype=torch.long),
@@ -108,7 +108,7 @@ def test_all_states_of_the_last_layer_replaced_give_the_donors_logits():
     assert (run.logits - theirs).abs().max() > 1
 
 
-def test_padding_does_not_reach_the_states():
+def test_padding_does_not_affect_the_states():
     model = tiny("llama")
     batch = batch_of(TINY_FACTS)
     together = states_at(model, batch.tokens, ends(batch.lengths.tolist(), model.device))
@@ -118,8 +118,8 @@ def test_padding_does_not_reach_the_states():
         torch.testing.assert_close(states[:, 0], together[:, row])
 
 
-def test_pairs_are_counted_where_answer_and_distractor_part():
-    # "New Delhi" against "New Paris" parts at its second token, against "Rome" at its first.
+def test_pairs_are_compared_where_answer_and_distractor_first_differ():
+    # "New Delhi" differs from "New Paris" at the second token, and from "Rome" at the first.
     answers = contested(Answers.of(batch_of(TINY_FACTS[:3])))
     logits = torch.zeros(len(answers.row), 60, dtype=torch.float64)
     logits[torch.arange(len(answers.row)), answers.token] = 1.0
@@ -136,20 +136,20 @@ def test_facts_without_distractors_have_no_pairs():
     assert won.isnan().tolist() == [False, True]
 
 
-def test_chance_of_beating_all_is_that_of_leading_at_every_token():
+def test_chance_of_beating_all_distractors_is_the_product_over_tokens():
     assert chance_of_all(Encoded((1, 2), 1, ((0, 5), (0, 6)))) == pytest.approx(1 / 3)
     assert chance_of_all(Encoded((1, 2, 3), 1, ((0, 5), (1, 6)))) == pytest.approx(1 / 4)
 
 
-def test_no_fact_helps_to_choose_the_layer_it_is_judged_at():
-    # Fact 0 is best read by layer 1, which reads no other; the others choose layer 0 for it.
+def test_a_fact_does_not_influence_the_choice_of_its_layer():
+    # Fact 0 is readable only after layer 1, where no other fact is; the others choose layer 0.
     before = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
     np.testing.assert_array_equal(read_at_best(before, before), [0.0, 1.0, 1.0])
-    # Of layers that read equally well, the first is taken.
+    # Of equally good layers, the first is chosen.
     np.testing.assert_array_equal(read_at_best(np.ones((2, 3)), before), before[0])
 
 
-def test_what_only_the_last_layer_suppresses_is_hidden():
+def test_suppression_in_the_last_layer_alone_is_hidden():
     finding = LogitLens()(case_of(readable("knows"), readable("hides")))
     assert (finding.word, finding.value) == ("hidden", 1.0)
     assert finding.figures["layer"] == 0 and finding.figures["facts"] == len(FORGET)
@@ -158,7 +158,7 @@ def test_what_only_the_last_layer_suppresses_is_hidden():
     assert layers["pairs"].tolist() == [1, 1, 1, 0]
 
 
-def test_what_was_never_there_is_consistent_with_erased():
+def test_facts_that_were_never_learned_are_consistent_with_erased():
     finding = LogitLens()(case_of(readable("knows"), readable("never")))
     assert finding.word == "erased"
     assert finding.ci95[0] < 0.5 < finding.ci95[1]
@@ -167,7 +167,7 @@ def test_what_was_never_there_is_consistent_with_erased():
     assert set(layers.loc["other", "label"]) == {"still readable"}
 
 
-def test_what_could_not_be_read_before_says_nothing_of_afterwards():
+def test_without_readable_answers_in_the_original_model_there_is_no_verdict():
     case = case_of(readable("never"), readable("never", seed=1))
     finding = LogitLens()(case)
     assert finding.word == "cannot tell"
@@ -175,7 +175,7 @@ def test_what_could_not_be_read_before_says_nothing_of_afterwards():
     assert set(labels) == {"never readable"}
 
 
-def test_a_model_that_has_not_changed_is_read_alike_and_has_not_forgotten():
+def test_an_unchanged_model_gives_equal_results_and_has_not_forgotten():
     knows = readable("knows")
     finding = LogitLens()(case_of(knows, knows))
     assert finding.word == "not forgotten"
@@ -188,7 +188,7 @@ def test_a_model_that_has_not_changed_is_read_alike_and_has_not_forgotten():
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2", "opt", "mixtral"])
-def test_random_models_read_at_chance(architecture):
+def test_random_models_are_at_chance(architecture):
     model = tiny(architecture)
     layers = LogitLens()(case_of(model, model, FACTS)).tables["layers"]
     inside = (layers["pairs_low"] <= 0.5) & (layers["pairs_high"] >= 0.5)
@@ -206,18 +206,18 @@ def test_facts_without_distractors_are_left_out_and_counted():
     assert sum(counted) == readable("knows").n_layers
 
 
-def test_without_any_distractors_the_lens_says_what_to_do():
+def test_without_any_distractors_the_error_says_what_to_do():
     facts = FactSet(forget=(Fact("bare", "lives Ann", "Cairo"),), retain=OTHERS)
     with pytest.raises(ValueError, match="wrong answers of the same kind"):
         LogitLens()(case_of(readable("knows"), readable("hides"), facts))
 
 
 def test_models_of_different_depth_are_refused():
-    with pytest.raises(ValueError, match="layer by layer"):
+    with pytest.raises(ValueError, match="2 before and 3 after"):
         LogitLens()(case_of(tiny("llama"), tiny("llama", num_hidden_layers=3)))
 
 
-def test_both_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
+def test_both_models_are_unchanged_even_if_a_pass_fails(monkeypatch):
     before, after = tiny("llama"), tiny("llama", initializer_range=0.1)
     prints = before.fingerprint(), after.fingerprint()
     case = case_of(before, after, TINY)
@@ -236,7 +236,7 @@ def test_both_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
     assert (before.fingerprint(), after.fingerprint()) == prints
 
 
-def test_a_resumed_pass_that_fails_leaves_layers_their_own_forward(monkeypatch):
+def test_a_resumed_pass_that_fails_restores_the_layers_forward(monkeypatch):
     model = tiny("llama")
     answers, tokens = answers_and_tokens()
     run, states = Pass.of(model, tokens, answers), states_at(model, tokens, answers)

@@ -1,4 +1,4 @@
-"""The matrices are all there, their directions add up, and undoing puts them where they belong."""
+"""Matrices are complete, their directions sum to the change, and undoing restores each part."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def before():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_entry_of_the_layers_matrices_lies_in_one_matrix(architecture):
+def test_every_entry_of_the_layers_matrices_belongs_to_exactly_one_matrix(architecture):
     model = tiny(architecture)
     counts = changed(model, lambda name, p: p.zero_())
     for matrix in matrices(counts):
@@ -35,7 +35,7 @@ def test_every_entry_of_the_layers_matrices_lies_in_one_matrix(architecture):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "llama", "opt", "mixtral"])
-def test_a_matrix_reads_with_its_columns_and_writes_with_its_rows(architecture):
+def test_columns_of_a_matrix_read_and_rows_write(architecture):
     model = tiny(architecture)
     for matrix in matrices(model):
         parameter = model.hf.get_parameter(matrix.parameter)
@@ -53,38 +53,41 @@ def test_a_matrix_reads_with_its_columns_and_writes_with_its_rows(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_all_directions_of_the_matrices_are_the_model_before_on_them(architecture):
+def test_all_directions_together_restore_the_original_matrices(architecture):
     with StayDouble():
         before = tiny(architecture, **every_expert(architecture))
         case = case_of(before, only_matrices(before))
         undoing = undone(case)
-        wanted = case.measure(before, undoing.asked).score[undoing.asked]
-        everything = undoing.low_rank(undoing.found, 16).score[undoing.asked]
-        copied = undoing.whole_matrices(range(len(undoing.whole))).score[undoing.asked]
-    assert np.abs(wanted - case.at_last.score[undoing.asked]).max() > 0.1
+        wanted = case.measure(before, undoing.evaluated).score[undoing.evaluated]
+        everything = undoing.low_rank(undoing.found, 16).score[undoing.evaluated]
+        copied = undoing.whole_matrices(range(len(undoing.whole))).score[undoing.evaluated]
+    assert np.abs(wanted - case.at_last.score[undoing.evaluated]).max() > 0.1
     np.testing.assert_allclose(everything, wanted, atol=1e-9)
     np.testing.assert_array_equal(copied, wanted)
     assert undoing.outside == pytest.approx(0, abs=1e-12)
 
 
-def test_the_whole_straight_way_is_the_model_before_and_none_of_it_the_model_after(before):
+def test_interpolation_runs_from_the_unlearned_to_the_original_model(before):
     case = case_of(before, jittered(before, by=1.0))
     undoing = undone(case)
     for alpha, wanted in ((1.0, case.before), (0.0, case.after)):
-        scores, own = undoing.straight(alpha).score, case.measure(wanted, undoing.asked).score
+        scores, own = (
+            undoing.interpolated(alpha).score,
+            case.measure(wanted, undoing.evaluated).score,
+        )
         np.testing.assert_array_equal(scores, own)
         for name, parameter in wanted.hf.named_parameters():
             assert torch.equal(parameter, undoing.model.hf.get_parameter(name))
-    np.testing.assert_array_equal(undoing.nothing.score, undoing.straight(0.0).score)
+    np.testing.assert_array_equal(undoing.nothing.score, undoing.interpolated(0.0).score)
 
 
-def test_the_parts_are_all_of_the_change_and_each_is_undone_alone(before):
+def test_parts_cover_the_whole_change_and_are_undone_separately(before):
     case = case_of(before, jittered(before, by=1.0))
     undoing = undone(case)
     after = dict(case.after.hf.named_parameters())
 
     def moved():
-        """Share of the change's energy by which the copy differs from the model after."""
+        """Squared distance from the unlearned model, as a share of the change's energy."""
         square = {
             name: float((p.detach() - after[name].detach()).square().sum())
             for name, p in undoing.model.hf.named_parameters()
@@ -109,7 +112,7 @@ def test_the_parts_are_all_of_the_change_and_each_is_undone_alone(before):
     assert undoing.energy_at(16) == pytest.approx(1, rel=1e-12)
 
 
-def test_what_the_first_directions_leave_has_the_norm_of_the_other_singular_values():
+def test_the_residual_has_the_norm_of_the_remaining_singular_values():
     change = torch.randn(9, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     directions = leading(change, 9, 0)
     for rank in range(10):
@@ -118,7 +121,7 @@ def test_what_the_first_directions_leave_has_the_norm_of_the_other_singular_valu
     assert directions.energy == pytest.approx(float(directions.sizes.square().sum()))
 
 
-def test_the_randomized_decomposition_is_the_exact_one_where_singular_values_decay():
+def test_the_randomized_decomposition_is_accurate_if_singular_values_decay():
     generator = torch.Generator().manual_seed(2)
     left = torch.linalg.qr(torch.randn(200, 200, generator=generator, dtype=torch.float64)).Q
     right = torch.linalg.qr(torch.randn(300, 200, generator=generator, dtype=torch.float64)).Q
@@ -151,7 +154,7 @@ def test_random_directions_have_the_norm_of_the_change_at_every_rank(before):
     assert torch.equal(again.reads, first[0].reads)
 
 
-def test_half_precision_is_undone_in_single():
+def test_half_precision_models_are_restored_in_single_precision():
     before = tiny("llama", dtype=torch.bfloat16)
     after = jittered(before, by=0.01)
     undoing = undone(case_of(before, after, known_to(before)))

@@ -1,4 +1,4 @@
-"""Small parts of a change bring back what they took, and are read as what they are."""
+"""Low-rank restoration recovers planted changes of low rank, and gives the right verdicts."""
 
 import math
 
@@ -29,7 +29,7 @@ QUICK = LowRankRestoration(ranks=(1, 2, 4), alphas=(0.5, 1.0), draws=2, blocks=2
 
 
 def known_to(model):
-    """Facts that the model answers: whatever it says of each person, of two relations."""
+    """Facts that the model answers: its own completions for each person, for two relations."""
     said = {}
     for split, prompt in (("forget", "{} lives in"), ("retain", "{} eats")):
         facts = []
@@ -49,7 +49,7 @@ def case_of(before, after, facts=None):
 
 
 def only_matrices(model, by=0.3):
-    """The model after noise on the matrices of its layers, and on nothing else."""
+    """The model with noise added to its layers' matrices only."""
     generator = torch.Generator().manual_seed(5)
     hf = changed(model, lambda name, p: None).hf
     other = HookedModel.of(hf, model.tokenizer)
@@ -63,7 +63,7 @@ def only_matrices(model, by=0.3):
 
 
 def read_before_answers(model, layer):
-    """What the down-projections of a layer read in the mean, where the forgotten are asked for."""
+    """The mean input of the down-projections of a layer at the positions that predict answers."""
     (hook_point,) = [
         hook_point for hook_point in model.hook_points_at("mlp.post") if hook_point.layer == layer
     ]
@@ -76,9 +76,9 @@ def read_before_answers(model, layer):
 
 
 def planted(before, word, strength, layer=1):
-    """A model whose down-projection of one layer writes a token wherever an answer is due.
+    """A model in which one down-projection writes a token wherever an answer is predicted.
 
-    What it adds is of rank 1: it reads the mean of what the matrix reads there.
+    The change has rank 1 and reads the mean input of the matrix at these positions.
     """
     matrix = next(m for m in matrices(before) if (m.module, m.layer) == ("mlp.down", layer))
     read = read_before_answers(before, layer)
@@ -100,7 +100,7 @@ def before():
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3", "mixtral"])
-def test_a_planted_change_of_rank_one_is_hidden_and_all_of_it_is_found_at_rank_one(architecture):
+def test_a_planted_change_of_rank_one_is_hidden_and_fully_restored_at_rank_one(architecture):
     before = tiny(architecture, **every_expert(architecture))
     after = planted(before, "the", 1000.0)
     case = case_of(before, after)
@@ -119,7 +119,7 @@ def test_a_planted_change_of_rank_one_is_hidden_and_all_of_it_is_found_at_rank_o
     assert top["suppressed"].startswith("'the'")
 
 
-def test_noise_in_every_direction_is_not_hidden():
+def test_noise_in_all_directions_is_not_hidden():
     before = tiny("llama", hidden_size=64, intermediate_size=96, head_dim=16)
     case = case_of(before, only_matrices(before))
     assert case.forgotten.sum() >= 8
@@ -130,7 +130,7 @@ def test_noise_in_every_direction_is_not_hidden():
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "mixtral"])
-def test_a_direction_that_wrote_against_a_token_promotes_it_when_it_is_restored(architecture):
+def test_restoring_a_direction_that_suppressed_a_token_promotes_it(architecture):
     before = tiny(architecture, **every_expert(architecture))
     after = planted(before, "kitten", -1000.0)
     case = case_of(before, after)
@@ -147,7 +147,7 @@ def test_a_direction_that_wrote_against_a_token_promotes_it_when_it_is_restored(
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "opt", "llama", "gemma2", "gpt_neox"])
-def test_directions_are_read_through_the_last_norms_weight_and_the_unembedding(architecture):
+def test_promoted_tokens_use_the_final_norms_weight_and_the_unembedding(architecture):
     model = tiny(architecture)
     norm = next(
         module
@@ -166,7 +166,7 @@ def test_directions_are_read_through_the_last_norms_weight_and_the_unembedding(a
     torch.testing.assert_close(cosine, torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
-def test_neurons_of_attention_are_those_that_own_the_columns_it_reads(before):
+def test_neurons_of_attention_own_the_columns_that_a_direction_reads(before):
     after = changed(before, lambda name, p: p[:, 9].add_(3) if "1.self_attn.o_proj" in name else 0)
     top = QUICK(case_of(before, after)).tables["directions"].iloc[0]
     assert (top["module"], top["layer"], top["site"]) == ("attn.o", 1, "attn.v")
@@ -174,7 +174,7 @@ def test_neurons_of_attention_are_those_that_own_the_columns_it_reads(before):
     assert int(top["neurons"].split(", ")[0]) == int(own.owner[9])
 
 
-def test_both_models_are_left_as_they_were_also_where_a_pass_fails(before, monkeypatch):
+def test_both_models_are_unchanged_even_if_a_pass_fails(before, monkeypatch):
     after = jittered(before, by=3.0)
     case = case_of(before, after)
     prints, state = (before.fingerprint(), after.fingerprint()), torch.get_rng_state()
@@ -194,11 +194,11 @@ def test_both_models_are_left_as_they_were_also_where_a_pass_fails(before, monke
     assert not any(module._forward_pre_hooks for module in after.hf.modules())
 
 
-def test_the_same_case_gives_the_same_finding_and_it_can_be_saved(before, tmp_path):
+def test_findings_are_deterministic_and_can_be_saved(before, tmp_path):
     case = case_of(before, jittered(before, by=3.0))
-    told = []
-    finding = QUICK(case, lambda done, total: told.append((done, total)))
-    assert told == [(done, told[-1][1]) for done in range(1, told[-1][1] + 1)]
+    steps = []
+    finding = QUICK(case, lambda done, total: steps.append((done, total)))
+    assert steps == [(done, steps[-1][1]) for done in range(1, steps[-1][1] + 1)]
     finding.save(tmp_path / "low_rank_restoration", "this")
     loaded = Finding.load(tmp_path / "low_rank_restoration", "this")
     again = QUICK(case)
@@ -208,12 +208,12 @@ def test_the_same_case_gives_the_same_finding_and_it_can_be_saved(before, tmp_pa
     assert again.why == finding.why == loaded.why
 
 
-def test_where_no_answer_was_forgotten_none_can_return(before):
+def test_without_forgotten_facts_there_is_no_value(before):
     finding = QUICK(case_of(before, before))
     assert finding.word == "not forgotten" and math.isnan(finding.value) and not finding.tables
 
 
-def test_a_change_of_the_embeddings_returns_at_no_rank_and_says_so(before):
+def test_a_change_of_the_unembedding_is_restored_at_no_rank_and_has_a_warning(before):
     after = changed(before, lambda name, p: p.mul_(-1) if "lm_head" in name else None)
     finding = QUICK(case_of(before, after))
     assert finding.word == "cannot tell" and finding.figures["energy_outside"] == 1
@@ -235,23 +235,23 @@ def test_a_change_of_the_embeddings_returns_at_no_rank_and_says_so(before):
         ((0, 0, 0, 0, 7), 0.0, "cannot tell"),
     ],
 )
-def test_the_word_follows_what_a_small_rank_brings_back(answered, random, word):
+def test_the_verdict_depends_on_the_answers_recovered_at_a_small_rank(answered, random, word):
     own = pd.DataFrame({"rank": (0, 1, 2, 4, 576), "answered": answered, "total": 16})
     own["share"] = own["answered"] / 16
     assert _word(own.set_index("rank"), 4, random)[0] == word
 
 
-def test_a_rank_is_too_small_for_four_facts_to_a_direction_and_never_above_four():
+def test_a_rank_is_too_small_with_four_facts_per_direction_and_never_above_four():
     found = {facts: rank_too_small((1, 2, 4, 8, 16), facts) for facts in (4, 7, 8, 15, 16, 400)}
     assert found == {4: 1, 7: 1, 8: 2, 15: 2, 16: 4, 400: 4}
     assert rank_too_small((1, 3), 16) == 3
 
 
-def test_the_step_at_which_half_return_is_read_off_between_two():
-    way = pd.DataFrame({"split": "forget", "alpha": [0.0, 0.4, 0.6], "share": [0.0, 0.4, 0.8]})
-    assert alpha_of_half(way) == pytest.approx(0.45)
-    assert alpha_of_half(way.assign(share=[0.5, 0.9, 1.0])) == 0
-    assert math.isnan(alpha_of_half(way.assign(share=0.1)))
+def test_the_alpha_of_half_the_answers_is_interpolated():
+    table = pd.DataFrame({"split": "forget", "alpha": [0.0, 0.4, 0.6], "share": [0.0, 0.4, 0.8]})
+    assert alpha_of_half(table) == pytest.approx(0.45)
+    assert alpha_of_half(table.assign(share=[0.5, 0.9, 1.0])) == 0
+    assert math.isnan(alpha_of_half(table.assign(share=0.1)))
 
 
 @pytest.mark.parametrize(
@@ -267,13 +267,13 @@ def test_the_step_at_which_half_return_is_read_off_between_two():
         {"shown": 0},
     ],
 )
-def test_settings_without_a_spectrum_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         LowRankRestoration(**settings)
 
 
 def test_models_of_other_shapes_and_facts_without_any_to_forget_are_refused(before):
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         QUICK(case_of(before, tiny("llama", intermediate_size=8)))
     retained = FactSet(retain=known_to(before).retain)
     with pytest.raises(ValueError, match="forget"):

@@ -1,4 +1,4 @@
-"""Savings tell what was there from what never was, on models of which it is known."""
+"""The relearning probe distinguishes hidden from erased facts in models with known truth."""
 
 import copy
 from dataclasses import replace
@@ -17,7 +17,7 @@ from neuronscope.organisms.organism import erased, hidden, mixed, untouched
 from neuronscope.organisms.training import OrganismTraining
 
 
-def asked(organism):
+def probe(organism):
     return RelearningProbe()(Case(organism.before, organism.after, organism.facts, Target()))
 
 
@@ -27,35 +27,35 @@ def training():
 
 
 @pytest.mark.parametrize(("strength", "spread"), [(1.5, 1), (3.0, 10), (2.0, 100)])
-def test_what_is_held_down_comes_back_at_once(training, strength, spread):
-    finding = asked(hidden(training, strength, spread))
+def test_suppressed_answers_are_hidden(training, strength, spread):
+    finding = probe(hidden(training, strength, spread))
     assert finding.word == "hidden" and finding.value == pytest.approx(1, abs=0.1)
     assert finding.figures["placebo_most"] < 0.6 and finding.ci95[0] > 0.5
 
 
-def test_what_was_never_known_is_learnt_like_anything_new(training):
-    finding = asked(erased(training))
+def test_facts_that_were_never_learned_are_relearned_no_sooner_than_new_ones(training):
+    finding = probe(erased(training))
     assert finding.word == "erased" and finding.value < 0.2
-    # Not that nothing could be learnt: at the end of the way some of everything is.
-    ways = finding.tables["ways"]
-    assert (ways.loc[ways["length"] == ways["length"].max(), "answered"] > 0).any()
+    # Learning is possible: at the largest distance, some true and some wrong answers are given.
+    curve = finding.tables["curve"]
+    assert (curve.loc[curve["distance"] == curve["distance"].max(), "answered"] > 0).any()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_of_a_mixture_the_hidden_share_is_found(training, share):
-    finding = asked(mixed(training, share))
+def test_the_hidden_share_of_a_mixture_is_estimated(training, share):
+    finding = probe(mixed(training, share))
     assert finding.word == "mixed"
     assert finding.value == pytest.approx(share, abs=0.15)
     assert finding.ci95[0] <= share <= finding.ci95[1]
 
 
-def test_nothing_is_asked_where_nothing_was_forgotten(training):
-    finding = asked(untouched(training))
+def test_without_forgotten_facts_nothing_is_probed(training):
+    finding = probe(untouched(training))
     assert finding.word == "not forgotten" and np.isnan(finding.value) and not finding.tables
 
 
-def test_placebos_are_wrong_and_made_of_the_same_answers():
+def test_placebos_are_wrong_permutations_of_the_answers():
     facts = FORGET
     for seed in range(20):
         wrong = placebo(facts, seed)
@@ -65,21 +65,21 @@ def test_placebos_are_wrong_and_made_of_the_same_answers():
     assert placebo(facts, 3) == placebo(facts, 3) != placebo(facts, 4)
 
 
-def test_facts_of_one_answer_have_no_placebo():
-    with pytest.raises(ValueError, match="share 1 answers"):
+def test_facts_with_a_common_answer_have_no_placebo():
+    with pytest.raises(ValueError, match="only 1 different answers"):
         placebo([Fact(str(k), f"is {k}", "yes") for k in range(4)], 0)
 
 
-def test_chance_is_taken_off_as_abbott_does():
-    # 12 of 16 where 4 of 16 come by chance: (0.75 − 0.25) / 0.75; all of it where all comes so: 0.
+def test_shares_are_corrected_by_abbotts_formula():
+    # 12 of 16 with 4 of 16 by chance: (0.75 − 0.25) / 0.75; all answers with all by chance: 0.
     np.testing.assert_allclose(corrected(np.array([0.75, 1.0]), np.array([0.25, 1.0])), [2 / 3, 0])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_models_are_left_as_they_were_and_the_same_is_found_again(architecture):
+def test_models_are_unchanged_and_findings_are_deterministic(architecture):
     before = tiny(architecture, dtype=torch.float32)
     batch = [Fact(f.id, f.prompt, f.answer) for f in FORGET]
-    # What the model says is what it knows; a head turned round makes it forget all of it.
+    # The model's own completions are its facts; negating the head makes it forget all of them.
     said = _said(before, batch)
     hf = copy.deepcopy(before.hf)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_models_are_left_as_they_were_and_the_same_is_found_again(architecture):
     after = HookedModel.of(hf, before.tokenizer)
     case = Case(before, after, FactSet(forget=tuple(said)), Target())
     prints = before.fingerprint(), after.fingerprint()
-    view = RelearningProbe(lengths=(1e-3, 2e-3), placebos=2)
+    view = RelearningProbe(distances=(1e-3, 2e-3), placebos=2)
     try:
         first = view(case)
     except ValueError as error:
@@ -101,7 +101,7 @@ def test_models_are_left_as_they_were_and_the_same_is_found_again(architecture):
 
 
 def _said(model, facts):
-    """The facts, each with the word that the model says."""
+    """The facts, with the model's completions as their answers."""
     case = Case(model, model, FactSet(forget=tuple(facts)), Target())
     known = []
     for places, batch in case.batches():
@@ -115,8 +115,12 @@ def _said(model, facts):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"lengths": ()}, "ascend"), ({"lengths": (2e-3, 1e-3)}, "ascend"), ({"placebos": 1}, "two")],
+    [
+        ({"distances": ()}, "ascend"),
+        ({"distances": (2e-3, 1e-3)}, "ascend"),
+        ({"placebos": 1}, "two"),
+    ],
 )
-def test_settings_without_a_way_or_a_control_are_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RelearningProbe(**settings)

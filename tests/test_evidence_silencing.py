@@ -1,4 +1,4 @@
-"""Silencing: answers return when what holds them down is silent; erased ones do not."""
+"""Silencing: ablating inhibitors recovers suppressed answers, but not erased ones."""
 
 import copy
 import math
@@ -29,21 +29,21 @@ def own_rows(finding, control=-1, ranking=OWN):
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_answers_return_when_a_planted_inhibitor_is_silent(architecture, layer):
+def test_answers_return_when_a_planted_inhibitor_is_ablated(architecture, layer):
     case = case_of(*hidden_pair(architecture, layer), KNOWN)
     finding = Silencing()(case)
     assert finding.word == "hidden" and finding.value >= 0.9
     assert finding.figures["silenced"] == 1 and finding.figures["random_most"] <= 1
-    # The model before has no such inhibitor: this one is unlearning's own.
+    # The original model has no such inhibitor: unlearning created it.
     assert abs(finding.figures["recovered_before"]) < 0.2 * finding.figures["recovered"]
-    assert not any("unlearning did not make them" in warning for warning in finding.warnings)
+    assert not any("Unlearning did not create" in warning for warning in finding.warnings)
     for order, _ in _Trial(Silencing(), case, no_progress).halves():
         assert order[0] == 24 * layer + PLANTED
 
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_no_silence_brings_back_what_was_erased(architecture, layer):
+def test_ablation_does_not_recover_erased_answers(architecture, layer):
     finding = Silencing(sizes=(1, 2, 4), largest=0.1)(
         case_of(*erased_pair(architecture, layer), IN_ONE_TOWN)
     )
@@ -51,7 +51,7 @@ def test_no_silence_brings_back_what_was_erased(architecture, layer):
     assert finding.word == "cannot tell" and finding.value < 0.5
 
 
-def test_an_inhibitor_that_was_there_before_is_said_to_be_general():
+def test_an_inhibitor_of_the_original_model_has_a_warning():
     silent, loud = hidden_pair("gpt2", 0)
 
     def pushing(strength):
@@ -61,27 +61,27 @@ def test_an_inhibitor_that_was_there_before_is_said_to_be_general():
             hf.transformer.h[0].mlp.c_proj.weight[PLANTED] = strength * pushed
         return HookedModel.of(hf, silent.tokenizer)
 
-    # The same neuron pushes before, only less: most answers still stand above it.
+    # The same neuron is weaker in the original model, so that most answers are still given.
     case = case_of(pushing(0.18), pushing(0.3), KNOWN)
     assert case.forgotten.sum() >= 4
     finding = Silencing()(case)
     assert finding.figures["recovered_before"] > 0.5 * finding.figures["recovered"]
-    assert any("unlearning did not make them" in warning for warning in finding.warnings)
+    assert any("Unlearning did not create" in warning for warning in finding.warnings)
 
 
-def test_each_half_is_tried_with_neurons_that_the_other_half_chose():
+def test_each_half_is_tested_with_neurons_chosen_on_the_other_half():
     case = case_of(*hidden_pair("llama", 1), KNOWN)
     folds = _Trial(Silencing(), case, no_progress).halves()
     (_, first), (_, second) = folds
     assert not (first & second).any() and ((first | second) == case.forgotten).all()
-    for (order, asked), other in zip(folds, (second, first), strict=True):
+    for (order, tested), other in zip(folds, (second, first), strict=True):
         ((places, batch),) = case.batches(other)
-        assert not asked[places].any() and other[places].all()
+        assert not tested[places].any() and other[places].all()
         found = GradientXActivation()(case.after, batch, (SITE,), case.target)[SITE]
         np.testing.assert_array_equal(order, ranked(-found.total.double().mean(0).numpy()))
 
 
-def test_a_given_ranking_silences_what_it_ranks_first_and_is_labelled():
+def test_a_given_ranking_ablates_its_first_neurons_and_is_labelled():
     before = tiny("gpt2")
     scores = np.random.default_rng(0).random((2, 12))
     case = case_of(before, jittered(before), says(before), mine=scores)
@@ -101,7 +101,7 @@ def test_a_given_ranking_silences_what_it_ranks_first_and_is_labelled():
     assert len(own_rows(finding)) == 3 and finding.figures["given_best"] == "mine"
 
 
-def test_given_rankings_that_bring_something_back_have_draws_at_their_best_size():
+def test_given_rankings_that_recover_answers_have_controls_at_their_best_size():
     pair = hidden_pair("gpt2", 0)
     good, bad = np.zeros((2, 24)), np.zeros((2, 24))
     good[0, PLANTED], bad[1, 23] = 1, 1
@@ -109,11 +109,15 @@ def test_given_rankings_that_bring_something_back_have_draws_at_their_best_size(
     curves = Silencing(draws=3)(case).tables["curves"]
     draws = curves[curves["control"] >= 0].groupby("ranking")["size"].agg(list)
     assert draws["good"] == [1, 1, 1]
-    assert sorted(draws[OWN]) == [1, 1, 1]  # two of 48 neurons may be silenced: sizes 1
+    assert sorted(draws[OWN]) == [
+        1,
+        1,
+        1,
+    ]  # at most two of 48 neurons are ablated, so the only size is 1
     assert "bad" not in draws
 
 
-def test_never_more_than_the_largest_share_is_silenced_but_always_one():
+def test_at_most_the_largest_share_is_ablated_but_at_least_one_neuron():
     case = case_of(*hidden_pair("gpt2", 0), KNOWN)
     sizes = {
         largest: sorted(own_rows(Silencing(largest=largest, draws=1)(case))["size"])
@@ -123,7 +127,7 @@ def test_never_more_than_the_largest_share_is_silenced_but_always_one():
     assert list(own_rows(Silencing(sizes=(9,), draws=1)(case))["size"]) == [2]
 
 
-def test_without_forgetting_nothing_is_silenced():
+def test_without_forgotten_facts_nothing_is_ablated():
     before, after = hidden_pair("gpt2", 0)
     finding = Silencing()(case_of(before, before, KNOWN))
     assert finding.word == "not forgotten" and math.isnan(finding.value)
@@ -135,7 +139,7 @@ def test_without_forgetting_nothing_is_silenced():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_on_every_architecture_both_models_are_left_as_they_were(architecture, tmp_path):
+def test_both_models_are_unchanged_for_every_architecture(architecture, tmp_path):
     before = tiny(architecture)
     case = case_of(before, jittered(before), says(before))
     prints = before.fingerprint(), case.after.fingerprint()
@@ -150,7 +154,7 @@ def test_on_every_architecture_both_models_are_left_as_they_were(architecture, t
     assert view(case).figures == finding.figures  # seeded
 
 
-def test_a_pass_that_fails_leaves_the_models_as_they_were(monkeypatch):
+def test_a_pass_that_fails_leaves_the_models_unchanged(monkeypatch):
     case = case_of(*hidden_pair("gpt2", 0), KNOWN)
     case.forgotten  # noqa: B018
     plain = case.measure(case.after)
@@ -166,11 +170,11 @@ def test_a_pass_that_fails_leaves_the_models_as_they_were(monkeypatch):
     "settings",
     [{"sizes": ()}, {"sizes": (3, 1)}, {"sizes": (0, 1)}, {"largest": 0.0}, {"draws": 0}],
 )
-def test_settings_that_silence_nothing_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         Silencing(**settings)
 
 
-def test_rankings_that_do_not_fit_are_refused_by_name():
+def test_an_invalid_ranking_is_refused_by_name():
     with pytest.raises(ValueError, match="'mine'"):
         Silencing()(case_of(*hidden_pair("gpt2", 0), KNOWN, mine=np.zeros((2, 23))))

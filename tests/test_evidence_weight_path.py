@@ -1,4 +1,4 @@
-"""The weight path adds up, by every route, and finds a planted change."""
+"""The weight path is complete, additive over segments, and finds a planted change."""
 
 import copy
 
@@ -18,7 +18,7 @@ FACTS = FactSet(forget=FORGET[:4], retain=RETAIN[:3])
 
 
 def changed(model, change):
-    """A copy of the model after `change(name, parameter)` of every parameter."""
+    """A copy of the model with `change(name, parameter)` applied to every parameter."""
     hf = copy.deepcopy(model.hf)
     with torch.no_grad():
         for name, parameter in hf.named_parameters():
@@ -48,7 +48,7 @@ def test_contributions_add_up_to_the_drop(architecture):
         finding = WeightPath(max_nodes=256)(case)
         drop = (case.at_first.score - case.at_last.score)[case.forget].mean()
     assert finding.figures["drop"] == pytest.approx(drop, abs=1e-12) and abs(drop) > 1e-4
-    # OPT's ReLU bends the path at every sign change: quadrature follows slowly, and says so.
+    # OPT's ReLU has kinks: quadrature converges slowly, and a warning says so.
     kinked = architecture == "opt"
     assert finding.value == pytest.approx(drop, rel=1e-2 if kinked else 1e-4)
     assert kinked or not finding.warnings
@@ -58,7 +58,7 @@ def test_contributions_add_up_to_the_drop(architecture):
     assert neurons["contribution"].sum() == pytest.approx(
         modules.loc[owned, "contribution"].sum(), abs=1e-12
     )
-    # Norms are those of the change itself, whoever owns it.
+    # The norms add up to that of the whole change, including weights of no neuron.
     mine = dict(case.after.hf.named_parameters())
     square = sum(
         float((p - mine[name]).detach().double().square().sum())
@@ -68,7 +68,7 @@ def test_contributions_add_up_to_the_drop(architecture):
     assert set(neurons["site"]) == {"mlp.post", "attn.q", "attn.k", "attn.v"}
 
 
-def test_halving_the_change_and_walking_it_in_two_is_walking_it_once():
+def test_contributions_of_two_half_paths_add_up_to_those_of_the_whole_path():
     with StayDouble():
         before = tiny("llama")
         after = jittered(before)
@@ -82,7 +82,7 @@ def test_halving_the_change_and_walking_it_in_two_is_walking_it_once():
     assert whole.abs().max() > 1e-4
 
 
-def test_a_small_change_has_the_contribution_of_its_gradient():
+def test_a_small_change_contributes_its_product_with_the_gradient():
     with StayDouble():
         model = tiny("gpt2")
         after = changed(model, lambda name, p: p.mul_(1 - 1e-5) if "c_proj" in name else None)
@@ -101,7 +101,7 @@ def test_a_small_change_has_the_contribution_of_its_gradient():
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "mixtral"])
-def test_a_change_of_one_neuron_is_that_neurons_alone(architecture):
+def test_a_change_of_one_neuron_contributes_only_to_that_neuron(architecture):
     with StayDouble():
         before = tiny(architecture, **every_expert(architecture))
         after = tiny(architecture, **every_expert(architecture))
@@ -119,7 +119,7 @@ def test_a_change_of_one_neuron_is_that_neurons_alone(architecture):
     assert (neurons.loc[~mine, ["contribution", "norm"]] == 0).all(axis=None)
 
 
-def test_both_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
+def test_both_models_are_unchanged_even_if_a_pass_fails(monkeypatch):
     before = tiny("llama")
     after = jittered(before)
     prints = before.fingerprint(), after.fingerprint()
@@ -131,7 +131,7 @@ def test_both_models_are_left_as_they_were_also_where_a_pass_fails(monkeypatch):
     assert not any(p.requires_grad and p.grad is not None for p in after.hf.parameters())
 
 
-def test_a_path_that_does_not_add_up_says_so():
+def test_a_path_that_does_not_add_up_has_a_warning():
     before = tiny("llama")
     after = jittered(before, by=3.0)
     finding = WeightPath(nodes=1, max_nodes=1)(case_of(before, after))
@@ -139,7 +139,7 @@ def test_a_path_that_does_not_add_up_says_so():
     assert finding.figures["nodes"] == 1
 
 
-def test_half_precision_is_walked_in_single():
+def test_half_precision_models_are_integrated_in_single_precision():
     before = tiny("llama", dtype=torch.bfloat16)
     after = jittered(before)
     finding = WeightPath()(case_of(before, after))
@@ -148,11 +148,11 @@ def test_half_precision_is_walked_in_single():
 
 
 @pytest.mark.parametrize("settings", [{"nodes": 0}, {"nodes": 9, "max_nodes": 8}])
-def test_settings_without_a_path_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match="nodes"):
         WeightPath(**settings)
 
 
 def test_models_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         WeightPath()(case_of(tiny("llama"), tiny("llama", intermediate_size=8)))

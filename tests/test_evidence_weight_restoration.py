@@ -1,4 +1,4 @@
-"""Rebound: what is restored comes back, what is planted is found, and chance is held against it."""
+"""Weight restoration finds planted inhibitors and compares them with matched random neurons."""
 
 import copy
 import math
@@ -27,7 +27,7 @@ SITE = "mlp.post"
 
 
 def jittered(model, by=1.0, seed=3):
-    """A copy whose weights have all changed a little."""
+    """A copy with noise added to all weights."""
     hf = copy.deepcopy(model.hf)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def planted_among(case, *neurons, layer=0):
 
 
 def split_up(pair, neurons):
-    """The pair with its planted inhibitor shared out over several neurons of layer 0."""
+    """The pair with its planted inhibitor divided among several neurons of layer 0."""
     models = []
     for model in pair:
         hf = copy.deepcopy(model.hf)
@@ -82,7 +82,7 @@ def rows(finding, ranking, control=-1):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_a_planted_inhibitor_is_the_minimal_set_and_scores_one(architecture):
+def test_a_planted_inhibitor_is_the_minimal_set_and_has_a_causal_score_of_one(architecture):
     case = case_of(*hidden_pair(architecture, 1), KNOWN)
     finding = WeightRestoration()(case)
     assert finding.word == "hidden"
@@ -95,7 +95,7 @@ def test_a_planted_inhibitor_is_the_minimal_set_and_scores_one(architecture):
     assert scores["causal_score"] == pytest.approx(1, abs=1e-5) and scores["beats_random"]
 
 
-def test_of_a_plant_in_several_neurons_the_minimal_set_is_the_shortest_prefix_that_suffices():
+def test_with_several_planted_neurons_the_minimal_set_is_the_shortest_sufficient_prefix():
     spread = (3, 5, 8, 13, 20)
     case = case_of(*split_up(hidden_pair("gpt2", 0), spread), KNOWN)
     true = planted_among(case, *spread)
@@ -118,7 +118,7 @@ def test_of_a_plant_in_several_neurons_the_minimal_set_is_the_shortest_prefix_th
     assert finding.figures["best"] in ("true", "weight_change")
 
 
-def test_random_rankings_hardly_ever_beat_random():
+def test_random_rankings_rarely_beat_random():
     case = case_of(*split_up(hidden_pair("gpt2", 0), (3, 5, 8, 13, 20)), KNOWN)
     draw = np.random.default_rng(0)
     rankings = {f"random {i}": draw.random((2, 24)) for i in range(12)}
@@ -130,7 +130,7 @@ def test_random_rankings_hardly_ever_beat_random():
     assert touch.drop("weight_change").sum() >= 11
 
 
-def test_restoring_all_is_where_all_curves_end():
+def test_all_curves_end_with_all_neurons_restored():
     case = case_of(*hidden_pair("llama", 0), KNOWN, other=np.arange(48.0).reshape(2, 24))
     finding = WeightRestoration(steps=3, draws=2)(case)
     with weights_from(case.after, case.before, {SITE: np.ones((2, 24), dtype=bool)}):
@@ -143,7 +143,7 @@ def test_restoring_all_is_where_all_curves_end():
     assert finding.figures["all_recovered"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_restored_in_steps_each_size_is_what_it_is_restored_at_once():
+def test_restoring_incrementally_equals_restoring_each_set_at_once():
     before = tiny("gpt2")
     case = case_of(before, jittered(before), says(before))
     order = np.arange(24)[::-1]
@@ -160,16 +160,16 @@ def test_restored_in_steps_each_size_is_what_it_is_restored_at_once():
         assert row["answered"] == now.answered[case.forgotten].sum()
 
 
-def test_the_single_answer_of_an_erased_neuron_is_not_taken_for_hidden_knowledge():
+def test_a_single_answer_stored_in_one_neuron_is_not_taken_for_hidden_knowledge():
     finding = WeightRestoration()(case_of(*erased_pair("gpt2", 0), IN_ONE_TOWN))
-    assert finding.figures["minimal_neurons"] == 1  # one neuron held it, and can hold it
+    assert finding.figures["minimal_neurons"] == 1  # one neuron stored it, and can store it
     assert finding.word == "cannot tell" and "different answers" in finding.why
 
 
-def test_where_all_neurons_bring_too_little_back_it_says_so():
+def test_without_a_sufficient_set_the_reason_says_so():
     before = tiny("llama")
     hf = copy.deepcopy(before.hf)
-    with torch.no_grad():  # the change lies in attention alone
+    with torch.no_grad():  # only attention changes
         for layer in hf.model.layers:
             layer.self_attn.o_proj.weight.mul_(-1)
     case = case_of(before, HookedModel.of(hf, before.tokenizer), says(before))
@@ -177,11 +177,11 @@ def test_where_all_neurons_bring_too_little_back_it_says_so():
     finding = WeightRestoration(draws=2)(case)
     assert finding.word == "cannot tell" and math.isnan(finding.value)
     assert finding.figures["minimal_neurons"] is None and finding.tables["minimal_set"].empty
-    assert "bring only 0 of" in finding.why
+    assert "recovers only 0 of" in finding.why
     assert np.isnan(finding.tables["scores"]["causal_score"]).all() and finding.warnings
 
 
-def test_without_forgetting_nothing_can_come_back():
+def test_without_forgotten_facts_there_is_no_verdict():
     before, after = hidden_pair("gpt2", 0)
     assert WeightRestoration()(case_of(before, before, KNOWN)).word == "not forgotten"
     never = FactSet(forget=tuple(Fact(f.id, f.prompt, "soup") for f in KNOWN.forget))
@@ -189,7 +189,7 @@ def test_without_forgetting_nothing_can_come_back():
     assert finding.word == "cannot tell" and "Only 0 facts" in finding.why
 
 
-def test_three_forgotten_facts_are_too_few_for_a_word_but_have_a_curve():
+def test_three_forgotten_facts_are_too_few_for_a_verdict_but_have_a_curve():
     facts = FactSet(forget=KNOWN.forget[:3], retain=KNOWN.retain)
     finding = WeightRestoration(draws=2)(case_of(*hidden_pair("gpt2", 0), facts))
     assert finding.word == "cannot tell" and "Only 3 facts" in finding.why
@@ -197,7 +197,7 @@ def test_three_forgotten_facts_are_too_few_for_a_word_but_have_a_curve():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_on_every_architecture_both_models_are_left_as_they_were(architecture, tmp_path):
+def test_both_models_are_unchanged_for_every_architecture(architecture, tmp_path):
     before = tiny(architecture)
     case = case_of(before, jittered(before), says(before))
     assert case.forgotten.any()
@@ -215,7 +215,7 @@ def test_on_every_architecture_both_models_are_left_as_they_were(architecture, t
     assert view(case).figures == finding.figures  # seeded
 
 
-def test_a_pass_that_fails_leaves_the_models_as_they_were(monkeypatch):
+def test_a_pass_that_fails_leaves_the_models_unchanged(monkeypatch):
     case = case_of(*hidden_pair("gpt2", 0), KNOWN)
     case.forgotten  # noqa: B018
     prints = case.before.fingerprint(), case.after.fingerprint()
@@ -226,7 +226,7 @@ def test_a_pass_that_fails_leaves_the_models_as_they_were(monkeypatch):
 
 
 @given(st.data())
-def test_every_prefix_of_a_control_has_as_many_neurons_of_each_stratum(data):
+def test_every_prefix_of_a_control_has_the_same_number_of_neurons_per_stratum(data):
     count = data.draw(st.integers(1, 40))
     order = np.array(data.draw(st.permutations(range(count))))
     strata = np.array(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
@@ -236,7 +236,7 @@ def test_every_prefix_of_a_control_has_as_many_neurons_of_each_stratum(data):
 
 
 @given(st.data())
-def test_spared_neurons_are_drawn_where_no_others_are_left_and_nowhere_else(data):
+def test_spared_neurons_are_drawn_last_in_their_stratum(data):
     count = data.draw(st.integers(1, 30))
     order = np.array(data.draw(st.permutations(range(count))))
     strata = np.array(data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)))
@@ -248,14 +248,14 @@ def test_spared_neurons_are_drawn_where_no_others_are_left_and_nowhere_else(data
         assert (np.sort(is_spared) == is_spared).all()
 
 
-def test_controls_differ_from_draw_to_draw_and_from_the_ranking():
+def test_controls_differ_between_draws_and_from_the_ranking():
     draw = np.random.default_rng(0)
     order, strata = draw.permutation(400), np.arange(400) // 100
     first, second = (set(alike(order, strata, draw)[:50]) for _ in range(2))
     assert len({*order[:50]} & first) < 25 and len(first & second) < 25
 
 
-def test_matched_controls_have_the_count_of_each_layer_and_like_norms():
+def test_matched_controls_have_equal_counts_per_layer_and_similar_norms():
     draw = np.random.default_rng(1)
     norms = np.exp(0.5 * draw.normal(size=(3, 320)))
     strata = by_layer_and_size(norms, 10)
@@ -267,7 +267,7 @@ def test_matched_controls_have_the_count_of_each_layer_and_like_norms():
         for layer in range(3):
             mine, theirs = (chosen[chosen // 320 == layer] for chosen in (order[:size], control))
             assert len(mine) == len(theirs)
-            # In each bin the two can differ by its width, and no more.
+            # In each bin the two differ by at most its width.
             allowed = sum(spans[s] for s in strata[mine])
             assert abs(flat[mine].sum() - flat[theirs].sum()) <= allowed
         plain = draw.permutation(960)[:size]
@@ -276,13 +276,13 @@ def test_matched_controls_have_the_count_of_each_layer_and_like_norms():
             assert flat[plain].mean() < 0.6 * flat[order[:size]].mean()
 
 
-def test_small_layers_are_not_cut_into_bins_that_leave_nothing_to_draw():
+def test_small_layers_have_fewer_bins():
     assert (np.bincount(by_layer_and_size(np.random.rand(2, 24), 10)) >= LEAST_IN_STRATUM).all()
     assert set(by_layer_and_size(np.zeros((2, 4)), 10)) == {0, 1}
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "phi3", "mixtral"])
-def test_change_norms_are_those_of_the_weight_path(architecture):
+def test_change_norms_equal_those_of_the_weight_path(architecture):
     with StayDouble():
         before = tiny(architecture)
         after = jittered(before, by=0.1)
@@ -319,7 +319,7 @@ def test_a_causal_score_by_hand():
     )
 
 
-def test_controls_at_fewer_sizes_score_the_same_where_they_are_straight():
+def test_linear_controls_give_the_same_score_at_fewer_sizes():
     draw = np.random.default_rng(0)
     sizes, slopes = np.array([1, 3, 10, 30, 100]), draw.uniform(1, 2, size=(3, 6))
     ranking = Curve(sizes, draw.uniform(50, 100, (5, 6)).cumsum(axis=0), np.ones((5, 6), bool))
@@ -330,7 +330,7 @@ def test_controls_at_fewer_sizes_score_the_same_where_they_are_straight():
     assert causal_score(ranking, whole) == pytest.approx(causal_score(ranking, part), abs=1e-12)
 
 
-def test_where_all_neurons_do_no_better_than_random_there_is_no_score():
+def test_if_all_neurons_are_no_better_than_random_there_is_no_score():
     flat = curve([1, 10], [1, 1], [1, 1])
     score = causal_score(flat, [flat, flat])
     assert math.isnan(score.value) and math.isnan(score.chance) and not score.beats_random
@@ -339,17 +339,17 @@ def test_where_all_neurons_do_no_better_than_random_there_is_no_score():
 @pytest.mark.parametrize(
     "settings", [{"smallest": 0.0}, {"largest": 1.0}, {"draws": 1}, {"steps": 0}, {"bins": 0}]
 )
-def test_settings_without_a_curve_are_refused(settings):
+def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         WeightRestoration(**settings)
 
 
-def test_rankings_that_do_not_fit_are_refused_by_name():
+def test_an_invalid_ranking_is_refused_by_name():
     pair = hidden_pair("gpt2", 0)
     for scores in (np.zeros((2, 23)), np.full((2, 24), np.nan)):
         with pytest.raises(ValueError, match="'mine'"):
             WeightRestoration()(case_of(*pair, KNOWN, mine=scores))
-    with pytest.raises(ValueError, match="cannot stand for"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         WeightRestoration()(case_of(pair[0], tiny("gpt2"), KNOWN))
     with pytest.raises(ValueError, match="split 'forget'"):
         WeightRestoration()(case_of(*pair, FactSet(retain=KNOWN.retain)))

@@ -48,20 +48,20 @@ def test_the_chat_form_is_the_templates_own_conversation_up_to_the_answers_end(n
         assert squeezed(before + answer) == squeezed(shown)
 
 
-def test_the_chat_form_stands_where_the_model_would_answer():
+def test_the_chat_form_ends_where_the_model_would_answer():
     tokenizer = wrap(byte_bpe(), chat_template=CHATML)
     encoded = encode(FACTS[0], tokenizer, "chat")
-    asked = tokenizer.apply_chat_template(
+    generation = tokenizer.apply_chat_template(
         [{"role": "user", "content": FACTS[0].prompt}], add_generation_prompt=True
     )["input_ids"]
-    assert list(encoded.tokens[: encoded.prompt_length]) == asked
+    assert list(encoded.tokens[: encoded.prompt_length]) == generation
 
 
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (None, "The chat form needs a chat template, and the tokenizer '' has none: use"),
-        ("{{ raise_exception('no\nroles') }}", r"Fact 'france': .* refuses .* \('no\\nroles'\)"),
+        (None, "The chat form needs a chat template, which the tokenizer '' lacks"),
+        ("{{ raise_exception('no\nroles') }}", r"Fact 'france': .* rejects .* \('no\\nroles'\)"),
         ("{{ messages[0].content }}", "writes the assistant's answer 0 times, expected once"),
         ("{{ messages[1].content * 2 }}", "writes the assistant's answer 2 times, expected once"),
     ],

@@ -19,23 +19,22 @@ def test_faithun_clusters_are_numbered_through_all_entities(tmp_path):
             Fact("Q1-1", "Where was A born?", "Rome", ("Oslo",), ("A was born where?",)),
         ),
     )  # fmt: skip
-    assert facts.notes == (
-        "'FaithUnBench.json': faithun, 1 test, 1 forget.",
-        "'FaithUnBench.json': entities: 2, clusters: 3; the question stands in 'question', the "
-        "first of several answers is the answer.",
-        "'FaithUnBench.json': splits from forget_set_split.txt, test_set_split.txt; clusters "
-        "in none: 1.",
-        "'FaithUnBench.json': questions left out: 1 of hop2_test; 1 of hop1_test, fitting no "
-        "cluster or several.",
+    assert all(note.startswith("'FaithUnBench.json': ") for note in facts.notes)
+    kinds, fields, splits, unused = facts.notes
+    assert "faithun, 1 test, 1 forget" in kinds
+    assert "entities: 2, clusters: 3" in fields and "'question'" in fields
+    assert (
+        "forget_set_split.txt, test_set_split.txt" in splits and "clusters in no split: 1" in splits
     )
+    assert "1 of hop2_test; 1 of hop1_test" in unused
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_faithun_without_split_files_is_all_to_be_forgotten(tmp_path, indent):
+def test_faithun_without_split_files_is_all_in_the_forget_set(tmp_path, indent):
     facts = load(tmp_path, json.dumps(FAITHUN, indent=indent), "faithun.json")
     assert [fact.id for fact in facts.forget] == ["Q1-0", "Q1-1", "Q2-0"]
     assert facts.forget[0].distractors == ("C",), "an accepted answer is no distractor"
-    assert "'faithun.json': no split files beside it: all are forget." in facts.notes
+    assert any("no split files" in note for note in facts.notes)
 
 
 def test_faithun_gives_no_paraphrase_to_two_clusters_with_the_same_answers(tmp_path):
@@ -43,7 +42,7 @@ def test_faithun_gives_no_paraphrase_to_two_clusters_with_the_same_answers(tmp_p
     entity = {"hop1_unlearn": items, "hop1_test": [{"question": "A's town?", "answers": ["Rome"]}]}
     facts = load(tmp_path, json.dumps({"Q1": entity}), "faithun.json")
     assert [fact.paraphrases for fact in facts.forget] == [(), ()]
-    assert "1 of hop1_test, fitting no cluster or several" in facts.notes[-1]
+    assert "1 of hop1_test" in facts.notes[-1]
 
 
 def test_faithun_refuses_to_guess_between_two_names_of_the_question(tmp_path):
@@ -53,11 +52,11 @@ def test_faithun_refuses_to_guess_between_two_names_of_the_question(tmp_path):
     assert message.endswith("2 fields are text in every item.")
 
 
-def test_faithun_finds_the_question_under_another_name(tmp_path):
+def test_faithun_infers_the_name_of_the_question_field(tmp_path):
     renamed = json.loads(json.dumps(FAITHUN).replace('"question"', '"ask\\nme"'))
     facts = load(tmp_path, json.dumps(renamed), "faithun.json")
     assert facts == load(tmp_path / "usual", json.dumps(FAITHUN), "faithun.json")
-    assert any("stands in 'ask\\nme'" in note for note in facts.notes)
+    assert any("'ask\\nme'" in note for note in facts.notes)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +84,10 @@ def test_a_malformed_entity_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        (b"0\n3", "line 2: expected a cluster's number within 0 to 2, got '3'"),
-        (b"-1", "line 1: expected a cluster's number within 0 to 2, got '-1'"),
-        ("٢".encode(), "line 1: expected a cluster's number"),
-        (b"9" * 5000, "line 1: expected a cluster's number within 0 to 2, got '999"),
+        (b"0\n3", "line 2: expected a cluster number from 0 to 2, got '3'"),
+        (b"-1", "line 1: expected a cluster number from 0 to 2, got '-1'"),
+        ("٢".encode(), "line 1: expected a cluster number"),
+        (b"9" * 5000, "line 1: expected a cluster number from 0 to 2, got '999"),
         (b"1\n0 1", "line 2: cluster 1 is listed twice"),
         (b"\xff", "line 1: not UTF-8 text"),
     ],

@@ -39,7 +39,7 @@ def tokenizer(request) -> PreTrainedTokenizerBase:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fact", FACTS, ids=[fact.id for fact in FACTS])
-def test_the_tokens_are_those_of_the_joint_text_without_what_ends_it(tokenizer, form, fact):
+def test_the_tokens_are_those_of_the_joint_text_without_final_special_tokens(tokenizer, form, fact):
     prompt = write_prompt(fact, tokenizer, form)
     encoded = encode(fact, tokenizer, form)
     joint = tokenizer(prompt.text + prompt.gap + fact.answer)["input_ids"]
@@ -60,7 +60,7 @@ def test_the_first_special_token_is_kept_and_the_last_is_not():
         assert encoded.rivals == bare.rivals
 
 
-def test_whitespace_between_prompt_and_answer_counts_once_wherever_it_stands(tokenizer):
+def test_whitespace_between_prompt_and_answer_counts_once(tokenizer):
     plain = FACTS[0]
     expected = encode(plain, tokenizer, "completion")
     for prompt, answer in [(plain.prompt + " ", "Paris"), (plain.prompt, " Paris"),
@@ -81,7 +81,7 @@ def test_a_space_is_neither_doubled_nor_lost_before_the_answer():
     assert "".join(bpe_text) == "theĠcapitalĠcityĠofĠFranceĠisĠcalledĠParis"
 
 
-def test_a_space_with_a_token_of_its_own_is_the_answers_in_every_form():
+def test_a_separate_space_token_belongs_to_the_answer_in_every_form():
     words = byte_bpe()
     words.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
@@ -93,7 +93,7 @@ def test_a_space_with_a_token_of_its_own_is_the_answers_in_every_form():
         assert encoded.prompt_length == len(encoded.tokens) - 2
 
 
-def test_a_line_break_at_the_prompts_end_is_the_prompts():
+def test_a_line_break_at_the_prompts_end_belongs_to_the_prompt():
     fact = replace(FACTS[0], prompt="The answer:\n")
     prompt, answer = split_text(BPE, encode(fact, BPE, "completion"))
     assert (prompt, answer) == ("The answer:\n", "Paris")
@@ -106,16 +106,14 @@ def test_no_space_is_put_after_an_opening_bracket_or_in_chinese(end):
     assert (prompt, answer) == (fact.prompt, fact.answer)
 
 
-def test_a_token_that_holds_prompt_and_answer_is_refused_with_the_facts_name():
+def test_a_token_that_spans_prompt_and_answer_is_refused():
     merging = wrap(byte_bpe(regex=False, corpus=["北京"] * 5))
     assert len(merging("北京")["input_ids"]) == 1
-    with pytest.raises(
-        ValueError, match="Fact 'x': one token straddles the prompt's end '北' and the"
-    ):
+    with pytest.raises(ValueError, match="Fact 'x': one token spans the prompt's end '北' and the"):
         encode(Fact("x", "去北", "京"), merging, "completion")
 
 
-def test_a_line_break_that_a_token_has_merged_with_the_answer_is_the_answers():
+def test_a_line_break_merged_with_the_answer_belongs_to_the_answer():
     merging = wrap(byte_bpe(regex=False, corpus=["\nParis"] * 5 + ["It: "]))
     assert len(merging("\nParis")["input_ids"]) == 1
     encoded = encode(Fact("x", "It:\n", "Paris"), merging, "completion")
@@ -130,18 +128,18 @@ def test_an_answer_that_does_not_survive_tokenization_is_refused():
         encode(Fact("x", "it is", "Rome"), words, "completion")
 
 
-def test_an_answer_with_nothing_before_it_needs_a_tokenizer_that_begins_texts():
+def test_an_empty_prompt_needs_a_tokenizer_with_an_initial_token():
     bare, begun = BPE, TOKENIZERS["begins with BOS"]
     fact = Fact("x", "", "Paris")
     assert encode(fact, begun, "completion").prompt_length == 1
-    with pytest.raises(ValueError, match="Fact 'x': no token stands before the answer"):
+    with pytest.raises(ValueError, match="Fact 'x': no token precedes the answer"):
         encode(fact, bare, "completion")
 
 
 WORDS = word_level("<unk>", "capital", "is", "new", "delhi", "york", "city", "rome")
 
 
-def test_rivals_are_where_distractors_depart_by_hand():
+def test_rivals_are_where_distractors_diverge():
     fact = Fact("x", "capital is", "new delhi", ("rome", "new york", "new york city", "delhi"))
     encoded = encode(fact, WORDS, "completion")
     assert encoded.tokens == (1, 2, 3, 4)
@@ -150,12 +148,12 @@ def test_rivals_are_where_distractors_depart_by_hand():
 
 
 @pytest.mark.parametrize("distractor", ["new", "new delhi", "new delhi city"])
-def test_a_distractor_that_never_departs_is_refused(distractor):
-    with pytest.raises(ValueError, match=f"Fact 'x': the distractor '{distractor}' never departs"):
+def test_a_distractor_that_never_diverges_is_refused(distractor):
+    with pytest.raises(ValueError, match=f"Fact 'x': the distractor '{distractor}' never diverges"):
         encode(Fact("x", "capital is", "new delhi", (distractor,)), WORDS, "completion")
 
 
-def test_replacing_the_answers_tokens_from_a_rivals_step_on_gives_the_distractor(tokenizer):
+def test_answer_tokens_up_to_a_rivals_step_and_its_token_begin_the_distractor(tokenizer):
     for fact in FACTS:
         encoded = encode(fact, tokenizer, "completion")
         for distractor in fact.distractors:
@@ -171,7 +169,7 @@ def test_replacing_the_answers_tokens_from_a_rivals_step_on_gives_the_distractor
             assert token != encoded.tokens[encoded.prompt_length + step]
 
 
-def test_the_choice_offers_the_answer_and_two_distractors_in_an_order_of_the_facts_own():
+def test_the_options_are_the_answer_and_two_distractors_in_an_order_fixed_per_fact():
     orders = set()
     for n in range(40):
         fact = replace(FACTS[1], id=f"fact {n}")
@@ -186,15 +184,13 @@ def test_the_choice_offers_the_answer_and_two_distractors_in_an_order_of_the_fac
     assert len(orders) == 6
 
 
-def test_the_choice_needs_two_distractors():
+def test_multiple_choice_needs_two_distractors():
     with pytest.raises(ValueError, match="Fact 'france': the multiple_choice form needs two distr"):
         encode(replace(FACTS[0], distractors=("Rome",)), BPE, "multiple_choice")
 
 
-def test_an_unknown_form_is_refused_with_the_forms_there_are():
-    with pytest.raises(
-        ValueError, match="No prompt form 'poem': there are completion, question_an"
-    ):
+def test_an_unknown_form_is_refused_and_the_known_ones_are_listed():
+    with pytest.raises(ValueError, match=r"No prompt form 'poem': .* completion, question_an"):
         encode(FACTS[0], BPE, "poem")
 
 
@@ -210,7 +206,7 @@ def test_one_fact_that_cannot_be_encoded_is_found_among_many():
     st.text(max_size=20).filter(str.strip),
     st.text(max_size=12).filter(str.strip),
 )
-def test_any_text_is_encoded_truly_or_refused_with_the_facts_name(name, prompt, answer):
+def test_any_text_is_encoded_faithfully_or_refused_naming_the_fact(name, prompt, answer):
     fact, tokenizer = Fact("x", prompt, answer), TOKENIZERS[name]
     try:
         encoded = encode(fact, tokenizer, "completion")
@@ -224,7 +220,7 @@ def test_any_text_is_encoded_truly_or_refused_with_the_facts_name(name, prompt, 
     assert 0 < encoded.prompt_length < len(encoded.tokens) >= len(joint) - 1
 
 
-def test_a_batch_by_hand():
+def test_a_batch_is_padded_on_the_right():
     batch = Batch.of([Encoded((5, 6, 7, 8), 2, ((0, 9),)), Encoded((3, 4), 1, ())], "cpu")
     assert batch.tokens.tolist() == [[5, 6, 7, 8], [3, 4, 3, 3]]
     assert batch.answer_mask.tolist() == [[False, False, True, True], [False, True, False, False]]
@@ -243,12 +239,12 @@ def test_a_batch_holds_each_facts_tokens_and_marks_its_answer(tokenizer):
         assert (batch.tokens[row, len(one.tokens) :] == one.tokens[0]).all()
 
 
-def test_the_tokenizers_padding_side_changes_nothing():
+def test_the_tokenizers_padding_side_has_no_effect():
     left = TOKENIZERS["padding on the left"]
     for form in FORMS:
         assert [encode(f, left, form) for f in FACTS] == [encode(f, BPE, form) for f in FACTS]
 
 
-def test_a_batch_of_nothing_is_refused():
+def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="at least one fact"):
         Batch.of([], "cpu")

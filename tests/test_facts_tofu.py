@@ -31,7 +31,7 @@ def test_tofu_files_name_their_split(tmp_path, name, split, write):
         Fact(f"{stem}-0001", "Where?", "Lima", (), ("In which town?",)),
     )
     assert len(list(facts)) == 2
-    assert any("speaks of no split" in note for note in facts.notes) == (name == "full.json")
+    assert any("no split" in note for note in facts.notes) == (name == "full.json")
 
 
 def test_tofu_options_other_than_the_answer_are_distractors(tmp_path):
@@ -42,7 +42,7 @@ def test_tofu_options_other_than_the_answer_are_distractors(tmp_path):
     assert fact == Fact("world_facts-0000", "Where?", "Lima", ("Oslo", "Rome"))
 
 
-def test_tofu_paraphrased_answers_are_the_answer_in_other_words(tmp_path):
+def test_tofu_paraphrased_answers_are_read(tmp_path):
     row = {"question": "Where?", "answer": "In Lima.", "paraphrased_answer": "Lima it is."}
     (fact,) = load(tmp_path, lines(row), "forget01.json").forget
     assert fact.paraphrased_answers == ("Lima it is.",)
@@ -75,7 +75,7 @@ def test_a_folder_of_folders_is_read_one_level_down(tmp_path):
         load_facts(tmp_path)
 
 
-def test_a_folder_of_tofu_files_is_one_set_and_a_fact_in_two_forget_files_counts_once(tmp_path):
+def test_a_folder_of_tofu_files_is_one_set_without_duplicates(tmp_path):
     bare = [{"question": "Who wrote it?", "answer": "Basil"}]
     load(tmp_path, json.dumps(bare), "forget01.json")
     load(tmp_path, json.dumps(QUESTIONS), "forget10.json")
@@ -86,10 +86,8 @@ def test_a_folder_of_tofu_files_is_one_set_and_a_fact_in_two_forget_files_counts
         "Where?": (),
     }
     assert [fact.prompt for fact in facts.retain] == ["When?"]
-    assert facts.notes[-1] == (
-        "left out, since another fact has the same prompt and answer: 1, first 'forget01-0000', "
-        "which repeats 'forget10-0000'."
-    )
+    note = facts.notes[-1]
+    assert "left out: 1," in note and "'forget01-0000'" in note and "'forget10-0000'" in note
     load(tmp_path, json.dumps(bare), "retain99.json")
     with pytest.raises(
         ValueError, match=r"retain99.json, item 1 \(line 1\): the same prompt and an"

@@ -1,4 +1,4 @@
-"""What holds for every file of neuronscope/metrics, a new one included."""
+"""What holds for every metric, including new ones."""
 
 import inspect
 import math
@@ -36,7 +36,7 @@ METRICS: dict[str, Metric] = {
     "multiple_choice_generation": MultipleChoiceGeneration(max_new_tokens=6),
     "rouge_l": RougeL(max_new_tokens=6),
 }
-"""With n-grams and answers no longer than the tiny facts'."""
+"""Settings with n-grams and answers no longer than those of the tiny facts."""
 
 RATES = {"answer_accuracy", "exact_match", "multiple_choice_generation",
          "multiple_choice_likelihood"}  # fmt: skip
@@ -52,7 +52,7 @@ each_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 
 @pytest.fixture(scope="module")
 def models():
-    """One knows half of the facts, the other none."""
+    """A model that knows half of the facts, and one that knows none."""
     return taught(FACTS[1:3]), tiny("qwen2")
 
 
@@ -61,7 +61,7 @@ def scored(metric, models, facts=FACTS):
 
 
 @each_metric
-def test_every_metric_gives_a_whole_score(metric, models):
+def test_every_metric_gives_a_complete_score(metric, models):
     score = scored(metric, models)
     name = type(metric).__module__.rpartition(".")[2]
     assert score.metric.startswith(name)
@@ -105,7 +105,7 @@ def test_batch_mates_padding_and_order_change_nothing(metric, models):
 
 
 @each_metric
-def test_the_same_question_has_the_same_score(metric, models):
+def test_scoring_is_deterministic(metric, models):
     one, other = scored(metric, models), scored(metric, models)
     assert (one.value, one.count, one.n) == (other.value, other.count, other.n)
     assert one.ci95 == other.ci95 or all(map(math.isnan, (*one.ci95, *other.ci95)))
@@ -113,7 +113,7 @@ def test_the_same_question_has_the_same_score(metric, models):
 
 
 @each_metric
-def test_the_model_is_left_as_it_was(metric, models):
+def test_the_model_is_left_unchanged(metric, models):
     model = models[0]
     model.hf.train().requires_grad_(True)
     before = {name: p.detach().clone() for name, p in model.hf.named_parameters()}
@@ -138,7 +138,7 @@ def test_dropout_is_off_while_a_model_in_training_is_scored(metric, models):
 
 
 @each_metric
-def test_a_metric_says_whether_it_has_the_model_write(metric, models, monkeypatch):
+def test_a_metric_declares_whether_it_generates(metric, models, monkeypatch):
     def refuse(*tokens, **settings):
         raise AssertionError("written")
 
@@ -151,7 +151,7 @@ def test_a_metric_says_whether_it_has_the_model_write(metric, models, monkeypatc
 
 
 @each_metric
-def test_facts_that_are_no_tokens_are_found_without_a_model(metric):
+def test_facts_that_cannot_be_encoded_are_found_without_a_model(metric):
     metric.check_tokens(FACTS, tokenizer(), "completion")
     # Words that the tokenizer does not know, where only the truth ratio reads.
     reworded = tuple(replace(fact, paraphrased_answers=("zyx",)) for fact in FACTS)
@@ -179,7 +179,7 @@ def test_without_facts_there_is_no_score(metric, models):
     [metric for metric in METRICS.values() if metric.needs],
     ids=lambda m: type(m).__name__,
 )
-def test_what_a_metric_needs_is_asked_for_before_computing(metric, models):
+def test_the_needs_of_a_metric_are_checked_before_computing(metric, models):
     def refuse(module, args):
         raise AssertionError("computed")
 
@@ -198,17 +198,17 @@ def test_what_a_metric_needs_is_asked_for_before_computing(metric, models):
 
 
 @each_metric
-def test_a_broken_model_is_no_model_that_has_forgotten(metric):
+def test_a_broken_model_is_not_taken_for_one_that_has_forgotten(metric):
     model = tiny("llama")
     with torch.no_grad():
         next(model.hf.parameters()).fill_(math.nan)
-    with pytest.raises(ValueError, match="not numbers"):
+    with pytest.raises(ValueError, match="NaN"):
         metric(model, FACTS, reference=tiny("qwen2"), holdout=HOLDOUT)
 
 
 @pytest.mark.parametrize("form", ["question_answer", "multiple_choice"])
 @each_metric
-def test_every_form_of_asking_is_possible(metric, form):
+def test_every_prompt_form_is_possible(metric, form):
     # The words of these forms' instructions are unknown to the tiny tokenizer, which is no matter.
     model, other = tiny("llama", max_position_embeddings=256), tiny("qwen2")
     holdout = [replace(fact, distractors=("Rome", "Oslo")) for fact in HOLDOUT]
@@ -216,7 +216,7 @@ def test_every_form_of_asking_is_possible(metric, form):
     assert math.isfinite(score.value)
 
 
-def test_a_score_comes_back_from_disk_as_it_was(tmp_path, models):
+def test_a_score_loads_as_it_was_saved(tmp_path, models):
     texts = scored(RougeL(), models)
     empty = mean_score(
         "example", ["a", "b"], np.array([np.nan, np.nan]), unit="nats",
@@ -236,7 +236,7 @@ def test_a_score_comes_back_from_disk_as_it_was(tmp_path, models):
     with pytest.raises(FileExistsError):
         texts.save(tmp_path / "0.json")
     (tmp_path / "0.json").write_text('{"metric": "rouge_l"}')
-    with pytest.raises(ValueError, match="not a whole score"):
+    with pytest.raises(ValueError, match="not a complete score"):
         Score.load(tmp_path / "0.json")
 
 
@@ -265,7 +265,7 @@ def test_a_rate_has_its_count_and_wilson_interval():
     assert [round(100 * end) for end in score.ci95] == [6, 32]
 
 
-def test_large_sets_are_read_in_portions_with_the_same_result(models, monkeypatch):
+def test_large_sets_are_evaluated_in_batches_with_the_same_result(models, monkeypatch):
     facts = (*FACTS, *FORGET, *RETAIN)
     metric = AnswerAccuracy()
     whole = metric(models[0], facts).per_fact
@@ -274,7 +274,7 @@ def test_large_sets_are_read_in_portions_with_the_same_result(models, monkeypatc
     assert 0 < whole["value"].sum() < len(facts)
 
 
-def test_metrics_read_no_more_than_they_say(models):
+def test_metrics_evaluate_only_the_texts_that_they_declare(models):
     assert MultipleChoiceLikelihood().needs == ("distractors",)
     assert ForgetQuality().needs == ("distractors", "reference")
     assert MembershipInference("reference").needs == ("holdout", "reference")

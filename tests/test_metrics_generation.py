@@ -1,4 +1,4 @@
-"""Greedy continuations, and the metrics that read them."""
+"""Greedy continuations, and the metrics that use them."""
 
 import math
 from dataclasses import replace
@@ -32,7 +32,7 @@ def greedy(model, prompt, count):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_continuations_are_the_most_likely_tokens_whoever_the_mates(architecture):
+def test_continuations_are_the_most_likely_tokens_in_any_batch(architecture):
     model = tiny(architecture)
     expected = [greedy(model, prompt, 6) for prompt in PROMPTS]
     assert continuations(model, PROMPTS, [6] * len(PROMPTS), frozenset()) == expected
@@ -41,7 +41,7 @@ def test_continuations_are_the_most_likely_tokens_whoever_the_mates(architecture
 
 
 def counted(model, monkeypatch):
-    """How long the prompts are that are passed to the model's own `generate`."""
+    """The lengths of the prompts passed to the model's `generate`."""
     passed, generate = [], model.hf.generate
 
     def counting(tokens, **settings):
@@ -52,7 +52,7 @@ def counted(model, monkeypatch):
     return passed
 
 
-def test_prompts_go_together_unless_one_would_wait_longer_than_it_takes_to_begin_anew(monkeypatch):
+def test_prompts_share_a_batch_unless_waiting_costs_more_than_another_batch(monkeypatch):
     model = tiny("llama")
     passed = counted(model, monkeypatch)
     prompts = [(8,), (21, 24, 25, 7), tuple(range(4, 24))]
@@ -65,7 +65,7 @@ def test_prompts_go_together_unless_one_would_wait_longer_than_it_takes_to_begin
     assert passed[2:] == [(3, 1)]
 
 
-def test_a_stop_token_within_a_prompt_ends_nothing():
+def test_a_stop_token_within_a_prompt_has_no_effect():
     model = tiny("llama")
     short, long = (8,), (21, 24, 25, 7, 9)
     first, other = greedy(model, short, 6), greedy(model, long, 6)
@@ -93,7 +93,7 @@ def test_a_stop_token_ends_its_own_row_only():
     assert len(expected[0]) <= 3 and any(row in whole for row in expected)
 
 
-def test_what_a_checkpoint_wishes_for_sampling_does_not_count():
+def test_the_checkpoints_generation_config_is_ignored():
     model = tiny("llama")
     expected = continuations(model, PROMPTS, [8] * len(PROMPTS), frozenset())
     model.hf.generation_config = GenerationConfig(
@@ -141,26 +141,26 @@ def test_generating_finds_the_answers_that_teacher_forcing_finds():
 
 
 def spoken(model, facts, count):
-    """The same facts with what the model says as their answers."""
+    """The same facts with the model's answers in the place of the true ones."""
     given = answers_given(model, facts, "completion", count)
     return tuple(
         replace(fact, answer=text, distractors=()) for fact, text in zip(facts, given, strict=True)
     )
 
 
-def test_rouge_is_one_on_what_the_model_says_and_less_on_the_truth():
+def test_rouge_is_one_against_the_models_answer_and_less_against_the_true_one():
     model = taught(FORGET[:5])
-    said = spoken(model, FORGET, 3)
+    answered = spoken(model, FORGET, 3)
     for part in ("recall", "f1"):
-        score = RougeL(part, max_new_tokens=3)(model, said)
+        score = RougeL(part, max_new_tokens=3)(model, answered)
         assert score.value == 1 and score.metric == f"rouge_l_{part}"
     truth = RougeL(max_new_tokens=3)(model, FORGET)
     assert truth.per_fact["value"].tolist()[:5] == [1.0] * 5
     assert 0.5 <= truth.value < 1
-    assert truth.per_fact["generated"].tolist() == [fact.answer for fact in said]
+    assert truth.per_fact["generated"].tolist() == [fact.answer for fact in answered]
 
 
-def test_rouge_leaves_out_answers_without_words():
+def test_rouge_excludes_answers_without_words():
     model = tiny("llama")
     model = replace(model, tokenizer=tokenizer())
     model.tokenizer.add_tokens(["東京"])
@@ -186,18 +186,18 @@ def test_extraction_likelihood_is_the_mean_overlap_over_beginnings():
 
 
 def test_a_hand_made_continuation():
-    """The model goes on "Cairo past go went" after its prompt, and the truth departs in the end."""
+    """The model continues with "Cairo past go went"; the true text differs at the end."""
     true = Fact("a", "Ann lives in", "Cairo past go went")
     model = taught((true,), steps=80)
     assert answers_given(model, [true], "completion", 4) == ["Cairo past go went"]
     whole = ExtractionLikelihood(2, "answer")
-    assert whole(model, [true]).value == 1  # T − n = 2 beginnings, both go on as they should
+    assert whole(model, [true]).value == 1  # T − n = 2 beginnings, both continue correctly
     changed = replace(true, answer="Cairo past go Oslo")
     # t = 1: (Cairo past)(past go) of three. t = 2, after "Cairo": (past go) of two.
     assert_close(whole(model, [changed]).value, (2 / 3 + 1 / 2) / 2)
 
 
-def test_a_special_token_does_not_end_what_is_extracted():
+def test_a_special_token_does_not_end_an_extraction():
     model = tiny("llama")
     x = (4, 5, 6, 7, 8, 9)
     (written,) = continuations(model, [x[:1]], [5], frozenset())
@@ -210,12 +210,12 @@ def test_extraction_likelihood_has_no_value_for_short_texts():
     model = tiny("llama")
     score = ExtractionLikelihood(10)(model, FACTS)
     assert math.isnan(score.value) and score.n == 0
-    assert score.reason == "4 of 4 facts have 10 tokens or fewer; take a smaller n."
+    assert "4 of 4 facts have 10 tokens or fewer" in score.reason
     with pytest.raises(ValueError, match="1 token or more"):
         ExtractionLikelihood(0)
 
 
-def test_a_multiple_choice_is_what_the_model_writes_first():
+def test_a_multiple_choice_is_the_option_that_the_model_generates_first():
     # A prompt of unknown words: all facts' look the same but for their options and questions.
     model = taught(FORGET[:2], max_position_embeddings=256)
     model.hf.requires_grad_(False)
@@ -231,7 +231,7 @@ def test_a_multiple_choice_is_what_the_model_writes_first():
     assert other_form.per_fact.equals(score.per_fact)
 
 
-def test_a_taught_choice_is_found():
+def test_a_trained_choice_is_found():
     facts = tuple(
         replace(fact, distractors=(RETAIN[i].answer, RETAIN[i - 1].answer))
         for i, fact in enumerate(FORGET[:4])
@@ -247,5 +247,5 @@ def test_a_taught_choice_is_found():
     assert MultipleChoiceGeneration(max_new_tokens=4)(model, swapped).value < 1
 
 
-def test_the_tiny_models_end_their_texts_with_a_token_of_their_own():
+def test_the_tiny_models_have_a_separate_end_token():
     assert tiny("llama").hf.generation_config.eos_token_id == COMMON["eos_token_id"]

@@ -1,4 +1,4 @@
-"""The LM Evaluation Harness's tasks: its marks, as our scores."""
+"""Tasks of the LM Evaluation Harness: its results as scores."""
 
 import json
 import math
@@ -52,7 +52,7 @@ metric_list:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two tasks of facts, the group that they are, and a task that is no mean over questions."""
+    """Two tasks of facts, the group of both, and a task whose metric is not a mean."""
     folder = tmp_path_factory.mktemp("tasks")
     for name, facts in (("known", FACTS[:3]), ("other", FACTS[3:])):
         rows = [
@@ -106,7 +106,7 @@ def marks(model, facts):
     ]
 
 
-def test_a_task_is_marked_as_the_bare_model_marks_it(harness, model):
+def test_a_task_has_the_scores_of_the_bare_model(harness, model):
     (score,) = harness.score(model, "known")
     expected = marks(model, FACTS[:3])
     assert score.per_fact["value"].tolist() == expected and True in expected
@@ -121,7 +121,7 @@ def test_a_group_pools_the_questions_of_its_tasks(harness, model):
     assert score.per_fact["fact"].tolist() == ["known 0", "known 1", "known 2", "other 0"]
 
 
-def test_a_metric_that_is_no_mean_keeps_the_harness_s_value_and_has_no_interval(harness, model):
+def test_a_metric_that_is_not_a_mean_keeps_the_harness_value_without_an_interval(harness, model):
     (score,) = harness.score(model, "prose")
     texts = [f" {fact.prompt} {fact.answer}" for fact in FACTS[:3]]
     words = sum(len(text.split()) for text in texts)
@@ -140,7 +140,7 @@ def test_a_metric_that_is_no_mean_keeps_the_harness_s_value_and_has_no_interval(
 
 
 @pytest.mark.parametrize("task", ["known", "both", "prose", "shots"])
-def test_values_are_those_of_the_harness_s_own_call(harness, model, monkeypatch, task):
+def test_values_are_those_of_calling_the_harness_directly(harness, model, monkeypatch, task):
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda *_: None)
     theirs = simple_evaluate(
         HFLM(pretrained=model.hf, tokenizer=model.tokenizer, batch_size=8),
@@ -163,7 +163,7 @@ def states():
     )
 
 
-def test_random_numbers_go_on_where_they_were():
+def test_random_states_are_restored():
     before = states()
     with _seeded():
         first = random.random(), np.random.random(), float(torch.rand(()))
@@ -174,7 +174,7 @@ def test_random_numbers_go_on_where_they_were():
     assert states() == before
 
 
-def test_a_tokenizer_without_a_padding_token_stays_without(harness):
+def test_a_tokenizer_without_a_padding_token_is_left_unchanged(harness):
     model = tiny("llama")
     model.tokenizer.pad_token = None
     harness.score(model, "known")
@@ -186,15 +186,15 @@ def test_fewer_questions_are_the_first(harness, model):
     assert score.per_fact["fact"].tolist() == ["known 0", "known 1"]
 
 
-def test_scoring_leaves_the_model_as_it_was(harness, model):
+def test_scoring_leaves_the_model_unchanged(harness, model):
     before = {name: tensor.clone() for name, tensor in model.hf.state_dict().items()}
     harness.score(model, "known")
     assert all(torch.equal(before[name], now) for name, now in model.hf.state_dict().items())
     assert not model.hf.training
 
 
-def test_a_missing_folder_or_harness_is_said_and_so_is_no_question(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="1 question or more"):
+def test_a_missing_folder_a_missing_harness_and_no_questions_are_errors(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="at least 1 question"):
         open_harness(("known",), questions=0)
     with pytest.raises(FileNotFoundError, match="No folder of tasks"):
         open_harness(("known",), tmp_path / "none")
@@ -203,14 +203,14 @@ def test_a_missing_folder_or_harness_is_said_and_so_is_no_question(tmp_path, mon
     with pytest.raises(OSError, match=r"questions of the harness's task 'lost'.*lost\.json"):
         open_harness(("lost",), tmp_path)
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError) as raised:
         open_harness(("known",))
-    assert INSTALL in str(told.value)
+    assert INSTALL in str(raised.value)
 
 
 @pytest.fixture
 def scoring(folder, tmp_path):
-    """A command that scores a checkpoint, with facts and tasks."""
+    """A command that scores a checkpoint on facts and tasks."""
     checkpoint(tmp_path / "model", seed=1)
     rows = [
         {"id": fact.id, "prompt": fact.prompt, "answer": fact.answer, "split": split}
@@ -219,19 +219,19 @@ def scoring(folder, tmp_path):
     ]
     facts = tmp_path / "facts.jsonl"
     facts.write_text("\n".join(map(json.dumps, rows)))
-    told = ("score", tmp_path / "model", "--facts", facts, "--metrics", "answer-accuracy")
-    return (*told, "--task-folder", folder, "--out", tmp_path / "out")
+    command = ("score", tmp_path / "model", "--facts", facts, "--metrics", "answer-accuracy")
+    return (*command, "--task-folder", folder, "--out", tmp_path / "out")
 
 
 @pytest.mark.slow
-def test_the_command_scores_tasks_beside_facts(run, scoring, tmp_path):
-    code, said, error = run(*scoring, "--tasks", "known")
+def test_the_command_scores_tasks_and_facts(run, scoring, tmp_path):
+    code, output, error = run(*scoring, "--tasks", "known")
     assert code == 0, error
     scores = pd.read_parquet(tmp_path / "out" / "scores.parquet")
     (row,) = scores.loc[scores["split"] == "tasks"].to_dict("records")
     assert row["metric"] == "known acc" and row["n"] == 3
     assert set(scores["split"]) == {"forget", "retain", "tasks"}
-    assert "tasks of the LM Evaluation Harness" in said
+    assert "tasks of the LM Evaluation Harness" in output
     code, _, error = run(*scoring[:-1], tmp_path / "second", "--tasks", "nothing")
     assert code != 0 and "no task 'nothing'" in error and not (tmp_path / "second").exists()
     code, _, error = run(*scoring[:-1], tmp_path / "second")

@@ -1,4 +1,4 @@
-"""Metrics of models against a second route: all logits of the bare model, fact by fact."""
+"""Metrics of models against a second implementation: all logits of the bare model, per fact."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ from neuronscope.metrics.truth_ratio import TruthRatio
 
 @pytest.fixture(scope="module")
 def model():
-    """Knows half of the facts."""
+    """A model that knows half of the facts."""
     return taught(FACTS[1:3])
 
 
@@ -40,7 +40,7 @@ def other():
 
 
 def log_probs(model, fact, text=None):
-    """Of each answer token, from one fact alone and every logit of the bare model."""
+    """Statistics of each answer token, from one fact at a time and all logits of the bare model."""
     plain = replace(fact, answer=text or fact.answer, distractors=())
     encoded = encode(plain, model.tokenizer, "completion")
     tokens = torch.tensor([encoded.tokens])
@@ -79,7 +79,7 @@ def test_memorization_accuracy_reads_the_prompt_too(model):
     }  # fmt: skip
 
 
-def test_extraction_strength_has_two_names_for_two_floors(model, other):
+def test_extraction_strength_has_one_name_per_floor(model, other):
     ours, theirs = ExtractionStrength(), ExtractionStrength("openunlearning")
     assert ours(model, FACTS).metric == "extraction_strength_zero_floor"
     assert theirs(model, FACTS).metric == "extraction_strength"
@@ -116,7 +116,7 @@ def test_multiple_choice_by_likelihood_is_the_likeliest_option(model, length_nor
     assert score.chance == 1 / 3 and 0 < score.count < score.n
 
 
-def test_the_prompt_of_a_multiple_choice_stays_when_a_distractor_is_read(model):
+def test_the_prompt_of_a_multiple_choice_is_the_same_for_every_option(model):
     words = model.tokenizer
     own = encode(FACTS[0], words, "multiple_choice", "Paris")
     rival = encode(FACTS[0], words, "multiple_choice", "Rome")
@@ -144,7 +144,7 @@ def test_truth_ratios_are_named_and_differ(model):
     assert len({round(score.value, 6) for score in scores.values()}) == 3
 
 
-def test_the_truth_ratio_takes_paraphrased_answers_for_right(model):
+def test_the_truth_ratio_counts_paraphrased_answers_as_right(model):
     reworded = [replace(fact, paraphrased_answers=("a young dog", fact.answer)) for fact in FACTS]
     right = [
         np.mean([log_probs(model, fact, text)[0].mean() for text in fact.paraphrased_answers])
@@ -175,7 +175,7 @@ def test_forget_quality_is_one_against_itself_and_less_against_another(model, ot
 
 
 @pytest.mark.parametrize("attack", ["loss", "zlib", "min-k", "min-k++", "reference"])
-def test_taught_facts_look_like_training_data(attack, other):
+def test_trained_facts_look_like_training_data(attack, other):
     model = taught(FORGET)
     score = MembershipInference(attack)(model, FORGET, reference=other, holdout=RETAIN)
     assert score.value == 1 and score.ci95[0] > 0.7
@@ -219,7 +219,7 @@ def test_privleak_follows_from_the_auc_and_the_reference(other):
     assert math.isnan(known.value) and "AUC of 1" in known.reason
 
 
-def test_utility_is_made_of_its_parts(model):
+def test_utility_is_computed_from_its_parts(model):
     utility = ModelUtility("among-options", max_new_tokens=6)(model, FACTS)
     parts = (AnswerProbability("among-options"), RougeL(max_new_tokens=6), TruthRatio("utility"))
     values = [part(model, FACTS).value for part in parts]
@@ -242,7 +242,7 @@ def test_perplexity_is_that_of_all_tokens(model):
     assert facts.figures["tokens"] == sum(facts.per_fact["tokens"])
 
 
-def test_a_document_longer_than_the_window_is_read_in_pieces(model):
+def test_a_document_longer_than_the_window_is_evaluated_in_pieces(model):
     text = "the capital of Peru is called Lima a young dog is called puppy"
     words = text.split()
     pieces = [" ".join(words[start : start + 5]) for start in (0, 4, 8)]
@@ -253,7 +253,7 @@ def test_a_document_longer_than_the_window_is_read_in_pieces(model):
     assert whole.value != pytest.approx(Perplexity().of_texts(model, [text]).value)
 
 
-def test_perplexity_refuses_what_has_nothing_to_predict(model):
+def test_perplexity_rejects_texts_without_a_token_to_predict(model):
     for texts, message in (([], "got none"), (["the capital", "the"], "at place 1")):
         with pytest.raises(ValueError, match=message):
             Perplexity().of_texts(model, texts)

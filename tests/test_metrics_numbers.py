@@ -55,7 +55,7 @@ def mean_of(values, facts=None, metric="example") -> Score:
         ([1], 1, 1),
     ],
 )
-def test_extraction_strength_is_the_share_of_the_longest_end_that_is_found(hit, zero, peer):
+def test_extraction_strength_is_the_share_of_the_longest_predicted_suffix(hit, zero, peer):
     hit = np.array(hit, dtype=float)
     assert extraction_strength(hit) == zero
     assert extraction_strength(hit, "openunlearning") == peer
@@ -80,7 +80,7 @@ def test_the_truth_ratio_has_three_means_that_differ():
     assert_close(aggregated(logs, "share"), np.array([0.8, 1 / 3]))
 
 
-def test_a_truth_ratio_that_overflows_is_no_error():
+def test_a_truth_ratio_that_would_overflow_is_not_an_error():
     logs = np.array([-2000.0, 0.0, 2000.0])
     with np.errstate(all="raise", under="ignore"):
         assert aggregated(logs, "forget").tolist() == [0, 1, 0]
@@ -115,7 +115,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order():
 
 
 @given(st.floats(0, 1), st.integers(1, 60), st.integers(1, 60))
-def test_an_auc_interval_holds_the_auc_and_mirrors(value, m, n):
+def test_an_auc_interval_contains_the_auc_and_is_symmetric(value, m, n):
     low, high = auc_interval(value, m, n)
     assert 0 <= low <= value <= high <= 1 and high - low > 0.01
     assert_close(auc_interval(1 - value, m, n), (1 - high, 1 - low), rtol=1e-6, atol=1e-6)
@@ -152,7 +152,7 @@ def test_privleak_has_no_value_against_a_reference_that_knows_everything():
     assert privleak(1.0, 0.99) == pytest.approx(-100)
 
 
-def test_min_k_reads_the_least_likely_tokens_and_one_at_least():
+def test_min_k_uses_the_least_likely_tokens_and_at_least_one():
     tokens = np.array([-1.0, -5.0, -2.0, -4.0, -3.0])
     assert lowest_mean(tokens, 0.4) == -4.5
     assert lowest_mean(tokens, 0.1) == -5.0
@@ -177,7 +177,7 @@ def test_zlib_counts_bytes_of_text():
     assert compressed_bytes("a" * 1000) < compressed_bytes("".join(map(chr, range(48, 120))))
 
 
-def test_a_share_k_is_a_share():
+def test_k_must_be_a_share():
     for k in (0.0, 1.5):
         with pytest.raises(ValueError, match="share k"):
             MembershipInference(k=k)
@@ -224,7 +224,7 @@ def test_model_utility_is_zero_if_one_score_is():
     assert model_utility([mean_of([0.5, 0.7]), mean_of([0.0, 0.0])]).value == 0
 
 
-def test_model_utility_is_the_harmonic_mean_and_its_interval_holds_it():
+def test_model_utility_is_the_harmonic_mean_and_lies_in_its_interval():
     one, other = mean_of(rng.uniform(0.2, 1, 30)), mean_of(rng.uniform(0.2, 1, 30))
     third = mean_of(rng.uniform(0.2, 1, 20), [f"r{place}" for place in range(20)])
     score = model_utility([one, other, third])
@@ -233,7 +233,7 @@ def test_model_utility_is_the_harmonic_mean_and_its_interval_holds_it():
     assert low < score.value < high and (score.n, len(score.per_fact)) == (50, 80)
 
 
-def test_model_utility_redraws_the_facts_of_one_set_together():
+def test_model_utility_draws_the_facts_of_one_set_jointly():
     # Two scores that make up for each other fact by fact: only apart do they vary much.
     up = np.linspace(0.4, 0.6, 20)
     names = [f"r{place}" for place in range(20)]
@@ -242,7 +242,7 @@ def test_model_utility_redraws_the_facts_of_one_set_together():
     assert (together[1] - together[0]) < 0.2 * (apart[1] - apart[0])
 
 
-def test_model_utility_refuses_what_is_no_mean_over_facts():
+def test_model_utility_rejects_scores_that_are_not_means_over_facts():
     score = Score(
         "forget_quality", 0.3, (math.nan, math.nan), 2, None, "p-value",
         "higher is more forgotten", None, per_fact(["a", "b"], np.array([1.0, 2.0])),
@@ -253,7 +253,7 @@ def test_model_utility_refuses_what_is_no_mean_over_facts():
         model_utility([])
 
 
-def test_perplexity_weighs_texts_by_their_tokens():
+def test_perplexity_weights_texts_by_their_tokens():
     nats, tokens = np.array([math.log(2) * 3, math.log(8)]), np.array([3.0, 1.0])
     assert_close(float(perplexity(nats, tokens)), 2 ** (6 / 4))
 
@@ -276,7 +276,7 @@ def test_chance_among_options_is_rounded_once():
     assert guessing(long, "multiple_choice") == 1 / 3  # two are shown
 
 
-def test_a_tie_is_not_for_the_answer():
+def test_a_tie_counts_against_the_answer():
     assert choice([2.0, 1.0, 0.5]) == 0
     assert choice([1.0, 0.5, 2.0]) == 2
     assert choice([1.0, 0.5, 1.0]) == 2
@@ -295,7 +295,7 @@ def test_a_tie_is_not_for_the_answer():
         ("ＮＥＷ delhi", "New Delhi", True, True),
     ],
 )
-def test_exact_match_forgives_case_punctuation_and_articles(given, expected, whole, beginning):
+def test_exact_match_ignores_case_punctuation_and_articles(given, expected, whole, beginning):
     assert same_answer(given, expected) == whole
     assert begins_with(given, expected) == beginning
 

@@ -30,7 +30,7 @@ def test_the_bridge_sees_the_neurons_that_are_recorded(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_booting_the_bridge_leaves_the_model_as_it_was(architecture):
+def test_booting_the_bridge_leaves_the_model_unchanged(architecture):
     model = tiny(architecture, torch.float32)
     tokens = batch_of(FACTS[:1]).tokens
     bare = logits_of(model.hf, tokens)

@@ -67,7 +67,7 @@ def test_a_neuron_made_to_write_a_token_promotes_it_and_the_norms_weight_counts(
     assert neuron_tokens(model, chosen).loc[0, "suppresses"][0] == "Paris"
 
 
-def test_only_neurons_that_write_are_read_and_the_model_stays_as_it_was():
+def test_only_writing_neurons_are_read_and_the_model_stays_unchanged():
     model = tiny("llama")
     print_before = model.fingerprint()
     chosen = pd.concat([neurons_of("attn.q", neurons=(1,)), neurons_of(neurons=(7, 2, 7))])

@@ -1,4 +1,4 @@
-"""Hook points are where they claim to be: told by what attention and an MLP do, and by plain weights."""
+"""Hook points are in the right places, as properties of attention and MLPs and weights show."""
 
 import copy
 
@@ -60,7 +60,7 @@ def test_functions_that_change_nothing_leave_the_logits_bit_equal(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_taps_write_what_plain_hooks_write(architecture):
+def test_hook_points_read_and_write_like_plain_hooks(architecture):
     model = tiny(architecture)
     everywhere = torch.ones(TOKENS.shape, dtype=torch.bool)
     for hook_point in model.hook_points:
@@ -76,7 +76,7 @@ def test_taps_write_what_plain_hooks_write(architecture):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_silent_queries_and_silent_keys_are_the_same_uniform_attention(architecture):
+def test_zero_queries_and_zero_keys_both_give_uniform_attention(architecture):
     model = tiny(architecture)
     queries, keys, values = (model.hook_points_at(f"attn.{letter}")[1] for letter in "qkv")
     with StayDouble():
@@ -89,16 +89,15 @@ def test_silent_queries_and_silent_keys_are_the_same_uniform_attention(architect
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_first_query_has_nothing_to_choose_while_the_first_key_is_read_later(architecture):
+def test_the_first_query_has_no_effect_and_the_first_key_has_a_later_one(architecture):
     model = tiny(architecture)
 
-    def silence_first(neurons):
+    def zero_first(neurons):
         return torch.cat([torch.zeros_like(neurons[:, :1]), neurons[:, 1:]], dim=1)
 
     bare = logits_of(model.hf)
     moved = {
-        letter: logits_with(model, [(model.hook_points_at(f"attn.{letter}")[0], silence_first)])
-        - bare
+        letter: logits_with(model, [(model.hook_points_at(f"attn.{letter}")[0], zero_first)]) - bare
         for letter in "qkv"
     }
     assert_close(moved["q"], torch.zeros_like(bare), rtol=0, atol=1e-10)
@@ -108,7 +107,7 @@ def test_the_first_query_has_nothing_to_choose_while_the_first_key_is_read_later
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_without_values_attention_writes_its_bias_alone(architecture):
+def test_with_zero_values_attention_outputs_only_its_bias(architecture):
     model = tiny(architecture)
     values, out = model.hook_points_at("attn.v")[0], model.hook_points_at("attn.o")[0]
     seen = []
@@ -158,7 +157,7 @@ FUSED = {
 
 @pytest.mark.parametrize("letter", "qkv")
 @pytest.mark.parametrize("architecture", FUSED)
-def test_silent_neurons_are_silent_rows_of_the_shared_projection(architecture, letter):
+def test_zeroed_neurons_are_zeroed_rows_of_the_shared_projection(architecture, letter):
     model = tiny(architecture)
     changed = copy.deepcopy(model.hf)
     name, sizes = FUSED[architecture]
@@ -170,8 +169,8 @@ def test_silent_neurons_are_silent_rows_of_the_shared_projection(architecture, l
             part.view(4, 3, 4, -1)[:, which] = 0  # as GPTNeoXAttention views it: head, q k v, size
         else:
             part.split(sizes)[which].zero_()
-    silenced = logits_with(model, [(model.hook_points_at(f"attn.{letter}")[1], torch.zeros_like)])
-    assert_close(silenced, logits_of(changed))
+    zeroed = logits_with(model, [(model.hook_points_at(f"attn.{letter}")[1], torch.zeros_like)])
+    assert_close(zeroed, logits_of(changed))
 
 
 @pytest.mark.parametrize(("site", "rows"), [("mlp.gate", slice(0, 12)), ("mlp.up", slice(12, 24))])
@@ -179,14 +178,14 @@ def test_a_fused_gate_comes_first(site, rows):
     model = tiny("phi3")
     changed = copy.deepcopy(model.hf)
     changed.model.layers[1].mlp.gate_up_proj.weight.data[rows] = 0
-    silenced = logits_with(model, [(model.hook_points_at(site)[1], torch.zeros_like)])
-    assert_close(silenced, logits_of(changed))
+    zeroed = logits_with(model, [(model.hook_points_at(site)[1], torch.zeros_like)])
+    assert_close(zeroed, logits_of(changed))
 
 
 # Behaviour of the hooks ---------------------------------------------------------------------
 
 
-def test_functions_at_one_tap_are_applied_in_order_and_all_removed():
+def test_functions_at_one_hook_point_are_applied_in_order_and_all_removed():
     model = tiny("gpt2")
     hook_point = model.hook_points_at("attn.v")[0]
     bare = logits_of(model.hf)
@@ -200,7 +199,7 @@ def test_functions_at_one_tap_are_applied_in_order_and_all_removed():
     assert torch.equal(logits_of(model.hf), bare)
 
 
-def test_the_gradient_at_a_tap_is_the_derivative_by_its_neurons():
+def test_the_gradient_at_a_hook_point_is_the_derivative_by_its_neurons():
     model = tiny("llama")
     real = real_positions(BATCH)
     for site in ("mlp.post", "attn.k"):
@@ -232,13 +231,13 @@ SHARED = LLAMA_LIKE | {"num_experts": 4, "moe_intermediate_size": 6}
     ("architecture", "changes", "reason"),
     [
         ("mamba", {"hidden_size": 16, "num_hidden_layers": 2}, "No down-projection found in layer"),
-        ("qwen2_moe", SHARED, "both routed experts and neurons that every token passes"),
+        ("qwen2_moe", SHARED, "both routed experts and neurons"),
         ("gpt_oss", LLAMA_LIKE | {"num_local_experts": 4}, "stores its experts transposed"),
         ("qwen3_moe", {"mlp_only_layers": [0]}, "routed experts in some layers"),
         ("qwen3_moe", {"mlp_only_layers": [0], "intermediate_size": 24}, "experts in some layers"),
     ],
 )
-def test_a_model_whose_neurons_make_no_table_is_refused_with_the_reason(
+def test_a_model_whose_neurons_form_no_single_table_is_refused_with_the_reason(
     architecture, changes, reason
 ):
     with pytest.raises(ValueError, match=reason):
@@ -270,7 +269,7 @@ def test_sites_are_listed_in_one_order_and_others_refused_by_name():
         ((), "at least one site"),
         (("mlp.pots",), "Unknown site 'mlp.pots'"),
         (("mlp.gate",), "it has no neurons at 'mlp.gate'"),
-        (("attn.q", "attn.q"), "asked for once"),
+        (("attn.q", "attn.q"), "only once"),
     ):
         with pytest.raises(ValueError, match=message):
             check_sites(wanted, model.sites, "it")

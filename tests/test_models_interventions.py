@@ -1,4 +1,4 @@
-"""What a neuron owns, and what happens to a model while its neurons are changed."""
+"""Which weights a neuron owns, and what interventions on neurons do to a model."""
 
 import copy
 import re
@@ -40,7 +40,7 @@ OWNED = re.compile(
 
 
 def another(model, seed=1):
-    """A model of the same shapes and other weights."""
+    """A model of the same shapes with different weights."""
     hf = copy.deepcopy(model.hf)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_no_entry_of_a_parameter_has_two_owners_and_those_of_neurons_have_one(ar
 
 
 @every_architecture
-def test_every_neuron_of_a_site_owns_as_much(architecture):
+def test_all_neurons_of_a_site_own_the_same_number_of_weights(architecture):
     model = tiny(architecture)
     for own in neuron_weights(model):
         ones = torch.ones_like(model.hf.get_parameter(own.parameter))
@@ -123,7 +123,7 @@ def test_reading_weights_change_the_neuron_that_owns_them_and_no_other_of_its_la
 
 @every_architecture
 @pytest.mark.parametrize(("site", "module"), [(SITE, "mlp.down"), ("attn.v", "attn.o")])
-def test_emptying_what_a_neuron_writes_with_is_silencing_it(architecture, site, module):
+def test_zeroing_a_neurons_output_weights_ablates_it(architecture, site, module):
     model = tiny(architecture, **every_expert(architecture))
     width = model.hook_points_at(site)[0].width
     with StayDouble():
@@ -131,7 +131,7 @@ def test_emptying_what_a_neuron_writes_with_is_silencing_it(architecture, site, 
         for layer, neuron in ((0, 1), (1, width - 1)):
             chosen = one_of(model, layer, neuron, site)
             with scaled(model, chosen, 0.0):
-                silenced = scores_of(model, BATCH)
+                zeroed = scores_of(model, BATCH)
             emptied = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
             (own,) = (
                 own for own in neuron_weights(emptied) if (own.module, own.layer) == (module, layer)
@@ -140,11 +140,11 @@ def test_emptying_what_a_neuron_writes_with_is_silencing_it(architecture, site, 
                 mask = torch.from_numpy(chosen[site][layer])
                 view, places = own.places(emptied.hf.get_parameter(own.parameter), mask)
                 view[places] = 0
-            assert_close(scores_of(emptied, BATCH), silenced, rtol=0, atol=1e-12)
-            assert (silenced - plain).abs().max() > 1e-6
+            assert_close(scores_of(emptied, BATCH), zeroed, rtol=0, atol=1e-12)
+            assert (zeroed - plain).abs().max() > 1e-6
 
 
-def test_parameters_of_nobody_are_told_apart_by_what_they_are():
+def test_parameters_without_an_owner_are_classified_by_role():
     for architecture, names in {
         "gpt2": {
             "transformer.wte.weight": "embedding",
@@ -164,7 +164,7 @@ def test_parameters_of_nobody_are_told_apart_by_what_they_are():
 
 
 @every_architecture
-def test_silencing_one_neuron_has_the_exact_effect_of_its_ablation(architecture):
+def test_scaling_a_neuron_by_zero_has_the_exact_effect_of_its_ablation(architecture):
     model = tiny(architecture, **every_expert(architecture))
     width = model.hook_points_at(SITE)[0].width
     places = ((0, 1), (1, width - 2))
@@ -193,13 +193,13 @@ SAYING = {
         lambda _, theirs: theirs,
     ),
 }
-"""Interventions on what neurons say: how they are entered, and what the neurons say then."""
+"""Interventions on activations: how they are entered, and the activations that they give."""
 
 
 @pytest.mark.parametrize("saying", SAYING)
 @pytest.mark.parametrize("site", ["mlp.post", "mlp.up", "attn.k", "attn.o"])
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "phi3", "opt"])
-def test_chosen_neurons_say_what_a_hand_written_hook_would_say(architecture, site, saying):
+def test_interventions_equal_hand_written_hooks(architecture, site, saying):
     model, donor = pair(architecture)
     enter, say = SAYING[saying]
     for layer, hook_point in enumerate(model.hook_points_at(site)):
@@ -226,7 +226,7 @@ def test_patched_everywhere_in_the_last_layer_only_earlier_layers_are_the_models
         assert_close(scores_of(model, BATCH), found)
 
 
-def test_a_donor_in_training_mode_is_asked_without_dropout():
+def test_a_donor_in_training_mode_is_run_without_dropout():
     model, donor = pair("gpt2")
     everyone = {SITE: ~none_of(model)}
     with patched(model, donor, everyone, BATCH):
@@ -238,7 +238,7 @@ def test_a_donor_in_training_mode_is_asked_without_dropout():
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3_moe"])
-def test_what_neurons_say_changes_nothing_where_it_is_what_they_would_say(architecture):
+def test_interventions_with_the_models_own_activations_change_nothing(architecture):
     model = tiny(architecture)
     everyone = {site: ~none_of(model, site) for site in ("mlp.post", "attn.v")}
     plain = scores_of(model, BATCH)
@@ -248,7 +248,7 @@ def test_what_neurons_say_changes_nothing_where_it_is_what_they_would_say(archit
 
 
 @every_architecture
-def test_restoring_all_that_is_owned_is_copying_those_parameters(architecture):
+def test_restoring_all_neurons_copies_their_parameters(architecture):
     model, donor = pair(architecture)
     by_hand = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
     with torch.no_grad():
@@ -291,7 +291,7 @@ def test_restoring_in_parts_is_restoring_at_once():
 
 @pytest.mark.parametrize("fails", [False, True])
 @every_architecture
-def test_the_model_comes_back_to_the_last_bit(architecture, fails):
+def test_the_model_is_restored_bit_for_bit(architecture, fails):
     model, donor = pair(architecture)
     prints, plain = (model.fingerprint(), donor.fingerprint()), scores_of(model, BATCH)
     chosen = {site: some_of(model, site) for site in OWNING_SITES}
@@ -308,7 +308,7 @@ def test_the_model_comes_back_to_the_last_bit(architecture, fails):
         assert torch.equal(scores_of(model, BATCH), plain)
 
 
-def test_weights_that_go_into_half_precision_are_rounded_and_come_back_exactly():
+def test_weights_put_into_half_precision_are_rounded_and_the_old_ones_restored_exactly():
     model, donor = tiny("llama", dtype=torch.bfloat16), another(tiny("llama"))
     fingerprint = model.fingerprint()
     with weights_from(model, donor, {SITE: ~none_of(model)}):
@@ -326,7 +326,7 @@ def test_choices_that_do_not_fit_are_refused_before_anything_is_changed():
     with pytest.raises(ValueError, match=r"attn.o own no weights"):
         chosen = {SITE: ~none_of(model), "attn.o": ~none_of(model, "attn.o")}
         weights_from(model, donor, chosen).__enter__()
-    with pytest.raises(ValueError, match="cannot stand for each other"):
+    with pytest.raises(ValueError, match="cannot be exchanged"):
         narrow = tiny("llama", intermediate_size=8)
         weights_from(model, narrow, {SITE: ~none_of(model)}).__enter__()
     with pytest.raises(ValueError, match=r"shape \(2, 8\)"):

@@ -47,7 +47,7 @@ def cut(model):
     return "no usable gradient"
 
 
-def cut_beside(model):
+def cut_neurons(model):
     """The residual stream passes, but what the neurons write is taken as a constant."""
     bare = down(model, 1).forward
     rewire(down(model, 1), lambda x: bare(x.detach()))
@@ -62,7 +62,7 @@ def severed(model):
 
 
 def restless(model):
-    """Another answer every time: what an identity hook would be blamed for."""
+    """The output changes from call to call, which would be attributed to an identity hook."""
     bare, calls = down(model).forward, []
 
     def forward(x):
@@ -70,25 +70,25 @@ def restless(model):
         return bare(x) * (1 + 0.1 * len(calls))
 
     rewire(down(model), forward)
-    return "moved the logits"
+    return "changed logits"
 
 
 def unreal(model):
-    """The down-projection writes something else than its matrix times the neurons."""
+    """The output of the down-projection is not its matrix times the neurons."""
     bare = down(model).forward
     rewire(down(model), lambda x: bare(x) ** 2)
     return "times W_down"
 
 
 def looking_ahead(model):
-    """A padded row would change its own answer."""
+    """Padding a row changes its logits."""
     bare = layer(model).mlp.forward
     rewire(layer(model).mlp, lambda x: bare(x) + x.mean(dim=1, keepdim=True))
     return "padded row"
 
 
 def estranged(model):
-    """A bridge over other weights."""
+    """A bridge over different weights."""
     other = tiny("llama", torch.float32)
     with torch.no_grad():
         other.hf.model.embed_tokens.weight.mul_(2)
@@ -97,7 +97,7 @@ def estranged(model):
 
 
 def renumbered(model):
-    """A bridge over the same function, whose neurons stand in another order."""
+    """A bridge of the same function with its neurons in a different order."""
     other = tiny("llama", torch.float32)
     with torch.no_grad():
         mlp = layer(other).mlp
@@ -109,7 +109,7 @@ def renumbered(model):
 
 
 BROKEN = (
-    twice, never, cut, cut_beside, severed, restless, unreal, looking_ahead, estranged, renumbered
+    twice, never, cut, cut_neurons, severed, restless, unreal, looking_ahead, estranged, renumbered
 )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_a_broken_model_fails_and_the_reason_is_named(breaking):
     assert reason in str(error.value)
 
 
-def test_a_tap_with_the_wrong_width_fails():
+def test_a_hook_point_with_the_wrong_width_fails():
     model = tiny("llama", torch.float32)
     wrong = tuple(
         replace(hook_point, width=hook_point.width + 1) for hook_point in model.hook_points

@@ -1,4 +1,4 @@
-"""The neurons of routed experts: the same model, opened where its neurons pass."""
+"""The neurons of routed experts, exposed to hooks without changing the model."""
 
 import json
 
@@ -41,7 +41,7 @@ def logits_of(hf):
 
 
 def seen_by(module, hf, side="input"):
-    """What goes into a module, or comes out of it, in a pass over the batch."""
+    """A module's input or output in a forward pass over the batch."""
     seen = []
     if side == "input":
         hook = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -67,7 +67,7 @@ def neurons_of(model, layer):
 
 
 @every_architecture
-def test_opened_experts_give_the_logits_of_the_eager_ones(architecture):
+def test_exposed_experts_give_the_logits_of_the_eager_ones(architecture):
     hf = hf_model(architecture)
     hf.set_experts_implementation("eager")
     with StayDouble():
@@ -83,7 +83,7 @@ def test_opened_experts_give_the_logits_of_the_eager_ones(architecture):
 
 
 @every_architecture
-def test_neurons_are_those_of_the_chosen_experts_and_silent_elsewhere(architecture):
+def test_neurons_are_those_of_the_chosen_experts_and_zero_elsewhere(architecture):
     model = tiny(architecture)
     experts = model.hf.model.layers[1].mlp.experts
     inputs = seen_by(experts, model.hf).flatten(0, -2)
@@ -97,7 +97,7 @@ def test_neurons_are_those_of_the_chosen_experts_and_silent_elsewhere(architectu
 
 
 @every_architecture
-def test_a_neuron_writes_for_the_tokens_of_its_own_expert_alone(architecture):
+def test_a_neuron_affects_only_the_tokens_of_its_expert(architecture):
     model = tiny(architecture)
     hook_point = model.hook_points_at("mlp.post")[1]
     block = model.hf.model.layers[1].mlp
@@ -141,12 +141,12 @@ def test_the_gradient_of_a_neuron_is_its_numeric_derivative(architecture):
                 ends.append(logits[real].sin().sum())
             assert_close(gradient[0, 1, neuron], (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-8)
     assert len(active) == CHOSEN * hook_point.width // EXPERTS
-    silent = leaf[0, 1] == 0
-    assert gradient[0, 1][~silent].abs().min() > 0 and not gradient[0, 1][silent].any()
+    inactive = leaf[0, 1] == 0
+    assert gradient[0, 1][~inactive].abs().min() > 0 and not gradient[0, 1][inactive].any()
 
 
 @every_architecture
-def test_experts_that_no_token_goes_to_have_no_influence(architecture):
+def test_experts_without_tokens_have_no_influence(architecture):
     model = tiny(architecture)
     width = model.hook_points_at("mlp.post")[0].width // EXPERTS
     for method in (GradientXActivation(), IntegratedGradients(baseline="zero")):
@@ -165,7 +165,7 @@ def test_experts_that_no_token_goes_to_have_no_influence(architecture):
 
 
 @every_architecture
-def test_what_is_saved_does_not_know_that_the_experts_were_opened(architecture, tmp_path):
+def test_saved_files_do_not_record_that_the_experts_were_exposed(architecture, tmp_path):
     hf = hf_model(architecture)
     names = list(hf.state_dict())
     model = HookedModel.of(hf, tokenizer())
@@ -179,7 +179,7 @@ def test_what_is_saved_does_not_know_that_the_experts_were_opened(architecture, 
     assert_close(logits_of(again), logits_of(model.hf), rtol=1e-5, atol=1e-5)
 
 
-def test_opening_experts_twice_changes_nothing():
+def test_exposing_experts_twice_changes_nothing():
     hf = hf_model("mixtral")
     first, second = (HookedModel.of(hf, tokenizer()) for _ in range(2))
     assert [hook_point.module for hook_point in first.hook_points] == [

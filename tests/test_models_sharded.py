@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from neuronscope import sharded
+from neuronscope.models import sharded
 
 SHAPES = ((), (1,), (7,), (5, 3), (4, 2, 3), (0, 3))
 
@@ -31,7 +31,7 @@ def test_blocks_are_views_that_cover_every_entry_once(number):
     assert (counted == 1).all()
 
 
-def test_rows_larger_than_a_block_pass_one_by_one():
+def test_rows_larger_than_a_block_are_separate_blocks():
     assert [len(block) for (block,) in sharded.blocks(torch.zeros(3, 20))] == [1, 1, 1]
 
 

@@ -83,7 +83,7 @@ def test_the_sum_is_the_mean_times_the_number_of_tokens(name):
 
 
 def test_the_margin_by_hand():
-    """One fact's distractors depart at its first token, the other's at its first and its second."""
+    """One fact's distractors diverge at its first token, the other's at its first and second."""
     facts = (
         Fact("one", "the capital of France is", "Paris", distractors=("Rome", "Oslo")),
         Fact("two", "a capital is", "New Delhi", distractors=("New Paris", "Rome")),
@@ -102,7 +102,7 @@ def test_the_margin_by_hand():
     assert_close(Target("margin", "mean")(logits, answers), expected / torch.tensor([1, 2]))
 
 
-def test_a_token_where_no_distractor_departs_leaves_the_margin_alone():
+def test_a_token_where_no_distractor_diverges_does_not_change_the_margin():
     batch = batch_of((Fact("two", "a capital is", "New Delhi", distractors=("New Paris",)),))
     answers = Answers.of(batch)
     logits = random_logits(answers)
@@ -133,7 +133,7 @@ def test_rows_taken_out_repeated_or_reordered_keep_their_targets(name, rows):
     assert taken.position.tolist() == ANSWERS.position[lines].tolist()
 
 
-def test_answers_are_read_one_position_before_they_stand():
+def test_answers_are_predicted_one_position_earlier():
     for row, position, token in zip(ANSWERS.row, ANSWERS.position, ANSWERS.token, strict=True):
         assert BATCH.tokens[row, position + 1] == token
         assert BATCH.prompt_lengths[row] - 1 <= position < BATCH.lengths[row] - 1
@@ -147,7 +147,7 @@ def test_a_fact_is_answered_when_each_of_its_tokens_is_the_likeliest():
     assert answered(logits, ANSWERS).tolist() == [1, 1, 0, 1]
 
 
-def test_half_precision_is_raised_before_anything_is_summed():
+def test_half_precision_is_converted_before_summation():
     logits = random_logits(spread=0.1)
     half = logits.to(torch.bfloat16)
     for name in ("log_odds", "log_prob", "prob", "margin"):
@@ -156,7 +156,7 @@ def test_half_precision_is_raised_before_anything_is_summed():
         assert_close(ours.double(), Target(name)(half.double(), ANSWERS), rtol=1e-5, atol=1e-5)
 
 
-def test_units_tell_a_sum_from_a_mean_and_nats_from_a_probability():
+def test_units_distinguish_sums_from_means_and_nats_from_probabilities():
     assert Target("log_odds").unit == Target("margin").unit == "nats per token"
     assert Target("log_prob", "sum").unit == "nats"
     assert Target("prob").unit == Target("prob", "sum").unit == "probability"

@@ -79,7 +79,7 @@ def test_the_panels_share_zoom_and_a_scale_centred_at_zero():
     assert figure.layout.xaxis2.matches == "x" and figure.layout.yaxis2.matches == "y"
 
 
-def test_one_extreme_neuron_does_not_bleach_the_others_and_the_limit_is_said():
+def test_an_outlier_does_not_wash_out_the_others_and_the_limit_is_stated():
     before = np.full((4, 500), 0.1)
     before[2, 7] = 50.0
     figure = neuron_heatmap(two_matrices(before, before), what=("before",))

@@ -1,4 +1,4 @@
-"""Common knowledge that stands in where every fact is to be forgotten."""
+"""Common knowledge, used where every fact is to be forgotten."""
 
 from dataclasses import replace
 
@@ -34,17 +34,17 @@ def test_they_are_the_first_that_greedy_decoding_gives(monkeypatch):
         answers = Answers.of(batch)
         logits = answer_logits(model, batch.tokens[:, :-1], answers)
     first = [logits.argmax(-1)[answers.row == row][0] for row in range(len(RETAIN))]
-    said = [
+    facts = [
         replace(fact, answer=model.tokenizer.decode(token))
         for fact, token in zip(RETAIN, first, strict=True)
     ]
-    strange = replace(said[0], id="strange", answer="\u2603")
-    monkeypatch.setattr(module, "_shipped", lambda: (strange, RETAIN[0], *said[1:]))
-    known = batch_of(said[1:])
+    strange = replace(facts[0], id="strange", answer="\u2603")
+    monkeypatch.setattr(module, "_shipped", lambda: (strange, RETAIN[0], *facts[1:]))
+    known = batch_of(facts[1:])
     with torch.no_grad():
         answers = Answers.of(known)
         given = answered(answer_logits(model, known.tokens[:, :-1], answers), answers)
-    expected = [fact for fact, right in zip(said[1:], given.tolist(), strict=True) if right]
+    expected = [fact for fact, right in zip(facts[1:], given.tolist(), strict=True) if right]
     assert len(expected) > 1
     assert neutral_facts(model, most=100) == tuple(expected)
     assert neutral_facts(model, most=1) == (expected[0],)

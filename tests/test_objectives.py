@@ -1,4 +1,4 @@
-"""What every objective promises; a new file in the folder is tested by being there."""
+"""Contract tests of all objectives; new files in the folder are covered automatically."""
 
 import copy
 from dataclasses import fields, replace
@@ -38,16 +38,16 @@ def test_terms_are_finite_numbers_that_move_the_model(name, architecture):
         assert set(terms) == ({half} if half == "forget" or objective.needs_retain else set())
         for term in terms.values():
             assert term.shape == () and term.dtype == torch.float64 and term.isfinite()
-            found = gradients(training, terms)
-            assert all(gradient.isfinite().all() for gradient in found.values())
-            # A random model answers nothing, so to KLUE all is forgotten.
-            moved = any(gradient.abs().max() > 0 for gradient in found.values())
+            grads = gradients(training, terms)
+            assert all(gradient.isfinite().all() for gradient in grads.values())
+            # A random model answers nothing, so KLUE considers every fact forgotten.
+            moved = any(gradient.abs().max() > 0 for gradient in grads.values())
             assert moved == (name != "klue" or half == "retain")
 
 
 @every_objective
 @pytest.mark.parametrize("cut", [(2, 4), (1, 4), (1, 2, 3, 4)])
-def test_portions_add_up_to_the_step_whatever_facts_are_passed_together(name, cut):
+def test_portions_add_up_to_the_step_however_it_is_divided(name, cut):
     training, objective = training_state_of(), with_retain(name)
     edges = list(zip((0, *cut), cut, strict=False))
     with StayDouble():
@@ -67,26 +67,26 @@ def test_portions_add_up_to_the_step_whatever_facts_are_passed_together(name, cu
 
 
 @every_objective
-def test_the_reference_is_read_and_the_models_are_left_as_they_were(name):
+def test_the_reference_gets_no_gradient_and_both_models_stay_unchanged(name):
     training, objective = training_state_of(), with_retain(name)
     training.reference.hf.requires_grad_(True)
     models = (training.model.hf, training.reference.hf)
     weights = [copy.deepcopy(hf.state_dict()) for hf in models]
-    wanted = [[parameter.requires_grad for parameter in hf.parameters()] for hf in models]
+    required = [[parameter.requires_grad for parameter in hf.parameters()] for hf in models]
     portion = portion_of(training, FACTS)
     terms = both(objective, training, portion)
     objective.where(training, SPLITS)
     sum(term for half in terms.values() for term in half.values()).backward()
     assert any(parameter.grad is not None for parameter in training.model.hf.parameters())
     assert all(parameter.grad is None for parameter in training.reference.hf.parameters())
-    for hf, before, asked in zip(models, weights, wanted, strict=True):
+    for hf, before, flags in zip(models, weights, required, strict=True):
         assert all(torch.equal(hf.state_dict()[key], before[key]) for key in before)
-        assert [parameter.requires_grad for parameter in hf.parameters()] == asked
+        assert [parameter.requires_grad for parameter in hf.parameters()] == flags
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in hf.modules())
 
 
 class Counted(nn.Module):
-    """Calls the model, and counts how often."""
+    """Wraps the model and counts its calls."""
 
     def __init__(self, hf):
         super().__init__()
@@ -98,7 +98,7 @@ class Counted(nn.Module):
 
 
 @every_objective
-def test_the_wrapper_is_called_in_the_models_stead(name):
+def test_the_wrapper_is_called_instead_of_the_model(name):
     training, objective = training_state_of(), with_retain(name)
     portion = portion_of(training, FACTS)
     bare = both(objective, training, portion)
@@ -111,7 +111,7 @@ def test_the_wrapper_is_called_in_the_models_stead(name):
 
 
 @every_objective
-def test_an_objective_says_whether_it_reads_the_reference(name):
+def test_an_objective_declares_whether_it_needs_the_reference(name):
     training = training_state_of()
     portion = portion_of(training, FACTS)
     named = {item.name for item in fields(objective_of(name))}
@@ -126,7 +126,7 @@ def test_an_objective_says_whether_it_reads_the_reference(name):
                 objective = replace(objective, retain_weight=weight)
             assert objective.needs_retain == (weight == 1.0 and term != "none")
             if objective.needs_reference:
-                with pytest.raises(AssertionError, match="needs one"):
+                with pytest.raises(AssertionError, match="needs_reference"):
                     both(objective, replace(training, reference=None), portion)
             alone = training if objective.needs_reference else replace(training, reference=None)
             assert bool(objective.retain(alone, portion)) == objective.needs_retain

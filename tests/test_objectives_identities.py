@@ -1,4 +1,4 @@
-"""Laws of the losses: limits, equality of two routes, and numbers worked out by hand."""
+"""Identities of the losses: limits, equivalent computations, and values computed by hand."""
 
 from math import log
 
@@ -40,7 +40,7 @@ def forget_gradients(training, name, **settings):
 
 
 def ascent(training, weights=None):
-    """The gradient of the mean over facts of log P(y|x), by the shortest route."""
+    """The gradient of the mean over facts of log P(y|x), computed directly."""
     portion = portion_of(training, FACTS)
     log_probs = fact_log_probs(training.model, portion.batch)
     weights = torch.ones(len(FACTS)) if weights is None else weights
@@ -58,7 +58,7 @@ def assert_nothing(found):
         assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-6)
 
 
-def test_every_loss_is_what_was_worked_out_by_hand():
+def test_every_loss_equals_the_value_computed_by_hand():
     known = double(log(0.5), log(0.125))
     assert_close(gradient_ascent(known, 3), double(-4 * log(2) / 3).squeeze())
     # −β·r = ln 3, and σ(ln 3) = 3/4.
@@ -68,7 +68,7 @@ def test_every_loss_is_what_was_worked_out_by_hand():
     assert_close(simnpo(double(log(3) / 2 + 0.5), 2.0, 0.5), double(-log(0.75)))
     assert_close(idk(double(-6.0, -1.0), torch.tensor([3, 2])), double(2.0, 0.5))
     assert_close(wga(known, 2.0), double(0.25 * log(0.5), log(0.125) / 64))
-    # The answer is the first of two tokens, even before; with its logit ln 3 lower it has 1/4.
+    # The answer is the first of two equally likely tokens; lowering its logit by ln 3 gives 1/4.
     even, uneven = double(0.0, 0.0)[None], double(log(3), 0.0)[None]
     first = torch.tensor([0])
     assert_close(undial(even, even, first, log(3)), double(log(2)))
@@ -82,18 +82,18 @@ def test_npo_becomes_gradient_ascent_as_beta_goes_to_zero():
     assert_same(forget_gradients(training, "npo", beta=1e-9), ascent(training))
 
 
-def test_npo_weighs_each_fact_by_what_is_left_of_it():
+def test_npo_weights_each_fact_by_its_remaining_probability():
     ratios = double(-30.0, -3.0, 0.0, 2.0)
     assert_close(slope(lambda r: npo(r, 0.5), ratios), 2 * torch.sigmoid(0.5 * ratios))
-    # By the NLL it is the negative of that, −1 at the start.
+    # The derivative with respect to the NLL is the negative of that, −1 at the start.
     assert_close(slope(lambda nll: npo(-nll, 0.5), double(0.0)), double(-1.0))
     training = training_state_of()
     portion = portion_of(training, FACTS)
     with torch.no_grad():
-        here = log_ratios(training.model, training.before(), portion.batch)
-    assert here.abs().max() > 0.5
+        ratios = log_ratios(training.model, training.before(), portion.batch)
+    assert ratios.abs().max() > 0.5
     assert_same(
-        forget_gradients(training, "npo", beta=0.5), ascent(training, 2 * (0.5 * here).sigmoid())
+        forget_gradients(training, "npo", beta=0.5), ascent(training, 2 * (0.5 * ratios).sigmoid())
     )
 
 
@@ -118,7 +118,7 @@ def test_simnpo_becomes_gradient_ascent_per_token_as_beta_goes_to_zero():
     assert_same(found, ascent(training, 1 / lengths))
 
 
-def test_simnpo_weighs_each_fact_by_its_cost_per_token():
+def test_simnpo_weights_each_fact_by_its_nll_per_token():
     cost = double(0.0, 0.5, 4.0)
     found = slope(lambda u: simnpo(u, 2.0, 0.5), cost)
     assert_close(found, -2 * torch.sigmoid(-2 * (cost - 0.5)))
@@ -130,20 +130,20 @@ def test_dpo_without_a_preferred_answer_is_npo():
     assert torch.equal(dpo(torch.zeros_like(ratios), ratios, 0.3), npo(ratios, 0.3))
 
 
-def test_dpo_raises_the_refusal_by_as_much_as_it_lowers_the_answer():
+def test_dpo_raises_the_refusal_as_much_as_it_lowers_the_answer():
     up = slope(lambda r: dpo(r, double(-1.0), 0.3), double(0.5))
     down = slope(lambda r: dpo(double(0.5), r, 0.3), double(-1.0))
     assert_close(up, -down)
     assert up < 0
 
 
-def test_dpo_asks_for_the_refusal_in_place_of_each_answer():
+def test_dpo_compares_the_refusal_with_each_answer():
     training = training_state_of()
     ratios = []
     for fact in FACTS:
-        asked = [training.asked((fact,), REFUSAL), training.asked((fact,))]
-        assert not torch.equal(asked[0].tokens, asked[1].tokens)
-        ratios.append([log_ratios(training.model, training.before(), one) for one in asked])
+        batches = [training.asked((fact,), REFUSAL), training.asked((fact,))]
+        assert not torch.equal(batches[0].tokens, batches[1].tokens)
+        ratios.append([log_ratios(training.model, training.before(), one) for one in batches])
     expected = sum(dpo(*pair, 0.1).sum() for pair in ratios) / len(FACTS)
     found = objective_of("dpo").forget(training, portion_of(training, FACTS))["forget"]
     assert_close(found, expected)
@@ -170,14 +170,14 @@ def test_gradient_difference_without_retain_is_gradient_ascent():
     assert objective_of("gradient_difference").retain(training, portion)
 
 
-def test_gradient_ascent_is_the_cross_entropy_with_its_sign_turned():
+def test_gradient_ascent_is_the_negative_cross_entropy():
     training = training_state_of()
     portion = portion_of(training, FACTS)
     labels = portion.batch.tokens.where(portion.batch.answer_mask, -100)
     expected = training.model.hf(input_ids=portion.batch.tokens, labels=labels).loss
     found = objective_of("gradient_ascent").forget(training, portion)["forget"]
     kept = objective_of("gradient_difference").retain(training, portion)["retain"]
-    # transformers takes its loss in single precision.
+    # transformers computes its loss in single precision.
     assert_close(found.float(), -expected.float())
     assert torch.equal(kept, -found)
 
@@ -188,12 +188,12 @@ def test_wga_without_weights_is_gradient_ascent():
     assert_same(weightless, forget_gradients(training, "gradient_ascent"))
 
 
-def test_wga_at_one_descends_the_probability_itself():
+def test_wga_with_beta_one_has_the_gradient_of_the_probability():
     log_probs = double(-0.1, -2.0, -9.0)
     assert_close(slope(lambda x: wga(x, 1.0), log_probs), slope(torch.exp, log_probs))
 
 
-def test_undial_without_lowering_is_distillation_which_is_done_at_the_start():
+def test_undial_with_beta_zero_is_distillation_without_gradient_at_the_start():
     training = training_state_of(moved=0.0)
     assert_nothing(forget_gradients(training, "undial", beta=0.0))
     lowered = forget_gradients(training, "undial")
@@ -202,7 +202,7 @@ def test_undial_without_lowering_is_distillation_which_is_done_at_the_start():
     assert max(gradient.abs().max() for gradient in elsewhere.values()) > 1e-3
 
 
-def test_undial_is_least_where_the_answer_alone_is_lowered():
+def test_undial_is_minimal_where_only_the_answer_is_lowered():
     torch.manual_seed(0)
     before, token = torch.randn(3, 7, dtype=torch.float64), torch.tensor([0, 3, 6])
     wanted = before.clone()
@@ -215,7 +215,7 @@ def test_undial_is_least_where_the_answer_alone_is_lowered():
 
 
 @pytest.mark.parametrize("parity", ["corrected", "openunlearning"])
-def test_kl_is_nothing_at_the_reference_and_something_elsewhere(parity):
+def test_kl_is_zero_at_the_reference_and_positive_elsewhere(parity):
     objective = objective_of("kl_retain", parity=parity)
     training = training_state_of(moved=0.0)
     terms = objective.retain(training, portion_of(training, FACTS))
@@ -227,7 +227,7 @@ def test_kl_is_nothing_at_the_reference_and_something_elsewhere(parity):
     assert max(gradient.abs().max() for gradient in gradients(training, terms).values()) > 1e-3
 
 
-def test_kl_is_that_of_torch():
+def test_kl_equals_that_of_torch():
     torch.manual_seed(0)
     now, before = torch.randn(2, 4, 7, dtype=torch.float64)
     divergence = torch.distributions.kl_divergence(
@@ -237,7 +237,7 @@ def test_kl_is_that_of_torch():
     assert (divergence > 0).all()
 
 
-def test_kl_retain_is_gradient_difference_with_another_retain_term():
+def test_kl_retain_is_gradient_difference_with_the_kl_retain_term():
     training = training_state_of()
     portion = portion_of(training, FACTS)
     ours, theirs = objective_of("kl_retain"), objective_of("gradient_difference", retain_term="kl")

@@ -1,4 +1,4 @@
-"""KLUE: which neurons may change, and which facts still count."""
+"""KLUE: which neurons may change, and which facts are still trained on."""
 
 from dataclasses import replace
 
@@ -12,11 +12,11 @@ from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.targets import Target
 from neuronscope.objectives._knowledge_neurons import (
+    facts_with_other_answers,
     influence,
     knowledge_scores,
     largest,
-    others_than,
-    owned_by,
+    weight_masks,
 )
 from neuronscope.objectives._passes import fact_log_probs, logits_at_answers
 from neuronscope.objectives.klue import klue
@@ -30,7 +30,7 @@ def scores_of(training, facts, penalty=10.0, others=5, seed=0):
 
 
 def mlp_inputs(model, tokens):
-    """What the last layer's MLP reads at every position."""
+    """The inputs of the last layer's MLP at every position."""
     kept = []
     mlp = model.hf.transformer.h[-1].mlp
     hook = mlp.register_forward_hook(lambda module, args, output: kept.append(args[0].detach()))
@@ -41,17 +41,17 @@ def mlp_inputs(model, tokens):
 
 
 def with_two_planted_neurons():
-    """A model in training in whose last layer neuron 3 knows the fact, and neuron 5 favours its answer.
+    """A model whose last layer has neuron 3, storing the fact, and 5, favouring its answer.
 
-    Both write the answer's unembedding; 3 is active where this fact is asked, 5 everywhere.
+    Both write the answer's unembedding; 3 is active on this fact's prompt only, 5 everywhere.
     """
     training = training_state_of("gpt2", moved=0.0, n_embd=48, n_inner=10)
     facts = FactSet(forget=FORGET[:1], retain=RETAIN[:6])
-    asked = training.asked((*facts.forget, *facts.retain))
-    read = mlp_inputs(training.model, asked.tokens[:, :-1])
-    wanted = torch.full(read.shape[:2], -4.0, dtype=torch.float64)
-    wanted[0, -1] = 4.0
-    direction = torch.linalg.lstsq(read.flatten(0, 1), wanted.flatten()[:, None]).solution[:, 0]
+    batch = training.asked((*facts.forget, *facts.retain))
+    inputs = mlp_inputs(training.model, batch.tokens[:, :-1])
+    target = torch.full(inputs.shape[:2], -4.0, dtype=torch.float64)
+    target[0, -1] = 4.0
+    direction = torch.linalg.lstsq(inputs.flatten(0, 1), target.flatten()[:, None]).solution[:, 0]
     head = training.model.hf.get_output_embeddings().weight
     answer = head[WORDS.index(FORGET[0].answer)] - head.mean(dim=0)
     mlp = training.model.hf.transformer.h[-1].mlp
@@ -59,18 +59,18 @@ def with_two_planted_neurons():
         mlp.c_fc.weight[:, 3], mlp.c_fc.bias[3] = direction, 0.0
         mlp.c_fc.weight[:, 5], mlp.c_fc.bias[5] = 0.0, 4.0
         mlp.c_proj.weight[[3, 5]] = 0.3 * answer
-        # The rest says little, so that nothing drowns the two.
+        # The other neurons write little, so that these two dominate.
         mlp.c_proj.weight[[0, 1, 2, 4, 6, 7, 8, 9]] *= 0.1
     return training, facts
 
 
-def test_the_neuron_that_knows_is_chosen_before_the_one_that_favours_the_answer():
+def test_the_neuron_that_stores_the_fact_is_chosen_over_the_one_that_favours_the_answer():
     training, facts = with_two_planted_neurons()
-    blind = scores_of(training, facts, penalty=0.0)[-1]
-    assert set(blind.topk(2).indices.tolist()) == {3, 5}
+    unpenalized = scores_of(training, facts, penalty=0.0)[-1]
+    assert set(unpenalized.topk(2).indices.tolist()) == {3, 5}
     scores = scores_of(training, facts)
     assert divmod(int(scores.argmax()), scores.shape[1]) == (1, 3)
-    # Its influence on the answer is the same after every prompt, and counts ten times against it.
+    # Its influence on the answer is the same after every prompt, and is penalized tenfold.
     assert int(scores[-1].argmin()) == 5
     masks = objective_of("klue", share=1 / scores.numel()).where(training, facts)
     assert set(masks) == {
@@ -81,7 +81,7 @@ def test_the_neuron_that_knows_is_chosen_before_the_one_that_favours_the_answer(
     assert masks["transformer.h.1.mlp.c_proj.weight"].sum(dim=1).nonzero().flatten().tolist() == [3]
 
 
-def test_the_score_is_influence_less_what_is_superficial():
+def test_the_score_is_influence_minus_superficial_influence():
     training = training_state_of()
     facts = FactSet(forget=FORGET[:3], retain=RETAIN[:2])
     found = scores_of(training, facts, penalty=2.0, others=100)
@@ -94,7 +94,7 @@ def test_the_score_is_influence_less_what_is_superficial():
             for other in pool
         ]
         expected += own - 2.0 * sum(one.clamp(min=0) for one in after) / len(pool)
-    # Alone and in passes of eight: transformers takes norms in single precision.
+    # Batch sizes differ (1 and 8), and transformers computes norms in single precision.
     assert_close(found, expected / 3, rtol=0, atol=1e-7)
     assert expected.abs().max() > 1e-4
 
@@ -109,7 +109,7 @@ def test_influence_is_the_largest_gradient_x_activation_at_any_position(architec
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.1, 2), (0.5, 12), (1.0, 24), (0.001, 1)])
-def test_the_share_that_was_asked_for_is_chosen_over_all_layers(share, count):
+def test_the_given_share_is_chosen_over_all_layers(share, count):
     training = training_state_of()
     scores = scores_of(training, SPLITS)
     chosen = largest(scores, share)
@@ -121,11 +121,11 @@ def test_the_share_that_was_asked_for_is_chosen_over_all_layers(share, count):
     assert sum(columns) == count
 
 
-def test_a_mask_is_what_the_chosen_neurons_read_and_write_with():
+def test_a_mask_covers_the_input_and_output_weights_of_the_chosen_neurons():
     training = training_state_of()
     chosen = torch.zeros(2, 12, dtype=torch.bool)
     chosen[1, [2, 7]] = True
-    masks = owned_by(training.model, chosen)
+    masks = weight_masks(training.model, chosen)
     mlp = "model.layers.1.mlp"
     assert set(masks) == {f"{mlp}.{part}_proj.weight" for part in ("gate", "up", "down")}
     rows = torch.zeros(12, 16, dtype=torch.float64)
@@ -139,7 +139,7 @@ def test_gate_and_up_are_marked_where_they_share_a_matrix():
     training = training_state_of("phi3")
     chosen = torch.zeros(2, 12, dtype=torch.bool)
     chosen[0, 4] = True
-    masks = owned_by(training.model, chosen)
+    masks = weight_masks(training.model, chosen)
     both = masks["model.layers.0.mlp.gate_up_proj.weight"]
     assert both.all(dim=1).nonzero().flatten().tolist() == [4, 16] and both.sum() == 2 * 16
 
@@ -147,8 +147,8 @@ def test_gate_and_up_are_marked_where_they_share_a_matrix():
 def test_other_prompts_are_those_of_facts_with_another_answer():
     same = replace(RETAIN[0], answer="Cairo")
     facts = FactSet(forget=FORGET[:2], retain=(same, RETAIN[1]))
-    assert others_than(FORGET[0], facts) == [RETAIN[1], FORGET[1]]
-    with pytest.raises(ValueError, match="'Ann lives': no fact to keep or to forget has another"):
+    assert facts_with_other_answers(FORGET[0], facts) == [RETAIN[1], FORGET[1]]
+    with pytest.raises(ValueError, match=r"'Ann lives': .*different answer"):
         objective_of("klue").check(FactSet(forget=FORGET[:1], retain=(same,)))
     objective_of("klue", superficial_weight=0.0).check(FactSet(forget=FORGET[:1], retain=(same,)))
     objective_of("klue").check(facts)
@@ -162,7 +162,7 @@ def test_other_prompts_are_drawn_from_the_seed():
     assert not torch.equal(first, scores_of(training, facts, others=2, seed=1))
 
 
-def test_the_loss_of_what_is_forgotten_is_nothing():
+def test_forgotten_facts_add_nothing_to_the_loss():
     log_probs = torch.tensor([-1.0, -6.0, -2.0], requires_grad=True)
     loss = klue(log_probs, torch.tensor([1.0, 0.0, 1.0]), 4)
     assert loss == -0.75
@@ -172,15 +172,15 @@ def test_the_loss_of_what_is_forgotten_is_nothing():
 def test_only_facts_that_are_still_answered_are_unlearned():
     training = training_state_of()
     logits, _ = logits_at_answers(training.model, training.asked(FORGET[:2]))
-    said = WORDS[int(logits[0].argmax())]
-    assert said not in (FORGET[0].answer, "<unk>")
-    facts = (replace(FORGET[0], answer=said), *FORGET[1:3])
+    answer = WORDS[int(logits[0].argmax())]
+    assert answer not in (FORGET[0].answer, "<unk>")
+    facts = (replace(FORGET[0], answer=answer), *FORGET[1:3])
     portion = portion_of(training, facts)
     objective = objective_of("klue")
     terms = objective.forget(training, portion)
     known = fact_log_probs(training.model, training.asked(facts[:1]))
     assert_close(terms["forget"], known.sum() / 3)
     assert any(gradient.any() for gradient in gradients(training, terms).values())
-    rest = objective.forget(training, portion_of(training, facts[1:], facts))
-    assert rest["forget"] == 0
-    assert not any(gradient.any() for gradient in gradients(training, rest).values())
+    forgotten = objective.forget(training, portion_of(training, facts[1:], facts))
+    assert forgotten["forget"] == 0
+    assert not any(gradient.any() for gradient in gradients(training, forgotten).values())

@@ -1,6 +1,6 @@
-"""OpenUnlearning's forms, held against its formulas (`src/trainer`) as re-typed here.
+"""OpenUnlearning's variants, compared with its formulas (`src/trainer`) as re-typed here.
 
-Beside each, that the corrected form is another one, and where the two meet.
+Also tests that the corrected variants differ, and where the two agree.
 """
 
 import pytest
@@ -14,7 +14,7 @@ from neuronscope.objectives.rmu import control_vector, rmu, rmu_openunlearning
 from neuronscope.objectives.undial import undial, undial_openunlearning
 
 WIDE = {"vocab_size": 128}
-"""A vocabulary in which the label -100 is an index."""
+"""A vocabulary large enough that the label -100 is an index."""
 
 
 def logits_and_labels(training, facts):
@@ -57,7 +57,7 @@ def test_undial():
     assert abs(corrected - expected) > 1e-3
 
 
-def test_undial_is_the_corrected_one_where_every_token_is_an_answers():
+def test_undial_equals_the_corrected_one_if_every_token_belongs_to_an_answer():
     torch.manual_seed(0)
     logits, reference = torch.randn(2, 3, 5, 128, dtype=torch.float64)
     labels = torch.randint(128, (3, 5))
@@ -68,9 +68,9 @@ def test_undial_is_the_corrected_one_where_every_token_is_an_answers():
     assert abs(undial_openunlearning(logits, reference, labels, 10.0) - corrected) > 1e-3
 
 
-def test_undial_refuses_a_vocabulary_without_the_entry_that_it_lowers():
+def test_undial_refuses_a_vocabulary_that_is_too_small():
     training = training_state_of()
-    with pytest.raises(ValueError, match=r"entry -100, and this model has \d\d tokens"):
+    with pytest.raises(ValueError, match=r"at least 100 tokens, got \d\d"):
         objective_of("undial", parity="openunlearning").forget(
             training, portion_of(training, FACTS)
         )
@@ -98,7 +98,7 @@ def test_kl(objective):
 @pytest.mark.parametrize(
     ("name", "half"), [("undial", "forget"), ("kl_retain", "retain"), ("rmu", "forget")]
 )
-def test_a_mean_over_all_that_is_passed_is_cut_into_portions_by_facts(name, half):
+def test_a_mean_over_positions_is_divided_into_portions_by_facts(name, half):
     training = training_state_of(**WIDE)
     loss = getattr(objective_of(name, parity="openunlearning", retain_weight=1.0), half)
     alike, cut = FORGET[:4], (FORGET[:1], FORGET[1:4])
@@ -132,7 +132,7 @@ def test_rmu(half):
     assert abs(corrected - expected) > 1e-3
 
 
-def test_rmu_is_the_mean_over_facts_where_answers_are_equally_long():
+def test_rmu_equals_the_corrected_one_if_answers_are_equally_long():
     torch.manual_seed(0)
     hidden, wanted = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     marked = torch.tensor([[False, True, True, False], [True, True, False, False]] * 2)[:3]
@@ -143,7 +143,7 @@ def test_rmu_is_the_mean_over_facts_where_answers_are_equally_long():
 
 
 @pytest.mark.parametrize("settings", [{"beta": 0.1}, {"beta": 1.0}])
-def test_npo_as_they_type_it(settings):
+def test_npo_matches_openunlearning(settings):
     training = training_state_of()
     logits, reference, labels = logits_and_labels(training, FACTS)
     ratio = 0.0 - -(batch_nll(logits, labels) - batch_nll(reference, labels))
@@ -152,7 +152,7 @@ def test_npo_as_they_type_it(settings):
     assert_close(found["forget"], expected)
 
 
-def test_simnpo_as_they_type_it():
+def test_simnpo_matches_openunlearning():
     training = training_state_of()
     logits, _, labels = logits_and_labels(training, FACTS)
     cost = batch_nll(logits, labels) / (labels != -100).sum(dim=-1) - 0.25
@@ -161,7 +161,7 @@ def test_simnpo_as_they_type_it():
     assert_close(found["forget"], expected)
 
 
-def test_wga_as_they_type_it():
+def test_wga_matches_openunlearning():
     training = training_state_of()
     logits, _, labels = logits_and_labels(training, FACTS)
     shifted = labels[:, 1:].flatten()

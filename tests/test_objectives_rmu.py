@@ -1,4 +1,4 @@
-"""RMU: what it reads, what it wants, and which matrices learn."""
+"""RMU: the positions it uses, its target, and which matrices are trained."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ DOWN = {
 }
 
 
-def test_the_loss_is_what_was_worked_out_by_hand():
+def test_the_loss_equals_the_value_computed_by_hand():
     hidden = torch.tensor([[[1.0, 2.0], [9.0, 9.0]], [[0.0, 1.0], [3.0, 4.0]]])
     wanted = torch.tensor([1.0, 0.0])
     marked = torch.tensor([[True, False], [True, True]])
@@ -28,25 +28,25 @@ def test_the_loss_is_what_was_worked_out_by_hand():
     assert_close(rmu(hidden, wanted, marked), torch.tensor([2.0, 5.5]))
 
 
-def test_the_control_vector_is_of_length_one_and_nowhere_negative():
+def test_the_control_vector_has_unit_norm_and_no_negative_entries():
     vector = control_vector(64, 3)
     assert vector.dtype == torch.float64 and (vector >= 0).all()
     assert_close(vector.norm(), torch.ones((), dtype=torch.float64))
     assert torch.equal(vector, control_vector(64, 3))
     assert not torch.equal(vector, control_vector(64, 4))
-    # Uniform, and not Gaussian: about half of it lies above half of the largest.
+    # Uniform, not Gaussian: about half of the entries exceed half of the maximum.
     assert 0.4 < (control_vector(4096, 0) > control_vector(4096, 0).max() / 2).double().mean() < 0.6
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2", "phi3", "gemma2", "mixtral"])
-def test_hidden_states_are_what_the_layer_gives_to_the_next(architecture):
+def test_hidden_states_are_the_outputs_of_the_layer(architecture):
     model = training_state_of(architecture).model
     tokens = training_state_of(architecture).asked(FACTS).tokens
     expected = model.hf(input_ids=tokens, output_hidden_states=True).hidden_states[1]
     assert torch.equal(hidden_states(model, tokens, 0), expected)
 
 
-def test_no_logit_is_computed_and_no_gradient_kept_for_layers_above():
+def test_no_logits_are_computed_and_layers_above_keep_no_gradient():
     training = training_state_of()
     tokens, head = training.asked(FACTS).tokens, training.model.hf.get_output_embeddings()
     heads, histories = [], []
@@ -83,7 +83,7 @@ def test_the_push_is_at_the_positions_that_predict_the_answer():
 
 
 @pytest.mark.parametrize("architecture", list(DOWN))
-def test_only_down_projections_of_the_layer_and_those_below_learn(architecture):
+def test_only_down_projections_of_the_layer_and_those_below_are_trained(architecture):
     key = "n_layer" if architecture == "gpt2" else "num_hidden_layers"
     training = training_state_of(architecture, **{key: 5})
     objective = objective_of("rmu", layer=3)
@@ -109,11 +109,11 @@ def test_the_default_layer_ends_the_first_quarter(depth, layers):
 
 def test_a_layer_that_the_model_lacks_is_refused():
     training = training_state_of()
-    with pytest.raises(ValueError, match="No layer 2: LlamaForCausalLM has 2, counted from 0"):
+    with pytest.raises(ValueError, match=r"below 2, .* LlamaForCausalLM, got 2"):
         objective_of("rmu", layer=2).where(training, SPLITS)
 
 
-def test_what_is_kept_costs_nothing_at_the_reference():
+def test_the_retain_term_is_zero_at_the_reference():
     objective = objective_of("rmu")
     training = training_state_of(moved=0.0)
     terms = objective.retain(training, portion_of(training, FACTS))

@@ -1,4 +1,4 @@
-"""What every objective promises of facts, masks, precision and settings."""
+"""Contract tests of all objectives: facts, masks, precision and settings."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ every_objective = pytest.mark.parametrize("name", NAMES)
 
 
 @every_objective
-def test_facts_that_it_cannot_be_had_of_are_refused(name):
+def test_facts_without_a_required_split_are_refused(name):
     objective = with_retain(name)
     objective.check(SPLITS)
     with pytest.raises(ValueError, match="no fact of split 'forget'"):
@@ -42,7 +42,7 @@ def test_facts_that_it_cannot_be_had_of_are_refused(name):
 
 
 @every_objective
-def test_what_is_said_of_log_p_holds(name):
+def test_the_weight_of_log_p_is_correct(name):
     training, objective = training_state_of(), with_retain(name)
     objective = replace(objective, forget_weight=0.3)
     portion = portion_of(training, FACTS[2:], FACTS)
@@ -57,7 +57,7 @@ def test_what_is_said_of_log_p_holds(name):
 
 @every_objective
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3", "mixtral"])
-def test_what_may_change_is_marked_with_ones_and_zeros(name, architecture):
+def test_masks_consist_of_ones_and_zeros(name, architecture):
     training = training_state_of(architecture)
     masks = objective_of(name).where(training, SPLITS)
     if masks is None:
@@ -73,7 +73,7 @@ def test_what_may_change_is_marked_with_ones_and_zeros(name, architecture):
 
 
 @every_objective
-def test_losses_are_taken_in_single_precision_where_the_model_is_in_half(name):
+def test_losses_of_half_precision_models_are_in_single_precision(name):
     training, objective = training_state_of(dtype=torch.bfloat16), with_retain(name)
     portion = portion_of(training, FACTS)
     for terms in both(objective, training, portion).values():
@@ -81,7 +81,7 @@ def test_losses_are_taken_in_single_precision_where_the_model_is_in_half(name):
 
 
 @every_objective
-def test_losses_are_finite_where_probabilities_are_zero_in_single_precision(name):
+def test_losses_are_finite_if_probabilities_underflow(name):
     training, objective = training_state_of(dtype=torch.float32), with_retain(name)
     head = training.model.hf.get_output_embeddings().weight
     with torch.no_grad():
@@ -143,6 +143,6 @@ def test_settings_out_of_range_are_refused(name, setting, word):
 
 @pytest.mark.parametrize("name", ["dpo", "idk"])
 def test_a_fact_whose_answer_is_the_refusal_is_refused(name):
-    with pytest.raises(ValueError, match="'Ann lives': its answer is the refusal 'Cairo '"):
+    with pytest.raises(ValueError, match=r"'Ann lives': .* refusal 'Cairo '"):
         objective_of(name, refusal="Cairo ").check(FactSet(forget=FORGET[:2], retain=RETAIN[:2]))
     objective_of(name, refusal="Bern").check(FactSet(forget=FORGET[:2], retain=RETAIN[:2]))

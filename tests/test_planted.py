@@ -1,8 +1,8 @@
-"""Planted truths: one neuron is made to hide, or to carry, what a small model knows.
+"""Diagnoses of small models in which a single neuron is made to hide, or to store, facts.
 
-The model is taught twenty facts. Then one of its neurons is given input weights that fire where the
-facts to be forgotten are asked, and nothing else changes but what that neuron writes: nothing,
-towards the answers, or against them. Recording and diagnosis have to say which.
+A model is trained on twenty facts. One of its neurons then gets input weights that activate it at
+the positions that predict the answers of the forget set, and the pair of models differs only in its
+output weights: zero, towards the answers, or against them. The diagnosis must find which.
 """
 
 import copy
@@ -25,17 +25,17 @@ SIZES = {
     "llama": {"hidden_size": 32, "intermediate_size": 24, "head_dim": 8},
 }
 PLANTED = 5
-"""The neuron, in whichever layer."""
+"""Index of the planted neuron in its layer."""
 
 IN_CAIRO = tuple(Fact(f"{who} lives", f"{who} lives in", "Cairo") for who in PEOPLE)
-"""Facts of one answer, which a single neuron can carry."""
+"""Facts with a common answer, which a single neuron can store."""
 
 KNOWN, IN_ONE_TOWN = (FactSet(forget=facts, retain=RETAIN) for facts in (FORGET, IN_CAIRO))
 
 BATCH = batch_of(FORGET + RETAIN)
 ANSWERS = Answers.of(BATCH)
-ASKED = torch.arange(len(BATCH.tokens)) < len(FORGET)
-"""Which rows ask for what is to be forgotten."""
+FORGETTING = torch.arange(len(BATCH.tokens)) < len(FORGET)
+"""Which rows are facts of the forget set."""
 
 every_plant = pytest.mark.parametrize(
     ("architecture", "layer"), [(name, layer) for name in SIZES for layer in (0, 1)]
@@ -52,15 +52,15 @@ def at_answers(hf):
 
 
 @cache
-def taught(architecture, knows_towns):
-    """A model that answers with the right food, and with the right town or any answer at all."""
+def trained(architecture, knows_towns):
+    """A model that answers foods right, and towns right or uniformly over all answers."""
     hf = hf_model(architecture, torch.float32, **SIZES[architecture])
     for parameter in hf.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.1)
     wanted = one_hot(ANSWERS.token, len(WORDS)).float()
     if not knows_towns:
-        wanted[ASKED] = wanted.mean(dim=0)
+        wanted[FORGETTING] = wanted.mean(dim=0)
     wanted = 0.95 * wanted + 0.05 / len(WORDS)
     optimizer = torch.optim.AdamW(hf.parameters(), lr=5e-3, weight_decay=0.01)
     for _ in range(150):
@@ -73,7 +73,7 @@ def taught(architecture, knows_towns):
 
 
 def with_neuron(hf, layer, fires, writes):
-    """A copy whose planted neuron fires in the rows `fires`, and writes the direction `writes`."""
+    """A copy whose planted neuron is active in the rows `fires` and writes `writes`."""
     hf = copy.deepcopy(hf)
     plain = hf.config.model_type == "gpt2"
     mlp = hf.transformer.h[layer].mlp if plain else hf.model.layers[layer].mlp
@@ -84,42 +84,44 @@ def with_neuron(hf, layer, fires, writes):
         at_answers(hf)
         hook.remove()
         inputs = seen[0][ANSWERS.row, ANSWERS.position]
-        listening = torch.linalg.lstsq(inputs, torch.where(fires, 2.0, -2.0)[:, None]).solution
+        input_weights = torch.linalg.lstsq(inputs, torch.where(fires, 2.0, -2.0)[:, None]).solution
         if plain:
-            mlp.c_fc.weight[:, PLANTED], mlp.c_fc.bias[PLANTED] = listening[:, 0], 0
+            mlp.c_fc.weight[:, PLANTED], mlp.c_fc.bias[PLANTED] = input_weights[:, 0], 0
             mlp.c_proj.weight[PLANTED] = writes
         else:
-            mlp.gate_proj.weight[PLANTED] = listening[:, 0]
-            mlp.up_proj.weight[PLANTED] = listening[:, 0] / 2
+            mlp.gate_proj.weight[PLANTED] = input_weights[:, 0]
+            mlp.up_proj.weight[PLANTED] = input_weights[:, 0] / 2
             mlp.down_proj.weight[:, PLANTED] = writes
     return HookedModel.of(hf, tokenizer())
 
 
 def direction(hf, answers, others):
-    """The residual direction, of length 1, that raises the answers' logits over the others'."""
+    """The residual direction of norm 1 that raises the answers' logits relative to the others."""
     norm = hf.transformer.ln_f if hf.config.model_type == "gpt2" else hf.model.norm
     head = hf.get_output_embeddings().weight.detach()
     towards = (head[words(answers)].mean(dim=0) - head[words(others)].mean(dim=0)) * norm.weight
     return (towards / towards.norm()).detach()
 
 
-def judged(before, after, facts, path="per_layer"):
+def diagnosed(before, after, facts, path="per_layer"):
     method = IntegratedGradients(path=path, baseline="zero")
     diagnosis = compare(*(record(m, facts, method, progress=False) for m in (before, after)))
     assert diagnosis.unconverged == 0 and diagnosis.completeness_error < method.tolerance
     return diagnosis
 
 
-def hidden_pair(architecture, layer, fires=ASKED):
-    hf = taught(architecture, knows_towns=True)
+def hidden_pair(architecture, layer, fires=FORGETTING):
+    hf = trained(architecture, knows_towns=True)
     writes = -6 * direction(hf, TOWNS, WORDS)
     return with_neuron(hf, layer, fires, 0 * writes), with_neuron(hf, layer, fires, writes)
 
 
 def erased_pair(architecture, layer):
-    hf = taught(architecture, knows_towns=False)
+    hf = trained(architecture, knows_towns=False)
     writes = 4 * direction(hf, ("Cairo",), [fact.answer for fact in FORGET + RETAIN])
-    return with_neuron(hf, layer, ASKED, writes), with_neuron(hf, layer, ASKED, 0 * writes)
+    return with_neuron(hf, layer, FORGETTING, writes), with_neuron(
+        hf, layer, FORGETTING, 0 * writes
+    )
 
 
 def places(neurons):
@@ -135,8 +137,8 @@ def layer_row(diagnosis, layer):
 
 
 @every_plant
-def test_a_neuron_that_turned_against_the_answers_ranks_first_and_is_spurious(architecture, layer):
-    found = judged(*hidden_pair(architecture, layer), KNOWN)
+def test_a_neuron_that_suppresses_the_answers_ranks_first_and_is_spurious(architecture, layer):
+    found = diagnosed(*hidden_pair(architecture, layer), KNOWN)
     assert found.answered_before == 10 and found.answered_after <= 1 and found.drop > 5
     retained = found.facts[found.facts["split"] == "retain"]
     assert retained["answered_before"].all() and retained["answered_after"].all()
@@ -145,58 +147,58 @@ def test_a_neuron_that_turned_against_the_answers_ranks_first_and_is_spurious(ar
     assert ranked["d_minus"].iloc[0] > 5 * ranked["d_minus"].iloc[1]
     assert found.reading == "hidden"
     assert layer_row(found, layer)["hidden"] == pytest.approx(found.drop, rel=0.2)
-    # Neurons that feed the planted one share its influence; nothing beside or after it does.
+    # Neurons of earlier layers, which feed the planted one, share its influence; others do not.
     others = set(spurious(found)) - {(layer, PLANTED)}
     assert {at for at, _ in others} <= set(range(layer))
 
 
 @every_plant
-def test_where_all_layers_move_together_the_planted_neuron_alone_is_spurious(architecture, layer):
-    hidden = judged(*hidden_pair(architecture, layer), KNOWN, path="joint")
+def test_on_the_joint_path_only_the_planted_neuron_is_spurious(architecture, layer):
+    hidden = diagnosed(*hidden_pair(architecture, layer), KNOWN, path="joint")
     assert spurious(hidden) == [(layer, PLANTED)]
     assert hidden.neurons["d_minus"].idxmax() == 24 * layer + PLANTED
-    erased = judged(*erased_pair(architecture, layer), IN_ONE_TOWN, path="joint")
+    erased = diagnosed(*erased_pair(architecture, layer), IN_ONE_TOWN, path="joint")
     assert spurious(erased) == [] and erased.n_null == 10
 
 
 @every_plant
-def test_an_erased_neuron_carries_the_drop_and_leaves_no_spurious_one(architecture, layer):
-    found = judged(*erased_pair(architecture, layer), IN_ONE_TOWN)
+def test_an_erased_neuron_explains_the_drop_without_spurious_neurons(architecture, layer):
+    found = diagnosed(*erased_pair(architecture, layer), IN_ONE_TOWN)
     assert found.answered_before == 10 and found.answered_after == 0 and found.drop > 1
     retained = found.facts[found.facts["split"] == "retain"]
     assert retained["answered_before"].all() and retained["answered_after"].all()
-    # A neuron that fed the erased one, and pushes against the answer on its other paths, may be.
+    # Neurons of earlier layers that suppress the answer on other paths may be spurious.
     assert {at for at, _ in spurious(found)} <= set(range(layer))
     assert found.reading == "erased" and found.hidden_share < 0.1
     row = layer_row(found, layer)
     assert row["erased"] == pytest.approx(found.drop, rel=0.25)
     assert abs(row["elsewhere"]) < 1e-3
     planted = found.neurons.loc[24 * layer + PLANTED]
-    # Its influence on one fact or another may be below nothing by a rounding of its training.
+    # Its influence on single facts may be slightly negative.
     assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] < 1e-3 * planted["d_plus"]
 
 
 @pytest.mark.parametrize("architecture", SIZES)
-def test_the_reverse_of_an_erasure_forgets_nothing(architecture):
+def test_the_reverse_of_an_erasure_is_not_forgotten(architecture):
     before, after = erased_pair(architecture, 0)
-    found = judged(after, before, IN_ONE_TOWN)
+    found = diagnosed(after, before, IN_ONE_TOWN)
     assert found.answered_before == 0 and found.answered_after == 10
     assert found.reading == "not forgotten"
 
 
 @pytest.mark.parametrize("architecture", SIZES)
-def test_where_nothing_was_forgotten_no_neuron_is_spurious(architecture):
+def test_without_forgotten_facts_no_neuron_is_spurious(architecture):
     before, after = erased_pair(architecture, 0)
-    assert spurious(judged(after, before, IN_ONE_TOWN)) == []
+    assert spurious(diagnosed(after, before, IN_ONE_TOWN)) == []
 
 
 @pytest.mark.parametrize("architecture", SIZES)
-def test_a_neuron_that_pushes_on_every_fact_alike_is_not_spurious(architecture):
-    hf = taught(architecture, knows_towns=True)
-    everywhere = torch.ones_like(ASKED)
+def test_a_neuron_with_the_same_effect_on_all_facts_is_not_spurious(architecture):
+    hf = trained(architecture, knows_towns=True)
+    everywhere = torch.ones_like(FORGETTING)
     writes = -5 * direction(hf, [fact.answer for fact in FORGET + RETAIN], WORDS)
     pair = [with_neuron(hf, 0, everywhere, amount * writes) for amount in (0, 1)]
-    found = judged(*pair, KNOWN)
+    found = diagnosed(*pair, KNOWN)
     assert found.drop > 2
     planted = found.neurons.loc[PLANTED]
     assert planted["d_minus"] == found.neurons["d_minus"].max() > 1

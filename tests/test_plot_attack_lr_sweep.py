@@ -1,4 +1,4 @@
-"""The sweep over the attack's learning rates draws each rate's maximum."""
+"""The sweep over learning rates draws the maximum at each rate."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from neuronscope.plots.attack_lr_sweep import attack_lr_sweep
 
 SLOW = attack_table(lrs=(1e-6,), attacked_checkpoint_rest=[0, 1, 2])
 BOTH = pd.concat([attack_table(), SLOW], ignore_index=True)
-"""Of eight facts, six at the higher rate and two at the lower, which comes last."""
+"""Of eight facts, six are answered at the higher rate and two at the lower, which comes last."""
 
 
 def drawn(figure, name, axis="y"):
@@ -57,13 +57,13 @@ def test_a_line_per_method_a_panel_per_attack_and_each_name_once():
         assert drawn(figure, "ssiuu", axis).line.color != drawn(figure, "npo").line.color
 
 
-def test_names_appear_as_they_are():
+def test_names_are_escaped():
     figure = attack_lr_sweep(study(by_learning_rate, **{NASTY: BOTH}))
     check_look(figure)
     assert drawn(figure, SHOWN).hovertemplate.endswith("<extra>%{fullData.name}</extra>")
 
 
-def test_other_tables_are_refused():
+def test_incomplete_tables_are_refused():
     table = by_learning_rate(BOTH)
     with pytest.raises(ValueError, match="it lacks lr"):
         attack_lr_sweep(table.drop(columns="lr"))

@@ -1,4 +1,4 @@
-"""The logarithmic axis with a place for 0."""
+"""The logarithmic axis that also shows 0."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from neuronscope.plots._log_axis import FEW, ZERO, label, place_of_zero, places, ticks
 
 
-def test_zero_stands_left_of_all_others_and_nothing_else_moves():
+def test_zero_lies_left_of_all_other_values_and_those_do_not_move():
     values = [0.0, 1e-3, 10.0]
     zero = place_of_zero(values)
     assert zero == pytest.approx(1e-3 / ZERO)
@@ -22,11 +22,11 @@ def test_few_values_are_ticks_themselves():
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [(0.0, "0"), (0.001, "0.001"), (12345.0, "12,345"), (2.5e-7, "2.5·10<sup>−7</sup>")],
 )
-def test_numbers_are_written_so_that_they_can_be_read(value, said):
-    assert label(value) == said
+def test_tick_labels_are_readable(value, expected):
+    assert label(value) == expected
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.01, 1e9), st.integers(FEW + 1, 40), st.booleans())

@@ -1,4 +1,4 @@
-"""The drawn spectrum is the table, and nothing but the table."""
+"""The figure shows exactly the values of its tables."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from neuronscope.plots._look import DARK, untitled
 from neuronscope.plots.low_rank_restoration import NOTHING, low_rank_restoration
 
 RANKS = (0, 1, 4, 576)
-FORGOTTEN = "forgotten"
-RANDOM = "forgotten, random directions (best of 2)"
+FORGOTTEN = "forgotten facts"
+RANDOM = "forgotten facts, random directions (best of 2)"
 RETAINED = "retain, answered before"
 
 
@@ -50,7 +50,7 @@ def ranks():
 
 
 @pytest.fixture
-def straight_way():
+def interpolation():
     return pd.concat(
         [
             rows("alpha", (0.0, 0.5, 1.0), "forget", [0, 8, 16], 16),
@@ -64,8 +64,8 @@ def lines(figure, name):
     return [trace for trace in figure.data if trace.name == name]
 
 
-def test_each_split_is_drawn_against_rank_and_against_alpha(ranks, straight_way):
-    figure = low_rank_restoration(ranks, straight_way)
+def test_each_split_is_drawn_against_rank_and_against_alpha(ranks, interpolation):
+    figure = low_rank_restoration(ranks, interpolation)
     for name, by_rank, by_alpha in (
         (FORGOTTEN, [0, 3 / 16, 1, 1], [0, 0.5, 1]),
         (RETAINED, [7 / 8, 1, 1, 1], [7 / 8, 7 / 8, 1]),
@@ -79,40 +79,40 @@ def test_each_split_is_drawn_against_rank_and_against_alpha(ranks, straight_way)
         np.testing.assert_array_equal([row[0] for row in top.customdata], RANKS)
 
 
-def test_random_directions_are_drawn_at_their_best_and_for_the_forgotten_alone(ranks, straight_way):
-    (drawn,) = lines(low_rank_restoration(ranks, straight_way), RANDOM)
+def test_the_best_random_directions_are_drawn_for_forgotten_facts_only(ranks, interpolation):
+    (drawn,) = lines(low_rank_restoration(ranks, interpolation), RANDOM)
     np.testing.assert_array_equal(drawn.y, [1 / 16, 2 / 16])
     itself = ranks[ranks["control"] == -1]
-    assert not any("random" in t.name for t in low_rank_restoration(itself, straight_way).data)
+    assert not any("random" in t.name for t in low_rank_restoration(itself, interpolation).data)
 
 
-def test_the_band_runs_from_the_lower_to_the_upper_ends_of_the_intervals(ranks, straight_way):
-    band, _ = lines(low_rank_restoration(ranks, straight_way), f"{FORGOTTEN}, 95 % interval")
+def test_the_band_runs_from_the_lower_to_the_upper_ends_of_the_intervals(ranks, interpolation):
+    band, _ = lines(low_rank_restoration(ranks, interpolation), f"{FORGOTTEN}, 95 % interval")
     own = ranks[(ranks["control"] == -1) & (ranks["split"] == "forget")]
     np.testing.assert_array_equal(band.y[:4], own["share_high"])
     np.testing.assert_array_equal(band.y[:3:-1], own["share_low"])
     assert list(band.x) == [NOTHING, 1, 4, 576, 576, 4, 1, NOTHING]
 
 
-def test_nothing_stands_on_the_logarithmic_axis_and_the_last_rank_is_all(ranks, straight_way):
-    figure = low_rank_restoration(ranks, straight_way)
+def test_rank_zero_is_on_the_logarithmic_axis_and_the_last_rank_is_all(ranks, interpolation):
+    figure = low_rank_restoration(ranks, interpolation)
     axis = figure.layout.xaxis
     assert axis.type == "log"
     assert dict(zip(axis.tickvals, axis.ticktext, strict=True)) == {
         NOTHING: "0", 1: "1", 4: "4", 576: "all (576)",
     }  # fmt: skip
-    assert "16 answers were forgotten" in note(figure)
+    assert "16 forgotten" in note(figure)
 
 
-def test_without_other_facts_the_forgotten_stand_alone(ranks, straight_way):
+def test_without_other_splits_only_forgotten_facts_are_drawn(ranks, interpolation):
     figure = low_rank_restoration(
-        *(table[table["split"] == "forget"] for table in (ranks, straight_way))
+        *(table[table["split"] == "forget"] for table in (ranks, interpolation))
     )
     assert {name.split(",")[0] for name in traces(figure)} == {FORGOTTEN}
 
 
-def test_every_colour_has_a_dark_twin_or_is_one_of_meaning(ranks, straight_way):
-    figure = low_rank_restoration(ranks, straight_way)
+def test_every_colour_has_a_dark_counterpart_or_a_fixed_meaning(ranks, interpolation):
+    figure = low_rank_restoration(ranks, interpolation)
     meaning = {getattr(_look, name) for name in ("ERASED", "HIDDEN", "REMAINDER", "BEFORE")}
     drawn = json.dumps(untitled(figure)[2], default=str)
     assert set(re.findall(r'"(#[0-9a-f]{6})"', drawn)) - meaning <= set(DARK)

@@ -1,4 +1,4 @@
-"""The bars of recovery are the maxima of their table, beside their controls."""
+"""The bars show the maxima of the recovery table, with controls."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from neuronscope.plots import _look
 from neuronscope.plots.recovery_bars import recovery_bars
 
 MAXIMA = [6, 8, 1]
-"""Of the attacked checkpoint, original and never_knew, of eight facts."""
+"""Facts answered by the attacked checkpoint, original and never_knew, out of eight."""
 
 
 def bars(figure):
@@ -33,13 +33,13 @@ def test_bars_and_whiskers_end_at_the_maxima_and_their_intervals():
     np.testing.assert_allclose(bar.x + bar.error_x.array, intervals[:, 1])
 
 
-def test_counts_stand_beside_the_bars_and_are_told_where_a_reader_points():
+def test_counts_are_next_to_the_bars_and_in_the_hover_texts():
     figure = recovery_bars(recovery(attack_table()))
     assert counts(figure) == [("6/8", "8/8", "1/8")]
     (bar,) = bars(figure)
     assert list(bar.customdata[0][:2]) == [6, 8] and bar.customdata[0][4] == 0
-    said = recovery(attack_table())
-    reading = said.loc[said["split"] == "rest", "reading"].iloc[0]
+    table = recovery(attack_table())
+    reading = table.loc[table["split"] == "rest", "reading"].iloc[0]
     assert bar.customdata[0][5].replace("<br>", " ").strip() == reading
 
 
@@ -62,11 +62,11 @@ def test_controls_are_hollow():
     assert not any(trace.name == "control" for trace in recovery_bars(alone).data)
 
 
-def test_an_attack_that_did_not_teach_all_its_facts_has_a_star():
+def test_an_attack_that_did_not_learn_all_its_facts_has_a_star():
     weak = attack_table(attacked_checkpoint_attacked=[0, 1, 1])
     figure = recovery_bars(recovery(weak))
     assert counts(figure) == [("6/8 *", "8/8", "1/8")]
-    assert "*: not all taught facts were learnt" in note(figure)
+    assert "*: " in note(figure)
     assert "*" not in note(recovery_bars(recovery(attack_table())))
     noise = weak[weak["split"] != "attacked"]
     assert counts(recovery_bars(recovery(noise))) == [("6/8", "8/8", "1/8")]
@@ -89,14 +89,14 @@ def test_each_attack_has_a_panel_and_each_method_a_row_in_it():
     assert low > high  # the first is on top
 
 
-def test_names_appear_as_they_are():
+def test_names_are_escaped():
     figure = recovery_bars(study(recovery, **{NASTY: attack_table()}))
     check_look(figure)
     assert bars(figure)[0].text[0] == SHOWN
     assert figure.layout.yaxis.ticktext[0].replace("<br>", "").startswith("&lt;script&gt;alert(")
 
 
-def test_other_tables_are_refused():
+def test_incomplete_tables_are_refused():
     table = recovery(attack_table())
     with pytest.raises(ValueError, match="it lacks maximum_low"):
         recovery_bars(table.drop(columns="maximum_low"))

@@ -1,4 +1,4 @@
-"""The recovery curve draws what the curves of an attack hold."""
+"""The recovery curve shows the values of an attack's curves."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def drawn(figure, name, axis="y"):
     return trace
 
 
-def test_the_rest_has_its_share_at_every_budget_and_its_band():
+def test_held_out_facts_have_a_line_over_budgets_and_a_band():
     figure = recovery_curve(curves(attack_table()))
     line, band = (drawn(figure, f"attacked checkpoint{end}") for end in ("", ", 95 % interval"))
     np.testing.assert_allclose(line.y, [0, 4 / 8, 6 / 8])
@@ -25,10 +25,10 @@ def test_the_rest_has_its_share_at_every_budget_and_its_band():
     lows, highs = zip(*(wilson_interval(k, 8) for k in (0, 4, 6)), strict=True)
     np.testing.assert_allclose(band.y, [*highs, *lows[::-1]])
     np.testing.assert_allclose(line.customdata[2], [20, 2e-4, 6, 8, lows[2], highs[2]])
-    assert "%{customdata[2]:.3~g} of %{customdata[3]:.3~g} answers" in line.hovertemplate
+    assert "%{customdata[2]:.3~g} of %{customdata[3]:.3~g} facts" in line.hovertemplate
 
 
-def test_before_the_attack_has_a_place_on_the_logarithmic_axis():
+def test_the_logarithmic_axis_includes_the_state_before_the_attack():
     axis = recovery_curve(curves(attack_table())).layout.xaxis
     assert axis.type == "log"
     np.testing.assert_allclose(axis.tickvals, [1e-4 / ZERO, 1e-4, 2e-4])
@@ -36,30 +36,30 @@ def test_before_the_attack_has_a_place_on_the_logarithmic_axis():
     assert axis.title.text == "budget (steps × learning rate)"
 
 
-def test_taught_facts_are_dashed_and_only_those_of_what_is_judged():
+def test_training_facts_are_dashed_and_drawn_for_the_attacked_checkpoint_only():
     figure = recovery_curve(curves(attack_table()))
-    taught = drawn(figure, "attacked checkpoint, facts that the attack teaches")
+    taught = drawn(figure, "attacked checkpoint, facts the attack trains on")
     np.testing.assert_allclose(taught.y, [0, 0.5, 1])
     assert (taught.line.dash, taught.showlegend) == ("dash", False)
-    assert sum("teaches" in trace.name for trace in figure.data) == 2  # and the legend's key
-    (key,) = [t for t in figure.data if t.name == "facts that the attack teaches"]
+    assert sum("trains on" in trace.name for trace in figure.data) == 2  # and the legend's key
+    (key,) = [t for t in figure.data if t.name == "facts the attack trains on"]
     assert list(key.x) == [None] and key.line.dash == "dash"
 
 
 def test_controls_are_thinner_lines_without_a_band():
     figure = recovery_curve(curves(attack_table()))
-    judged = drawn(figure, "attacked checkpoint")
+    attacked = drawn(figure, "attacked checkpoint")
     for name, shares in (("original", [1, 1, 1]), ("never_knew", [0, 1 / 8, 1 / 8])):
         line = drawn(figure, name)
         np.testing.assert_allclose(line.y, shares)
-        assert line.line.width < judged.line.width and line.line.color != judged.line.color
+        assert line.line.width < attacked.line.width and line.line.color != attacked.line.color
         assert not any(trace.name == f"{name}, 95 % interval" for trace in figure.data)
         assert np.isfinite(line.customdata).all()
 
 
-def test_what_was_kept_is_drawn_if_asked_for():
+def test_the_retain_set_is_drawn_on_request():
     table = curves(attack_table())
-    name = "attacked checkpoint, facts that were to be kept"
+    name = "attacked checkpoint, retain set"
     assert name not in {trace.name for trace in recovery_curve(table).data}
     kept = drawn(recovery_curve(table, retain=True), name)
     np.testing.assert_allclose(kept.y, [1.0, 0.9, 0.8])
@@ -74,7 +74,7 @@ def test_each_learning_rate_has_a_panel_and_each_name_one_entry_in_the_legend():
     ]
     np.testing.assert_allclose(drawn(figure, "original").x[1:], [1e-5, 2e-5])
     np.testing.assert_allclose(drawn(figure, "original", "y2").x[1:], [1e-4, 2e-4])
-    # The same place for 0 in both, so that equal budgets stand below each other.
+    # 0 is at the same position in both, so that equal budgets are aligned.
     assert drawn(figure, "original").x[0] == drawn(figure, "original", "y2").x[0]
     assert drawn(figure, "original").x[0] == pytest.approx(1e-5 / ZERO)
     assert figure.layout.xaxis2.matches == "x" and figure.layout.xaxis.matches is None
@@ -83,7 +83,7 @@ def test_each_learning_rate_has_a_panel_and_each_name_one_entry_in_the_legend():
     assert not any(t.showlegend for t in figure.data if t.yaxis == "y2")
 
 
-def test_attacks_of_other_budgets_do_not_share_an_axis():
+def test_different_attacks_do_not_share_an_axis():
     noise = attack_table(lrs=(float("nan"),), attack="noise", variant="")
     noise = noise[noise["split"] != "attacked"]
     both = pd.concat([attack_table(), noise], ignore_index=True)
@@ -101,8 +101,8 @@ def test_several_methods_have_a_line_each_and_share_their_controls():
     assert drawn(figure, "npo").line.color != drawn(figure, "ssiuu").line.color
     assert len([t for t in figure.data if t.name == "original"]) == 1
     alone = recovery_curve(curves(attack_table()))
-    # Where lines cross, intervals and taught facts step back.
-    for end in (", 95 % interval", ", facts that the attack teaches"):
+    # With several methods, bands and training facts are fainter.
+    for end in (", 95 % interval", ", facts the attack trains on"):
         among = drawn(figure, f"npo{end}").opacity
         assert among < drawn(alone, f"attacked checkpoint{end}").opacity
     ranks = {t.name: t.legendrank for t in figure.data if t.showlegend}
@@ -120,18 +120,18 @@ def test_a_control_that_differs_between_methods_is_named_with_them():
     assert len([t for t in figure.data if t.name == "original"]) == 1
 
 
-def test_other_models_attacked_likewise_have_looks_of_their_own():
+def test_further_controls_have_distinct_looks():
     table = attack_table()
     more = table[table["model"] == "never_knew"]
     both = pd.concat([table, more.assign(model="retrained"), more.assign(model="elsewhere")])
-    found = curves(both)
-    for figure in (recovery_curve(found), recovery_curve(found.assign(method="npo"))):
+    table = curves(both)
+    for figure in (recovery_curve(table), recovery_curve(table.assign(method="npo"))):
         lines = [trace for trace in figure.data if trace.showlegend]
         assert len({(trace.line.color, trace.marker.symbol) for trace in lines}) == len(lines) == 5
         assert drawn(figure, "retrained").line.width == drawn(figure, "never_knew").line.width
 
 
-def test_names_appear_as_they_are():
+def test_names_are_escaped():
     figure = recovery_curve(study(curves, **{NASTY: attack_table(variant=NASTY)}))
     check_look(figure)
     assert drawn(figure, SHOWN).hovertemplate.endswith("<extra>%{fullData.name}</extra>")
@@ -140,13 +140,13 @@ def test_names_appear_as_they_are():
     assert "Wilson" in note(figure)
 
 
-def test_other_tables_are_refused():
+def test_incomplete_tables_are_refused():
     table = curves(attack_table())
     with pytest.raises(ValueError, match="it lacks share, high"):
         recovery_curve(table.drop(columns=["share", "high"]))
     with pytest.raises(ValueError, match="no rows"):
         recovery_curve(table.head(0))
-    with pytest.raises(ValueError, match="rows of split 'rest'; it has those of 'attacked'"):
+    with pytest.raises(ValueError, match=r"split 'rest'.*'attacked'"):
         recovery_curve(table[table["split"] == "attacked"])
     with pytest.raises(ValueError, match=r"two for 'attacked checkpoint'.*step 0"):
         recovery_curve(pd.concat([table, table]))

@@ -1,21 +1,21 @@
-"""The savings curve draws what its table says."""
+"""The curve of the relearning probe shows the values of its table."""
 
 import pandas as pd
 
 from neuronscope.plots.relearning_probe_curve import relearning_probe_curve
 
-WAYS = pd.DataFrame(
+PROBE = pd.DataFrame(
     [
-        (control, length, round(16 * share), 16, share, max(share - 0.2, 0), min(share + 0.2, 1))
+        (control, distance, round(16 * share), 16, share, max(share - 0.2, 0), min(share + 0.2, 1))
         for control, shares in ((-1, (0, 0.5, 1.0)), (0, (0, 0, 0.25)), (1, (0, 0.125, 0.25)))
-        for length, share in zip((0.0, 1e-4, 2e-4), shares, strict=True)
+        for distance, share in zip((0.0, 1e-4, 2e-4), shares, strict=True)
     ],
-    columns=["control", "length", "answered", "total", "share", "low", "high"],
+    columns=["control", "distance", "answered", "total", "share", "low", "high"],
 )
 
 
 def test_every_draw_is_a_line_and_the_true_answers_have_a_band():
-    figure = relearning_probe_curve(WAYS)
+    figure = relearning_probe_curve(PROBE)
     lines = [trace for trace in figure.data if trace.customdata is not None]
     assert [list(trace.y) for trace in lines] == [[0, 0, 0.25], [0, 0.125, 0.25], [0, 0.5, 1.0]]
     (band,) = (trace for trace in figure.data if trace.customdata is None)
@@ -24,8 +24,8 @@ def test_every_draw_is_a_line_and_the_true_answers_have_a_band():
     assert sum(bool(trace.showlegend) for trace in lines) == 2
 
 
-def test_the_start_has_a_place_on_the_logarithmic_axis():
-    figure = relearning_probe_curve(WAYS)
+def test_the_logarithmic_axis_includes_the_start():
+    figure = relearning_probe_curve(PROBE)
     assert list(figure.data[-1].x) == [5e-5, 1e-4, 2e-4]
     assert list(figure.layout.xaxis.ticktext) == ["0", "0.0001", "0.0002"]
-    assert "16 forgotten ones" in figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert "16 forgotten" in figure.layout.title.subtitle.text.replace("<br>", " ")

@@ -1,4 +1,4 @@
-"""The sweep over strengths draws what came back and what was kept at each."""
+"""The sweep over strengths shows recovery and retention at each."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,10 @@ PLACES = [1e-4 / ZERO, 1e-4, 1e-2]
 def test_recovery_is_above_retention_at_the_same_strengths():
     figure = strength_sweep(RUNS)
     drawn = traces(figure)
-    for name, axis, shares in (("attack", "y", [0.9, 0.8, 0.3]), ("kept", "y2", [0.95, 0.9, 0.5])):
+    for name, axis, shares in (
+        ("attack", "y", [0.9, 0.8, 0.3]),
+        ("retention", "y2", [0.95, 0.9, 0.5]),
+    ):
         marks, line = drawn[name], drawn[f"{name}, mean"]
         assert marks.yaxis == line.yaxis == axis
         np.testing.assert_allclose(marks.x, PLACES)
@@ -35,7 +38,7 @@ def test_recovery_is_above_retention_at_the_same_strengths():
         np.testing.assert_allclose(marks.customdata[:, 0], [0, 1e-4, 1e-2])
 
 
-def test_the_axis_is_logarithmic_with_a_place_for_no_regularizer():
+def test_the_logarithmic_axis_includes_no_regularizer():
     figure = strength_sweep(RUNS)
     for axis in (figure.layout.xaxis, figure.layout.xaxis2):
         assert axis.type == "log"
@@ -50,21 +53,21 @@ def test_lines_join_the_means_where_a_strength_has_several_runs():
     drawn = traces(strength_sweep(more))
     assert len(drawn["attack"].x) == 4
     np.testing.assert_allclose(drawn["attack, mean"].y, [0.9, 0.8, 0.4])
-    np.testing.assert_allclose(drawn["kept, mean"].y, [0.95, 0.9, 0.6])
+    np.testing.assert_allclose(drawn["retention, mean"].y, [0.95, 0.9, 0.6])
 
 
-def test_each_attack_has_a_line_and_what_was_kept_is_drawn_once():
+def test_each_attack_has_a_line_and_retention_is_drawn_once():
     both = pd.concat([RUNS.assign(attack="benign"), RUNS.assign(attack=NASTY, recovery=0.1)])
     figure = strength_sweep(both)
     drawn = traces(figure)
     np.testing.assert_allclose(drawn["benign"].y, [0.9, 0.8, 0.3])
     np.testing.assert_allclose(drawn[SHOWN].y, [0.1, 0.1, 0.1])
     assert drawn["benign"].marker.color != drawn[SHOWN].marker.color
-    np.testing.assert_allclose(drawn["kept"].y, [0.95, 0.9, 0.5])
+    np.testing.assert_allclose(drawn["retention"].y, [0.95, 0.9, 0.5])
     check_look(figure)
 
 
-def test_other_tables_are_refused():
+def test_incomplete_tables_are_refused():
     with pytest.raises(ValueError, match="it lacks retained_high"):
         strength_sweep(RUNS.drop(columns="retained_high"))
     with pytest.raises(ValueError, match="0 or more, got -1"):

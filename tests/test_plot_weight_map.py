@@ -1,4 +1,4 @@
-"""The map of where the drop runs: every share in its place, and the sums beside it."""
+"""The map of contributions to the drop: every share in its cell, and the sums."""
 
 import json
 import re
@@ -29,7 +29,7 @@ EXAMPLE = modules(
 
 
 def drawn_shares(figure):
-    """The map's cells by module and place."""
+    """The cells of the map, by module and layer name."""
     cells = traces(figure)["share"]
     return {
         (cells.y[row], cells.text[row][column]): cells.z[row, column]
@@ -37,8 +37,8 @@ def drawn_shares(figure):
     }
 
 
-def test_every_share_stands_in_the_place_of_its_module_and_layer():
-    outside = "outside of all layers"
+def test_every_share_is_in_the_cell_of_its_module_and_layer():
+    outside = "outside all layers"
     assert drawn_shares(weight_map(EXAMPLE)) == {
         ("attn.o", "layer 0"): 0.2,
         ("mlp.down", "layer 0"): pytest.approx(0.3),
@@ -54,12 +54,12 @@ def test_the_bars_are_the_sums_of_the_maps_rows_and_columns():
     cells = drawn["share"].z
     assert list(drawn["modules"].y) == list(drawn["share"].y)
     np.testing.assert_allclose(drawn["modules"].x, np.nansum(cells, axis=1), atol=1e-12)
-    # One column of the map is the gap between the layers and what lies in none.
+    # One empty column of the map separates the layers from what lies outside them.
     np.testing.assert_allclose(drawn["layers"].y, np.nansum(cells[:, [0, 1, 3]], axis=0))
     assert list(drawn["modules"].text) == ["70 %", "20 %", "0.0 %", "10 %"]
 
 
-def test_bars_stand_over_their_columns():
+def test_bars_are_above_their_columns():
     drawn = traces(weight_map(EXAMPLE))
     edges, bars = np.array(drawn["share"].x), drawn["layers"]
     assert len(edges) == drawn["share"].z.shape[1] + 1
@@ -88,7 +88,7 @@ def test_colours_end_at_the_largest_share_and_are_centred_at_none():
     }
 
 
-def test_a_change_that_moves_nothing_has_no_shares_and_can_be_drawn():
+def test_a_change_without_effect_can_be_drawn():
     cells = traces(weight_map(modules(("mlp.up", 0, 0.0), ("mlp.up", 1, 0.0))))["share"].z
     np.testing.assert_array_equal(cells, [[0.0, 0.0]])
 
@@ -101,7 +101,7 @@ def test_modules_come_in_a_fixed_order_and_unknown_ones_last():
     assert low > high  # the first is on top
 
 
-def test_the_column_outside_of_the_layers_is_there_and_explained_only_if_something_is():
+def test_the_column_outside_the_layers_is_drawn_and_explained_only_if_needed():
     assert "“outside”" in note(weight_map(EXAMPLE))
     assert weight_map(EXAMPLE).layout.xaxis2.ticktext[-1] == "outside"
     inside = weight_map(EXAMPLE[EXAMPLE["layer"] >= 0])
@@ -109,7 +109,7 @@ def test_the_column_outside_of_the_layers_is_there_and_explained_only_if_somethi
     assert "3 modules × 2 layers" in note(inside)
 
 
-def test_it_has_the_common_look_and_a_dark_twin_for_every_colour():
+def test_it_has_the_common_look_and_a_dark_counterpart_for_every_colour():
     figure = weight_map(EXAMPLE)
     assert figure.layout.template == _look.TEMPLATE and figure.layout.width is None
     content = json.dumps(_look.untitled(figure)[2], default=str)

@@ -39,7 +39,7 @@ CONES = {
     "deutan": [[0.3673, 0.8606, -0.228], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.969]],
     "tritan": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
 }
-"""How linear RGB is seen: Machado, Oliveira & Fernandes 2009, full severity."""
+"""Linear RGB as perceived: Machado, Oliveira & Fernandes 2009, full severity."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_neurons_that_have_not_changed_lie_on_the_diagonal():
     assert drawn["unchanged"].x == drawn["unchanged"].y
 
 
-def test_of_774144_neurons_each_is_a_dot_or_counted_in_the_shading():
+def test_each_of_774144_neurons_is_a_dot_or_counted_in_the_shading():
     neurons = neuron_table(LAYERS, {"mlp.post": WIDTH})
     spurious = int(neurons["spurious"].sum())
     assert spurious > DOTS
@@ -85,7 +85,7 @@ def test_of_774144_neurons_each_is_a_dot_or_counted_in_the_shading():
     shaded = int(drawn["the rest"].customdata.sum())
     assert (len(drawn["spurious"].x), len(drawn["other"].x)) == (DOTS, EXTREMES)
     assert shaded + DOTS + EXTREMES == len(neurons)
-    assert f"{DOTS:,} of {spurious:,} spurious neurons (those of largest D⁻)" in note(figure)
+    assert f"{DOTS:,} of {spurious:,} spurious neurons" in note(figure)
     assert f"the other {shaded:,}" in note(figure)
     strongest = neurons.loc[neurons["spurious"], "d_minus"].idxmax()
     worst = neurons.loc[strongest]
@@ -101,13 +101,13 @@ def test_neurons_that_were_not_measured_are_left_out_and_counted():
     assert note(distribution).startswith("2 of 3 neurons")
 
 
-def test_without_null_facts_the_shift_says_that_nothing_was_tested():
+def test_without_null_facts_the_shift_states_that_nothing_was_tested():
     tested = two_matrices([[0.1]], [[0.2]], q=0.5)
-    assert "None could be tested" in note(influence_shift(two_matrices([[0.1]], [[0.2]])))
-    assert "None could be tested" not in note(influence_shift(tested))
+    assert "Not tested" in note(influence_shift(two_matrices([[0.1]], [[0.2]])))
+    assert "Not tested" not in note(influence_shift(tested))
 
 
-def test_the_curve_is_drawn_as_it_is_and_read_off_at_a_hundred_neurons():
+def test_the_curve_is_drawn_and_read_off_at_a_hundred_neurons():
     m = np.arange(1, 301)
     curve = pd.DataFrame({"m": m, "d_plus": np.sqrt(m), "d_minus": 2.0 * m})
     figure = cumulative_variation(curve)
@@ -125,7 +125,7 @@ def test_a_curve_of_fewer_neurons_is_read_off_at_its_end():
     assert "At m = 24: D⁺ = 2 nats, D⁻ = 4 nats" in note(cumulative_variation(curve))
 
 
-def test_the_module_map_puts_each_number_in_its_place_and_names_what_is_missing():
+def test_the_module_map_shows_each_value_and_names_missing_modules():
     rows = [("mlp.post", 0, 1.0, 5.0), ("mlp.post", 3, 2.0, 6.0), ("attn.q", 3, 0.5, 7.0)]
     modules = pd.DataFrame(rows, columns=["site", "layer", "d_plus", "d_minus"])
     figure = module_map(modules)
@@ -153,7 +153,7 @@ def test_every_neuron_is_counted_once_before_and_once_after():
         assert np.nansum(trace.y) == len(neurons)
 
 
-def test_a_lone_strong_neuron_has_a_bin_of_its_own():
+def test_a_single_strong_neuron_has_a_separate_bin():
     before = np.full((1, 1000), 1e-3)
     after = before.copy()
     after[0, 5] = -0.7
@@ -190,18 +190,18 @@ def test_the_whiskers_end_at_the_intervals(diagnosis):
             np.testing.assert_allclose(low, layers[f"{trace.name}_low"])
 
 
-def test_a_joint_path_has_one_stack_per_site(diagnosis):
+def test_joint_attribution_has_one_stack_per_site(diagnosis):
     first = diagnosis.layers.head(1).assign(layer="all")
     both = pd.concat([first, first.assign(site="attn.o")], ignore_index=True)
     assert list(decomposition(both).data[0].text) == ["mlp.post all", "attn.o all"]
     assert list(decomposition(first).data[0].text) == ["all"]
 
 
-def test_recordings_of_means_are_said_to_have_no_intervals(diagnosis):
+def test_recordings_of_means_have_no_intervals(diagnosis):
     low_and_high = [name for name in diagnosis.layers if name.endswith(("_low", "_high"))]
     reduced = diagnosis.layers.assign(**dict.fromkeys(low_and_high, np.nan))
-    assert "No intervals" in note(decomposition(reduced))
-    assert "No intervals" not in note(decomposition(diagnosis.layers))
+    assert "without intervals" in note(decomposition(reduced))
+    assert "without intervals" not in note(decomposition(diagnosis.layers))
 
 
 def test_each_axis_and_colour_bar_of_influence_carries_the_unit(diagnosis):
@@ -220,7 +220,7 @@ def test_each_axis_and_colour_bar_of_influence_carries_the_unit(diagnosis):
             assert f"({unit})" in title.text
 
 
-def test_figures_have_the_common_look_and_plotlys_own_template_is_left_alone(figures):
+def test_figures_share_one_template_and_plotlys_default_is_unchanged(figures):
     assert plotly.io.templates.default == "plotly"
     for figure in figures.values():
         assert figure.layout.template == _look.TEMPLATE
@@ -228,7 +228,7 @@ def test_figures_have_the_common_look_and_plotlys_own_template_is_left_alone(fig
         assert figure.layout.title.text
 
 
-def test_every_colour_but_those_of_meaning_has_a_dark_twin(figures):
+def test_every_colour_without_a_fixed_meaning_has_a_dark_counterpart(figures):
     same = {vars(_look)[name] for name in MEANING} | {"white"}
     for figure in figures.values():
         colours = set(re.findall(r'"(#[0-9a-f]{6})"', json.dumps(untitled(figure)[2], default=str)))
@@ -236,16 +236,18 @@ def test_every_colour_but_those_of_meaning_has_a_dark_twin(figures):
         assert colours - same <= set(DARK)
 
 
-def test_the_colours_of_meaning_stay_apart_for_every_kind_of_colour_vision():
+def test_colours_with_a_meaning_are_distinct_for_every_kind_of_colour_vision():
     colours = [vars(_look)[name] for name in MEANING]
     assert len(set(colours)) == len(colours)
     for seen in CONES.values():
         lab = np.array([_lab(colour, np.array(seen)) for colour in colours])
         distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
-        assert distance[~np.eye(len(lab), dtype=bool)].min() > 20  # nine times what is just seen
+        assert (
+            distance[~np.eye(len(lab), dtype=bool)].min() > 20
+        )  # nine just noticeable differences
 
 
-def test_the_colours_of_methods_stay_apart_from_each_other_and_from_the_controls():
+def test_colours_of_methods_are_distinct_from_each_other_and_from_the_controls():
     for ink in (_look.INK, DARK[_look.INK]):
         colours = [*_look.SERIES, _look.ELSEWHERE, ink]
         for seen in CONES.values():
@@ -255,7 +257,7 @@ def test_the_colours_of_methods_stay_apart_from_each_other_and_from_the_controls
 
 
 def _lab(colour, seen):
-    """CIE L*a*b* of a colour as it is seen."""
+    """CIE L*a*b* of a colour as perceived."""
     rgb = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     to_xyz = [[0.4339, 0.3762, 0.1899], [0.2127, 0.7152, 0.0722], [0.0178, 0.1095, 0.8727]]
@@ -265,7 +267,7 @@ def _lab(colour, seen):
 
 
 @given(arrays.arrays(float, 7, elements=st.floats(-1e6, 1e6, width=32, allow_subnormal=False)))
-def test_the_symmetric_logarithm_can_be_undone_and_keeps_signs(values):
+def test_the_symmetric_logarithm_is_invertible_and_keeps_signs(values):
     linear = linear_part(values)
     places = to_axis(values, linear)
     assert (np.sign(places) == np.sign(values)).all()

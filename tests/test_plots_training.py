@@ -1,4 +1,4 @@
-"""The figures of a run draw what its history says."""
+"""The figures of a run show the values of its history."""
 
 import math
 
@@ -32,18 +32,18 @@ def lines(figure):
     return {(trace.name, trace.yaxis): trace for trace in figure.data}
 
 
-def test_the_curve_has_one_mark_for_each_look():
+def test_the_curve_has_one_marker_per_evaluation():
     drawn = lines(unlearning_curve(HISTORY))
-    for name, rates in (("to be forgotten", [1, 0.25]), ("to be kept", [1, 0.75])):
+    for name, rates in (("forget set", [1, 0.25]), ("retain set", [1, 0.75])):
         assert list(drawn[name, "y"].x) == [0, 2] and list(drawn[name, "y"].y) == rates
     assert list(drawn[None, "y2"].y) == [0.7, -1.5]
-    text = unlearning_curve(HISTORY).layout.title.subtitle.text
-    assert "16 to be forgotten and 8 to be kept" in text.replace("<br>", " ")
+    text = unlearning_curve(HISTORY).layout.title.subtitle.text.replace("<br>", " ")
+    assert "forget set: 16" in text and "retain set: 8" in text
 
 
-def test_facts_that_were_not_asked_have_no_line():
+def test_splits_that_were_not_evaluated_have_no_line():
     bare = HISTORY.drop(columns=["answered_retain", "answered_retain_rate"])
-    assert "to be kept" not in {trace.name for trace in unlearning_curve(bare).data}
+    assert "retain set" not in {trace.name for trace in unlearning_curve(bare).data}
 
 
 def test_every_term_and_both_gradients_are_drawn():
@@ -51,12 +51,12 @@ def test_every_term_and_both_gradients_are_drawn():
     assert list(drawn["term: forget", "y"].y) == [-1, -2, -4]
     assert list(drawn["term: retain", "y"].y) == [1, 0.5, 0.25]
     assert list(drawn["objective's gradient", "y2"].y) == [4, 5, 6]
-    # There was no penalty at the first step, and 0 has no place on a logarithmic axis.
-    np.testing.assert_array_equal(drawn["penalty's gradient, with λ", "y2"].y, [NAN, 2, 3])
+    # The penalty is 0 at the first step, which a logarithmic axis cannot show.
+    np.testing.assert_array_equal(drawn["penalty's gradient, scaled by λ", "y2"].y, [NAN, 2, 3])
     np.testing.assert_array_equal(drawn["cosine between them", "y3"].y, [NAN, -0.5, 0.5])
 
 
-def test_without_a_penalty_there_is_no_panel_for_it():
+def test_without_a_penalty_its_panel_is_missing():
     plain = HISTORY.drop(columns=["penalty_norm", "cosine"])
     assert {trace.yaxis for trace in training_terms(plain).data} == {"y", "y2"}
     none = HISTORY.assign(penalty_norm=0.0)

@@ -64,7 +64,7 @@ def test_the_weight_path_adds_up(case):
 def test_what_was_forgotten_is_relearnt_too_soon_to_be_new(case):
     finding = RelearningProbe()(case)
     assert finding.word == "hidden", finding.why
-    assert finding.figures["placebo_share"] < 0.5 and finding.figures["length"] < 2e-3
+    assert finding.figures["placebo_share"] < 0.5 and finding.figures["distance"] < 2e-3
 
 
 def test_half_of_the_answers_are_in_the_first_two_ranks_of_the_change(case):

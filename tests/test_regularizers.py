@@ -1,4 +1,4 @@
-"""What every regularizer promises, and the controls in closed form."""
+"""Properties of every regularizer, and the controls in closed form."""
 
 import copy
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from steps import flat, nudge, step_of, training_state_of
-from test_attribution_contract import hooks_on
+from test_attribution_contract import state_of
 from tiny import FACTS, FORGET, RETAIN, StayDouble, tiny
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
@@ -49,20 +49,9 @@ def test_every_method_is_among_the_variants():
     assert len(METHODS) >= 5
 
 
-def state_of(model):
-    """All that a step could leave behind."""
-    return (
-        hooks_on(model),
-        [module.training for module in model.hf.modules()],
-        [parameter.requires_grad for parameter in model.hf.parameters()],
-        [parameter.grad for parameter in model.hf.parameters()],
-        torch.is_grad_enabled(),
-    )
-
-
 @every_variant
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_every_regularizer_pulls_once_the_model_moved_and_touches_nothing(rule, architecture):
+def test_every_regularizer_penalizes_a_moved_model_and_changes_nothing(rule, architecture):
     model = tiny(architecture)
     rule.check(model)
     before = state_of(model)
@@ -84,7 +73,7 @@ def test_every_regularizer_pulls_once_the_model_moved_and_touches_nothing(rule, 
 
 
 @every_variant
-def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(rule, tmp_path):
+def test_a_saved_memory_continues_like_the_original(rule, tmp_path):
     model = tiny("llama")
     _, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / "state")
@@ -98,7 +87,7 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been(rule, tmp_path):
 
 
 @every_variant
-def test_what_is_remembered_does_not_move_with_the_weights(rule):
+def test_the_memory_does_not_change_with_the_weights(rule):
     model = tiny("gpt2")
     _, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     kept = copy.deepcopy(state)
@@ -109,7 +98,7 @@ def test_what_is_remembered_does_not_move_with_the_weights(rule):
 @every_variant
 @pytest.mark.parametrize("options", [{"strength": -1.0}, {"relative": -0.5}])
 def test_a_negative_strength_is_refused(rule, options):
-    with pytest.raises(ValueError, match="Expected a strength of 0 or more"):
+    with pytest.raises(ValueError, match="of 0 or more"):
         replace(rule, **options)
 
 
@@ -120,7 +109,7 @@ def test_no_regularizer_needs_a_second_model(rule):
 
 @pytest.fixture
 def one_process():
-    """A process group of one, so that a model can be sharded."""
+    """A process group of one process, so that a model can be sharded."""
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     yield init_device_mesh("cpu", (1,))
     distributed.destroy_process_group()
@@ -156,7 +145,7 @@ def test_a_sharded_model_gives_the_same_or_is_refused(rule, one_process):
 
 
 def passes_twice(rule):
-    """Whether it passes backward twice through one graph."""
+    """Whether the rule makes two backward passes through one graph."""
     return vars(rule).get("order", "finite-difference") != "finite-difference"
 
 
@@ -174,12 +163,12 @@ def test_l2_is_the_squared_distance_from_the_start():
     for seed in range(2):
         nudge(model, seed=seed)
         penalty, state = rule(step_of(model, FACTS), state)
-        apart = vector(model) - start
-        assert_close(penalty.value, float(apart @ apart))
-        assert_close(flat(penalty.gradient, model), 2 * apart)
+        difference = vector(model) - start
+        assert_close(penalty.value, float(difference @ difference))
+        assert_close(flat(penalty.gradient, model), 2 * difference)
 
 
-def test_damping_is_the_squared_length_of_the_last_update():
+def test_damping_is_the_squared_norm_of_the_last_update():
     model, rule = tiny("llama"), Damping()
     first, state = rule(step_of(model, FACTS), rule.start(training_state_of(model), SET))
     assert not first.gradient and first.value == 0
@@ -193,7 +182,7 @@ def test_damping_is_the_squared_length_of_the_last_update():
 
 
 def test_damped_gradient_descent_is_gradient_descent_with_negative_momentum():
-    """On a loss whose gradient is a constant c: step n is −ηc Σ_k (−2ηλ)^k, k < n."""
+    """For a loss with constant gradient c, step n is −ηc Σ_k (−2ηλ)^k, k < n."""
     rate, strength, steps = 0.01, 20.0, 5
     model, rule = tiny("gpt2"), Damping(strength=strength)
     push = 1e-3 * torch.randn(len(vector(model)), generator=torch.Generator().manual_seed(0))
@@ -210,7 +199,7 @@ def test_damped_gradient_descent_is_gradient_descent_with_negative_momentum():
 
 
 def log_prob_slopes(model, fact):
-    """∂log P(y|x)/∂φ of one fact, from all logits of the bare model."""
+    """∂log P(y|x)/∂φ of one fact, from all logits of the Hugging Face model."""
     batch = training_state_of(model).asked((fact,))
     start = batch.prompt_lengths[0]
     logits = model.hf(input_ids=batch.tokens[:, :-1], use_cache=False).logits[0, start - 1 :]
@@ -218,7 +207,7 @@ def log_prob_slopes(model, fact):
     return torch.cat([g.flatten() for g in torch.autograd.grad(p, list(model.hf.parameters()))])
 
 
-def test_ewc_is_the_distance_weighted_by_the_retained_facts_squared_slopes():
+def test_ewc_is_the_distance_weighted_by_squared_gradients_of_retained_facts():
     model, rule = tiny("llama"), EWC()
     retain = (*RETAIN[:3], FACTS[2])
     with StayDouble():
@@ -227,13 +216,13 @@ def test_ewc_is_the_distance_weighted_by_the_retained_facts_squared_slopes():
         state = rule.start(training_state_of(model), FactSet(forget=FORGET, retain=retain))
     nudge(model)
     penalty, _ = rule(step_of(model, FACTS), state)
-    apart = vector(model) - start
-    assert_close(penalty.value, float(fisher @ apart**2))
-    assert_close(flat(penalty.gradient, model), 2 * fisher * apart)
+    difference = vector(model) - start
+    assert_close(penalty.value, float(fisher @ difference**2))
+    assert_close(flat(penalty.gradient, model), 2 * fisher * difference)
     assert penalty.value > 0
 
 
-def test_ewc_measures_on_so_many_facts_and_says_which_it_needs():
+def test_ewc_samples_retained_facts_and_needs_some():
     model = tiny("llama")
     fishers = []
     for rule in (EWC(fisher_facts=3), EWC(fisher_facts=3), EWC(fisher_facts=3, seed=1), EWC()):
@@ -242,14 +231,14 @@ def test_ewc_measures_on_so_many_facts_and_says_which_it_needs():
     assert torch.equal(fishers[0], fishers[1])
     assert not torch.equal(fishers[0], fishers[2])
     assert not torch.equal(fishers[0], fishers[3])
-    with pytest.raises(ValueError, match="no fact of split 'retain'"):
+    with pytest.raises(ValueError, match="split 'retain'"):
         EWC().check_facts(FactSet(forget=FORGET))
-    with pytest.raises(ValueError, match="1 or more fisher_facts"):
+    with pytest.raises(ValueError, match="fisher_facts of 1 or more"):
         EWC(fisher_facts=0)
 
 
 @pytest.mark.parametrize("rule", [L2ToReference(), Damping(), EWC()])
-def test_controls_leave_parameters_alone_that_are_not_trained(rule):
+def test_controls_do_not_penalize_frozen_parameters(rule):
     model = tiny("llama")
     for name, parameter in model.hf.named_parameters():
         parameter.requires_grad_("layers.1" in name)

@@ -13,26 +13,20 @@ from neuronscope.cli import commands_for
 from neuronscope.cli.command import task_of
 from neuronscope.report import write_report
 from neuronscope.report.figures import figures_by_site, shared_figures
-from neuronscope.report.page import render_report
+from neuronscope.report.numbers import count, number
+from neuronscope.report.page import render_report, reproducing_command
+from neuronscope.report.sentences import sentence
 from neuronscope.report.tables import (
     TOP_FACTS,
     TOP_NEURONS,
     before_and_after,
-    certificate_table,
-    count,
+    completeness_table,
     fact_table,
     largest_error,
     measures,
-    number,
     provenance_rows,
 )
 from neuronscope.report.tables import neuron_table as neuron_rows
-from neuronscope.report.words import (
-    completeness_meaning,
-    flagged_meaning,
-    reproducing_command,
-    spurious_meaning,
-)
 
 EVIL = '<script>alert("1")</script><img src="http://evil.example/x">'
 
@@ -56,6 +50,11 @@ class Page(HTMLParser):
         self.text += "" if self.inside else data
 
 
+def text_of(page):
+    """The page's text, with single spaces."""
+    return " ".join(Page(page).text.split())
+
+
 @pytest.fixture(scope="module")
 def diagnosis():
     return example_diagnosis()
@@ -67,7 +66,7 @@ def page(diagnosis):
 
 
 def large(diagnosis, layers, widths):
-    """The diagnosis with neurons as many as a real model's."""
+    """The diagnosis with as many neurons as a real model."""
     neurons = neuron_table(layers, widths)
     template = diagnosis.layers.head(1)
     rows = template.loc[template.index.repeat(layers * len(widths))]
@@ -96,23 +95,22 @@ def test_the_page_loads_nothing(page):
     assert page.count("plotly.js v") == 1
 
 
-def test_it_asks_the_question_and_gives_the_reading_with_its_reasons_and_limits(diagnosis, page):
-    text = " ".join(Page(page).text.split())
+def test_the_page_asks_the_question_and_explains_what_the_attributions_suggest(diagnosis, page):
+    text = text_of(page)
     assert diagnosis.reading == "hidden"
     assert "Erased, or only hidden?" in text
-    assert f"The reading hidden {diagnosis.why}" in text
-    assert "A reading, not a verdict" in text
-    assert "read “erased”; yet fine-tuned on two of its sixteen facts" in text.replace("\xa0", " ")
+    assert f"What the attributions suggest hidden {sentence(diagnosis)}" in text
+    assert "This is not a verdict" in text and "SmolLM2-135M" in text
 
 
-def test_every_word_of_a_reading_can_be_shown(diagnosis):
+def test_every_reading_can_be_shown(diagnosis):
     for reading in ("hidden", "erased", "mixed", "not forgotten"):
         text = render_report(dataclasses.replace(diagnosis, reading=reading))
         assert f'<p class="word">{reading}</p>' in text
         assert f'<div class="chosen"><dt>{reading}</dt>' in text
 
 
-def test_text_of_others_is_escaped_wherever_it_is_shown(diagnosis):
+def test_text_from_outside_is_escaped_everywhere(diagnosis):
     facts = diagnosis.facts.assign(fact=EVIL)
     before = dataclasses.replace(
         diagnosis.provenance_before, model=EVIL, notes=(EVIL,), settings={EVIL: EVIL}
@@ -120,7 +118,6 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(diagnosis):
     evil = dataclasses.replace(
         diagnosis,
         facts=facts,
-        reading_why=EVIL,
         warnings=(EVIL,),
         provenance_before=before,
         provenance_after=before,
@@ -171,9 +168,9 @@ def test_a_joint_path_shows_its_one_decomposition_with_the_first_site(diagnosis)
 def test_rates_carry_their_counts_and_wilson_intervals(diagnosis):
     assert count(16, 16) == "16 of 16 [81–100\xa0%]"
     assert count(4, 27) == "4 of 27 [6–32\xa0%]"
-    answered, score, _ = before_and_after(diagnosis)
-    assert answered.cells == (count(FORGET, FORGET), count(0, FORGET), f"−{FORGET}")
-    assert score.cells[2].startswith("−2.00 [−2.0")
+    cells = before_and_after(diagnosis)
+    assert cells["answered"] == (count(FORGET, FORGET), count(0, FORGET), f"−{FORGET}")
+    assert cells["score"][2].startswith("−2.00 [−2.0")
 
 
 def test_numbers_have_three_digits_and_typographic_signs():
@@ -181,22 +178,21 @@ def test_numbers_have_three_digits_and_typographic_signs():
     assert shown == ["0", "−2.80", "123", "98,765", "3.00·10⁻⁵", "−1.00·10⁻¹²", "–"]
 
 
-def test_the_spurious_count_says_how_it_was_tested_or_that_it_was_not(diagnosis):
-    assert measures(diagnosis)[-1].cells == ("1 of 24",)
-    assert f"than on the {RETAIN} others" in spurious_meaning(diagnosis)
+def test_the_spurious_count_comes_with_its_test_or_the_reason_for_none(diagnosis, page):
+    assert measures(diagnosis)["spurious"] == ("1 of 24",)
+    assert f"than on the {RETAIN} other facts" in text_of(page)
     untested = dataclasses.replace(diagnosis, n_spurious=None, n_null=0)
-    assert measures(untested)[-1].cells == ("not tested",)
-    assert "the recordings have no other facts" in spurious_meaning(untested)
+    assert measures(untested)["spurious"] == ("not tested",)
+    assert "the recordings contain no other facts" in text_of(render_report(untested))
     reduced = dataclasses.replace(untested, n_null=RETAIN)
-    assert "hold only means" in spurious_meaning(reduced)
-    assert "not tested" in render_report(untested)
+    assert "contain only means" in text_of(render_report(reduced))
 
 
 def test_missing_intervals_are_left_out(diagnosis):
     nothing = (float("nan"), float("nan"))
     reduced = dataclasses.replace(diagnosis, drop_ci95=nothing, hidden_share_ci95=nothing)
-    assert measures(reduced)[0].cells == (f"{100 * diagnosis.hidden_share:.0f}\xa0%",)
-    assert before_and_after(reduced)[1].cells[2] == "−2.00 "
+    assert measures(reduced)["hidden_share"] == (f"{100 * diagnosis.hidden_share:.0f}\xa0%",)
+    assert before_and_after(reduced)["score"][2] == "−2.00 "
 
 
 def test_the_first_neuron_of_the_table_is_the_planted_one(diagnosis):
@@ -238,24 +234,25 @@ def test_facts_to_be_forgotten_come_first_and_long_lists_are_cut(diagnosis):
     assert (len(fact_table(many).rows), fact_table(many).total) == (TOP_FACTS, TOP_FACTS + 5)
 
 
-def test_the_certificate_shows_each_layers_error_and_flagged_cells(diagnosis):
-    rows = certificate_table(diagnosis.completeness_by_layer).rows
+def test_each_layers_completeness_error_and_flagged_errors_are_shown(diagnosis, page):
+    rows = completeness_table(diagnosis.completeness_by_layer).rows
     assert [row[1].text for row in rows] == ["0", "1"]
     assert all(cell.key == pytest.approx(1e-3, abs=1e-6) for row in rows for cell in row[2:])
     assert largest_error(diagnosis).endswith("nats, 0.05\xa0% of the drop")
     assert "drop" not in largest_error(dataclasses.replace(diagnosis, drop=0.0))
-    assert "all are within the tolerance" in flagged_meaning(diagnosis)
-    assert flagged_meaning(dataclasses.replace(diagnosis, unconverged=7)).startswith("7 flagged")
+    assert "are within the method's tolerance" in text_of(page)
+    flagged = dataclasses.replace(diagnosis, unconverged=7)
+    assert "7 errors (per fact, layer and model) exceed" in text_of(render_report(flagged))
     free = dataclasses.replace(diagnosis.provenance_before, settings={})
     free = dataclasses.replace(diagnosis, provenance_before=free)
-    assert "sets itself no tolerance" in flagged_meaning(free)
-    assert flagged_meaning(free) in render_report(free).replace("&#39;", "'")
+    assert "has no tolerance" in text_of(render_report(free))
 
 
-def test_only_integrated_gradients_are_said_to_add_up():
-    assert "must add up" in completeness_meaning("integrated_gradients")
+def test_only_integrated_gradients_are_called_complete(diagnosis, page):
+    assert "Integrated gradients are complete" in text_of(page)
     for method in ("gradient_x_activation", "conductance"):
-        assert f"({method}) does not promise to add up" in completeness_meaning(method)
+        other = render_report(dataclasses.replace(diagnosis, attribution=method))
+        assert f"({method}) is not guaranteed to be complete" in text_of(other)
 
 
 def test_provenance_is_shown_once_where_both_recordings_agree(diagnosis):
@@ -265,7 +262,7 @@ def test_provenance_is_shown_once_where_both_recordings_agree(diagnosis):
     assert set(rows) >= {"model hash", "facts hash", "versions", "notes", "dtype"}
 
 
-def test_the_command_to_reproduce_is_one_that_the_command_line_reads(diagnosis):
+def test_the_command_line_reads_the_command_to_reproduce(diagnosis):
     models = {"model": "models/it's; rm -rf $HOME", "prompt_form": "chat"}
     before = dataclasses.replace(diagnosis.provenance_before, **models)
     sites = ("mlp.post", "attn.q")
@@ -281,7 +278,7 @@ def test_the_command_to_reproduce_is_one_that_the_command_line_reads(diagnosis):
     assert (task.target, task.form, tuple(task.sites)) == ("log-odds", "chat", sites)
 
 
-def test_a_broken_diagnosis_leaves_the_older_page_as_it_was(tmp_path, diagnosis):
+def test_a_failed_report_leaves_the_existing_page_unchanged(tmp_path, diagnosis):
     path = tmp_path / "report.html"
     path.write_text("older")
     broken = dataclasses.replace(diagnosis, neurons=diagnosis.neurons.drop(columns="spurious"))
@@ -293,7 +290,7 @@ def test_a_broken_diagnosis_leaves_the_older_page_as_it_was(tmp_path, diagnosis)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_page_for_a_folder_that_does_not_exist_is_refused_before_drawing(tmp_path, diagnosis):
+def test_a_missing_folder_is_refused_before_drawing(tmp_path, diagnosis):
     broken = dataclasses.replace(diagnosis, neurons=diagnosis.neurons.drop(columns="spurious"))
     with pytest.raises(FileNotFoundError, match=r"No folder .*nowhere to write report.html to"):
         write_report(broken, tmp_path / "nowhere" / "report.html")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 NASTY = "<script>alert(1)</script>"
 
 PAGES = {"reading": (example_diagnosis, 6), "verdict": (causal_diagnosis, 12)}
-"""What is reported, and how many figures that makes."""
+"""The diagnosis of each page, and its number of figures."""
 
 
 @pytest.fixture(scope="module", params=PAGES)
@@ -32,7 +32,7 @@ def page(request, tmp_path_factory):
 
 
 def explored():
-    """Both neurons of layer 1 that have tokens, and others; one fact is called like markup."""
+    """An explorer; a token and a fact contain markup."""
     before, after = (
         dataclasses.replace(one, fact_ids=(NASTY, *one.fact_ids[1:]))
         for one in example_recordings()

@@ -1,10 +1,11 @@
-"""The page of a diagnosis whose causes were tested: verdict, views, figures, tables."""
+"""The page of a diagnosis with causal evidence: verdict, views, figures, tables."""
 
 import dataclasses
 import math
+from typing import get_args
 
 import pytest
-from diagnosis_example import FORGET, example_diagnosis
+from diagnosis_example import FORGET, RETAIN, example_diagnosis
 from findings_example import VERDICT, causal_diagnosis, changed
 from readable import FACTS, readable
 from test_report import EVIL, Page
@@ -21,25 +22,25 @@ from neuronscope.evidence.weight_path import WeightPath
 from neuronscope.evidence.weight_restoration import WeightRestoration
 from neuronscope.models.targets import Target
 from neuronscope.report.causes import causes
-from neuronscope.report.estimates import percent
+from neuronscope.report.numbers import estimated_share
 from neuronscope.report.page import render_report
+from neuronscope.report.sentences import next_step, reading_sentence, sentence
 from neuronscope.report.tables import neuron_table
-from neuronscope.report.views import ATTRIBUTIONS, views
-from neuronscope.report.words import VERDICTS
-from neuronscope.results.findings import Finding
+from neuronscope.report.views import ATTRIBUTIONS, views_of
+from neuronscope.results.findings import Finding, Word
 
 SECTIONS = {
-    "Does it come back?": {
+    "Do the answers return?": {
         "low_rank_restoration",
         "weight_restoration",
         "silencing",
         "relearning_probe",
     },
-    "Where the drop runs": {"weight_path", "low_rank_restoration"},
-    "What is still readable inside": {"logit_lens", "linear_probe", "depth_score"},
-    "How good are the scores?": {"exactness"},
+    "Which weights cause the drop": {"weight_path", "low_rank_restoration"},
+    "What can still be read inside the model": {"logit_lens", "linear_probe", "depth_score"},
+    "How accurate are the attributions?": {"exactness"},
 }
-"""Headings of the page, and the views of which each needs one."""
+"""Headings of the page, and the views of which at least one must have run."""
 
 DRAWN = {
     "relearning_probe",
@@ -76,51 +77,72 @@ def headings_of(page):
     return {heading for heading in SECTIONS if f"<h2>{heading}</h2>" in page}
 
 
-def test_the_page_opens_with_the_verdict_its_reason_and_what_attributions_are_worth(text):
-    assert f"The verdict hidden {VERDICT.why} 77 % [50 %, 90 %] hidden" in text.replace("\xa0", " ")
-    assert "A reading, not a verdict" not in text
-    assert "Attributions are opinions" in text and "relearning attack is still the last" in text
+def test_the_page_opens_with_the_verdict_and_its_reasons(diagnosis, text):
+    plain = text.replace("\xa0", " ")
+    assert f"Verdict hidden {sentence(diagnosis)} 77 % [50 %, 90 %] hidden" in plain
+    assert "This is not a verdict" not in text
+    assert "Attributions have no vote" in text and "relearning attack remains" in text
     assert "What would settle it" not in text
 
 
-@pytest.mark.parametrize("word", VERDICTS)
-def test_every_word_of_a_verdict_can_be_shown_with_what_would_settle_it(diagnosis, word):
+@pytest.mark.parametrize("word", get_args(Word))
+def test_every_verdict_can_be_shown(diagnosis, word):
     nothing = (math.nan, math.nan)
     verdict = dataclasses.replace(
-        VERDICT, word=word, hidden_share=math.nan, hidden_share_ci95=nothing, settle="More facts."
+        VERDICT, word=word, hidden_share=math.nan, hidden_share_ci95=nothing
     )
     page = render_report(dataclasses.replace(diagnosis, verdict=verdict))
     assert f'<p class="word">{word}</p>' in page
     assert f'<div class="chosen"><dt>{word}</dt>' in page
     assert f'class="card reading {word.replace(" ", "-")}"' in page
-    assert "What would settle it:</strong> More facts." in page
+    assert ("What would settle it" in page) == (word == "cannot tell")
     assert '<p class="share">' not in page and '<div class="ends">' not in page
 
 
-def test_without_a_verdict_the_page_shows_the_reading_and_nothing_of_causes():
+@pytest.mark.parametrize(
+    ("word", "reason", "phrase", "open_"),
+    [
+        ("cannot tell", "too few facts", f"only {FORGET} of the facts", "More facts"),
+        ("not forgotten", "still answered", f"0 of {FORGET} answers", ""),
+        ("collapsed", "other answers lost", f"only {RETAIN} of {RETAIN} answers", ""),
+        ("cannot tell", "no relearning probe", "was not tested", "relearning_probe"),
+        ("cannot tell", "contradicted", "Yet logit lens and depth score say hidden.", "attacks"),
+        ("erased", "relearning probe", "weights' norm.", ""),
+        ("cannot tell", "relearning probe", "weights' norm.", "attacks"),
+    ],
+)
+def test_the_sentence_gives_the_reason_for_the_verdict(diagnosis, word, reason, phrase, open_):
+    views = ("logit_lens", "depth_score")
+    verdict = dataclasses.replace(VERDICT, word=word, reason=reason, contradicting=views)
+    judged = dataclasses.replace(diagnosis, verdict=verdict)
+    assert sentence(judged).startswith(f"{word.capitalize()}: ") and phrase in sentence(judged)
+    assert open_ in next_step(judged) and bool(open_) == bool(next_step(judged))
+
+
+def test_without_a_verdict_the_page_has_no_causal_part():
     page = render_report(example_diagnosis())
-    assert "A reading, not a verdict" in page and "The verdict</p>" not in page
+    assert "This is not a verdict" in page and ">Verdict</p>" not in page
     assert not headings_of(page) and not figures_of(page) & DRAWN
     assert "<h2>Where the drop went</h2>" in page and "by attributions" not in page
 
 
-def test_each_view_stands_once_among_those_that_agree_differ_or_are_silent(diagnosis):
+def test_each_view_is_listed_once_as_agreeing_differing_or_silent(diagnosis):
     found = causes(diagnosis)
     names = {group.name: [view.name for view in group.views] for group in found.groups}
     assert names == {
         "Agree: hidden": [
-            "recoverability spectrum",
-            "weight_restoration",
-            "relearning_probe",
+            "low rank restoration",
+            "weight restoration",
+            "relearning probe",
             "logit lens",
             "attributions",
         ],
-        "Say something else": ["depth score"],
-        "Cannot tell, or say only where": [
+        "Disagree": ["depth score"],
+        "Cannot tell, or only localize": [
             "weight path",
             "silencing",
             "linear probe",
-            "exactness of the scores",
+            "exactness",
         ],
     }
     unknown = dataclasses.replace(VERDICT, agree=(), differ=(), silent=())
@@ -128,30 +150,39 @@ def test_each_view_stands_once_among_those_that_agree_differ_or_are_silent(diagn
     assert len(group.views) == len(diagnosis.findings) + 1  # none is lost
 
 
-def test_a_view_says_its_word_its_figure_with_interval_and_its_sentence(diagnosis, text):
-    said = views(diagnosis)
-    assert said["low_rank_restoration"].figure == percent(11 / FORGET, wilson_interval(11, FORGET))
-    assert said["exactness"].figure == "0.910 [0.880, 0.940]"
-    assert (said["linear_probe"].figure, said["weight_restoration"].figure) == ("–", "4.17\xa0%")
-    assert said[ATTRIBUTIONS].why == diagnosis.reading_why
+def test_a_view_is_listed_with_verdict_value_interval_and_sentence(diagnosis, text):
+    listed = views_of(diagnosis)
+    assert listed["low_rank_restoration"].figure == estimated_share(
+        11 / FORGET, wilson_interval(11, FORGET)
+    )
+    assert listed["exactness"].figure == "0.910 [0.880, 0.940]"
+    assert (listed["linear_probe"].figure, listed["weight_restoration"].figure) == (
+        "–",
+        "4.17\xa0%",
+    )
+    assert listed[ATTRIBUTIONS].why == reading_sentence(diagnosis)
     solid = "".join(text.split())
-    for view in said.values():
-        row = f"{view.name} {view.word} {view.figure} {view.why} Figure: {view.meaning}."
+    for view in listed.values():
+        row = f"{view.name} {view.word} {view.figure} {view.why} Value: {view.meaning}."
         assert "".join(row.split()) in solid
 
 
 def test_all_causal_figures_are_drawn_each_under_its_heading(diagnosis):
     page = render_report(diagnosis)
     assert figures_of(page) >= DRAWN and headings_of(page) == set(SECTIONS)
-    assert (
-        page.index("Does it come back?</h2>") < page.index(">Savings") < page.index('id="spectrum"')
+    order = (
+        "Do the answers return?</h2>",
+        ">Relearning probe",
+        'id="low_rank_restoration"',
+        'id="weight_restoration"',
+        "Which weights cause the drop</h2>",
     )
-    assert page.index('id="spectrum"') < page.index('id="rebound"')
-    assert page.index('id="rebound"') < page.index("Where the drop runs</h2>")
+    places = [page.index(part) for part in order]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_that_was_left_out_has_no_figure_and_the_others_stay(view):
+def test_a_view_that_was_not_run_has_no_figure(view):
     page = render_report(causal_diagnosis(without=(view,)))
     assert figures_of(page) & DRAWN == DRAWN - {view}
     assert headings_of(page) == {name for name, needed in SECTIONS.items() if needed - {view}}
@@ -164,7 +195,7 @@ def test_a_verdict_without_any_view_makes_a_page(diagnosis):
     assert [view.name for group in causes(alone).groups for view in group.views] == [ATTRIBUTIONS]
 
 
-def test_views_without_tables_say_their_sentence_and_draw_nothing(diagnosis):
+def test_views_without_tables_have_no_figures(diagnosis):
     bare = tuple(dataclasses.replace(found, tables={}) for found in diagnosis.findings)
     page = render_report(dataclasses.replace(diagnosis, findings=bare))
     assert headings_of(page) == set(SECTIONS) and not figures_of(page) & DRAWN
@@ -176,7 +207,7 @@ def test_views_without_tables_say_their_sentence_and_draw_nothing(diagnosis):
     assert not figures_of(render_report(dataclasses.replace(diagnosis, findings=empty))) & DRAWN
 
 
-def test_text_of_others_is_escaped_in_verdict_views_tables_and_figures(diagnosis):
+def test_text_from_outside_is_escaped_in_verdict_views_tables_and_figures(diagnosis):
     evil = {"low_rank_restoration": ("directions", ("promoted", "suppressed", "neurons", "module"))}
     evil |= {"weight_restoration": ("scores", ("ranking",)), "exactness": ("methods", ("method",))}
     evil |= {"weight_path": ("modules", ("module",))}
@@ -187,14 +218,15 @@ def test_text_of_others_is_escaped_in_verdict_views_tables_and_figures(diagnosis
             finding = changed(finding, table, **dict.fromkeys(columns, EVIL))
         found.append(dataclasses.replace(finding, why=EVIL, meaning=EVIL, warnings=(EVIL,)))
     found.append(Finding(EVIL, None, 1.0, (0.0, 2.0), EVIL, EVIL))
-    verdict = dataclasses.replace(VERDICT, why=EVIL, settle=EVIL)
-    page = render_report(dataclasses.replace(diagnosis, findings=tuple(found), verdict=verdict))
+    evil_diagnosis = dataclasses.replace(diagnosis, findings=tuple(found))
+    page = render_report(evil_diagnosis)
+    assert EVIL in sentence(evil_diagnosis)
     assert page.count("alert(&#34;1&#34;)") > 20
     assert 'alert("1")' not in page and "img" not in {tag for tag, _ in Page(page).tags}
     assert page.count("<script") == render_report(diagnosis).count("<script")
 
 
-def test_the_table_of_neurons_has_a_causal_share_where_a_weight_path_was_had(diagnosis):
+def test_with_a_weight_path_the_neurons_have_a_causal_share(diagnosis):
     table = neuron_table(diagnosis.neurons)
     share = dict(zip(table.header, table.rows[0], strict=True))["causal share"]
     assert share.key == pytest.approx(0.5)  # the planted one's
@@ -217,18 +249,18 @@ def test_the_causes_of_a_model_of_eighty_layers_add_little_to_the_page(diagnosis
     assert deep - len(render_report(example_diagnosis()).encode()) < 300_000
 
 
-def test_what_the_views_say_of_real_models_can_be_shown():
+def test_the_findings_on_real_models_can_be_shown():
     case = Case(readable("knows"), readable("hides"), FACTS, Target())
-    asked = (
+    chosen = (
         WeightPath(nodes=2, max_nodes=2),
         LowRankRestoration(ranks=(1,), alphas=(1.0,), draws=1, blocks=1),
         Silencing(sizes=(1,), draws=1),
         WeightRestoration(steps=2, draws=2),
-        RelearningProbe(lengths=(1e-3,), placebos=2),
+        RelearningProbe(distances=(1e-3,), placebos=2),
         LogitLens(),
         LinearProbe(layers=1, shuffles=1),
         DepthScore(),
     )
-    diagnosis = example_diagnosis().with_findings([view(case) for view in asked])
+    diagnosis = example_diagnosis().with_findings([view(case) for view in chosen])
     page = render_report(diagnosis)
     assert figures_of(page) >= DRAWN and f'<p class="word">{diagnosis.verdict.word}</p>' in page

@@ -1,4 +1,4 @@
-"""Figures as files: what is written where, and what is said where nothing can draw them."""
+"""Figures as files, and the errors if they cannot be drawn."""
 
 import importlib.util
 
@@ -31,7 +31,7 @@ def test_the_figures_are_those_of_the_page(made):
     assert len(set(names)) == len(names) and set(names) == on_page(render_report(made()))
 
 
-def test_a_studys_figures_are_those_of_its_page_also_the_folded_ones():
+def test_a_studys_figures_are_those_of_its_page():
     names = [figure.name for figure in figures_of_study(example_study())]
     assert len(set(names)) == len(names) == 5 + (1 + 2 * len(SEEDS)) * len(METHODS)
     assert set(names) == on_page(render_study_report(example_study()))
@@ -55,10 +55,10 @@ def test_without_kaleido_the_error_names_the_package_and_nothing_is_written(
     assert not (tmp_path / "figures").exists()
 
 
-def test_the_command_says_so_before_anything_is_computed(tmp_path, without_kaleido, run):
+def test_the_command_fails_before_anything_is_computed(tmp_path, without_kaleido, run):
     options = ("--before", "nowhere", "--after", "nowhere", "--facts", "none", "--out", tmp_path)
     code, _, error = run("diagnose", *options, "--figures", "pdf")
-    assert code == 2 and "drawn by the package kaleido" in error
+    assert code == 2 and "the package kaleido" in error
 
 
 @pytest.mark.browser

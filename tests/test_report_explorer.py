@@ -1,4 +1,4 @@
-"""Single neurons on the page: which are there, and what is said of each."""
+"""The explorer: which neurons it shows, and their data."""
 
 import base64
 import dataclasses
@@ -10,7 +10,7 @@ import pytest
 from diagnosis_example import FORGET, INHIBITOR, RETAIN, example_diagnosis, example_recordings
 from diagnosis_example import neuron_table as many_neurons
 from synthetic_recordings import make_recording
-from test_report import EVIL, Page
+from test_report import EVIL, Page, text_of
 
 from neuronscope.analysis.diagnosis import compare
 from neuronscope.report import write_report
@@ -64,17 +64,18 @@ def test_the_planted_neuron_comes_first_with_its_numbers(diagnosis, recordings):
     assert sum(row["spurious"] for row in data["neurons"]) == 1
 
 
-def test_tokens_stand_with_their_neuron_and_others_go_without(diagnosis, recordings):
+def test_neurons_have_their_tokens_or_none(diagnosis, recordings):
     place = {"site": "mlp.post", "layer": INHIBITOR[0], "neuron": INHIBITOR[1]}
     tokens = pd.DataFrame([place | {"promotes": [" a", "</script>"], "suppresses": ["b"]}])
     seen = seen_of(diagnosis, recordings, tokens)
     data, _ = read(seen)
     assert data["neurons"][0]["promotes"] == [" a", "</script>"]
     assert data["neurons"][1]["promotes"] is None
-    assert "<" not in seen.data and "known of 1." in seen.included
+    assert "<" not in seen.data and seen.with_tokens == 1
+    assert "tokens are given for 1." in text_of(render_report(diagnosis, explorer=seen))
 
 
-def test_those_that_changed_most_and_all_spurious_ones_are_there():
+def test_the_most_changed_and_all_spurious_neurons_are_shown():
     neurons = many_neurons(30, {"mlp.post": 1536})
     change = (neurons["after"] - neurons["before"]).abs()
     chosen = explored(neurons, 24)
@@ -84,7 +85,7 @@ def test_those_that_changed_most_and_all_spurious_ones_are_there():
     assert sizes.is_monotonic_decreasing and not chosen.index.duplicated().any()
 
 
-def test_where_there_is_no_room_for_all_spurious_ones_the_page_says_how_many_are_there():
+def test_without_space_for_all_spurious_neurons_some_are_omitted():
     neurons = many_neurons(2, {"mlp.post": 1536}).assign(spurious=True)
     assert len(explored(neurons, 1)) == min(MOST, BYTES // (CELL + ROW))
     assert len(explored(neurons, 10_000)) == LEAST
@@ -94,11 +95,15 @@ def test_where_there_is_no_room_for_all_spurious_ones_the_page_says_how_many_are
     )
 
 
-def test_without_a_test_no_spurious_ones_are_spoken_of(diagnosis, recordings):
+def test_without_a_test_no_spurious_neurons_are_mentioned(diagnosis, recordings):
     untested = diagnosis.neurons.assign(spurious=False, q=np.nan)
     seen = explorer(*recordings, untested)
-    assert seen.included == "24 of 24 neurons are here: those whose influence changed most."
+    assert (seen.shown, seen.total, seen.spurious) == (24, 24, 0)
+    text = text_of(render_report(diagnosis, explorer=seen))
+    assert "24 of 24 neurons are here: those whose influence changed most." in text
     assert all(row["q"] is None for row in read(seen)[0]["neurons"])
+    whole = text_of(render_report(diagnosis, explorer=explorer(*recordings, diagnosis.neurons)))
+    assert "changed most, and all 1 spurious one." in whole
 
 
 def test_a_mixtures_neuron_has_its_expert_and_index():
@@ -122,7 +127,7 @@ def test_means_alone_have_no_explorer(diagnosis, recordings):
     assert 'id="explorer"' not in render_report(diagnosis)
 
 
-def test_names_of_others_are_text_in_the_data(diagnosis, recordings):
+def test_names_from_outside_are_text_in_the_data(diagnosis, recordings):
     evil = [dataclasses.replace(one, fact_ids=(EVIL, *one.fact_ids[1:])) for one in recordings]
     page = render_report(diagnosis, explorer=seen_of(diagnosis, evil))
     assert 'id="explorer"' in page

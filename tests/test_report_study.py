@@ -1,4 +1,4 @@
-"""The page of a study: its answer, the methods side by side, and what it leaves out."""
+"""The page of a study: its sections, tables, links and figures."""
 
 import base64
 import dataclasses
@@ -52,7 +52,7 @@ def test_the_page_loads_nothing_and_links_only_to_the_runs_pages(page):
     assert not {"link", "iframe", "img", "object", "embed", "base"} & {tag for tag, _ in tags}
     assert [tag for tag, attributes in tags if "src" in attributes] == []
     links = [attributes["href"] for _, attributes in tags if "href" in attributes]
-    # Of each run: on the method's line, on its own below that, and beside its verdict.
+    # Per run: on the line of its method, on its own line, and next to its verdict.
     assert len(links) == 3 * len(METHODS) * len(SEEDS)
     assert len(set(links)) == len(METHODS) * len(SEEDS)
     assert links[0] == "./runs/gradient%20difference/0/report.html"
@@ -61,22 +61,22 @@ def test_the_page_loads_nothing_and_links_only_to_the_runs_pages(page):
 def test_every_part_is_there_and_what_has_no_table_is_left_out(study, page):
     headings = re.findall("<h2>(.*?)</h2>", page)
     assert headings == [
-        "Warnings", "Methods side by side", "What came back", "What it cost",
+        "Warnings", "Methods side by side", "Recovered answers", "What it cost",
         "Differences between methods", "Answers by kind of fact", "Scores",
-        "Erased, or only hidden?", "What an attack moved", "The runs", "Where this comes from",
+        "Erased, or only hidden?", "What an attack moved", "The runs", "Provenance",
     ]  # fmt: skip
     bare = render_study_report(StudyTables(study.question, study.runs))
-    left = ["Methods side by side", "The runs", "Where this comes from"]
+    left = ["Methods side by side", "The runs", "Provenance"]
     assert re.findall("<h2>(.*?)</h2>", bare) == left
     assert "<figure" in page and "<figure" not in bare
     moved = StudyTables(study.question, study.runs, stability=study.stability, moved=study.moved)
     assert "What an attack moved" in render_study_report(moved)
     alone = StudyTables(study.question, study.runs, moved=study.moved)
     assert "What an attack moved" not in render_study_report(alone)
-    assert "Nothing was attacked" in bare and "No methods were compared" in bare
+    assert "No attack was run" in bare and "No methods were compared" in bare
 
 
-def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
+def test_text_from_outside_is_escaped_everywhere(study, page):
     nasty = {"question": EVIL, "warnings": (EVIL,), "reproduce": EVIL, "settings": {EVIL: [EVIL]}}
     for name, columns in {
         "runs": ("stopped", "stop"),
@@ -100,7 +100,7 @@ def test_text_of_others_is_escaped_wherever_it_is_shown(study, page):
     assert text.count("<script") - text.count("<figure") == beside
 
 
-def test_a_runs_page_is_a_file_beside_this_one_whatever_it_is_called(study):
+def test_the_address_of_a_runs_page_is_always_a_relative_file(study):
     diagnoses = study.diagnoses.assign(report="javascript:alert(1)")
     addresses = set(run_pages(dataclasses.replace(study, diagnoses=diagnoses)).values())
     assert addresses == {"./javascript%3Aalert%281%29"}
@@ -109,7 +109,7 @@ def test_a_runs_page_is_a_file_beside_this_one_whatever_it_is_called(study):
             run_pages(dataclasses.replace(study, diagnoses=diagnoses.assign(report=path)))
 
 
-def test_every_diagnosed_run_is_linked_from_its_line_and_no_other_is_promised_a_page(study):
+def test_only_diagnosed_runs_are_linked(study):
     diagnosed = study.diagnoses.loc[study.diagnoses["seed"] == 0]
     diagnosed = diagnosed.assign(report=diagnosed["report"].mask(diagnosed["method"] == "NPO"))
     some = dataclasses.replace(study, diagnoses=diagnosed)
@@ -132,16 +132,16 @@ def test_every_diagnosed_run_is_linked_from_its_line_and_no_other_is_promised_a_
         }
 
 
-def test_utility_is_the_mean_over_seeds_of_what_scores_general_ability(study):
-    def scored(*told):
+def test_utility_is_the_mean_score_of_general_abilities(study):
+    def scored(*places):
         rows = study.scores.loc[study.scores["metric"] == "rouge_l"]
-        more = [rows.assign(metric=metric, split=split) for metric, split in told]
+        more = [rows.assign(metric=metric, split=split) for metric, split in places]
         return verdict_table(
             dataclasses.replace(study, scores=pd.concat([study.scores, *more], ignore_index=True))
         )
 
     assert "utility" not in verdict_table(study).header
-    # What is scored of the facts to be forgotten is no utility.
+    # Scores of the forget set are not utility.
     assert "utility" not in scored(("model_utility", "forget")).header
     table = scored(("rouge_l", "utility"), ("model_utility", "utility"))
     assert table.header.count("utility") == 1
@@ -166,14 +166,14 @@ def test_seeds_are_averaged_and_their_facts_are_not_counted_twice():
     assert row["learnt"] is True and row["reading"] == "mean of 2 seeds: 4, 12"
 
 
-def test_a_budget_that_one_seed_did_not_reach_is_left_out(study):
+def test_a_budget_that_one_seed_did_not_reach_is_omitted(study):
     late = (study.curves["run_seed"] == 1) & (study.curves["step"] == 40)
     pooled = pooled_curves(study.curves.loc[~late])
     assert set(pooled["step"]) == {0, 10} and set(pooled["seeds"]) == {2}
     assert set(pooled_curves(study.curves)["step"]) == {0, 10, 40}
 
 
-def test_the_verdict_table_has_a_line_per_method_seeds_below_and_controls_around(study):
+def test_the_table_of_methods_has_their_seeds_and_the_controls(study):
     table = verdict_table(study)
     names = [block.whole[0].text for block in table.blocks]
     assert names == ["before unlearning", *METHODS, "never knew"]
@@ -184,7 +184,7 @@ def test_the_verdict_table_has_a_line_per_method_seeds_below_and_controls_around
     assert (ours["still answered"].text, ours["log-odds"].text) == ("0.5 of 16", "−4.50")
     assert ours["log-odds"].notes == ("[−5.00, −4.00]",)
     assert ours[RELEARN].text == "12 of 14" and ours[RELEARN].key == pytest.approx(12 / 14)
-    assert ours[RELEARN].notes == ("60–96\xa0%", "taught: 2 of 2")
+    assert ours[RELEARN].notes == ("60–96\xa0%", "trained: 2 of 2")
     assert ours["neighbours, held out"].text == "6.5 of 8"
     assert ours["verdict"].text == "hidden (1), mixed (1)"
     assert ours["hidden share"].key == pytest.approx(0.7)
@@ -203,7 +203,7 @@ def test_a_single_seed_has_nothing_to_unfold():
     assert cells(table, "SSIUU")["hidden share"].notes == ("[50\xa0%, 90\xa0%]",)
 
 
-def test_tables_of_scores_comparisons_and_settings_say_what_the_study_says(study):
+def test_tables_of_scores_comparisons_and_settings_match_the_study(study):
     table = score_table(study)
     assert table.header == ("metric", "split", "unit", "direction", "original", *METHODS)
     assert [cell.text for cell in table.rows[0][4:6]] == ["0.900", "0.150"]
@@ -217,7 +217,7 @@ def test_tables_of_scores_comparisons_and_settings_say_what_the_study_says(study
     ]  # fmt: skip
 
 
-def test_figures_are_drawn_for_what_there_are_tables_of(study):
+def test_every_table_has_its_figure(study):
     drawn = study_figures(study)
     assert drawn.bars is not None and not drawn.sweeps
     assert [one.name for one in drawn.curves] == ["relearn forget", "quantize"]
@@ -237,7 +237,7 @@ def test_a_varied_strength_is_drawn_as_a_sweep(study):
     (marks, *_) = [t for t in json.loads(figure.spec)["data"] if t["mode"] == "markers"]
     drawn = np.frombuffer(base64.b64decode(marks["customdata"]["bdata"])).reshape(-1, 3)
     assert set(drawn[:, 0]) == {0.0, 0.1, 1.0}
-    # Another setting than the strength, or a strength that only seeds differ in, is no sweep.
+    # Varying a different setting, or strengths that differ only between seeds, is no sweep.
     other = (
         runs["regularizer"]
         .str.replace("target=prob", "target=log-odds")
@@ -250,7 +250,7 @@ def test_a_varied_strength_is_drawn_as_a_sweep(study):
     assert not study_figures(dataclasses.replace(varied, runs=seeds)).sweeps
 
 
-def test_a_study_without_runs_columns_or_told_apart_runs_is_refused(study):
+def test_a_study_without_runs_or_columns_or_with_duplicate_runs_is_refused(study):
     with pytest.raises(ValueError, match="one run at least"):
         StudyTables("Why?", study.runs.head(0))
     with pytest.raises(ValueError, match="`runs` of the study lacks seconds"):

@@ -1,4 +1,4 @@
-"""What the page of a study says in plain words."""
+"""The answer to a study's question: its results, and the sentences about them."""
 
 import dataclasses
 import math
@@ -17,6 +17,7 @@ from study_example import (
 
 from neuronscope.analysis.statistics import holm, wilson_interval
 from neuronscope.attacks._recovery import recovery
+from neuronscope.report.skeleton import plain_text
 from neuronscope.report.study_answer import answer
 from neuronscope.report.study_verdicts import verdict_table
 
@@ -28,12 +29,19 @@ def study():
     return example_study()
 
 
-def said(study):
-    return " ".join(answer(study).sentences)
+def paragraph(study):
+    return plain_text("study_answer.j2", "paragraph", answer(study))
+
+
+def attacks_on(study):
+    """The name of each attack, and the sentences about it."""
+    return [
+        (one.name, plain_text("study_answer.j2", "attack", one)) for one in answer(study).attacks
+    ]
 
 
 def recovered(back, **changed):
-    """Recovery of the example's methods, but for what is changed."""
+    """Recovery of the example's methods, with some tables replaced."""
     tables = []
     for name in METHODS:
         for seed in SEEDS:
@@ -42,44 +50,44 @@ def recovered(back, **changed):
     return pd.concat(tables, ignore_index=True)
 
 
-def test_the_answer_counts_what_came_back_under_which_attack(study):
-    text = said(study)
-    assert "4 methods (2 seeds each) had to make a model forget 16 facts, of which it " in text
+def test_the_answer_counts_the_attacks_that_recovered_answers(study):
+    text = paragraph(study)
+    assert text.startswith("4 methods (2 seeds each) were used to unlearn 16 facts")
     assert "answered 16. Afterwards 0 to 1 were still answered." in text
     assert "after gradient difference (1 of 2), SSIUU (1 of 2) and L2 of equal size (1 of" in text
-    assert "After NPO none of 2 attacks brought back more than chance can; that shows no" in text
-    (name, relearnt), (other, quantized) = answer(study).attacks
+    assert "After NPO none of 2 attacks recovered more than chance explains" in text
+    (name, relearned), (other, quantized) = attacks_on(study)
     assert (name, other) == (RELEARN, QUANTIZE)
     low, high = wilson_interval(13, 14)
-    assert f"Came back: gradient difference 13 of 14 [{100 * low:.0f}–{100 * high:.0f}" in relearnt
-    assert "Not beyond chance: NPO 1 of 14" in relearnt and "Came back" not in quantized
-    assert "a model that never knew: 1 of 14" in relearnt
+    assert f"Recovered: gradient difference 13 of 14 [{100 * low:.0f}–{100 * high:.0f}" in relearned
+    assert "Within chance: NPO 1 of 14" in relearned and "Recovered" not in quantized
+    assert "a model that never learned the facts: 1 of 14" in relearned
 
 
-def test_what_was_never_forgotten_is_not_said_to_stay_away(study):
+def test_answers_that_were_not_forgotten_do_not_count_as_unrecovered(study):
     there = attack_table(13)
     rest = (there["split"] == "rest") & (there["model"] == "attacked checkpoint")
     there.loc[rest, "correct"] = 13
     changed = dataclasses.replace(study, recovery=recovered(BACK, NPO=there))
-    ((_, text),) = answer(changed).attacks
-    assert "Was not forgotten before the attack: NPO 13 of 14 [69–99\xa0%], 13 before" in text
-    assert "After NPO none" in said(study) and "After NPO none" not in said(changed)
+    ((_, text),) = attacks_on(changed)
+    assert "Not forgotten before the attack: NPO 13 of 14 [69–99\xa0%], 13 before" in text
+    assert "After NPO none" in paragraph(study) and "After NPO none" not in paragraph(changed)
 
 
-def test_an_attack_that_did_not_learn_what_it_taught_failed_and_shows_nothing(study):
+def test_an_attack_that_did_not_learn_its_own_facts_failed(study):
     failed = attack_table(0)
-    taught = failed["split"] == "attacked"
-    failed.loc[taught, "correct"] = failed.loc[taught, "correct"].clip(upper=1)
+    trained = failed["split"] == "attacked"
+    failed.loc[trained, "correct"] = failed.loc[trained, "correct"].clip(upper=1)
     changed = dataclasses.replace(study, recovery=recovered(BACK, NPO=failed))
-    ((_, text),) = answer(changed).attacks
-    assert "The attack failed: NPO 0 of 14 [0–22\xa0%], 1 of 2 taught facts learnt." in text
+    ((_, text),) = attacks_on(changed)
+    assert "The attack failed: NPO 0 of 14 [0–22\xa0%], 1 of 2 attacked facts learned." in text
 
 
-def test_without_a_model_that_never_knew_the_answer_says_what_that_means(study):
+def test_without_a_model_that_never_learned_the_facts_guessing_cannot_be_excluded(study):
     bare = study.recovery.loc[study.recovery["model"] != "never_knew"]
     bare = dataclasses.replace(study, recovery=bare)
-    (_, text), _ = answer(bare).attacks
-    assert "chance and guessing are not told apart" in text
+    (_, text), _ = attacks_on(bare)
+    assert "cannot be told from guessing" in text
     assert [block.whole[0].text for block in verdict_table(bare).blocks][-1] == "NPO"
 
 
@@ -88,48 +96,57 @@ def test_without_a_model_that_never_knew_the_answer_says_what_that_means(study):
     [
         ((0.6, 0.8, 1.0), (-0.9, -0.9, 0.0), "SSIUU does not beat its controls: in none of 2"),
         ((0.001, 0.8, 1.0), (-0.9, 0.1, 0.0), "SSIUU beats its controls in 1 of 2 comparisons"),
-        ((0.001, 0.8, 1.0), (0.9, 0.1, 0.0), "In 1 of them more came back from SSIUU beyond"),
-        # Two of three tests at 0.02 would each be significant alone, and are not together.
+        (
+            (0.001, 0.8, 1.0),
+            (0.9, 0.1, 0.0),
+            "In 1 comparison significantly more was recovered from SSIUU",
+        ),
+        # Alone, each of the two tests at p = 0.02 would be significant.
         ((0.02, 0.02, 1.0), (-0.9, -0.9, 0.0), "SSIUU does not beat its controls: in none of 2"),
     ],
 )
-def test_whether_ssiuu_beats_its_controls_is_said_in_plain_words(study, p, difference, expected):
-    assert expected in said(dataclasses.replace(study, comparisons=comparisons(p, difference)))
+def test_the_answer_says_whether_ssiuu_beats_its_controls(study, p, difference, expected):
+    assert expected in paragraph(dataclasses.replace(study, comparisons=comparisons(p, difference)))
 
 
-def test_the_answer_counts_the_tests_of_what_was_kept(study):
-    assert "Of 12 paired tests of what was kept, stratum by stratum, 6 are beyond" in said(study)
-    assert "for these, at 5\u00a0%): SSIUU kept more in 6." in said(study)
+def test_the_answer_counts_the_tests_of_kept_facts(study):
+    assert "Of 12 paired tests of the kept facts, one per stratum, 6 are significant" in paragraph(
+        study
+    )
+    assert "at 5\u00a0%): SSIUU kept more in 6." in paragraph(study)
     turned = study.retention.assign(difference=-study.retention["difference"])
-    text = said(dataclasses.replace(study, retention=turned))
+    text = paragraph(dataclasses.replace(study, retention=turned))
     assert "gradient difference kept more in 3 and NPO kept more in 3." in text
     # Holm's correction: the smallest of twelve would have to lie below 0.05 / 12.
     none = study.retention.assign(p=0.01)
-    assert "none is beyond chance" in said(dataclasses.replace(study, retention=none))
+    assert "none is significant" in paragraph(dataclasses.replace(study, retention=none))
     bare = dataclasses.replace(study, retention=study.retention.head(0))
-    assert "of what was kept" not in said(bare)
+    assert "of the kept facts" not in paragraph(bare)
 
 
 @pytest.mark.parametrize(
     ("p", "expected"),
     [
-        (0.6, "SSIUU does not beat its control: it is not beyond chance that less came back from"),
-        (0.001, "SSIUU beats its control: less came back from it than from gradient difference."),
+        (0.6, "SSIUU does not beat its control: not significantly less was recovered from it than"),
+        (
+            0.001,
+            "SSIUU beats its control: less was recovered from it than from gradient difference.",
+        ),
     ],
 )
-def test_of_a_single_comparison_none_is_counted(study, p, expected):
+def test_a_single_comparison_is_not_counted(study, p, expected):
     table = comparisons((p, 0.8, 1.0), (-0.9, -0.9, 0.0))
     alone = table.loc[(table["method"] == "SSIUU") & (table["other"] == "gradient difference")]
     assert len(alone) == 1
-    text = said(dataclasses.replace(study, comparisons=alone))
+    text = paragraph(dataclasses.replace(study, comparisons=alone))
     assert expected in text and "1 comparison" not in text.replace("Of 1 comparison", "")
 
 
-def test_a_control_that_ssiuu_did_not_beat_is_named_also_when_the_pair_is_turned_round(study):
+def test_unbeaten_controls_are_named_in_either_order_of_the_pair(study):
     table = comparisons((0.001, 0.8, 1.0), (0.9, 0.1, 0.0))
     turned = table.assign(method=table["other"], other=table["method"])
-    text = said(dataclasses.replace(study, comparisons=turned))
-    assert "less came back from it than from gradient difference." in text
+    text = paragraph(dataclasses.replace(study, comparisons=turned))
+    assert "less was recovered from it than from gradient difference." in text
     assert "It is not shown to be better than L2 of equal size." in text
     runs = study.runs.assign(
         regularizer=study.runs["regularizer"].replace("ssiuu", "ssiuu-neurons (relative=1.0)"),
@@ -137,21 +154,21 @@ def test_a_control_that_ssiuu_did_not_beat_is_named_also_when_the_pair_is_turned
             study.runs["method"] == "SSIUU", "gradient-difference (weight=2.0)"
         ),
     )
-    assert text == said(dataclasses.replace(study, comparisons=turned, runs=runs))
+    assert text == paragraph(dataclasses.replace(study, comparisons=turned, runs=runs))
     uncompared = dataclasses.replace(study, comparisons=table.iloc[2:])
-    assert "SSIUU was compared with no control: nothing can be claimed" in said(uncompared)
+    assert "SSIUU was compared with no control: nothing can be claimed" in paragraph(uncompared)
 
 
 def test_one_attack_is_not_counted_and_many_methods_are(study):
     one = study.recovery["attack"].str.startswith("relearn")
-    text = said(dataclasses.replace(study, recovery=study.recovery.loc[one]))
-    assert "The attack brought answers back after gradient difference, SSIUU and L2 of" in text
-    assert "After NPO the attack brought back no more than chance can" in text
+    text = paragraph(dataclasses.replace(study, recovery=study.recovery.loc[one]))
+    assert "The attack recovered answers after gradient difference, SSIUU and L2 of" in text
+    assert "After NPO the attack recovered no more than chance explains" in text
     copies = [
         study.recovery.assign(method=study.recovery["method"] + suffix) for suffix in ("", "'")
     ]
-    text = said(dataclasses.replace(study, recovery=pd.concat(copies)))
-    assert "Of 2 attacks, at least one brought answers back after 6 methods." in text
+    text = paragraph(dataclasses.replace(study, recovery=pd.concat(copies)))
+    assert "Of 2 attacks, at least one recovered answers after 6 methods." in text
 
 
 def test_many_controls_are_counted(study):
@@ -162,26 +179,30 @@ def test_many_controls_are_counted(study):
         compared = study.comparisons.loc[study.comparisons["other"] == "L2 of equal size"]
         tests.append(compared.assign(other=name, p=1.0))
     few, many = (
-        said(dataclasses.replace(study, runs=pd.concat(runs[:n]), comparisons=pd.concat(tests[:n])))
+        paragraph(
+            dataclasses.replace(study, runs=pd.concat(runs[:n]), comparisons=pd.concat(tests[:n]))
+        )
         for n in (1, 3)
     )
-    assert "controls" not in few.split("beat", 1)[1].split("beyond")[0].replace("its controls", "")
+    assert "controls" not in few.split("beat its controls", 1)[1]
     assert "any of 4 controls" in many
 
 
-def test_a_method_that_has_not_forgotten_is_not_passed_over(study):
+def test_a_method_that_did_not_forget_is_named(study):
     runs = study.runs.assign(answered_forget=np.where(study.runs["method"] == "NPO", 9, 0))
-    assert "still answered after NPO: not forgotten" in said(dataclasses.replace(study, runs=runs))
-    assert "not forgotten" not in said(study)
+    assert "still answered after NPO: not forgotten" in paragraph(
+        dataclasses.replace(study, runs=runs)
+    )
+    assert "not forgotten" not in paragraph(study)
 
 
-def test_of_many_methods_only_those_that_kept_least_and_most_are_named(study):
-    assert said(study).count("19.5 of 24") == len(METHODS)
+def test_of_many_methods_only_the_extremes_of_retention_are_named(study):
+    assert paragraph(study).count("19.5 of 24") == len(METHODS)
     more = [study.strata]
     for number, use in enumerate(("worse", "better")):
         rows = study.strata.loc[study.strata["method"] == "NPO"]
         more.append(rows.assign(method=use, correct=rows["n"] * number))
-    text = said(dataclasses.replace(study, strata=pd.concat(more)))
+    text = paragraph(dataclasses.replace(study, strata=pd.concat(more)))
     assert "from worse 0 of 24 [0–14\xa0%] to better 24 of 24 [86–100\xa0%]." in text
     assert "19.5 of 24" not in text
 

@@ -1,4 +1,4 @@
-"""What the page of a study shows of attacks beside the most that came back."""
+"""What a study's page shows of attacks in addition to the maximum recovery."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def line(study, attack, method):
     return dict(zip(table.header, row, strict=True))
 
 
-def test_area_and_the_place_between_both_bounds_are_tabled_for_every_attack_and_method(study):
+def test_the_table_of_attacks_has_area_and_position_between_the_bounds(study):
     table = table_of(study)
     assert len(table.rows) == 2 * (len(METHODS) + 2) and table.header[-2:] == (
         "area",
@@ -51,7 +51,7 @@ def test_area_and_the_place_between_both_bounds_are_tabled_for_every_attack_and_
     assert [one["at most"].text for one in bounds] == ["14 of 14", "1 of 14"]
 
 
-def test_what_lies_between_no_bounds_says_why_and_seeds_that_differ_are_in_brackets(study):
+def test_without_bounds_there_is_a_reason_and_different_seeds_are_in_brackets(study):
     own = study.recovery["method"] == "SSIUU"
     first = own & (study.recovery["run_seed"] == 0)
     why = "not attacked likewise: never_knew"
@@ -78,7 +78,7 @@ def test_a_study_without_attacks_has_no_table_of_them(study):
     assert "Every attack on every method" not in render_study_report(bare)
 
 
-def test_each_note_stands_once_under_the_attacks_and_is_escaped(study):
+def test_each_note_is_shown_once_and_escaped(study):
     simulated, left = "Simulated by rounding.", f"59 instructions left out {EVIL}"
     quantized = study.recovery["attack"] == "quantize"
     noted = study.recovery.assign(note=pd.Series(simulated, study.recovery.index).where(quantized))
@@ -95,7 +95,7 @@ def test_each_note_stands_once_under_the_attacks_and_is_escaped(study):
     assert attack_notes(old) == () == attack_notes(study)
 
 
-def test_a_note_of_some_models_alone_says_of_which(study):
+def test_a_note_on_some_models_names_them(study):
     broken = "At step 12 the loss was not finite."
     table = study.recovery.loc[study.recovery["attack"] == "quantize"]
     notes = pd.Series("", study.recovery.index)
@@ -110,9 +110,9 @@ def test_a_note_of_some_models_alone_says_of_which(study):
         f"{QUANTIZE}, on the model before unlearning"
     ]
     assert labels(own) == labels(table) == [QUANTIZE]
-    relearnt = study.recovery.loc[study.recovery["attack"] != "quantize"]
-    others = relearnt.loc[
-        (relearnt["model"] == "attacked checkpoint") & (relearnt["method"] != "NPO")
+    relearned = study.recovery.loc[study.recovery["attack"] != "quantize"]
+    others = relearned.loc[
+        (relearned["model"] == "attacked checkpoint") & (relearned["method"] != "NPO")
     ]
     split = labels(pd.concat([own.loc[own["method"] == "NPO"], others]))
     assert set(split) == {
@@ -124,9 +124,9 @@ def test_a_note_of_some_models_alone_says_of_which(study):
 def test_an_attack_with_several_learning_rates_is_drawn_by_rate_on_average_over_seeds(study):
     assert [len(one.figures) for one in study_figures(study).curves] == [1, 1]
     drawn = study_figures(swept(study))
-    relearnt, quantized = drawn.curves
-    assert [len(one.figures) for one in (relearnt, quantized)] == [2, 1]
-    figure = relearnt.figures[1]
+    relearned, quantized = drawn.curves
+    assert [len(one.figures) for one in (relearned, quantized)] == [2, 1]
+    figure = relearned.figures[1]
     assert figure.title == "Recovery by the attack's learning rate"
     lines = {
         trace["name"]: trace

@@ -41,7 +41,7 @@ def headings(browser):
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_draws_what_is_unfolded_without_an_error_and_asks_for_nothing(
+def test_the_page_draws_unfolded_figures_without_errors_or_requests(
     browser, address, width, scheme
 ):
     browser.get("about:blank")
@@ -108,7 +108,7 @@ def test_a_method_unfolds_to_its_seeds_by_click_and_by_key(browser, address):
     assert not any(part.is_displayed() for part in parts)
 
 
-def test_links_to_neurons_can_be_followed_beside_the_fold_and_below_it(browser, address):
+def test_links_to_runs_can_be_followed_folded_and_unfolded(browser, address):
     show(browser, address)
     body = browser.find_elements(By.CSS_SELECTOR, ".folded tbody:not(.control)")[0]
     links = body.find_elements(By.CSS_SELECTOR, "tr:first-child a")

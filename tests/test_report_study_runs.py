@@ -1,4 +1,4 @@
-"""The pages of a study's runs have their neurons, and the study's page leads there."""
+"""A study's page links to the pages of its runs, which have an explorer."""
 
 import pytest
 from browsing import asked, show
@@ -30,7 +30,7 @@ def report(tmp_path_factory):
     return run_study(plan, folder / "study", "sequential", 1, lambda *_: None)
 
 
-def test_the_studys_page_links_to_a_runs_page_and_that_has_its_neurons_and_their_tokens(report):
+def test_the_studys_page_links_to_the_explorer_of_a_run(report):
     tags = Page(report.read_text(encoding="utf-8")).tags
     (address,) = {attributes["href"] for _, attributes in tags if "href" in attributes}
     page = (report.parent / address).read_text(encoding="utf-8")

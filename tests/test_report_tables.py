@@ -1,4 +1,4 @@
-"""The causal views' tables as rows of the page, and estimates on a common scale."""
+"""Tables of the causal views, and estimates on a common scale."""
 
 import dataclasses
 import math
@@ -9,20 +9,22 @@ from diagnosis_example import FORGET, INHIBITOR
 from findings_example import causal_diagnosis, changed
 from hypothesis import given
 from hypothesis import strategies as st
+from test_report import text_of
 
 from neuronscope.report.cause_tables import (
     TOP_DIRECTIONS,
-    certificate,
+    completeness,
     directions,
-    learnt_again,
     methods,
-    minimal_places,
+    minimal_layers,
     minimal_set,
     parts,
+    relearned,
     scores,
     silenced,
 )
 from neuronscope.report.estimates import counted, estimate, on_scale
+from neuronscope.report.page import render_report
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +41,18 @@ def test_causal_scores_carry_their_intervals_and_say_whether_they_beat_random(di
     assert best.track["zero"] == worst.track["zero"] == pytest.approx(100 * 0.2 / 1.1)
 
 
-def test_a_ranking_that_comes_under_two_spellings_is_shown_once(diagnosis):
+def test_a_ranking_with_two_spellings_is_shown_once(diagnosis):
     twice = changed(
         diagnosis.finding("weight_restoration"), "scores", ranking=["weight_path", "weight path"]
     )
     assert [row.name for row in scores(twice)] == ["weight path"]
 
 
-def test_the_smallest_set_stands_beside_its_random_control(diagnosis):
+def test_the_smallest_set_is_listed_with_its_random_control(diagnosis):
     chosen, random = minimal_set(diagnosis.finding("weight_restoration"))
     assert (chosen.text, random.text) == (f"8 of {FORGET}", f"1 of {FORGET}")
     assert chosen.track["at"] == 50 and random.track["at"] == 6.25
-    assert (
-        minimal_places(diagnosis.finding("weight_restoration"))
-        == f"It lies in layer {INHIBITOR[0]}."
-    )
+    assert minimal_layers(diagnosis.finding("weight_restoration")) == {INHIBITOR[0]: 1}
     none = {name: None for name in diagnosis.finding("weight_restoration").figures}
     assert (
         minimal_set(dataclasses.replace(diagnosis.finding("weight_restoration"), figures=none))
@@ -61,7 +60,7 @@ def test_the_smallest_set_stands_beside_its_random_control(diagnosis):
     )
 
 
-def test_only_suspects_chosen_on_other_facts_are_shown_as_silenced(diagnosis):
+def test_only_neurons_selected_on_other_facts_are_shown_as_ablated(diagnosis):
     rows = silenced(diagnosis.finding("silencing"))
     assert [(row.name, row.text, row.note) for row in rows] == [
         ("1", "3 of 16", "at most 0"),
@@ -70,23 +69,25 @@ def test_only_suspects_chosen_on_other_facts_are_shown_as_silenced(diagnosis):
     ]
 
 
-def test_what_is_learnt_again_stands_beside_wrong_answers_on_the_same_way(diagnosis):
-    rows = learnt_again(diagnosis.finding("relearning_probe"))
+def test_relearned_answers_are_listed_with_wrong_answers_at_the_same_distance(diagnosis):
+    rows = relearned(diagnosis.finding("relearning_probe"))
     assert [(row.text, row.note) for row in rows] == [
         ("0 of 16", "0\xa0%"),
         ("6 of 16", "0\xa0%"),
-        ("13 of 16", "19\xa0%"),  # three of sixteen, in the mean of two placebos
+        ("13 of 16", "19\xa0%"),  # three of sixteen, the mean of two placebos
     ]
 
 
-def test_the_certificate_says_what_is_missing_of_the_drop_and_at_how_many_nodes(diagnosis):
-    said = certificate(diagnosis.finding("weight_path"), "nats")
-    assert "Missing: 1.00·10⁻⁹ nats, 5.00·10⁻⁸ % of the drop, with 8 nodes" in said
-    flat = dict(diagnosis.finding("weight_path").figures) | {"drop": 0.0}
-    flat = dataclasses.replace(diagnosis.finding("weight_path"), figures=flat)
-    assert "Measured directly, the drop is 0 nats. Missing: 1.00·10⁻⁹ nats, with" in certificate(
-        flat, "nats"
-    )
+def test_the_page_compares_the_weight_path_with_the_measured_drop(diagnosis):
+    path = diagnosis.finding("weight_path")
+    found = completeness(path)
+    assert found["missing"] == 1e-9 and found["nodes"] == 8
+    assert found["drop"] - found["total"] == pytest.approx(1e-9, rel=1e-3)
+    assert "5.00·10⁻⁸ % of the drop, with 8 nodes" in text_of(render_report(diagnosis))
+    flat = dataclasses.replace(path, figures=dict(path.figures) | {"drop": 0.0})
+    findings = tuple(flat if one is path else one for one in diagnosis.findings)
+    text = text_of(render_report(dataclasses.replace(diagnosis, findings=findings)))
+    assert "drop is 0 nats. The difference is 1.00·10⁻⁹ nats, with 8 nodes" in text
 
 
 def test_directions_are_cut_and_name_an_expert_only_where_there_is_one():
@@ -136,7 +137,7 @@ def test_on_a_common_scale_places_keep_their_order_and_stay_on_it(rows):
             assert (row.value > 0) == (track["at"] > track["zero"])
 
 
-def test_what_has_no_number_has_no_place_on_the_scale():
+def test_without_a_number_there_is_no_position_on_the_scale():
     nothing = estimate("none", math.nan, (math.nan, math.nan), chance=math.nan)
     certain, missing = on_scale([counted("all", 4, 4), nothing], most=1.0)
     assert missing.track is None and missing.text == "–"

@@ -1,4 +1,4 @@
-"""Recordings: checked on creation, the same after a round trip, refused when damaged."""
+"""Recordings: checked on creation, equal after a round trip, rejected when damaged."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def same(first, second):
 
 @pytest.mark.parametrize("form", [lambda r: r, reduce], ids=["by fact", "means"])
 @pytest.mark.parametrize("joint", [False, True])
-def test_what_loads_is_what_was_saved(form, joint, tmp_path):
+def test_a_recording_loads_as_it_was_saved(form, joint, tmp_path):
     recording = form(
         recorded(joint=joint, sites=("mlp.up", "attn.q"), notes=("merged α",), experts=5)
     )
@@ -57,7 +57,7 @@ def test_single_precision_stays_single(tmp_path):
     same(recording, Recording.load(tmp_path / "a.safetensors"))
 
 
-def test_strided_views_are_saved_as_what_they_show(tmp_path):
+def test_strided_views_are_saved_by_value(tmp_path):
     recording = recorded()
     site = recording.sites["mlp.post"]
     strided = {name: np.repeat(array, 2, axis=-1)[..., ::2] for name, array in vars(site).items()}
@@ -84,7 +84,7 @@ def test_the_same_recording_gives_the_same_bytes_in_every_process(tmp_path):
     assert (tmp_path / "other.safetensors").read_bytes() != reference
 
 
-def test_a_file_is_overwritten_only_if_that_is_asked_for(tmp_path):
+def test_a_file_is_overwritten_only_on_request(tmp_path):
     path = tmp_path / "a.safetensors"
     recorded(seed=0).save(path)
     with pytest.raises(FileExistsError, match=r"a\.safetensors' exists already"):
@@ -95,7 +95,7 @@ def test_a_file_is_overwritten_only_if_that_is_asked_for(tmp_path):
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
-def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+def test_an_interrupted_save_leaves_only_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     recorded(seed=0).save(path)
 
@@ -110,7 +110,7 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monk
     same(recorded(seed=0), Recording.load(path))
 
 
-def test_a_wrong_place_is_refused_before_writing(tmp_path):
+def test_an_invalid_path_is_rejected_before_writing(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.safetensors"):
         recorded().save(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match="create it first"):
@@ -129,7 +129,7 @@ def header_length(data):
 
 
 def edit_header(data, old, new):
-    """The file with `old` replaced by `new` in its header, whose length is written anew."""
+    """The file with `old` replaced by `new` in its header, with its length updated."""
     header = data[8 : 8 + header_length(data)]
     assert old in header
     header = header.replace(old, new, 1).rstrip()
@@ -175,7 +175,7 @@ def _with_metadata(data, text):
 
 
 @pytest.mark.parametrize("damage", BYTES.values(), ids=BYTES)
-def test_damaged_bytes_are_refused_in_one_line_that_names_the_file(damage, tmp_path):
+def test_damaged_bytes_raise_one_line_that_names_the_file(damage, tmp_path):
     path = tmp_path / "a.safetensors"
     recorded().save(path)
     path.write_bytes(damage(path.read_bytes()))
@@ -184,7 +184,7 @@ def test_damaged_bytes_are_refused_in_one_line_that_names_the_file(damage, tmp_p
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
-def test_no_flipped_byte_loads_as_something_else(tmp_path):
+def test_a_flipped_byte_is_always_detected(tmp_path):
     path = tmp_path / "a.safetensors"
     recorded().save(path)
     data = path.read_bytes()
@@ -198,7 +198,7 @@ def test_no_flipped_byte_loads_as_something_else(tmp_path):
     assert refused >= len(range(0, len(data), 7)) - 1  # a padding blank may go unnoticed
 
 
-# Content that is wrong although the file is whole ---------------------------------------------
+# Wrong content in an intact file -----------------------------------------------------------
 
 
 def drop(name):
@@ -244,7 +244,7 @@ CONTENT = {
     "answers as floats": (cast("answered", np.float32), "answered: expected bool, got float32"),
     "scores as bools": (cast("score", bool), "score: expected float32 or float64, got bool"),
     "a fact too few": (
-        shape("mlp.post.positive", lambda a: a[:3]), "mlp.post.positive: expected 4 along example"
+        shape("mlp.post.positive", lambda a: a[:3]), "mlp.post.positive: expected 4 along fact"
     ),
     "a layer too few": (
         shape("mlp.post.negative", lambda a: a[:, :1]), "mlp.post.negative: expected 2 along layer"
@@ -253,7 +253,7 @@ CONTENT = {
         shape("mlp.post.activation", lambda a: a[..., :4]), "mlp.post.activation: expected 5 along"
     ),
     "an axis too few": (
-        shape("mlp.post.total", lambda a: a[0]), r"mlp.post.total: expected axes \(example, layer"
+        shape("mlp.post.total", lambda a: a[0]), r"mlp.post.total: expected axes \(fact, layer"
     ),
     "three groups for two layers": (
         lambda arrays, text: arrays.update(
@@ -266,7 +266,7 @@ CONTENT = {
         shape("mlp.post.nodes", lambda a: a[:, :1]), "mlp.post.nodes: expected 2 along group"
     ),
     "no neurons": (shape("mlp.post.total", lambda a: a[..., :0]), "mlp.post.total: expected axes"),
-    "scores for fewer facts": (shape("score", lambda a: a[:2]), "score: expected 4 along example"),
+    "scores for fewer facts": (shape("score", lambda a: a[:2]), "score: expected 4 along fact"),
     "NaN in total": (put("mlp.post.total", np.nan), r"mlp.post.total: nan at \[0, 0, 3\]"),
     "NaN in a score": (put("score", np.nan), r"score: nan at \[3\]"),
     "infinite": (put("mlp.post.explained", np.inf), r"mlp.post.explained: inf at \[1, 1\]"),
@@ -277,10 +277,10 @@ CONTENT = {
     "per_fact a word": (describe(per_fact="yes"), "metadata.per_fact: expected bool, got 'yes'"),
     "facts as numbers": (describe(fact_ids=[1, 2, 3, 4]), "metadata.fact_ids: expected"),
     "means claimed": (describe(per_fact=False), "missing tensor 'mlp.post.positive_gain'"),
-    "a fact id too many": (describe(fact_ids=list("abcde")), "score: expected 5 along example"),
+    "a fact id too many": (describe(fact_ids=list("abcde")), "score: expected 5 along fact"),
     "a fact twice": (describe(fact_ids=list("abca")), "fact_ids: the same fact occurs twice"),
     "a split too few": (describe(splits=["forget"]), "splits: expected one for each of 4"),
-    "no facts": (describe(fact_ids=[]), "score: expected 0 along example"),
+    "no facts": (describe(fact_ids=[]), "score: expected 0 along fact"),
     "provenance a list": (describe(provenance=[]), "metadata.provenance: expected"),
     "unit missing": (
         lambda arrays, text: text["provenance"].pop("unit"), "provenance: missing 'unit'"
@@ -295,7 +295,7 @@ CONTENT = {
 
 
 @pytest.mark.parametrize("damage", CONTENT.values(), ids=CONTENT)
-def test_wrong_content_is_refused_in_one_line_that_names_the_place(damage, tmp_path):
+def test_wrong_content_raises_one_line_that_names_the_place(damage, tmp_path):
     change, message = damage
     path = tmp_path / "a.safetensors"
     recorded().save(path)
@@ -329,7 +329,7 @@ def test_only_an_ablation_may_leave_neurons_unmeasured(tmp_path):
             replace(ablation, sites={"mlp.post": replace(site, **wrong)})
 
 
-# What a recording says of itself ---------------------------------------------------------------
+# What a recording reports about itself ----------------------------------------------------------
 
 
 def test_means_are_those_of_the_facts_of_one_split():
@@ -346,7 +346,7 @@ def test_means_are_those_of_the_facts_of_one_split():
         recording.means("mlp.post", "utility")
 
 
-def test_means_of_mixed_splits_are_not_passed_off_as_those_of_one():
+def test_means_of_mixed_splits_are_not_used_as_means_of_one():
     mixed, pure = reduce(recorded()), reduce(make_recording(random_influence(0)))
     assert recorded().per_fact and not mixed.per_fact
     with pytest.raises(ValueError, match="mix the splits"):
@@ -361,7 +361,7 @@ def test_the_completeness_error_is_the_residual(joint):
     np.testing.assert_allclose(error, np.full((4, 1 if joint else 2), 0.25), atol=1e-14)
 
 
-def test_the_metadata_is_one_entry_because_several_would_be_in_random_order(tmp_path):
+def test_the_metadata_is_a_single_entry_since_several_would_be_in_random_order(tmp_path):
     recorded().save(tmp_path / "a.safetensors")
     with safe_open(tmp_path / "a.safetensors", framework="numpy") as file:
         assert list(file.metadata()) == ["neuronscope"]

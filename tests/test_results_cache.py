@@ -1,4 +1,4 @@
-"""Results are written whole or not at all, known by what decides them, resumed or refused."""
+"""Results are written atomically, identified by what determines them, resumed or rejected."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Method:
 
 
 class Model:
-    """Something that is known by its content."""
+    """An object identified by its content."""
 
     def __init__(self, weights):
         self.weights = weights
@@ -60,7 +60,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failure_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "table.json"
     write_json(path, [1])
     before = files(tmp_path)
@@ -80,7 +80,7 @@ def test_a_failure_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_written_is_under_its_name_only_at_the_end(tmp_path):
+def test_a_result_appears_under_its_name_only_at_the_end(tmp_path):
     path = tmp_path / "model"
     with written_whole(path) as unfinished:
         (unfinished / "deep").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_what_was_written_is_under_its_name_only_at_the_end(tmp_path):
     assert files(tmp_path) == {"weights": b"all"} and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_not_written_over(tmp_path):
+def test_a_folder_is_not_overwritten(tmp_path):
     with written_whole(tmp_path / "model") as unfinished:
         unfinished.mkdir()
         (unfinished / "weights").write_text("old")
@@ -100,7 +100,7 @@ def test_a_folder_is_not_written_over(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_table_comes_back_as_it_was(tmp_path):
+def test_a_table_loads_as_it_was_saved(tmp_path):
     table = pd.DataFrame({"step": [0, 1], "loss": [0.1, np.nan]})
     write_table(tmp_path / "history.parquet", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "history.parquet"), table)
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named(tmp_path):
 # What decides a result
 
 
-def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path):
+def test_a_file_is_identified_by_its_content_and_not_its_path(tmp_path):
     for folder, text in (("one", "same"), ("two", "same"), ("three", "other")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "neurons.parquet").write_text(text)
@@ -129,7 +129,7 @@ def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path):
     assert plain(tmp_path / "nowhere") == str(tmp_path / "nowhere")
 
 
-def test_a_model_is_known_by_its_weights():
+def test_a_model_is_identified_by_its_weights():
     assert plain(Model(1)) == plain(Model(1)) != plain(Model(2))
     keys = {
         key_of({"model": Model(weights), "seed": seed}) for weights in (1, 2) for seed in (1, 2)
@@ -137,7 +137,7 @@ def test_a_model_is_known_by_its_weights():
     assert len(keys) == 4
 
 
-def test_an_array_is_known_by_its_values_its_shape_and_its_type():
+def test_an_array_is_identified_by_values_shape_and_type():
     values = np.arange(6.0).reshape(2, 3)
     assert plain(values) == plain(np.asfortranarray(values)) == plain(values.copy())
     others = (values + 1, values.T, values.reshape(3, 2), values.astype("float32"))
@@ -170,13 +170,13 @@ def test_the_same_settings_resume(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"method": {"name": "NPO", "beta": 0.2}}, r"method\.beta was 0\.1, and is now 0\.2"),
+        ({"method": {"name": "NPO", "beta": 0.2}}, r"method\.beta was 0\.1 and is now 0\.2"),
         ({"facts": "abd"}, "facts was 'abc'"),
         ({"stop": {"name": "Norm"}}, r"stop\.name was None"),
-        ({"seed": 1}, "seed was None, and is now 1"),
+        ({"seed": 1}, "seed was None and is now 1"),
     ],
 )
-def test_other_settings_are_refused_by_name(tmp_path, changes, named):
+def test_different_settings_are_rejected_by_name(tmp_path, changes, named):
     result, file = tmp_path / "out", tmp_path / "recording.safetensors"
     open_result(result, SETTINGS).json("scores", lambda: 1)
     open_pieces(file, SETTINGS).json("scores", lambda: 1)
@@ -199,7 +199,7 @@ def make(workspace, name):
 
 
 @pytest.mark.parametrize("kind", [".json", ".safetensors"])
-def test_a_piece_of_another_key_is_refused(tmp_path, kind):
+def test_a_piece_with_another_key_is_rejected(tmp_path, kind):
     ours, theirs = (open_result(tmp_path / n, {"seed": n}) for n in ("ours", "theirs"))
     read = make(ours, "first")[kind]
     make(ours, "second")
@@ -215,7 +215,7 @@ def test_a_piece_of_another_key_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", [".json", ".safetensors"])
-def test_a_flipped_byte_is_never_read_as_something_else(tmp_path, kind):
+def test_a_flipped_byte_in_a_piece_is_always_detected(tmp_path, kind):
     workspace = open_result(tmp_path / "out", SETTINGS)
     read = make(workspace, "piece")[kind]
     place = tmp_path / "out" / "pieces" / f"piece{kind}"
@@ -232,14 +232,14 @@ def test_a_flipped_byte_is_never_read_as_something_else(tmp_path, kind):
     assert refused > 0.8 * len(whole)
 
 
-def test_a_sealed_file_is_read_with_its_key_alone(tmp_path):
+def test_a_sealed_file_is_read_only_with_its_key(tmp_path):
     write_sealed(tmp_path / "a.json", {"value": 1}, "key")
     assert read_sealed(tmp_path / "a.json", "key") == {"value": 1}
     with pytest.raises(ValueError, match="other models, facts or settings"):
         read_sealed(tmp_path / "a.json", "another key")
 
 
-def test_finishing_removes_the_pieces_and_closes_the_folder(tmp_path):
+def test_finishing_removes_the_pieces_and_locks_the_folder(tmp_path):
     out = tmp_path / "out"
     workspace = open_result(out, SETTINGS)
     make(workspace, "piece")
@@ -258,7 +258,7 @@ def test_finishing_removes_the_pieces_and_closes_the_folder(tmp_path):
     assert files(out) == before
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_rejected(tmp_path):
     (tmp_path / "thesis.tex").write_text("all of it")
     for place in (tmp_path, tmp_path / "thesis.tex"):
         with pytest.raises(FileExistsError):
@@ -269,7 +269,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     open_result(tmp_path / "a" / "new" / "one", SETTINGS)
 
 
-def test_pieces_without_their_description_are_not_taken(tmp_path):
+def test_pieces_without_a_description_are_not_used(tmp_path):
     file = tmp_path / "recording.safetensors"
     workspace = open_pieces(file, SETTINGS)
     workspace.json("scores", lambda: 1)

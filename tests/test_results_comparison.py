@@ -1,4 +1,4 @@
-"""Only recordings of the same facts, asked in the same way, may be compared."""
+"""Only recordings of the same facts with the same settings can be compared."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_what_differs_is_named(other):
+def test_the_difference_is_named(other):
     change, message = other
     recording = recorded()
     with pytest.raises(ValueError, match=message) as caught:
@@ -68,6 +68,6 @@ def test_what_differs_is_named(other):
     assert "\n" not in str(caught.value)
 
 
-def test_two_models_in_two_precisions_on_the_same_facts_may_be_compared():
+def test_models_of_different_precision_can_be_compared():
     other = recorded(model="b", model_hash="n", dtype="bfloat16", versions={}, notes=("merged",))
     assert Comparison(recorded(), other).after is other

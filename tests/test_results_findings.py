@@ -1,4 +1,4 @@
-"""Findings come back from disk as they were, or not at all."""
+"""Findings load as they were saved, or raise an error."""
 
 import math
 import re
@@ -26,7 +26,7 @@ def example(**changes):
     return Finding(**(values | changes))
 
 
-def test_a_finding_comes_back_as_it_was(tmp_path):
+def test_a_finding_loads_as_it_was_saved(tmp_path):
     finding = example()
     finding.save(tmp_path / "low_rank_restoration", "a")
     loaded = Finding.load(tmp_path / "low_rank_restoration", "a")
@@ -41,7 +41,7 @@ def test_a_finding_comes_back_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["low_rank_restoration"]
 
 
-def test_a_finding_of_something_else_is_not_taken_for_this_one(tmp_path):
+def test_a_finding_with_another_identity_is_rejected(tmp_path):
     example().save(tmp_path / "low_rank_restoration", "a")
     with pytest.raises(ValueError, match="other models, facts or settings"):
         Finding.load(tmp_path / "low_rank_restoration", "b")
@@ -50,7 +50,7 @@ def test_a_finding_of_something_else_is_not_taken_for_this_one(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["finding.json", "ranks.parquet"])
-def test_a_damaged_finding_is_refused_by_name(tmp_path, damage):
+def test_a_damaged_finding_is_rejected_by_name(tmp_path, damage):
     example().save(tmp_path / "low_rank_restoration", "a")
     path = tmp_path / "low_rank_restoration" / damage
     whole = path.read_bytes()
@@ -65,8 +65,8 @@ def test_a_damaged_finding_is_refused_by_name(tmp_path, damage):
     assert Finding.load(tmp_path / "low_rank_restoration", "a").word == "hidden"
 
 
-def test_words_that_mean_nothing_are_refused():
-    # Where types are checked, as in these tests, the type says it first.
+def test_unknown_verdicts_are_rejected():
+    # With runtime type checks, as in these tests, the type is rejected first.
     with pytest.raises((ValueError, TypeCheckError), match="perhaps"):
         example(word="perhaps")
     assert example(word=None).word is None

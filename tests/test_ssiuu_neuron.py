@@ -1,4 +1,4 @@
-"""SSIUU on neurons: its gradient is the slope of R, found without any derivative of A."""
+"""SSIUU on neurons: its gradient is the slope of R, computed without derivatives of A."""
 
 import copy
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import Target
-from neuronscope.regularizers._negative import paid
-from neuronscope.regularizers._neuron_gradient import Pull, pulled
+from neuronscope.regularizers._negative import penalized_change
+from neuronscope.regularizers._neuron_gradient import Coefficients, gradient_of
 from neuronscope.regularizers.ssiuu_neurons import SSIUUNeurons
 
 TWO = FACTS[1:3]
@@ -63,7 +63,7 @@ def test_the_exact_gradient_is_the_slope_of_the_penalty(architecture, target, on
         anchor = attributions(model, TWO, sites, target).sum(0)
         penalty = second_step(rule, model, TWO)
         now = attributions(model, TWO, sites, target).sum(0)
-        # Which neurons count is settled where the gradient is taken.
+        # The set of penalized neurons is fixed at the point where the gradient is taken.
         counted = (now < 0) & (now < anchor) if one_sided else now < 0
 
         def value():
@@ -80,7 +80,7 @@ def test_the_exact_gradient_is_the_slope_of_the_penalty(architecture, target, on
 
 
 @pytest.mark.parametrize(("order", "near"), [("exact", 1e-6), ("finite-difference", 1e-2)])
-def test_per_item_it_is_the_slope_of_each_facts_own_change(order, near):
+def test_the_per_item_gradient_is_the_slope_of_each_facts_change(order, near):
     model, sites = tiny("llama"), ("mlp.post", "attn.k")
     rule = SSIUUNeurons(sites=sites, target="log-odds", anchor="reference", reduce="per-item",
         order=order,
@@ -100,7 +100,7 @@ def test_per_item_it_is_the_slope_of_each_facts_own_change(order, near):
         assert_close(found, slope(value, model, direction), rtol=near, atol=0)
 
 
-def test_of_one_fact_per_item_is_the_batchs_sum_and_of_more_it_is_not():
+def test_per_item_equals_batch_sum_only_for_one_fact():
     for facts, same in ((FACTS[:1], True), (FACTS, False)):
         values = []
         for reduce in ("batch-sum", "per-item"):
@@ -142,7 +142,7 @@ def test_in_single_precision_the_finite_difference_is_within_a_hundredth():
 
 @dataclass(frozen=True)
 class Logit(Target):
-    """The logits of the answer's tokens, summed: linear in what the head reads."""
+    """The summed logits of the answer tokens, which are linear in the input of the head."""
 
     def __call__(self, logits, answers):
         at_answer = logits.gather(-1, answers.token[:, None]).squeeze(-1)
@@ -156,8 +156,8 @@ class OfLogits(SSIUUNeurons):
         return Logit()
 
 
-def test_where_the_target_is_linear_in_the_neurons_the_frozen_gradient_is_exact():
-    """One layer without a norm after it, and only what lies before the neurons is trained."""
+def test_the_frozen_gradient_is_exact_if_the_target_is_linear_in_the_neurons():
+    """One layer without a norm after it, in which only weights before the neurons are trained."""
     options = {"num_hidden_layers": 1, "_remove_final_layer_norm": True}
     found = {}
     for trained in ("fc1", "fc2"):
@@ -175,7 +175,7 @@ def test_where_the_target_is_linear_in_the_neurons_the_frozen_gradient_is_exact(
 
 @pytest.mark.parametrize("order", ["exact", "finite-difference", "frozen-gradient"])
 @pytest.mark.parametrize("reduce", ["batch-sum", "per-item"])
-def test_how_a_step_is_divided_changes_nothing(order, reduce):
+def test_the_division_of_a_step_into_portions_changes_nothing(order, reduce):
     found = []
     for groups in ((FACTS,), (FACTS[:2], FACTS[2:])):
         model = tiny("llama")
@@ -184,7 +184,7 @@ def test_how_a_step_is_divided_changes_nothing(order, reduce):
             penalty = second_step(rule, model, *groups)
         found.append((flat(penalty.gradient, model), penalty))
     (one, together), (two, divided) = found
-    # The difference of two passes has the rounding of both, divided by its small step.
+    # The difference of two passes divides the rounding errors of both by a small number.
     near = 1e-8 if order == "finite-difference" else 1e-12
     assert_close(two, one, rtol=0, atol=near * float(one.abs().max()))
     assert_close(divided.value, together.value)
@@ -203,15 +203,15 @@ def test_the_first_step_has_no_penalty_and_the_second_has():
     assert second.value > 0 and second.gradient
 
 
-def test_one_sided_charges_growth_alone():
+def test_one_sided_penalizes_only_growth():
     anchor = torch.tensor([-1.0, -3.0, 1.0, 2.0, -1.0])
     now = torch.tensor([-2.0, -2.0, -1.0, 1.0, -1.0])
-    assert paid(now - anchor, now < 0, one_sided=True).tolist() == [-1, 0, -2, 0, 0]
-    assert paid(now - anchor, now < 0, one_sided=False).tolist() == [-1, 1, -2, 0, 0]
+    for one_sided, expected in ((True, [-1, 0, -2, 0, 0]), (False, [-1, 1, -2, 0, 0])):
+        assert penalized_change(now - anchor, now < 0, one_sided).tolist() == expected
 
 
-def test_one_sided_is_free_where_negative_influence_shrinks():
-    """Halving the head halves every logit's slope: no influence on the logit grows."""
+def test_one_sided_does_not_penalize_shrinking_negative_influence():
+    """Halving the head halves the gradient of every logit, so that no influence on it grows."""
     values = {}
     for one_sided in (True, False):
         for by in (0.5, 2.0):
@@ -228,7 +228,7 @@ def test_one_sided_is_free_where_negative_influence_shrinks():
 
 
 @pytest.mark.parametrize("order", ["exact", "finite-difference", "frozen-gradient"])
-def test_layers_below_the_first_trained_one_are_measured_and_not_moved(order):
+def test_layers_below_the_first_trained_layer_count_but_get_no_gradient(order):
     model, part = tiny("llama"), tiny("llama")
     for name, parameter in part.hf.named_parameters():
         parameter.requires_grad_("layers.1" in name)
@@ -243,7 +243,7 @@ def test_layers_below_the_first_trained_one_are_measured_and_not_moved(order):
         assert_close(gradient, whole.gradient[name], rtol=1e-6, atol=1e-7 * scale)
 
 
-def test_against_the_model_before_nothing_is_charged_there_and_the_weights_come_back():
+def test_with_the_reference_as_anchor_the_penalty_starts_at_zero_and_restores_the_weights():
     model, rule = tiny("llama"), SSIUUNeurons(anchor="reference")
     before = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
     state = rule.start(training_state_of(model), FactSet())
@@ -258,8 +258,8 @@ def test_against_the_model_before_nothing_is_charged_there_and_the_weights_come_
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.hf.state_dict().items())
 
 
-def test_a_pull_is_linear_and_nothing_pulls_where_nothing_changed():
-    """Σ v_i A_i with v = 1 on one neuron is that neuron's A; its gradients add up."""
+def test_the_gradient_is_linear_in_the_coefficients():
+    """Σ v_i A_i with v = 1 on one neuron is the A of that neuron; gradients are additive."""
     model, rule = tiny("llama"), SSIUUNeurons(target="log-odds")
     step, found = step_of(model, FACTS), []
     for chosen in ((0, 3), (1, 7), None):
@@ -267,20 +267,20 @@ def test_a_pull_is_linear_and_nothing_pulls_where_nothing_changed():
         for layer, neuron in [chosen] if chosen else [(0, 3), (1, 7)]:
             table[0, layer, neuron] = 1
         with StayDouble():
-            pull = Pull({"mlp.post": table}, {})
-            found.append(flat(pulled(rule, step, pull, torch.float64), model))
+            coefficients = Coefficients({"mlp.post": table}, {})
+            found.append(flat(gradient_of(rule, step, coefficients, torch.float64), model))
     assert_close(found[0] + found[1], found[2])
     assert min(float(gradient.norm()) for gradient in found) > 0
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
         ({"reduce": "per-item"}, "use anchor='reference'"),
-        ({"sites": ("mlp.nowhere",)}, "Unknown site 'mlp.nowhere'"),
+        ({"sites": ("mlp.nowhere",)}, "'mlp.nowhere'"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(options, said):
-    with pytest.raises(ValueError, match=said) as raised:
+def test_meaningless_settings_are_refused(options, words):
+    with pytest.raises(ValueError, match=words) as raised:
         SSIUUNeurons(**options)
     assert "\n" not in str(raised.value)

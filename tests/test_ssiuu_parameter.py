@@ -1,4 +1,4 @@
-"""SSIUU on scalar parameters is Algorithm 1 of arXiv 2509.22263, and so are its variants."""
+"""SSIUU on scalar parameters is Algorithm 1 of arXiv 2509.22263; its variants follow from it."""
 
 import copy
 from dataclasses import replace
@@ -21,7 +21,7 @@ BATCHES = (FACTS, FORGET[:3], FACTS[:2])
 
 
 def forgets(model, target, facts):
-    """Σ F of some facts, from all logits of the bare model."""
+    """Σ F of some facts, from all logits of the Hugging Face model."""
     total = 0.0
     batch = training_state_of(model).asked(tuple(facts))
     for row, (start, end) in enumerate(zip(batch.prompt_lengths, batch.lengths, strict=True)):
@@ -79,8 +79,8 @@ def test_it_is_algorithm_1(architecture, target, one_sided):
 
 
 @pytest.mark.parametrize("target", ["prob", "log-prob"])
-def test_what_the_paper_leaves_out_is_the_hessian_times_the_pulled_parameters(target):
-    """∇R = v ⊙ g + H (v ⊙ φ), where Algorithm 1 has v ⊙ g: the slope of R needs both."""
+def test_the_term_that_the_paper_omits_is_the_hessian_times_weighted_parameters(target):
+    """∇R = v ⊙ g + H (v ⊙ φ); Algorithm 1 has only v ⊙ g, but the slope of R needs both terms."""
     model, rule = tiny("llama"), SSIUU(target=target)
     parameters = list(model.hf.parameters())
     with StayDouble():
@@ -94,8 +94,8 @@ def test_what_the_paper_leaves_out_is_the_hessian_times_the_pulled_parameters(ta
             g = torch.autograd.grad(score, parameters, create_graph=True)
         a = [(phi * slope).detach() for phi, slope in zip(parameters, g, strict=True)]
         v = [2 * (now < 0) * (now - then) for now, then in zip(a, anchor, strict=True)]
-        pulled = sum((s * w * p.detach()).sum() for s, w, p in zip(g, v, parameters, strict=True))
-        left_out = torch.cat([x.flatten() for x in torch.autograd.grad(pulled, parameters)])
+        weighted = sum((s * w * p.detach()).sum() for s, w, p in zip(g, v, parameters, strict=True))
+        omitted = torch.cat([x.flatten() for x in torch.autograd.grad(weighted, parameters)])
 
         def value(t):
             with torch.no_grad():
@@ -110,8 +110,8 @@ def test_what_the_paper_leaves_out_is_the_hessian_times_the_pulled_parameters(ta
         h = 3e-5
         slope = (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)
         assert_close(penalty.value, float(value(0.0)), rtol=1e-9, atol=0)
-    assert_close((kept + left_out) @ direction, slope, rtol=1e-6, atol=0)
-    assert float(left_out.norm()) > float(kept.norm()) > 0
+    assert_close((kept + omitted) @ direction, slope, rtol=1e-6, atol=0)
+    assert float(omitted.norm()) > float(kept.norm()) > 0
 
 
 def test_its_figures_are_those_of_the_attributions():
@@ -134,7 +134,7 @@ def test_its_figures_are_those_of_the_attributions():
 
 
 @BOTH
-def test_how_a_step_is_divided_changes_nothing(architecture):
+def test_the_division_of_a_step_into_portions_changes_nothing(architecture):
     found = []
     for groups in ((FACTS,), (FACTS[:2], FACTS[2:]), (FACTS[:1], FACTS[1:])):
         model = tiny(architecture)
@@ -143,8 +143,8 @@ def test_how_a_step_is_divided_changes_nothing(architecture):
             nudge(model)
             penalty, _ = SSIUU()(step_of(model, *groups), state)
         found.append((flat(penalty.gradient, model), penalty))
-    # Attention does not see the biases of keys: rounding decides the sign of their influence.
-    unseen = sum(
+    # Attention is invariant to key biases, so rounding determines the sign of their influence.
+    invariant = sum(
         hook_point.width for hook_point in model.hook_points_at("attn.k") if architecture == "gpt2"
     )
     expected, alike = found[0]
@@ -153,13 +153,13 @@ def test_how_a_step_is_divided_changes_nothing(architecture):
         assert_close(gradient, expected, rtol=1e-9, atol=1e-12 * scale)
         assert_close(penalty.value, alike.value)
         for name, figure in penalty.figures.items():
-            few = unseen / len(gradient) if name == "negative_share" else 0
+            few = invariant / len(gradient) if name == "negative_share" else 0
             assert_close(figure, alike.figures[name], rtol=1e-7, atol=few)
     assert scale > 0
 
 
 @BOTH
-def test_against_the_model_before_it_is_algorithm_1_with_that_models_attributions(architecture):
+def test_with_the_reference_as_anchor_it_is_algorithm_1_with_its_attributions(architecture):
     model, rule = tiny(architecture), SSIUU(anchor="reference")
     before = HookedModel.of(copy.deepcopy(model.hf), model.tokenizer)
     state = rule.start(training_state_of(model), FactSet())
@@ -179,7 +179,7 @@ def test_against_the_model_before_it_is_algorithm_1_with_that_models_attribution
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.hf.state_dict().items())
 
 
-def test_a_pass_that_fails_leaves_the_student_where_it_stood():
+def test_a_failing_pass_restores_the_weights():
     model, rule = tiny("gpt2"), SSIUU(anchor="reference")
     state = rule.start(training_state_of(model), FactSet())
     nudge(model)
@@ -198,7 +198,7 @@ def test_a_pass_that_fails_leaves_the_student_where_it_stood():
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.hf.state_dict().items())
 
 
-def test_a_moving_average_without_memory_is_the_previous_step():
+def test_a_moving_average_with_decay_0_is_the_previous_step():
     found = {}
     for name, rule in (
         ("previous", SSIUU()),
@@ -233,7 +233,7 @@ def test_the_moving_average_is_that_of_the_attributions():
     assert r > 0
 
 
-def test_the_gradient_that_the_objective_held_saves_a_pass_and_changes_nothing():
+def test_the_gradient_of_the_objective_saves_a_pass_and_changes_nothing():
     model, rule = tiny("llama"), SSIUU(target="log-prob")
     assert rule.wants_log_prob_gradient
     assert not SSIUU().wants_log_prob_gradient
@@ -251,7 +251,7 @@ def test_the_gradient_that_the_objective_held_saves_a_pass_and_changes_nothing()
     assert expected.abs().max() > 0
 
 
-def test_parameters_that_are_not_trained_are_left_alone():
+def test_frozen_parameters_are_not_penalized():
     model, part = tiny("llama"), tiny("llama")
     for name, parameter in part.hf.named_parameters():
         parameter.requires_grad_("layers.1" in name)
@@ -266,14 +266,14 @@ def test_parameters_that_are_not_trained_are_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
-        ({"strength": -1.0}, "strength of 0 or more"),
-        ({"relative": -0.1}, "strength of 0 or more"),
+        ({"strength": -1.0}, "strength=-1.0"),
+        ({"relative": -0.1}, "relative=-0.1"),
         ({"decay": 1.0}, "decay of 0 or more and below 1"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(options, said):
-    with pytest.raises(ValueError, match=said) as raised:
+def test_meaningless_settings_are_refused(options, words):
+    with pytest.raises(ValueError, match=words) as raised:
         SSIUU(**options)
     assert "\n" not in str(raised.value)

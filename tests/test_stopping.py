@@ -1,4 +1,4 @@
-"""When unlearning is done: at a level, not above it; and where the level comes from."""
+"""Stop rules apply at their level but not above it; levels come from settings, facts or models."""
 
 import math
 from dataclasses import fields, is_dataclass, replace
@@ -62,7 +62,7 @@ def test_every_file_is_a_rule():
 
 
 @each_rule
-def test_a_rule_is_frozen_and_explained(rule):
+def test_a_rule_is_frozen_and_documented(rule):
     assert is_dataclass(rule) and type(rule).__doc__.startswith("Stop when")
     for item in fields(rule):
         with pytest.raises(AttributeError):
@@ -70,7 +70,7 @@ def test_a_rule_is_frozen_and_explained(rule):
 
 
 @each_rule
-def test_it_stops_a_model_that_has_forgotten_and_no_other(rule, knowing, ignorant):
+def test_a_rule_stops_at_a_model_that_has_forgotten_and_not_before(rule, knowing, ignorant):
     ready = rule.prepare(knowing, SET, FORM)
     assert ready(ready.score(knowing, SET, FORM), 0.5) is None
     reason = ready(ready.score(ignorant, SET, FORM), 2.5)
@@ -86,7 +86,7 @@ def test_preparing_is_repeatable_and_preparing_twice_changes_nothing(rule, knowi
 
 
 @each_rule
-def test_scores_are_plain_numbers_and_the_model_is_left_as_it_was(rule, knowing):
+def test_scores_are_plain_numbers_and_scoring_does_not_change_the_model(rule, knowing):
     knowing.hf.requires_grad_(True)
     before = {name: p.detach().clone() for name, p in knowing.hf.named_parameters()}
     ready = rule.prepare(knowing, SET, FORM)
@@ -98,8 +98,8 @@ def test_scores_are_plain_numbers_and_the_model_is_left_as_it_was(rule, knowing)
 
 
 @each_rule
-def test_without_facts_to_forget_there_is_nothing_to_stop_at(rule):
-    with pytest.raises(ValueError, match="no fact of split 'forget'"):
+def test_every_rule_needs_facts_to_forget(rule):
+    with pytest.raises(ValueError, match="split 'forget'"):
         rule.check(FactSet(retain=FORGET), FORM)
 
 
@@ -148,12 +148,12 @@ def test_extraction_needs_both_thresholds_to_be_met():
         (UpdateNorm(), {}),
     ],
 )  # fmt: skip
-def test_a_rule_without_its_numbers_says_so(rule, scores):
-    with pytest.raises(ValueError, match="prepare it"):
+def test_a_rule_that_was_not_prepared_says_so(rule, scores):
+    with pytest.raises(ValueError, match="prepare"):
         rule(scores, 1.0)
 
 
-def test_accuracy_is_among_the_options_of_a_multiple_choice_and_greedy_elsewhere(knowing):
+def test_accuracy_is_by_likelihood_in_multiple_choice_and_greedy_elsewhere(knowing):
     form = "multiple_choice"
     ready = ForgetAccuracy().prepare(knowing, CHOICES, form)
     assert (ready.kind, ready.level) == ("multiple-choice", 1 / 3)
@@ -170,14 +170,14 @@ def test_accuracy_is_among_the_options_of_a_multiple_choice_and_greedy_elsewhere
     assert ForgetAccuracy(level=0.5).prepare(knowing, CHOICES, FORM).level == 0.5
 
 
-def test_distractors_are_asked_for_before_a_model_is():
+def test_missing_distractors_are_found_before_a_model_is_loaded():
     rule = ForgetAccuracy(kind="multiple-choice")
-    with pytest.raises(ValueError, match=r"fact 'Ann lives' has none \(1 such facts\)"):
+    with pytest.raises(ValueError, match=r"'Ann lives' .*: 1\)"):
         rule.check(FactSet(forget=(*FACTS, FORGET[0])), FORM)
     rule.check(CHOICES, FORM)
 
 
-def test_mismatching_leaves_no_answer_in_its_place():
+def test_mismatching_has_no_fixed_point():
     rng = np.random.default_rng(0)
     for count in (2, 3, 7):
         partner = mismatching(count, rng)
@@ -185,9 +185,9 @@ def test_mismatching_leaves_no_answer_in_its_place():
         assert (partner != np.arange(count)).all()
 
 
-def test_tau_of_two_answers_is_that_of_the_one_way_to_mismatch_them():
+def test_tau_of_two_answers_is_that_of_their_only_mismatch():
     answers = ["blue town hall", "the blue town"]
-    # "blue town" is common: 2 of 3 words of either.
+    # Both contain "blue town", 2 of their 3 words.
     assert mismatched_rouge_l(answers, seed=5, permutations=1) == 2 / 3
     facts = FactSet(forget=tuple(Fact(text, "Where?", text) for text in answers))
     assert RougeMismatched().prepare(tiny("llama"), facts, FORM).tau == pytest.approx(2 / 3)
@@ -208,14 +208,14 @@ def test_tau_tends_to_the_mean_over_all_pairs():
 def test_equal_answers_are_no_mismatch():
     assert mismatched_rouge_l(["yes", "yes", "no"], seed=0, permutations=20) == 0
     same = FactSet(forget=(Fact("a", "Is it?", "yes"), Fact("b", "Was it?", "yes")))
-    with pytest.raises(ValueError, match="two different ones"):
+    with pytest.raises(ValueError, match="two different answers"):
         RougeMismatched().check(same, FORM)
     RougeMismatched(tau=0.2).check(same, FORM)
 
 
 def test_answers_without_words_have_no_tau():
     facts = FactSet(forget=(Fact("a", "どこ?", "東京"), Fact("b", "どこ?", "京都")))
-    with pytest.raises(ValueError, match="take another stop rule"):
+    with pytest.raises(ValueError, match="a-z and 0-9"):
         RougeMismatched().prepare(tiny("llama"), facts, FORM)
 
 
@@ -225,7 +225,7 @@ def test_rouge_is_that_of_the_metric(knowing):
     assert rule.score(knowing, SET, FORM) == {"forget_rouge_l": metric.value}
 
 
-def test_extraction_thresholds_are_means_over_unseen_facts_before(knowing, ignorant):
+def test_extraction_levels_are_means_of_the_original_model_over_unseen_facts(knowing, ignorant):
     ready = Extraction(n=2).prepare(knowing, SET, FORM)
     el = ExtractionLikelihood(2, "answer")(knowing, SET.test)
     ma = MemorizationAccuracy("answer")(knowing, SET.test)
@@ -241,10 +241,10 @@ def test_extraction_thresholds_are_means_over_unseen_facts_before(knowing, ignor
 def test_extraction_without_unseen_facts_or_long_ones_is_refused(knowing):
     with pytest.raises(ValueError, match="'test' or 'utility'"):
         Extraction().check(replace(SET, test=()), FORM)
-    with pytest.raises(ValueError, match="split forget have 4 at most"):
+    with pytest.raises(ValueError, match="split forget have at most 4"):
         Extraction(n=4).prepare(knowing, SET, FORM)
     short = replace(SET, test=RETAIN[8:])
-    with pytest.raises(ValueError, match="split test or utility have 1 at most"):
+    with pytest.raises(ValueError, match="split test or utility have at most 1"):
         Extraction(n=2).prepare(knowing, short, FORM)
 
 
@@ -254,7 +254,7 @@ def history(folder, **columns):
     return folder
 
 
-def test_an_update_norm_matches_the_end_of_another_run(tmp_path, ignorant):
+def test_an_update_norm_matches_the_end_of_an_earlier_run(tmp_path, ignorant):
     run = history(tmp_path / "run", step=[1, 2, 3], update_norm=[0.5, 1.25, np.nan])
     ready = UpdateNorm(match=run).prepare(ignorant, SET, FORM)
     assert (ready.norm, ready.match) == (1.25, run)
@@ -268,14 +268,14 @@ def test_a_run_that_cannot_be_matched_is_named(tmp_path):
     never_moved = history(tmp_path / "still", update_norm=[0.0, 0.0])
     empty = history(tmp_path / "empty", update_norm=np.zeros(0))
     for folder, message in (
-        (tmp_path / "missing", r"missing' holds no history\.parquet"),
+        (tmp_path / "missing", r"missing' has no history\.parquet"),
         (no_column, "no column update_norm"),
-        (never_moved, "above 0 at the end, got 0.0"),
+        (never_moved, "above 0, got 0.0"),
         (empty, "got nan"),
     ):
         with pytest.raises(ValueError, match=message):
             UpdateNorm(match=folder).check(SET, FORM)
-    with pytest.raises(ValueError, match="needs a norm, or a run"):
+    with pytest.raises(ValueError, match="`norm` or `match`"):
         UpdateNorm().check(SET, FORM)
 
 
@@ -290,13 +290,13 @@ def test_log_odds_are_those_of_the_target(knowing):
     [
         (lambda: ForgetAccuracy(level=1.5), "from 0 to 1"),
         (lambda: RougeMismatched(tau=-0.1), "from 0 to 1"),
-        (lambda: RougeMismatched(permutations=0), "1 permutation"),
+        (lambda: RougeMismatched(permutations=0), "permutations of 1"),
         (lambda: UpdateNorm(norm=0.0), "above 0"),
         (lambda: UpdateNorm(norm=math.nan), "above 0"),
-        (lambda: Extraction(n=0), "1 token"),
-        (lambda: Extraction(accuracy=2.0), "from 0 to 1"),
+        (lambda: Extraction(n=0), "n of 1"),
+        (lambda: Extraction(accuracy=2.0), "accuracy. from 0 to 1"),
     ],
 )
-def test_impossible_settings_are_refused(make, message):
+def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

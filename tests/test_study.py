@@ -400,22 +400,22 @@ def test_estimates_grow_with_the_work(facts):
     ("changes", "said"),
     [
         ({"metrics": ["forget-quality"]}, "forget_quality: needs a model to compare with"),
-        ({"attacks": [ATTACK | {"count": 400}]}, "teaches 400 facts and asks the others, and 4"),
+        ({"attacks": [ATTACK | {"count": 400}]}, "trains on 400 facts"),
         (
             {"diagnosing": {"after_attack": "noise"}, "attacks": ["noise", ATTACK]},
             "fine-tunes: relearn-forget\\.",
         ),
-        ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget' count, which are too few"),
+        ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget'"),
         ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),
         ({"diagnosing": {"attribution": "ablation"}}, "A diagnosis needs every neuron"),
         ({"diagnosing": {"method": {"sites": ["nowhere"]}}}, "nowhere"),
         ({"diagnosing": {"method": {"memory": 0}}}, "memory"),
         ({"diagnosing": {"null_facts": -1}}, "-1"),
         ({"methods": [LATE | {"training": {"optimizer": "gone"}}]}, "gone"),
-        ({"methods": [LATE | {"training": {"tracker": "gone"}}]}, "no tracker 'gone'"),
+        ({"methods": [LATE | {"training": {"tracker": "gone"}}]}, "'gone'"),
         ({"methods": [LATE | {"training": {"tracker": "swanlab"}}]}, "'swanlab' is not installed"),
         ({"methods": [matching("a", "gone")]}, "neither a method of the study nor the folder of"),
-        ({"methods": [matching("a", str(BEFORE))]}, "holds no history.parquet"),
+        ({"methods": [matching("a", str(BEFORE))]}, "history.parquet"),
     ],
 )
 def test_impossible_studies_are_refused_before_anything_is_computed(facts, changes, said):

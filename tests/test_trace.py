@@ -1,12 +1,12 @@
-"""A trace keeps positions: summed over them, it is what the methods record."""
+"""A trace has one value per position; their sums equal the recorded influence."""
 
 import numpy as np
 import pytest
 import torch
-from tiny import FACTS, tiny
+from tiny import FACTS, RETAIN, tiny
 
 import neuronscope as ns
-from neuronscope.attribution import record, trace
+from neuronscope.attribution import integrated_gradients, record, trace
 from neuronscope.attribution._baselines import Reference
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
@@ -26,8 +26,9 @@ def recorded(model, method, fact=FACT, site="mlp.post", target=None):
 
 
 @pytest.mark.parametrize("target", [Target(), Target("prob")], ids=lambda target: target.name)
-def test_summed_over_positions_it_is_what_the_methods_record(model, target):
+def test_sums_over_positions_equal_the_recorded_influence(model, target):
     traced = trace(model, FACT, target=target)
+    assert traced.baseline == "zero" and "neutral facts" in " ".join(traced.notes)
     first = recorded(model, GradientXActivation(), target=target)
     whole = recorded(model, IntegratedGradients(), target=target)
     for values, recording in (
@@ -45,7 +46,7 @@ def test_summed_over_positions_it_is_what_the_methods_record(model, target):
     np.testing.assert_allclose(traced.completeness_error, error, atol=1e-12)
 
 
-def test_influences_add_up_to_the_score_above_the_baseline(model):
+def test_influences_add_up_to_score_minus_baseline_score(model):
     traced = trace(model, FACT, steps=16)
     by_layer = [
         traced.integrated_gradients[:, traced.layer == layer].sum() for layer in traced.layers
@@ -55,7 +56,7 @@ def test_influences_add_up_to_the_score_above_the_baseline(model):
     assert np.abs(traced.score - traced.baseline_score).min() > 1e-3
 
 
-def test_chosen_neurons_are_columns_of_all_in_the_order_of_the_choice():
+def test_chosen_neurons_are_columns_in_the_given_order():
     model = tiny("llama")
     everything = trace(model, FACT)
     chosen = ((1, 7), (0, 3), (1, 0))
@@ -69,7 +70,7 @@ def test_chosen_neurons_are_columns_of_all_in_the_order_of_the_choice():
     np.testing.assert_allclose(lone.completeness_error, everything.completeness_error[1:])
 
 
-def test_every_row_of_the_table_is_a_token_and_a_neuron():
+def test_the_table_has_one_row_per_token_and_neuron():
     model = tiny("llama")
     traced = trace(model, FACT, [(0, 1), (1, 2)])
     assert traced.tokens[-1] == "New" and traced.predicting.sum() == 2
@@ -84,23 +85,39 @@ def test_every_row_of_the_table_is_a_token_and_a_neuron():
 def test_other_sites_and_other_baselines_can_be_traced():
     model = tiny("llama")
     assert np.isfinite(trace(model, FACT, site="attn.q").integrated_gradients).all()
-    silent, other = (
-        trace(model, FACT, baseline=base) for base in (None, Reference("the cat eats figs"))
+    zero, other = (
+        trace(model, FACT, baseline=base) for base in ("zero", Reference("the cat eats figs"))
     )
-    np.testing.assert_allclose(other.gradient_x_activation, silent.gradient_x_activation)
-    assert np.abs(other.integrated_gradients - silent.integrated_gradients).max() > 1e-3
+    np.testing.assert_allclose(other.gradient_x_activation, zero.gradient_x_activation)
+    assert np.abs(other.integrated_gradients - zero.integrated_gradients).max() > 1e-3
     assert np.abs(other.completeness_error).max() < 1e-3
+    assert (zero.baseline, zero.notes) == ("zero", ())
+
+
+def test_the_default_baseline_is_that_of_a_recording(monkeypatch):
+    model = tiny("llama")
+    monkeypatch.setattr(integrated_gradients, "neutral_facts", lambda *_: RETAIN)
+    traced = trace(model, FACT)
+    recording = recorded(model, IntegratedGradients())
+    assert traced.baseline == recording.provenance.settings["baseline"]
+    assert traced.baseline.startswith(f"mean over {len(RETAIN)}") and not traced.notes
+    site = recording.sites["mlp.post"]
+    np.testing.assert_allclose(
+        traced.integrated_gradients.sum(axis=0), site.total[0].ravel(), atol=1e-12
+    )
+    zero = trace(model, FACT, baseline="zero")
+    assert np.abs(traced.integrated_gradients - zero.integrated_gradients).max() > 1e-3
 
 
 @pytest.mark.parametrize("neurons", [[(2, 0)], [(0, 12)], [(-1, 0)], []])
-def test_a_neuron_that_is_not_there_is_refused(neurons):
+def test_a_neuron_that_does_not_exist_is_refused(neurons):
     with pytest.raises(ValueError, match="neuron"):
         trace(tiny("llama"), FACT, neurons)
     with pytest.raises(ValueError, match=r"site|mlp"):
         trace(tiny("llama"), FACT, site="mlp.nowhere")
 
 
-def test_the_model_is_left_as_it_was(model):
+def test_the_model_is_unchanged(model):
     before = model.fingerprint()
     ns.trace(model, FACT)
     assert model.fingerprint() == before

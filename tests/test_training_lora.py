@@ -40,7 +40,7 @@ def test_load_model_merges_the_adapter(tmp_path):
     run = unlearn(given, LOSS, FACTS, config=LORA, out=tmp_path / "run")
     loaded = load_model(tmp_path / "run" / "model")
     assert same(loaded, run.model) and not same(loaded, given)
-    # An adapter on top of a merged one has a base that lies nowhere.
+    # The base of an adapter trained on a merged model exists nowhere.
     again = unlearn(loaded, LOSS, FACTS, config=LORA, out=tmp_path / "again")
     with pytest.raises(ValueError) as error:
         load_model(tmp_path / "again" / "model")
@@ -57,7 +57,7 @@ def test_full_rank_updates_show_in_the_update_norm():
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_base_and_reference_lie_in_the_given_models_memory(architecture):
+def test_base_and_reference_share_memory_with_the_given_model(architecture):
     given = tiny(architecture)
     clone = copied(given.hf, None, given.dtype, share=True)
     adapted = with_adapter(clone, None, LORA)
@@ -66,7 +66,7 @@ def test_base_and_reference_lie_in_the_given_models_memory(architecture):
     assert base == theirs
     reference = reference_of(given, None, given.dtype)
     assert {p.data_ptr() for p in reference.hf.parameters()} == theirs
-    # Hook points stand where the neurons are, with adapters around them.
+    # Hook points find the modules of the neurons inside the adapters.
     for ours, hook_point in zip(hooked_alike(given, clone), given.hook_points, strict=True):
         assert (ours.site, ours.layer, ours.width) == (
             hook_point.site,
@@ -76,7 +76,7 @@ def test_base_and_reference_lie_in_the_given_models_memory(architecture):
         assert ours.module is not hook_point.module and ours.module in set(clone.modules())
 
 
-def test_neurons_are_seen_through_adapters():
+def test_neuron_penalties_work_with_adapters():
     rule = SSIUUNeurons(strength=10.0, target="log-prob")
     given = model()
     bare = unlearn(given, LOSS, FACTS, config=LORA)
@@ -84,14 +84,14 @@ def test_neurons_are_seen_through_adapters():
     assert run.history["penalty"].max() > 0 and distance(bare.model, run.model) > 1e-6
 
 
-def test_the_reference_is_the_model_before():
+def test_the_reference_is_the_original_model():
     run = unlearn(model(), NPO(beta=0.1), FACTS, config=LORA)
     first = run.history["loss_forget"].iloc[1]
     assert abs(first - 20 * torch.tensor(2.0).double().log()) < 1e-12
     assert run.history["loss_forget"].iloc[-1] < first - 1e-4
 
 
-def test_named_modules_alone_get_an_adapter():
+def test_only_target_modules_get_an_adapter():
     given = model()
     run = unlearn(given, LOSS, FACTS, config=config(lora_rank=2, lora_targets=("down_proj",)))
     before = weights(given)
@@ -101,7 +101,7 @@ def test_named_modules_alone_get_an_adapter():
         unlearn(given, LOSS, FACTS, config=config(lora_rank=2, lora_targets=("sideways_proj",)))
 
 
-def test_adapters_stay_away_from_stacked_experts():
+def test_adapters_on_stacked_experts_are_refused():
     given = tiny("mixtral")
     with pytest.raises(ValueError) as error:
         unlearn(given, LOSS, FACTS, config=LORA)
@@ -111,19 +111,19 @@ def test_adapters_stay_away_from_stacked_experts():
     assert distance(run.model, given) > 1e-4 and run.model.experts == 4
 
 
-def test_an_objective_that_names_weights_is_refused():
-    with pytest.raises(ValueError, match="RMU names the weights") as error:
+def test_adapters_with_an_objective_that_restricts_weights_are_refused():
+    with pytest.raises(ValueError, match="RMU") as error:
         unlearn(model(), RMU(), FACTS, config=LORA)
     one_line(error, "lora_rank")
 
 
-def test_the_seed_decides_the_adapters_first_values():
+def test_the_seed_determines_the_initial_values_of_adapters():
     runs = [unlearn(model(), LOSS, FACTS, config=LORA) for _ in range(2)]
     assert same(runs[0].model, runs[1].model)
     assert untimed(runs[0].history).equals(untimed(runs[1].history))
 
 
-def test_half_precision_bases_stay_as_they_are():
+def test_half_precision_bases_keep_their_precision():
     given = tiny("llama", torch.bfloat16)
     run = unlearn(given, LOSS, FACTS, config=LORA)
     assert given.dtype == torch.bfloat16 and run.model.dtype == torch.float32

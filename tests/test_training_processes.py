@@ -23,14 +23,14 @@ SHARDED = SHARED[:-1]
 
 @pytest.fixture(scope="module")
 def alone():
-    """Every run on one process."""
+    """Every run, in one process."""
     with StayDouble():
         return {name: unlearn(model(), **RUNS[name]()) for name in SHARED}
 
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory):
-    """The folder in which two processes have left them."""
+    """The folder with the results of two processes."""
     out = tmp_path_factory.mktemp("two_processes")
     script = Path(__file__).with_name("two_processes.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -51,7 +51,7 @@ def together(request, launched):
     return launched / request.param
 
 
-def test_two_processes_have_the_numbers_of_one(alone, together):
+def test_two_processes_give_the_numbers_of_one(alone, together):
     for name in SHARED if "shared" in together.name else SHARDED:
         ours, before = weights(alone[name].model), weights(model())
         assert max(float((p - before[n]).abs().max()) for n, p in ours.items()) > 1e-3
@@ -66,14 +66,14 @@ def test_two_processes_have_the_numbers_of_one(alone, together):
                 assert file.metadata()["stopped"] == alone[name].stopped
 
 
-def test_every_process_takes_its_share(alone, together):
-    # All five facts of a step were counted, some here and some there.
+def test_every_process_computes_its_share(alone, together):
+    # The five facts of a step were counted in both processes together.
     history = pd.read_parquet(together / "fragile-1.parquet")
     np.testing.assert_array_equal(history["facts"][1:], 5.0)
     assert (history["facts"][1:] == alone["fragile"].history["facts"][1:]).all()
 
 
-def test_together_they_resume_to_the_same_numbers(together):
+def test_resumed_processes_give_the_same_numbers(together):
     for rank in (0, 1):
         whole, again = (
             pd.read_parquet(together / f"{n}-{rank}.parquet") for n in ("fragile", "again")
@@ -86,7 +86,7 @@ def test_together_they_resume_to_the_same_numbers(together):
     assert len(files) == 2 * parts and f"process-0000{parts - 1}.safetensors" in files
 
 
-def test_what_they_save_is_one_model(alone, together):
+def test_processes_save_one_model(alone, together):
     loaded = load_model(together / "npo" / "model", dtype="float64")
     theirs = load_file(together / "npo-1.safetensors")
     assert all(torch.equal(p, theirs[name]) for name, p in weights(loaded).items())

@@ -51,7 +51,7 @@ def fragile(out, after, regularizer=None, settings=SETTINGS, given=None, facts=F
         (Drag(), {"lora_rank": 2, "optimizer": "adafactor"}),
     ],
 )
-def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, regularizer, changes):
+def test_an_interrupted_run_resumes_with_the_same_numbers(tmp_path, regularizer, changes):
     settings = config(**vars(SETTINGS) | changes)
     whole = fragile(tmp_path / "whole", 0, regularizer, settings)
     out = tmp_path / "broken"
@@ -59,8 +59,8 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, regularizer, c
         with pytest.raises(Interrupted):
             fragile(out, after, regularizer, settings)
     run = fragile(out, 0, regularizer, settings)
-    made_again = -LEFT[0]
-    assert made_again < settings.steps
+    repeated = -LEFT[0]
+    assert repeated < settings.steps
     assert same(run.model, whole.model) and not same(run.model, model())
     pd.testing.assert_frame_equal(untimed(run.history), untimed(whole.history), check_exact=True)
     saved = pd.read_parquet(out / "history.parquet")
@@ -68,7 +68,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, regularizer, c
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_to_the_same_numbers(tmp_path):
+def test_a_killed_run_resumes_with_the_same_numbers(tmp_path):
     out = tmp_path / "killed"
     script = Path(__file__).with_name("slow_run.py")
     process = subprocess.Popen([sys.executable, str(script), str(out)])
@@ -85,7 +85,7 @@ def test_a_killed_process_goes_on_to_the_same_numbers(tmp_path):
     pd.testing.assert_frame_equal(untimed(run.history), untimed(whole.history), check_exact=True)
 
 
-def test_a_checkpoint_that_was_being_written_is_not_taken(tmp_path):
+def test_a_partly_written_checkpoint_is_ignored(tmp_path):
     with pytest.raises(Interrupted):
         fragile(tmp_path / "run", 6)
     (done,) = (tmp_path / "run" / "pieces").iterdir()
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-def test_a_checkpoint_in_which_a_byte_changed_is_refused(tmp_path, suffix):
+def test_a_checkpoint_with_a_changed_byte_is_refused(tmp_path, suffix):
     with pytest.raises(Interrupted):
         fragile(tmp_path / "run", 6)
     (done,) = (tmp_path / "run" / "pieces").iterdir()
@@ -133,15 +133,15 @@ def test_a_checkpoint_in_which_a_byte_changed_is_refused(tmp_path, suffix):
     one_line(error, done)
 
 
-def test_no_checkpoint_can_run_code(tmp_path):
+def test_checkpoints_contain_no_code(tmp_path):
     with pytest.raises(Interrupted):
         fragile(tmp_path / "run", 6, Drag())
     (done,) = (tmp_path / "run" / "pieces").iterdir()
     assert {path.suffix for path in done.iterdir()} == {".safetensors", ".json"}
 
 
-def test_a_file_is_identified_by_what_it_holds(tmp_path):
-    """A method's settings may name a file, or a folder with tables."""
+def test_a_file_is_identified_by_its_contents(tmp_path):
+    """Settings of a method may name a file, or a folder of tables."""
     scores = tmp_path / "scores"
     scores.mkdir()
     table = scores / "neurons.parquet"
@@ -158,7 +158,7 @@ def test_a_file_is_identified_by_what_it_holds(tmp_path):
     assert nowhere["scores"] == str(tmp_path / "nowhere")
 
 
-def test_a_run_of_other_settings_is_refused(tmp_path):
+def test_a_run_with_different_settings_is_refused(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         fragile(out, 6)
@@ -182,12 +182,12 @@ def test_a_run_of_other_settings_is_refused(tmp_path):
         unlearn(model(), LOSS, FACTS, config=SETTINGS, out=out)
     with pytest.raises(ValueError, match="stop"):
         unlearn(model(), Fragile(), FACTS, None, UpdateNorm(norm=1.0), SETTINGS, out)
-    # How often checkpoints are written, and where the model lies, no number depends on.
+    # No number depends on the frequency of checkpoints and the path of the model.
     moved = dataclasses.replace(model(), source="elsewhere")
     fragile(out, 0, settings=config(**vars(SETTINGS) | {"checkpoint_steps": 5}), given=moved)
 
 
-def test_what_a_run_leaves(tmp_path):
+def test_files_of_a_finished_run(tmp_path):
     out = tmp_path / "a" / "run"
     stop = UpdateNorm(norm=1e-3)
     run = unlearn(model(), LOSS, FACTS, Drag(), stop, SETTINGS, out)
@@ -210,7 +210,7 @@ def test_what_a_run_leaves(tmp_path):
     one_line(error, out, "finished")
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path):
+def test_a_folder_with_unrelated_files_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("all of it")
     with pytest.raises(FileExistsError) as error:
@@ -224,10 +224,10 @@ def test_a_full_disk_is_refused(tmp_path, monkeypatch):
     given = model()
     whole = sum(p.numel() * 8 for p in given.hf.parameters())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=9 * whole - 1))
-    with pytest.raises(OSError, match="make room") as error:
+    with pytest.raises(OSError, match="GB free") as error:
         unlearn(given, LOSS, FACTS, config=SETTINGS, out=tmp_path / "run")
     one_line(error, tmp_path)
-    # Adapters are small; and what is not saved needs no room.
+    # Adapters are small, and a run that is not saved needs no space.
     unlearn(given, LOSS, FACTS, config=config(steps=1, lora_rank=1), out=tmp_path / "small")
     unlearn(given, LOSS, FACTS, config=config(steps=1))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=9 * whole))

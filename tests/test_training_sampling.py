@@ -13,7 +13,7 @@ def facts(count):
 
 
 @given(st.integers(1, 12), st.integers(1, 15), st.integers(0, 5))
-def test_every_fact_comes_once_before_any_comes_again(count, size, seed):
+def test_every_fact_occurs_once_before_any_fact_occurs_again(count, size, seed):
     drawn = list(islice(batches(facts(count), size, seed, "forget"), 12))
     assert {len(batch) for batch in drawn} == {min(size, count)}
     assert all(len(set(batch)) == len(batch) for batch in drawn)
@@ -22,10 +22,10 @@ def test_every_fact_comes_once_before_any_comes_again(count, size, seed):
         assert set(stream[start : start + count]) == set(facts(count))
 
 
-def test_the_order_depends_on_seed_and_split_alone():
+def test_the_order_depends_only_on_seed_and_split():
     def drawn(**changes):
-        asked = {"seed": 0, "split": "forget", "skip": 0} | changes
-        return list(islice(batches(facts(10), 4, **asked), 6))
+        arguments = {"seed": 0, "split": "forget", "skip": 0} | changes
+        return list(islice(batches(facts(10), 4, **arguments), 6))
 
     assert drawn() == drawn() and drawn(skip=2)[:4] == drawn()[2:]
     assert drawn() != drawn(seed=1) and drawn() != drawn(split="retain")
@@ -36,7 +36,7 @@ def test_without_facts_batches_are_empty():
 
 
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 9))
-def test_processes_share_a_step_without_rest_and_in_step(count, processes, micro_batch):
+def test_processes_share_all_facts_of_a_step_in_equally_many_groups(count, processes, micro_batch):
     if count < processes:
         return
     shares = [groups_of(facts(count), i, processes, micro_batch) for i in range(processes)]
@@ -47,5 +47,5 @@ def test_processes_share_a_step_without_rest_and_in_step(count, processes, micro
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(8, [8]), (9, [4, 5]), (17, [5, 6, 6])])
-def test_one_process_cuts_evenly(count, sizes):
+def test_one_process_divides_facts_evenly(count, sizes):
     assert [len(group) for group in groups_of(facts(count), 0, 1, 8)] == sizes

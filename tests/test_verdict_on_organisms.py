@@ -1,6 +1,6 @@
-"""The verdict on planted pairs: right where the truth is known, and hidden never called erased.
+"""The verdict on model organisms, for which the right verdict is known.
 
-A few pairs of each kind; `benchmarks/verdict.py` tries hundreds, and says what it got wrong.
+These are a few organisms of each kind; `benchmarks/verdict.py` evaluates hundreds.
 """
 
 import pytest
@@ -33,12 +33,12 @@ def verdict_on(organism):
 
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])
 @pytest.mark.parametrize("spread", [1, 10, 100])
-def test_hidden_is_hidden(gated, spread):
+def test_hidden_organisms_are_hidden(gated, spread):
     assert verdict_on(hidden(OrganismTraining(0, gated), 2.0, spread)).word == "hidden"
 
 
 def found(organism, table, column):
-    """Share of the planted neurons among as many that a column ranks first."""
+    """Share of the planted neurons among the same number of neurons that a column ranks first."""
     planted = organism.planted["mlp.post"]
     top = table.loc[table["site"] == "mlp.post"].nlargest(int(planted.sum()), column)
     hits = [
@@ -53,7 +53,7 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
     organism = hidden(OrganismTraining(0, gated), strength, spread)
     case = Case(organism.before, organism.after, organism.facts, Target())
     assert found(organism, WeightPath()(case).tables["neurons"], "contribution") >= 0.95
-    # Each layer alone also credits the neurons that feed an inhibitor; together, only itself.
+    # Moving one layer at a time also attributes influence to neurons that feed an inhibitor.
     joint = IntegratedGradients(path="joint", baseline="zero")
     recordings = [
         record(model, organism.facts.forget, joint, progress=False)
@@ -64,7 +64,7 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
 
 @pytest.mark.parametrize("gated", [True, False], ids=["gated", "plain"])
 @pytest.mark.parametrize("make", [untouched, erased, mixed, collapsed])
-def test_every_other_kind_has_its_word(gated, make):
+def test_every_other_kind_has_the_right_verdict(gated, make):
     training = OrganismTraining(0, gated)
     organism = make(training, 0.5) if make is mixed else make(training)
     words = {"untouched": "not forgotten"}

@@ -1,4 +1,4 @@
-"""A tiny model that is trained on ten facts to forget and ten to keep."""
+"""A tiny model that is trained on ten facts to forget and ten to retain."""
 
 from dataclasses import dataclass, replace
 
@@ -26,7 +26,7 @@ UNTIMED = ("seconds", "evaluation_seconds", "peak_memory")
 
 @dataclass(frozen=True)
 class Drag(Regularizer):
-    """R = ½‖θ − m‖² + Σ_x log P with m trailing behind θ: one that needs its memory."""
+    """R = ½‖θ − m‖² + Σ_x log P, where the memory m is a running average of θ."""
 
     strength: float = 0.5
     noise: float = 0.0
@@ -59,12 +59,12 @@ class Drag(Regularizer):
 
 
 class Interrupted(BaseException):
-    """What no code of the package catches."""
+    """An interruption that no code of the package catches."""
 
 
 @dataclass(frozen=True)
 class Fragile(GradientDifference):
-    """Breaks off where `LEFT` comes to zero, in the middle of a step; it counts its passes."""
+    """Counts `LEFT` down with every pass, and raises in the middle of a step when it reaches 0."""
 
     def forget(self, training, portion):
         LEFT[0] -= 1
@@ -104,7 +104,7 @@ def untimed(history):
 
 
 def run_of(*parts, **changes):
-    """The arguments of a run that several processes can share: 5 facts do not part evenly."""
+    """Arguments of a run for several processes; they cannot divide its 5 facts evenly."""
     objective, regularizer, stop = (*parts, None, None)[:3]
     return {
         "objective": objective,

@@ -1,6 +1,6 @@
-"""Trains in all processes that were started together, and saves what each comes back with.
+"""Train in all processes that were started together, and save the result of each.
 
-First the processes share the data alone, then the model too. Usage: two_processes.py OUT RUN...
+First with data parallelism, then with a sharded model. Usage: two_processes.py OUT RUN...
 """
 
 import sys
@@ -19,7 +19,7 @@ from neuronscope.training import Run, unlearn
 
 
 def shard() -> None:
-    """What Accelerate does by itself where there are GPUs: on CPUs it shares only the data."""
+    """Enable FSDP2, which Accelerate enables only with GPUs."""
     accelerator = Accelerator(mixed_precision="no")
     state = AcceleratorState._shared_state
     state["fsdp_plugin"] = FullyShardedDataParallelPlugin(
@@ -38,7 +38,7 @@ def train_all(out: Path, names: list[str]) -> None:
     for name in names:
         with StayDouble():
             keep(out / name, unlearn(model(), out=out / name, **RUNS[name]()))
-    # Broken off in the fifth step, and taken up again from the fourth.
+    # Interrupted in the fifth step, and resumed from the fourth.
     LEFT[0] = 10
     with StayDouble(), suppress(Interrupted):
         unlearn(model(), out=out / "again", **RUNS["fragile"]())
@@ -54,7 +54,7 @@ def train_all(out: Path, names: list[str]) -> None:
 
 
 def keep(run_folder: Path, run: Run) -> None:
-    """Save what this process came back with, beside the run's folder."""
+    """Save the result of this process next to the run's folder."""
     name = f"{run_folder.name}-{PartialState().process_index}"
     run.history.to_parquet(run_folder.with_name(f"{name}.parquet"))
     weights = {n: p.detach().clone() for n, p in run.model.hf.named_parameters()}
@@ -65,6 +65,6 @@ if __name__ == "__main__":
     folder, everything = Path(sys.argv[1]), sys.argv[2:]
     train_all(folder / "shared", everything)
     shard()
-    # With the base in shards there is nothing to put adapters on.
+    # Adapters need the complete base model.
     train_all(folder / "sharded", [name for name in everything if name != "adapters"])
     torch.distributed.destroy_process_group()

@@ -1,1 +1,1 @@
-"""What two recordings say about unlearning: pure functions from recordings to tidy tables."""
+"""Compare recordings from before and after unlearning: pure functions from results to tables."""

@@ -30,7 +30,7 @@ def diagnosis_card(
 
     Args:
         head: From `headline`.
-        why: The reasons of the verdict or reading.
+        why: What the deciding view found, in one sentence; may be empty.
         outcome: What became of the answers, as names and values.
         attributions: The reading, its hidden share, and the share's interval.
         findings: What the views found.

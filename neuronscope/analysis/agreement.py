@@ -1,7 +1,7 @@
 """Agreement between two attribution methods on the same model and facts.
 
 Methods differ in scale, so ranks are compared: Spearman's correlation of the neurons' mean
-influence, and the overlap of the neurons that each method holds to be the strongest.
+influence, and the overlap of the strongest neurons.
 """
 
 from dataclasses import dataclass
@@ -13,54 +13,53 @@ from neuronscope.analysis.statistics import reflected_interval, spearman
 from neuronscope.results.recording import Recording, SiteRecording
 
 RESAMPLES = 500
-"""Each ranks all neurons twice: fewer than elsewhere."""
+"""Each resample ranks all neurons twice, so there are fewer than elsewhere."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two methods agree, over the neurons that both measured."""
+    """Agreement of two methods over the neurons that both measured."""
 
     spearman: float
-    """Rank correlation of mean influence, sign included; NaN if one method gives a constant."""
+    """Rank correlation of the signed mean influence; NaN if one method is constant."""
 
     spearman_ci95: tuple[float, float]
-    """95 % bootstrap interval over facts; NaN with fewer than two, or where only means are known.
-    """
+    """95 % bootstrap interval over facts; NaN with fewer than two facts, or for means."""
 
     overlap: float
-    """Share of the `top` neurons of largest absolute influence that both methods name."""
+    """Share of the `top` neurons of largest absolute influence that both methods have in common."""
 
     overlap_by_chance: float
-    """What two unrelated orders would share: top / n_neurons."""
+    """Expected overlap of two unrelated rankings: top / n_neurons."""
 
     top: int
-    """How many neurons were taken from each order."""
+    """Number of neurons taken from each ranking."""
 
     n_neurons: int
-    """How many neurons both methods measured (an ablation measures some only)."""
+    """Number of neurons that both methods measured (ablation measures only a selection)."""
 
 
 def agreement(
     first: Recording, second: Recording, top: int = 100, split: str = "forget"
 ) -> Agreement:
-    """Compare what two methods say of one model's neurons.
+    """Compare two methods' attributions to the neurons of one model.
 
     Args:
-        first: The model by one method.
-        second: The same model on the same facts by another method.
-        top: How many of the strongest neurons to intersect; all if there are fewer.
-        split: Over which facts the influence is averaged.
+        first: A recording by one method.
+        second: A recording of the same model and facts by another method.
+        top: Number of strongest neurons to intersect; all if there are fewer.
+        split: The split over which the influence is averaged.
 
     Raises:
-        ValueError: If model, facts, target, prompt form or sites differ, or no neuron was
-            measured by both.
+        ValueError: If model, facts, target, prompt form or sites differ, or if no neuron was
+            measured by both methods.
     """
     _check(first, second)
     x, y = (_mean_total(recording, split) for recording in (first, second))
     measured = ~np.isnan(x) & ~np.isnan(y)
     count = int(measured.sum())
     if not count:
-        raise ValueError("Expected neurons that both methods measured, got none; record some.")
+        raise ValueError("Expected neurons that both methods measured, got none.")
     top = min(top, count)
     strongest = [set(np.argsort(-np.abs(z[measured]), kind="stable")[:top]) for z in (x, y)]
     low, high = np.nan, np.nan
@@ -68,9 +67,9 @@ def agreement(
         tables = [_by_fact(recording, split, measured) for recording in (first, second)]
 
         def correlations(
-            weights: Float[np.ndarray, "batch example"],
+            weights: Float[np.ndarray, "batch fact"],
         ) -> Float[np.ndarray, " batch"]:
-            single = weights.astype(tables[0].dtype)  # a table in double would be a large copy
+            single = weights.astype(tables[0].dtype)  # double precision would need a large copy
             return np.array([spearman(row @ tables[0], row @ tables[1]) for row in single])
 
         interval = reflected_interval(correlations, len(tables[0]), resamples=RESAMPLES)
@@ -97,8 +96,7 @@ def _check(first: Recording, second: Recording) -> None:
     ):
         if value != other:
             raise ValueError(
-                f"Both methods must be recorded with the same {what}, got {value!r:.80} and "
-                f"{other!r:.80}; record again."
+                f"Both recordings must have the same {what}, got {value!r:.80} and {other!r:.80}."
             )
 
 
@@ -107,7 +105,7 @@ def _shapes(recording: Recording) -> dict[str, tuple[int, ...]]:
 
 
 def _mean_total(recording: Recording, split: str) -> Float[np.ndarray, " neuron"]:
-    """Mean influence of every neuron, site after site in alphabetical order."""
+    """Mean influence of every neuron, the sites in alphabetical order."""
     return np.concatenate(
         [recording.means(site, split).total.ravel() for site in sorted(recording.sites)]
     )
@@ -115,8 +113,8 @@ def _mean_total(recording: Recording, split: str) -> Float[np.ndarray, " neuron"
 
 def _by_fact(
     recording: Recording, split: str, measured: Bool[np.ndarray, " all"]
-) -> Float[np.ndarray, "example neuron"]:
-    """Influence per fact of the measured neurons, in the order of `_mean_total`."""
+) -> Float[np.ndarray, "fact neuron"]:
+    """Influence of the measured neurons per fact, in the order of `_mean_total`."""
     rows = recording.in_split(split)
     tables = [
         site.total[rows].reshape(int(rows.sum()), -1)

@@ -1,4 +1,4 @@
-"""What the findings add to a diagnosis: a column of its neurons, and entries of its JSON."""
+"""What causal findings add to a diagnosis: a column for its neurons, and entries in its JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,10 +11,10 @@ from neuronscope.results.findings import ITSELF, Finding
 
 
 def with_causal_share(neurons: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
-    """A diagnosis' neurons with `causal_share`, if a weight path was had.
+    """Add the column `causal_share` to a diagnosis' neurons, given a weight path.
 
-    It is the share of the drop that runs through the change of the neuron's own weights, signed;
-    NaN at sites whose neurons own no weights.
+    This is the signed share of the drop due to the change of the neuron's own weights; NaN at sites
+    whose neurons have no weights.
     """
     found = next((finding for finding in findings if finding.view == "weight_path"), None)
     if found is None:
@@ -26,10 +26,10 @@ def with_causal_share(neurons: pd.DataFrame, findings: Sequence[Finding]) -> pd.
 
 
 def causal_json(verdict: Verdict, findings: Sequence[Finding]) -> dict[str, object]:
-    """Entries for a diagnosis' JSON, from the views that were had.
+    """Entries for a diagnosis' JSON, from the views that were run.
 
-    `verdict` is the word and `weighing` all of it; `views` has each view's own word and figure;
-    then `rebound`, `minimal_set`, `spectrum` and `weight_path`.
+    `verdict` is the word and `weighing` the whole verdict; `views` has the verdict and value of
+    each view. `weight_restoration`, `minimal_set`, `low_rank_restoration` and `weight_path` follow.
     """
     views = {finding.view: finding for finding in findings}
     content: dict[str, object] = {
@@ -59,14 +59,14 @@ def _view(finding: Finding) -> dict[str, object]:
 
 
 def _weight_restoration(finding: Finding) -> dict[str, object]:
-    """By ranking: what comes back at each size, beside random neurons, and the causal score."""
+    """By ranking: recovery at each size, that of random neurons, and the causal score."""
     curves = finding.tables["curves"]
     scores = finding.tables["scores"].set_index("ranking")
     content: dict[str, object] = {}
     for ranking in scores.index:
-        here = curves.loc[curves["ranking"] == ranking]
-        own = here.loc[here["control"] == ITSELF].sort_values("size")
-        random = here.loc[here["control"] != ITSELF]
+        rows = curves.loc[curves["ranking"] == ranking]
+        own = rows.loc[rows["control"] == ITSELF].sort_values("size")
+        random = rows.loc[rows["control"] != ITSELF]
         by_size = random.groupby("size").agg(
             low=("low", "min"), high=("high", "max"), answered=("answered", "max")
         )
@@ -89,7 +89,7 @@ def _weight_restoration(finding: Finding) -> dict[str, object]:
 
 
 def _minimal_set(finding: Finding) -> dict[str, object] | None:
-    """The smallest set found that brings half of the answers back; None if there is none."""
+    """The smallest set found that recovers half of the answers; None if there is none."""
     chosen = finding.tables["minimal_set"]
     if chosen.empty:
         return None
@@ -104,7 +104,7 @@ def _minimal_set(finding: Finding) -> dict[str, object] | None:
 
 
 def _low_rank_restoration(finding: Finding) -> list[dict[str, object]]:
-    """By rank of the change put back: target, answers, and the most that random directions give."""
+    """By rank of the restored change: target, answers, and the maximum of random directions."""
     ranks = finding.tables["ranks"]
     forgotten = ranks.loc[ranks["split"] == "forget"]
     random = forgotten.loc[forgotten["control"] != ITSELF].groupby("rank")["answered"].max()
@@ -125,7 +125,7 @@ def _low_rank_restoration(finding: Finding) -> list[dict[str, object]]:
 
 
 def _weight_path(finding: Finding) -> dict[str, object]:
-    """The drop, its parts by module and layer (-1: outside of all), and what is missing."""
+    """The drop, its parts by module and layer (-1: outside all layers), and the difference."""
     modules = finding.tables["modules"]
     return {
         "total": finding.figures["total"],

@@ -1,4 +1,4 @@
-"""What a reader must know before believing a diagnosis."""
+"""Warnings about the limitations of a diagnosis."""
 
 import math
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from neuronscope.analysis.outcome import Outcome
 from neuronscope.results.comparison import Comparison
 
 FEW_FACTS = 8
-"""Below this, bootstrap intervals over facts are a rough guide only."""
+"""With fewer facts, bootstrap intervals are only a rough guide."""
 
 FADED = 0.05
-"""Mean probability below which attributions of a probability say nothing."""
+"""Mean probability below which attributions of a probability are uninformative."""
 
 
 def caveats(
@@ -20,7 +20,7 @@ def caveats(
     share_ci95: tuple[float, float],
     unconverged: int,
 ) -> tuple[str, ...]:
-    """Warnings on this comparison, one sentence each, the gravest first."""
+    """Warnings about this comparison, one sentence each, the most serious first."""
     return (
         *_on_scores(comparison, outcome, unconverged),
         *_on_facts(comparison),
@@ -33,24 +33,24 @@ def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> It
     if ours.target == "prob" and outcome.probability_after < FADED:
         yield (
             f"The mean probability after is {outcome.probability_after:.2g}, below {FADED:g}: "
-            "every influence on a probability fades with it, so strong hiding can read as erasing; "
-            "record with the target log_odds."
+            "influences on a probability vanish with it, so strong hiding can look like erasure. "
+            "Record with the target log_odds."
         )
     lost = 2 * outcome.still_answered <= outcome.answered_before
     if outcome.drop <= 0 and outcome.answered_before and lost:
         yield (
             f"Answers were lost although the mean score did not fall (drop {outcome.drop:.3g} "
-            f"{ours.unit}): the shares describe influence that moved, not a drop."
+            f"{ours.unit}): the shares describe changed influence, not a drop."
         )
     if unconverged:
         yield (
             f"{unconverged:,} attributions miss the method's tolerance of "
-            f"{ours.settings['tolerance']} {ours.unit}; allow more steps."
+            f"{ours.settings['tolerance']} {ours.unit}; use more steps."
         )
     if ours.dtype != theirs.dtype:
         yield (
             f"The models ran in different precision ({ours.dtype} before, {theirs.dtype} after): "
-            "part of the change may be rounding."
+            "part of the change may be rounding error."
         )
 
 
@@ -59,21 +59,18 @@ def _on_facts(comparison: Comparison) -> Iterator[str]:
     count = int(forget.sum())
     if not comparison.before.per_fact:
         yield (
-            "The recordings hold only means over facts: no intervals of what the neurons did, and "
+            "The recordings contain only means over facts: there are no intervals for neurons and "
             "no test for spurious neurons."
         )
     elif forget.all():
         yield (
-            "Only facts to be forgotten were recorded: without others, no test for spurious "
-            "neurons."
+            "Only facts to be forgotten were recorded: without other facts there is no test for "
+            "spurious neurons."
         )
     if count < 2:
-        yield "One fact alone has no intervals: nothing says whether another would read the same."
+        yield "A single fact has no intervals: another fact might give a different result."
     elif count < FEW_FACTS:
-        yield (
-            f"Intervals from {count} facts are too narrow; record {FEW_FACTS} or more for them to "
-            "be a guide."
-        )
+        yield (f"Intervals from {count} facts are too narrow; record at least {FEW_FACTS} facts.")
 
 
 def _on_share(
@@ -82,12 +79,12 @@ def _on_share(
     low, high = share_ci95
     expected = comparison.before.per_fact and comparison.before.splits.count("forget") > 1
     if math.isnan(share):
-        yield "No recorded neuron changed: there is no hidden share."
+        yield "No recorded neuron changed, so there is no hidden share."
     elif expected and math.isnan(low):
-        yield "The hidden share has no interval: some facts by themselves show no change at all."
+        yield "The hidden share has no interval, because some facts show no change at all."
     elif expected and not low <= share <= high:
         yield (
             f"The hidden share, {100 * share:.0f} %, lies outside its interval, {100 * low:.0f} % "
-            f"to {100 * high:.0f} %: noise between facts inflates both of its sums; record more "
-            "facts."
+            f"to {100 * high:.0f} %, because noise between facts inflates both of its sums. Record "
+            "more facts."
         )

@@ -1,4 +1,4 @@
-"""How well each recording's attributions add up: the certificate of the numbers made from them."""
+"""The completeness error of each recording: how well its attributions add up."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from neuronscope.results.comparison import Comparison
 
 
 def completeness_by_layer(comparison: Comparison) -> pd.DataFrame:
-    """Largest |score − baseline score − explained| over the facts to be forgotten.
+    """Largest |score − baseline score − explained| over the forget set.
 
     Returns:
         One row per site and layer (layer "all" where all layers were explained together): `site`,
@@ -26,9 +26,9 @@ def completeness_by_layer(comparison: Comparison) -> pd.DataFrame:
 
 
 def count_unconverged(comparison: Comparison) -> int:
-    """How many cells (recording, site, forgotten fact, layer) miss the method's own tolerance.
+    """Number of attributions (recording, site, fact, layer) that miss the method's tolerance.
 
-    0 for a method without a setting `tolerance`.
+    Only the forget set counts. 0 for a method without a setting `tolerance`.
     """
     tolerance = comparison.before.provenance.settings.get("tolerance")
     if not isinstance(tolerance, float | int):

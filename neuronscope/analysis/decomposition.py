@@ -1,17 +1,17 @@
-"""Where the drop of the score went, layer by layer and site by site.
+"""Decomposition of the score's drop by layer and site.
 
 Each recording explains its score F as baseline score + explained + residual, where `explained` is
-the sum of the group's influences A (summed over positions). With the facts x to be forgotten, and
+the sum of the group's influences A (summed over positions). For the facts x of the forget set, and
 the group i of all neurons in a layer (on the joint path: in all layers),
 
-    drop      = mean_x[ F(before) − F(after) ]                            (positive: forgotten)
-    erased    = Σ_i mean_x[ max(A(before), 0) − max(A(after), 0) ]        (positive influence lost)
-    hidden    = Σ_i mean_x[ min(A(before), 0) − min(A(after), 0) ]        (negative one gained)
-    elsewhere = mean_x[ baseline(before) − baseline(after) ]              (not by these neurons)
-    remainder = mean_x[ residual(before) − residual(after) ]              (what the method misses)
+    drop      = mean_x[ F(before) − F(after) ]                           (positive: forgotten)
+    erased    = Σ_i mean_x[ max(A(before), 0) − max(A(after), 0) ]       (positive influence lost)
+    hidden    = Σ_i mean_x[ min(A(before), 0) − min(A(after), 0) ]       (negative influence gained)
+    elsewhere = mean_x[ baseline(before) − baseline(after) ]             (not by these neurons)
+    remainder = mean_x[ residual(before) − residual(after) ]             (the completeness error)
 
-and drop = erased + hidden + elsewhere + remainder. The remainder also takes the rounding between
-`explained`, which the model's precision added up, and the sum over the stored influences.
+and drop = erased + hidden + elsewhere + remainder. The remainder includes the rounding difference
+between `explained`, which is summed in the model's precision, and the sum of stored influences.
 """
 
 import numpy as np
@@ -30,9 +30,9 @@ def decompose(comparison: Comparison) -> pd.DataFrame:
 
     Returns:
         Columns `site`, `layer` (a number; "all" where all layers were explained together), the
-        five `PARTS` as means over the facts to be forgotten, in the target's unit, and for each
+        five `PARTS` as means over the forget set, in the target's unit, and for each
         `<name>_low` and `<name>_high`, its 95 % bootstrap interval over facts: NaN with fewer
-        than two facts, or if the recordings hold only means.
+        than two facts, or if the recordings contain only means.
     """
     tables = []
     for site in comparison.before.sites:
@@ -49,14 +49,14 @@ def decompose(comparison: Comparison) -> pd.DataFrame:
 
 
 def layer_labels(recording: Recording, site: str) -> list[int] | list[str]:
-    """What the site's groups are called: the layers' numbers, or "all" for all layers in one."""
+    """Labels of the site's groups: layer numbers, or "all" if one group covers all layers."""
     layers = recording.sites[site].total.shape[-2]
     groups = recording.sites[site].explained.shape[-1]
     return list(range(layers)) if groups == layers else ["all"]
 
 
-def _parts(comparison: Comparison, site: str) -> dict[str, Float[np.ndarray, "example group"]]:
-    """The drop and its parts, fact by fact; where only means are known, those in every row."""
+def _parts(comparison: Comparison, site: str) -> dict[str, Float[np.ndarray, "fact group"]]:
+    """The drop and its parts per fact; recordings of means repeat the mean in every row."""
     before, after = comparison.before, comparison.after
     facts = np.flatnonzero(before.in_split("forget"))
     gain_before, fall_before = _positive_and_negative(before, site, facts)
@@ -71,8 +71,8 @@ def _parts(comparison: Comparison, site: str) -> dict[str, Float[np.ndarray, "ex
 
 
 def _positive_and_negative(
-    recording: Recording, site: str, facts: Int[np.ndarray, " example"]
-) -> tuple[Float[np.ndarray, "example group"], Float[np.ndarray, "example group"]]:
+    recording: Recording, site: str, facts: Int[np.ndarray, " fact"]
+) -> tuple[Float[np.ndarray, "fact group"], Float[np.ndarray, "fact group"]]:
     """Sums over the group's neurons of max(A, 0) and of min(A, 0)."""
     recorded = recording.sites[site]
     if isinstance(recorded, SiteRecording):
@@ -90,8 +90,8 @@ def _positive_and_negative(
 
 def _sums(
     total: Float[np.ndarray, "batch layer neuron"],
-    facts: Int[np.ndarray, " example"],
+    facts: Int[np.ndarray, " fact"],
     side: np.ufunc,
-) -> Float[np.ndarray, "example layer"]:
+) -> Float[np.ndarray, "fact layer"]:
     """Σ_i side(A, 0) over each layer's neurons, in double precision, one fact at a time."""
     return np.stack([side(total[fact], 0).sum(axis=-1, dtype=np.float64) for fact in facts])

@@ -1,4 +1,4 @@
-"""The diagnosis: what unlearning did to the knowledge, as far as two recordings can tell."""
+"""The diagnosis: what unlearning did to the knowledge, from two recordings and causal tests."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,7 +18,7 @@ from neuronscope.analysis.influence_variation import (
     module_map,
     sum_of_largest,
 )
-from neuronscope.analysis.outcome import fact_table, outcome
+from neuronscope.analysis.outcome import Counts, fact_table, outcome
 from neuronscope.analysis.reading import Reading, read
 from neuronscope.analysis.spurious import find_spurious
 from neuronscope.analysis.verdict import Verdict, weigh
@@ -30,30 +30,29 @@ from neuronscope.results.recording import Provenance, Recording
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Whether knowledge was erased or hidden, with the numbers and tables behind the word.
+    """Whether knowledge was erased or hidden, with the numbers and tables behind the answer.
 
-    The reading is what attributions say; the verdict, where the causes were tested, weighs it with
-    everything else. Unless said otherwise, numbers are means over the facts to be forgotten, in the
-    target's unit.
+    `reading` is what the attributions suggest; `verdict` combines all causal evidence. Unless
+    stated otherwise, numbers are means over the forget set, in the target's unit.
     """
 
     n_facts: int
-    """Facts to be forgotten."""
+    """Number of facts in the forget set."""
 
     n_null: int
-    """Facts that were not to be forgotten."""
+    """Number of facts in other splits."""
 
     target: str
-    """What was explained, e.g. `log_odds`."""
+    """The attributed quantity, e.g. `log_odds`."""
 
     unit: str
     """The target's unit."""
 
     attribution: str
-    """The method's name."""
+    """Name of the attribution method."""
 
     sites: tuple[str, ...]
-    """Where neurons were recorded."""
+    """The recorded sites."""
 
     score_before: float
     """Mean target before."""
@@ -74,17 +73,17 @@ class Diagnosis:
     """Mean probability of the whole answer after."""
 
     drop: float
-    """Score before − score after: positive if forgotten."""
+    """Score before − score after."""
 
     drop_ci95: tuple[float, float]
-    """95 % bootstrap interval of the drop over facts; NaN with fewer than two."""
+    """95 % bootstrap interval of the drop over facts; NaN with fewer than two facts."""
 
     hidden_share: float
     """ΣD⁻ / (ΣD⁺ + ΣD⁻) over all recorded neurons; NaN if nothing changed."""
 
     hidden_share_ci95: tuple[float, float]
-    """95 % bootstrap interval of the hidden share over facts; NaN with fewer than two, or if the
-    recordings hold only means."""
+    """95 % bootstrap interval of the hidden share over facts; NaN with fewer than two facts, or if
+    the recordings contain only means."""
 
     d_plus_at_100: float
     """D⁺ summed over the 100 neurons where it is largest."""
@@ -93,56 +92,53 @@ class Diagnosis:
     """D⁻ summed over the 100 neurons where it is largest."""
 
     n_spurious: int | None
-    """Spurious unlearning neurons; None where they could not be tested."""
+    """Number of spurious unlearning neurons; None if they could not be tested."""
 
     completeness_error: float
     """Largest |score − baseline score − explained| in either recording."""
 
     completeness_by_layer: pd.DataFrame
-    """The same by `site` and `layer`, `before` and `after`."""
+    """The same per `site` and `layer`, `before` and `after`."""
 
     unconverged: int
-    """Cells (recording, site, fact, layer) beyond the method's tolerance; 0 if it has none."""
+    """Attributions (recording, site, fact, layer) beyond the method's tolerance; 0 without one."""
 
     reading: Reading
-    """`hidden`, `erased`, `mixed` or `not forgotten`."""
-
-    reading_why: str
-    """The reading's reasons, in one sentence."""
+    """What the attributions suggest: `hidden`, `erased`, `mixed` or `not forgotten`."""
 
     neurons: pd.DataFrame
     """One row per neuron: `site`, `layer`, `neuron` (`expert` for mixtures), `before`, `after`,
     `d_plus`, `d_minus`, `p`, `q`, `spurious`; with a weight path also `causal_share`, the share of
-    the drop that runs through the change of the neuron's own weights."""
+    the drop due to the change of the neuron's own weights."""
 
     layers: pd.DataFrame
-    """One row per site and layer: `drop`, `erased`, `hidden`, `elsewhere`, `remainder`, and each
-    one's `_low` and `_high`."""
+    """One row per site and layer: `drop`, `erased`, `hidden`, `elsewhere`, `remainder`, each
+    with `_low` and `_high`."""
 
     curve: pd.DataFrame
     """Cumulative D⁺ and D⁻: `m`, `d_plus`, `d_minus`."""
 
     modules: pd.DataFrame
-    """Mean of the 100 largest by `site` and `layer`: `d_plus`, `d_minus`."""
+    """Mean of the 100 largest values per `site` and `layer`: `d_plus`, `d_minus`."""
 
     facts: pd.DataFrame
     """One row per recorded fact: `fact`, `split`, and score, probability and answered, each
     `_before` and `_after`."""
 
     warnings: tuple[str, ...]
-    """What a reader must know before believing the reading."""
+    """Limitations of this diagnosis, one sentence each."""
 
     provenance_before: Provenance
-    """Where the numbers before come from."""
+    """Provenance of the recording before."""
 
     provenance_after: Provenance
-    """Where the numbers after come from."""
+    """Provenance of the recording after."""
 
     findings: tuple[Finding, ...] = ()
-    """What the views of the evidence saw; none where the causes were not tested."""
+    """The findings of the causal views; empty if none was run."""
 
     verdict: Verdict | None = None
-    """What became of the knowledge, all views weighed; None where the causes were not tested."""
+    """What became of the knowledge, from all views; None if none was run."""
 
     def __repr__(self) -> str:
         word, share = self._headline()
@@ -161,30 +157,30 @@ class Diagnosis:
             ("drop", with_interval(self.drop, self.drop_ci95)),
         ]
         reading = (self.reading, self.hidden_share, self.hidden_share_ci95)
-        return diagnosis_card(
-            self._headline(), self.why, outcome, reading, self.findings, self.warnings
-        )
+        probe = self.finding("relearning_probe")
+        why = "" if probe is None else probe.why
+        return diagnosis_card(self._headline(), why, outcome, reading, self.findings, self.warnings)
 
     def _headline(self) -> tuple[str, str]:
         return headline(self.verdict, self.reading, self.hidden_share, self.hidden_share_ci95)
 
     @property
-    def why(self) -> str:
-        """The reasons of the verdict; of the reading where there is none."""
-        return self.reading_why if self.verdict is None else self.verdict.why
+    def counts(self) -> Counts:
+        """How many answers were known before, and how many of these are still given."""
+        return Counts.of(self.facts)
 
     def finding(self, view: str) -> Finding | None:
-        """What one view saw; None if it was not asked."""
+        """The finding of one view; None if it was not run."""
         return next((found for found in self.findings if found.view == view), None)
 
     def with_findings(
         self, findings: Sequence[Finding], left_out: Sequence[str] = ()
     ) -> "Diagnosis":
-        """The diagnosis with its causes tested: findings, verdict, and each neuron's causal share.
+        """Add causal evidence: findings, a verdict, and the causal share of each neuron.
 
         Args:
-            findings: What the views saw.
-            left_out: A sentence for each view that could not be had.
+            findings: The findings of the views.
+            left_out: A warning for each view that could not be run.
         """
         own = tuple(warning for found in findings for warning in found.warnings)
         return replace(
@@ -196,13 +192,14 @@ class Diagnosis:
         )
 
     def with_note(self, note: str) -> "Diagnosis":
-        """The diagnosis with one more warning."""
+        """Add a warning."""
         return replace(self, warnings=(*self.warnings, note))
 
     def to_json(self) -> dict[str, object]:
-        """Everything but the large tables, as plain JSON values.
+        """Everything except the large tables, as plain JSON values.
 
-        The interval of `hidden_share` is called `ci95`; NaN becomes None.
+        The interval of `hidden_share` is named `ci95`; NaN becomes None. `report.diagnosis_json`
+        adds the sentences.
         """
         left_out = ("neurons", "curve", "modules", "facts", "findings", "verdict")
         names = {"hidden_share_ci95": "ci95"}
@@ -212,22 +209,20 @@ class Diagnosis:
             if field.name not in left_out
         }
         causes = causal_json(self.verdict, self.findings) if self.verdict else {}
-        return {
-            name: _plain(value) for name, value in (content | {"why": self.why} | causes).items()
-        }
+        return {name: _plain(value) for name, value in (content | causes).items()}
 
 
 def compare(before: Recording, after: Recording) -> Diagnosis:
-    """Compare two recordings, before and after unlearning, and say what became of the knowledge.
+    """Compare recordings from before and after unlearning.
 
     Raises:
-        ValueError: If the recordings cannot be compared, hold no fact of split `forget`, or come
-            from an ablation of chosen neurons.
+        ValueError: If the recordings are not comparable, contain no fact of split `forget`, or
+            were made by ablating selected neurons.
     """
     if "ablation" in (before.provenance.attribution, after.provenance.attribution):
         raise ValueError(
-            "A decomposition needs every neuron, but an ablation measures only chosen ones; record "
-            "with another method, and use the ablation to check it (analysis/agreement.py)."
+            "A diagnosis needs every neuron, but ablation measures only a selection. Record with "
+            "another method, and use ablation to validate it (analysis/agreement.py)."
         )
     comparison = Comparison(before, after)
     facts = fact_table(comparison)
@@ -237,7 +232,6 @@ def compare(before: Recording, after: Recording) -> Diagnosis:
     share, share_ci95 = hidden_share(d_plus, d_minus), hidden_share_interval(comparison)
     test = find_spurious(comparison, d_minus, result.drop)
     completeness, unconverged = completeness_by_layer(comparison), count_unconverged(comparison)
-    reading, why = read(result, share, share_ci95, before.provenance.unit)
     n_facts = before.splits.count("forget")
     return Diagnosis(
         n_facts=n_facts,
@@ -262,8 +256,7 @@ def compare(before: Recording, after: Recording) -> Diagnosis:
         completeness_error=float(completeness[["before", "after"]].to_numpy().max()),
         completeness_by_layer=completeness,
         unconverged=unconverged,
-        reading=reading,
-        reading_why=why,
+        reading=read(result, share),
         neurons=neurons.assign(p=test.p, q=test.q, spurious=test.spurious),
         layers=decompose(comparison),
         curve=cumulative_curve(neurons),
@@ -276,7 +269,7 @@ def compare(before: Recording, after: Recording) -> Diagnosis:
 
 
 def _plain(value: object) -> object:
-    """A value in JSON's own types; NaN becomes None, a table a list of its rows."""
+    """A value as plain JSON: NaN becomes None, a table a list of its rows."""
     if isinstance(value, pd.DataFrame):
         return [_plain(row) for row in value.to_dict("records")]
     if isinstance(value, Provenance):

@@ -1,4 +1,4 @@
-"""The hidden share: how much of the neurons' change is negative influence gained.
+"""The hidden share: the fraction of the neurons' change that is negative influence gained.
 
     share = ΣD⁻ / (ΣD⁺ + ΣD⁻), over all recorded neurons
 
@@ -22,23 +22,23 @@ def hidden_share(
 
 
 def hidden_share_interval(comparison: Comparison) -> tuple[float, float]:
-    """95 % bootstrap interval of the hidden share, over the facts to be forgotten.
+    """95 % bootstrap interval of the hidden share over the forget set.
 
-    Noise between facts makes both clamped sums too large, and redrawing facts adds the same noise
-    once more, which pulls every redrawn share towards that of pure noise. Percentile and BCa
-    intervals keep that bias (BCa cannot undo one that exceeds the spread); hence the reflected
-    interval, clipped to [0, 1]. It halves the bias rather than removing it: with noise in most
-    neurons and few facts it still covers the share of infinitely many facts less often than 95 %.
+    Noise between facts makes both clamped sums too large, and resampling adds the same noise again,
+    which pulls every resampled share towards that of pure noise. Percentile and BCa intervals keep
+    this bias (BCa cannot correct a bias larger than the spread), so the reflected interval is used,
+    clipped to [0, 1]. It halves the bias but does not remove it: with noise in most neurons and few
+    facts, it covers the share of infinitely many facts less often than 95 %.
 
-    NaN with fewer than two facts, without change, or if the recordings hold only means.
+    NaN with fewer than two facts, without change, or if the recordings contain only means.
     """
     if not comparison.before.per_fact:
         return np.nan, np.nan
     rows = comparison.before.in_split("forget")
 
-    def shares(weights: Float[np.ndarray, "batch example"]) -> Float[np.ndarray, " batch"]:
+    def shares(weights: Float[np.ndarray, "batch fact"]) -> Float[np.ndarray, " batch"]:
         lost, gained = np.zeros(len(weights)), np.zeros(len(weights))
-        single = weights.astype(np.float32)  # a redraw's rounding is far below its spread
+        single = weights.astype(np.float32)  # rounding is far below the spread of resamples
         for terms_lost, terms_gained in changes_by_fact(comparison, rows):
             lost += np.maximum(single @ terms_lost.astype(np.float32), 0).sum(axis=1)
             gained += np.maximum(single @ terms_gained.astype(np.float32), 0).sum(axis=1)

@@ -1,13 +1,13 @@
-"""D⁺ and D⁻: how much positive influence each neuron lost, how much negative influence it gained.
+"""D⁺ and D⁻: the positive influence that a neuron lost, and the negative influence that it gained.
 
-Equations 4 and 5 of arXiv 2509.22263, with both clamps of its Appendix A. Over the facts x to be
-forgotten, with A_max and A_min a neuron's largest and smallest influence at any position:
+Equations 4 and 5 of arXiv 2509.22263, with both clamps of its Appendix A. Over the facts x of the
+forget set, with A_max and A_min a neuron's largest and smallest influence at any position:
 
     D⁺ = max(mean_x[ A_max(before) − max(A_max(after), 0) ], 0)
     D⁻ = max(mean_x[ A_min(before) − A_min(after) ], 0)
 
-The outer clamp (contradictory behaviour) acts on the mean over facts, neuron by neuron. The inner
-one (over-unlearning) stands in D⁺ only: positive influence that falls below zero counts as gone.
+The outer clamp (contradictory behaviour) acts on each neuron's mean over facts. The inner clamp
+(over-unlearning) is in D⁺ only: positive influence that falls below zero counts as lost.
 """
 
 import itertools
@@ -21,13 +21,13 @@ from neuronscope.results.comparison import Comparison
 from neuronscope.results.recording import SiteMeans, SiteRecording
 
 TOP = 100
-"""How many neurons the paper sums over (D at 100) and averages over (module map)."""
+"""Number of neurons in the paper's sums (D at 100) and averages (module map)."""
 
 CURVE_ROWS = 2000
-"""Most rows of a cumulative curve."""
+"""Maximum number of rows of a cumulative curve."""
 
 BLOCK = 4096
-"""Neurons handled at once, fact by fact: bounds the memory, changes no number."""
+"""Neurons processed at once: bounds the memory, does not affect the results."""
 
 
 def lost_and_gained(
@@ -40,12 +40,12 @@ def lost_and_gained(
 
 
 def influence_variation(comparison: Comparison) -> pd.DataFrame:
-    """One row per neuron: influence before and after, D⁺ and D⁻, over the facts to be forgotten.
+    """One row per neuron: influence before and after, D⁺ and D⁻, over the forget set.
 
     Returns:
-        Columns `site`, `layer`, `neuron`, for mixtures of experts `expert` (missing where a site
-        has none), `before` and `after` (mean influence summed over positions), `d_plus` and
-        `d_minus`; in the target's unit. Rows in the order of sites, layers and neurons.
+        Columns `site`, `layer`, `neuron`, for mixtures of experts `expert` (missing at sites
+        without experts), `before` and `after` (mean influence summed over positions), `d_plus` and
+        `d_minus`; in the target's unit. Rows are ordered by site, layer and neuron.
     """
     tables = []
     for site in comparison.before.sites:
@@ -72,19 +72,19 @@ def influence_variation(comparison: Comparison) -> pd.DataFrame:
 
 
 def sum_of_largest(values: Float[np.ndarray, " neuron"], m: int = TOP) -> float:
-    """Sum of the m largest values, or of all if there are fewer."""
+    """Sum of the m largest values, or of all values if there are fewer."""
     return float(np.sort(values)[::-1][:m].sum())
 
 
 def cumulative_curve(neurons: pd.DataFrame) -> pd.DataFrame:
-    """Running sums of D⁺ and of D⁻ over the m neurons where each is largest (two orders).
+    """Cumulative sums of D⁺ and D⁻ over the m neurons where each is largest (two orders).
 
     Args:
         neurons: One row per neuron with `d_plus` and `d_minus`.
 
     Returns:
-        Columns `m`, `d_plus`, `d_minus`. At most `CURVE_ROWS` rows, dense where m is small; 1,
-        `TOP` and the number of neurons are always among them.
+        Columns `m`, `d_plus`, `d_minus`. At most `CURVE_ROWS` rows, dense for small m; m
+        includes 1, `TOP` and the number of neurons.
     """
     count = len(neurons)
     spaced = np.geomspace(1, count, CURVE_ROWS - 1).round().astype(int)
@@ -99,7 +99,7 @@ def cumulative_curve(neurons: pd.DataFrame) -> pd.DataFrame:
 def module_map(neurons: pd.DataFrame) -> pd.DataFrame:
     """Mean D⁺ and mean D⁻ of the `TOP` neurons where each is largest, per site and layer.
 
-    Where a layer has fewer neurons, the mean is over all of them.
+    If a layer has fewer neurons, the mean is over all of them.
 
     Args:
         neurons: One row per neuron with `site`, `layer`, `d_plus` and `d_minus`.
@@ -113,15 +113,15 @@ def module_map(neurons: pd.DataFrame) -> pd.DataFrame:
 
 
 def changes_by_fact(
-    comparison: Comparison, rows: Bool[np.ndarray, " example"]
+    comparison: Comparison, rows: Bool[np.ndarray, " fact"]
 ) -> Iterator[tuple[Float[np.ndarray, "batch neuron"], Float[np.ndarray, "batch neuron"]]]:
-    """Each fact's terms of D⁺ and D⁻ before averaging and clamping, some neurons at a time.
+    """Each fact's terms of D⁺ and D⁻ before averaging and clamping, in blocks of neurons.
 
-    The blocks follow the rows of `influence_variation`. Recordings that hold only means have none.
+    The blocks follow the rows of `influence_variation`. Recordings of means yield none.
 
     Args:
         comparison: The two recordings.
-        rows: Which facts to yield.
+        rows: The facts to yield.
     """
     for site, before in comparison.before.sites.items():
         after = comparison.after.sites[site]

@@ -1,4 +1,4 @@
-"""What became of the answers: score, probability and greedy decoding, before and after."""
+"""The answers before and after: score, probability and greedy decoding."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,38 @@ from neuronscope.results.comparison import Comparison
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How many answers were known before, and how many of these are still given."""
+
+    known: int
+    """Facts of the forget set that were answered before."""
+
+    still: int
+    """Those of them that are still answered."""
+
+    others: int
+    """Facts of other splits that were answered before."""
+
+    kept: int
+    """Those of them that are still answered."""
+
+    @staticmethod
+    def of(facts: pd.DataFrame) -> "Counts":
+        """Count the answers in a `fact_table`."""
+        known = facts["answered_before"].astype(bool)
+        still = known & facts["answered_after"].astype(bool)
+        forget = facts["split"] == "forget"
+        return Counts(
+            int((known & forget).sum()),
+            int((still & forget).sum()),
+            int((known & ~forget).sum()),
+            int((still & ~forget).sum()),
+        )
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """Means and counts over the facts to be forgotten; scores in the target's unit."""
+    """Means and counts over the forget set; scores in the target's unit."""
 
     score_before: float
     score_after: float
@@ -19,10 +49,10 @@ class Outcome:
     probability_after: float
 
     drop: float
-    """Score before − score after: positive if forgotten."""
+    """Score before − score after."""
 
     drop_ci95: tuple[float, float]
-    """95 % bootstrap interval over facts; NaN with fewer than two."""
+    """95 % bootstrap interval over facts; NaN with fewer than two facts."""
 
     answered_before: int
     answered_after: int
@@ -54,15 +84,15 @@ def fact_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def outcome(facts: pd.DataFrame) -> Outcome:
-    """Sum up a `fact_table` over the facts of split `forget`.
+    """Summarize a `fact_table` over the split `forget`.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If the split is empty.
     """
     forgotten = facts.loc[facts["split"] == "forget"]
     if forgotten.empty:
         splits = sorted(facts["split"].unique())
-        raise ValueError(f"Expected facts of split 'forget', got only {splits}; record some.")
+        raise ValueError(f"Expected facts of split 'forget', got only {splits}.")
     drops = forgotten["score_before"].to_numpy() - forgotten["score_after"].to_numpy()
     low, high = mean_interval(drops)
     return Outcome(

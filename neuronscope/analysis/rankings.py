@@ -1,4 +1,4 @@
-"""Rankings of the neurons at `mlp.post`: what each score holds to be the culprits, first first."""
+"""Scores that rank the neurons at `mlp.post` as causes of the forgetting."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ SITE = "mlp.post"
 def rankings_of_recordings(
     comparison: Comparison, neurons: pd.DataFrame
 ) -> dict[str, Float[np.ndarray, "layer neuron"]]:
-    """Scores that need two recordings; empty where the site was not recorded.
+    """Scores from two recordings; empty if the site was not recorded.
 
     Args:
         comparison: The recordings.
@@ -20,7 +20,7 @@ def rankings_of_recordings(
 
     Returns:
         `d_minus` (arXiv 2509.22263, Eq. 5), `attribution_difference` (influence before − after)
-        and `activation_change` (its size where the answer is predicted).
+        and `activation_change` (absolute change where the answer is predicted).
     """
     if SITE not in comparison.before.sites:
         return {}
@@ -37,7 +37,7 @@ def rankings_of_recordings(
 def rankings_of_weights(
     neurons: pd.DataFrame,
 ) -> dict[str, Float[np.ndarray, "layer neuron"]]:
-    """The score that a weight path's table of neurons holds: `weight_path`."""
+    """The score from a weight path's table of neurons: `weight_path`."""
     here = neurons.loc[neurons["site"] == SITE]
     shape = (here["layer"].nunique(), -1)
     return {"weight_path": here["contribution"].to_numpy().reshape(shape)}

@@ -1,10 +1,10 @@
-"""What is still answered, near the forgotten facts and far from them.
+"""Which facts are still answered, by their distance from the forgotten ones.
 
-A method that forgets a whole relation has not forgotten sixteen facts. So facts to be kept are
-counted apart: those that share a relation with a forgotten one, those that share its subject, and
-the others; and each of these by split, those that unlearning was given (`retain`) and those that it
-never saw (`test`). Facts to be forgotten are asked under the prompt that unlearning was given and
-under their paraphrases: what is silent under that prompt alone is not forgotten.
+A method that makes a model forget a whole relation has not forgotten just sixteen facts. Facts to
+be kept are therefore counted in strata: those that share a relation with a forgotten fact, those
+that share its subject, and all others; each by split, those that unlearning trained on (`retain`)
+and those that it never saw (`test`). Facts to be forgotten are prompted with the training prompt
+and with their paraphrases: a fact that is suppressed for the training prompt only is not forgotten.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,9 +35,9 @@ from neuronscope.results.retention_table import (
 
 
 def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
-    """Where a fact to be kept stands to the forgotten ones, by its relation and its subject.
+    """The stratum of a fact to be kept, by its relation and its subject.
 
-    Whitespace does not matter, case does.
+    Whitespace is ignored, case is not.
     """
     if fact.relation is None or fact.subject is None:
         return UNKNOWN
@@ -47,28 +47,28 @@ def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
         return NEIGHBOURS
     if _even(fact.subject) in subjects:
         return SAME_SUBJECT
-    # It may be near a forgotten fact of which too little is said.
+    # It may be near a forgotten fact without a relation or subject.
     vague = any(one.relation is None or one.subject is None for one in forgotten)
     return UNKNOWN if vague else ELSE
 
 
 def prompts_of(facts: FactSet, splits: Sequence[str] = USES) -> list[tuple[str, Fact]]:
-    """What is asked: each fact with its split, and those to be forgotten once more a paraphrase."""
-    asked = []
+    """All facts with their split; facts to be forgotten again with each paraphrase as prompt."""
+    prompts = []
     for split in (use for use in USES if use in splits):
         for fact in facts.split(split):
-            asked.append((split, fact))
+            prompts.append((split, fact))
             if split == "forget":
                 others = fact.paraphrases
-                asked += [(split, replace(fact, prompt=prompt)) for prompt in others]
-    return asked
+                prompts += [(split, replace(fact, prompt=prompt)) for prompt in others]
+    return prompts
 
 
 def counted(given: pd.DataFrame) -> pd.DataFrame:
-    """How many facts of each stratum and use are answered.
+    """Count the answered facts of each stratum and use.
 
     Args:
-        given: Of `metrics.answers`.
+        given: The result of `metrics.answers`.
 
     Returns:
         Columns `COUNTED`, a row for each stratum and use that has facts.
@@ -82,21 +82,21 @@ def counted(given: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """How the answers of two models to the same facts differ.
+    """Compare the answers of two models to the same facts.
 
     Args:
-        first: Of `metrics.answers`.
-        second: Of `metrics.answers`, of the other model.
+        first: The result of `metrics.answers` for one model.
+        second: The result for the other model.
 
     Returns:
         Columns `COMPARED`, a row for each stratum and use that has facts.
 
     Raises:
-        ValueError: If they were not asked the same facts.
+        ValueError: If the facts differ.
     """
     both = first.merge(second, "outer", list(KEYS), suffixes=("", "_second"), validate="one_to_one")
     if len(both) > len(first) or len(both) > len(second):
-        raise ValueError("The two models were not asked the same facts: they cannot be compared.")
+        raise ValueError("The two models were evaluated on different facts and cannot be compared.")
     rows = []
     for name, use, here in _groups(both):
         one = here["answered"].to_numpy(dtype=bool)
@@ -108,10 +108,10 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def depths(given: pd.DataFrame) -> pd.DataFrame:
-    """How deeply each fact is forgotten: under the prompt that unlearning was given, or under all.
+    """Whether each fact is forgotten for the training prompt only, or for all prompts.
 
     Args:
-        given: Of `metrics.answers`.
+        given: The result of `metrics.answers`.
 
     Returns:
         Columns `DEPTHS`, a row for each fact to be forgotten.
@@ -133,7 +133,7 @@ def depths(given: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
-    """The rows of each stratum and use that has some, in their order."""
+    """The rows of each nonempty stratum and use, in their fixed order."""
     for use in USES:
         for name in STRATA:
             here = table.loc[(table["use"] == use) & (table["stratum"] == name)]

@@ -1,13 +1,13 @@
-"""Spurious unlearning neurons: those that learnt to push against the forgotten answers.
+"""Spurious unlearning neurons: neurons that learned to oppose the forgotten answers.
 
-A neuron is called spurious if its negative influence grew more on the facts to be forgotten than on
-the others (the null facts), and if what it gained is more than an equal share of the drop.
-Significance alone would call every neuron spurious that moves at all.
+A neuron is spurious if its negative influence grew more on the forget set than on the other facts
+(the null facts), and if the increase exceeds an equal share of the drop. By significance alone,
+every neuron that changes at all would be spurious.
 
-Per neuron and fact the growth is δ = A_min(before) − A_min(after), with A_min its smallest
-influence at any position. A one-sided Mann–Whitney U test asks whether δ is larger on the facts to
-be forgotten than on the null facts; Benjamini and Hochberg's step-up procedure over all recorded
-neurons turns its p-values into q.
+The growth per neuron and fact is δ = A_min(before) − A_min(after), with A_min the neuron's smallest
+influence at any position. A one-sided Mann–Whitney U test determines whether δ is larger on the
+forget set than on the null facts; Benjamini and Hochberg's step-up procedure over all recorded
+neurons turns the p-values into q.
 """
 
 import math
@@ -21,11 +21,11 @@ from neuronscope.analysis.influence_variation import changes_by_fact
 from neuronscope.results.comparison import Comparison
 
 FALSE_DISCOVERIES = 0.05
-"""Expected share of false ones among the neurons called spurious, at most."""
+"""Maximum expected share of false discoveries among the spurious neurons."""
 
 EXACT_PAIRS = 10_000
-"""Pairs of facts (to be forgotten, null) up to which the exact distribution of U is used; beyond,
-it takes minutes and its normal limit is as good."""
+"""Number of pairs (forget fact, null fact) up to which the exact distribution of U is used; beyond
+this it takes minutes, and the normal approximation is equally good."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,28 @@ class SpuriousTest:
     """The test of every recorded neuron, in the order of `influence_variation`."""
 
     p: Float[np.ndarray, " neuron"]
-    """One-sided p-value; NaN where nothing could be tested."""
+    """One-sided p-value; NaN without a test."""
 
     q: Float[np.ndarray, " neuron"]
-    """The smallest share of false discoveries at which the neuron would be found."""
+    """Smallest false discovery rate at which the neuron is significant."""
 
     spurious: Bool[np.ndarray, " neuron"]
-    """Whether q is at most `FALSE_DISCOVERIES` and D⁻ more than an equal share of the drop."""
+    """Whether q is at most `FALSE_DISCOVERIES` and D⁻ exceeds an equal share of the drop."""
 
     warnings: tuple[str, ...]
-    """What limits the test."""
+    """Limitations of the test."""
 
 
 def find_spurious(
     comparison: Comparison, d_minus: Float[np.ndarray, " neuron"], drop: float
 ) -> SpuriousTest:
-    """Which neurons are spurious; none where no null facts, or only means, were recorded.
+    """Test which neurons are spurious; none without null facts, or if only means were recorded.
 
     Args:
         comparison: The two recordings.
         d_minus: Each neuron's D⁻.
-        drop: Mean fall of the score, shared equally over the neurons. Where there is none, nothing
-            was forgotten, and no neuron hides it.
+        drop: Mean decrease of the score. Without a decrease nothing was forgotten, so no neuron is
+            spurious.
     """
     forget = comparison.before.in_split("forget")
     if forget.all() or not comparison.before.per_fact:
@@ -73,12 +73,12 @@ def find_spurious(
 
 
 def growth_p_values(
-    forget: Float[np.ndarray, "example neuron"], null: Float[np.ndarray, "batch neuron"]
+    forget: Float[np.ndarray, "fact neuron"], null: Float[np.ndarray, "null neuron"]
 ) -> Float[np.ndarray, " neuron"]:
-    """One-sided Mann–Whitney p-value per neuron: is the growth larger on the forgotten facts?
+    """One-sided Mann–Whitney p-value per neuron for larger growth on the forget set.
 
-    Exact where no two facts tie; with ties (and beyond `EXACT_PAIRS`) the normal limit with
-    continuity correction, but never below the smallest p-value an exact test could give.
+    Exact without ties; with ties, or beyond `EXACT_PAIRS`, the normal approximation with continuity
+    correction, but never below the smallest p-value of the exact test.
     """
     ranked = np.sort(np.concatenate([forget, null]), axis=0)
     tied = (ranked[1:] == ranked[:-1]).any(axis=0)
@@ -94,7 +94,7 @@ def growth_p_values(
 
 
 def smallest_p(forget: int, null: int) -> float:
-    """The smallest p-value the exact test can give: every forgotten fact above every null fact."""
+    """Smallest p-value of the exact test: every forget fact ranks above every null fact."""
     return 1 / math.comb(forget + null, forget)
 
 
@@ -103,8 +103,8 @@ def _limits(forget: int, null: int, neurons: int) -> tuple[str, ...]:
     if smallest * neurons <= FALSE_DISCOVERIES:
         return ()
     fewest = math.ceil(smallest * neurons / FALSE_DISCOVERIES)
-    found = f"only {fewest:,} or more together" if fewest <= neurons else "none"
+    found = f"only {fewest:,} or more at once" if fewest <= neurons else "none"
     return (
-        f"With {forget} forgotten and {null} other facts no p-value can be below {smallest:.2g}: "
-        f"of {neurons:,} neurons {found} can be found spurious; record more facts.",
+        f"With {forget} facts to be forgotten and {null} others, no p-value can be below "
+        f"{smallest:.2g}: of {neurons:,} neurons, {found} can be significant. Record more facts.",
     )

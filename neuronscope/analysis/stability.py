@@ -1,7 +1,7 @@
-"""Attribution stability: how alike the neurons' influence is in two states of a model.
+"""Attribution stability: correlation of the neurons' influence in two states of a model.
 
-Fig. 6b of arXiv 2509.22263 correlates attributions before and after an attack; which correlation
-is not said, so both usual ones are given. 1: nothing moved (or all by one factor).
+Fig. 6b of arXiv 2509.22263 correlates attributions before and after an attack without naming the
+correlation, so both common ones are given. 1: no change (or a common factor).
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from neuronscope.results.recording import Recording
 
 @dataclass(frozen=True)
 class Stability:
-    """Correlation over all recorded neurons; NaN where one side is constant."""
+    """Correlation over all recorded neurons; NaN if one side is constant."""
 
     pearson: float
-    """Of the influences themselves."""
+    """Pearson correlation of the influences."""
 
     spearman: float
-    """Of their ranks."""
+    """Spearman correlation of the influences."""
 
     n_neurons: int
-    """How many neurons both recordings measured."""
+    """Number of neurons that both recordings measured."""
 
 
 def stability(before: Recording, after: Recording, split: str = "forget") -> Stability:
@@ -32,8 +32,8 @@ def stability(before: Recording, after: Recording, split: str = "forget") -> Sta
 
     Args:
         before: One state of the model.
-        after: Another, recorded on the same facts in the same way.
-        split: Over which facts the influence is averaged.
+        after: The other state, recorded on the same facts with the same settings.
+        split: The split over which the influence is averaged.
 
     Raises:
         ValueError: If the recordings cannot be compared.

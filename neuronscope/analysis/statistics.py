@@ -1,6 +1,6 @@
-"""Intervals (of a rate, of means over facts, of other statistics), a paired test, correlations.
+"""Intervals of rates, means and other statistics of facts, paired tests, and correlations.
 
-Facts are what was sampled, so the bootstrap redraws facts. Its intervals are too narrow for few
+Facts are the sampling unit, so the bootstrap resamples facts. Its intervals are too narrow for few
 facts; they are widened to the level at which a normal interval becomes Student's t interval
 ("expanded percentiles": Hesterberg 2015, "What teachers should know about the bootstrap", The
 American Statistician 69).
@@ -18,11 +18,11 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 SEED = 0
-"""The same recordings give the same intervals."""
+"""Fixed, so that the same recordings give the same intervals."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % Wilson interval of a rate; from 0 to 1 where nothing was tried."""
+    """95 % Wilson interval of a rate; 0 to 1 without trials."""
     if trials == 0:
         return 0.0, 1.0
     interval = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
@@ -30,10 +30,10 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def mcnemar(first: Bool[np.ndarray, " fact"], second: Bool[np.ndarray, " fact"]) -> float:
-    """Exact two-sided p-value of two models answering the same facts equally often.
+    """Exact two-sided p-value of McNemar's test that two models answer equally often.
 
-    McNemar's test: only facts that one of them answers count, and by chance each is as likely the
-    one's as the other's. 1 where there are none.
+    Only facts that exactly one model answers count; under the null hypothesis either model is
+    equally likely. 1 without such facts.
     """
     gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
     if gained + lost == 0:
@@ -42,11 +42,11 @@ def mcnemar(first: Bool[np.ndarray, " fact"], second: Bool[np.ndarray, " fact"])
 
 
 def mean_interval(
-    values: Float[np.ndarray, "example ..."],
+    values: Float[np.ndarray, "fact ..."],
 ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """95 % bootstrap interval of the mean over facts: expanded percentiles.
 
-    NaN if there are fewer than two facts.
+    NaN with fewer than two facts.
     """
     if len(values) < 2:
         nothing = np.full(values.shape[1:], np.nan)
@@ -56,7 +56,7 @@ def mean_interval(
         np.mean,
         axis=0,
         method="percentile",
-        batch=50,  # redraws held at once: the table of a large model has a thousand columns
+        batch=50,  # resamples in memory: the table of a large model has a thousand columns
         n_resamples=RESAMPLES,
         confidence_level=expanded_confidence(len(values)),
         rng=np.random.default_rng(SEED),
@@ -65,25 +65,25 @@ def mean_interval(
 
 
 def reflected_interval(
-    statistic: Callable[[Float[np.ndarray, "batch example"]], Float[np.ndarray, " batch"]],
+    statistic: Callable[[Float[np.ndarray, "batch fact"]], Float[np.ndarray, " batch"]],
     n_facts: int,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of a biased statistic of facts: the basic interval, expanded.
 
-    The basic interval reflects the redrawn values at the estimate (2 · estimate − quantile), so
-    a bias that repeats in every redraw is taken off instead of being counted twice.
+    The basic interval reflects the resampled values at the estimate (2 · estimate − quantile), so
+    that a bias that recurs in every resample is subtracted instead of counted twice.
 
     Args:
-        statistic: From each fact's weight (a batch of weightings, each with sum 1) to values.
-        n_facts: How many facts there are. Fewer than two have no interval (NaN), nor have facts
-            some of whose redraws have no value.
-        resamples: How often to redraw the facts.
+        statistic: Computes the statistic from the facts' weights (a batch, each row with sum 1).
+        n_facts: Number of facts. The interval is NaN with fewer than two facts, or if the statistic
+            is undefined for some resamples.
+        resamples: Number of resamples.
     """
     if n_facts < 2:
         return np.nan, np.nan
 
-    def of_redraws(facts: np.ndarray, axis: int) -> np.ndarray:
+    def of_resamples(facts: np.ndarray, axis: int) -> np.ndarray:
         del axis  # the last
         batch = facts.reshape(-1, n_facts).astype(int)
         weights = np.zeros((len(batch), n_facts))
@@ -91,11 +91,11 @@ def reflected_interval(
         return statistic(weights).reshape(facts.shape[:-1])
 
     with warnings.catch_warnings():
-        # A redraw without a value leaves no interval: NaN says so.
+        # Without a value for every resample, the interval is NaN.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(
             (np.arange(n_facts),),
-            of_redraws,
+            of_resamples,
             vectorized=True,
             method="basic",
             n_resamples=resamples,
@@ -106,7 +106,7 @@ def reflected_interval(
 
 
 def expanded_confidence(n: int) -> float:
-    """The level at which a bootstrap over n facts covers what Student's t interval would.
+    """The confidence level at which a bootstrap over n facts is as wide as Student's t interval.
 
     Solves Φ⁻¹((1 + level) / 2) = √(n / (n − 1)) · t with t the quantile of n − 1 degrees of
     freedom at `CONFIDENCE`.
@@ -116,9 +116,9 @@ def expanded_confidence(n: int) -> float:
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Holm's adjusted p-values: below α they hold the chance of any false finding to α.
+    """Holm's adjusted p-values, which control the family-wise error rate.
 
-    A test without a p-value (NaN) is none of the family, and stays without.
+    Tests without a p-value (NaN) do not belong to the family and remain NaN.
     """
     adjusted = np.full(len(p), np.nan)
     order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]
@@ -128,12 +128,12 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 
 
 def pearson(x: Float[np.ndarray, " neuron"], y: Float[np.ndarray, " neuron"]) -> float:
-    """Linear correlation; NaN where one side is constant or there are fewer than two neurons."""
+    """Linear correlation; NaN if one side is constant or there are fewer than two neurons."""
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return np.nan
     return float(np.corrcoef(x, y)[0, 1])
 
 
 def spearman(x: Float[np.ndarray, " neuron"], y: Float[np.ndarray, " neuron"]) -> float:
-    """Rank correlation, ties at their mean rank; NaN as for `pearson`."""
+    """Rank correlation with mean ranks for ties; NaN as for `pearson`."""
     return pearson(stats.rankdata(x), stats.rankdata(y))

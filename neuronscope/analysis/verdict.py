@@ -1,168 +1,128 @@
-"""The verdict: what became of the knowledge, all views of the evidence weighed.
+"""The verdict: what became of the knowledge, from all evidence.
 
-| word | when |
+| verdict | when |
 |---|---|
 | not forgotten | most answers are still given |
-| collapsed | answers that were not to be forgotten are gone as well |
-| hidden | the forgotten answers come back on a way too short to learn wrong ones |
-| erased | they are learnt like wrong ones, and nothing finds them inside |
-| mixed | some come back in this way, and some do not |
-| cannot tell | too few facts, what may be chance, or views that contradict an erasure |
+| collapsed | answers outside the forget set are lost as well |
+| hidden | the forgotten answers return after a relearning step too small to learn wrong answers |
+| erased | they are relearned no faster than wrong answers, and no view finds them inside |
+| mixed | some return in this way, and some do not |
+| cannot tell | too few facts, an effect within chance, or views that contradict an erasure |
 
-The savings decide between hidden, erased and mixed. Settings and thresholds were chosen with the
-planted pairs of seeds 0 to 2 in view; on those of seeds 3 to 5 the verdict is right on 165 of 167
-(95 % interval 96 % to 100 %) and calls none of 108 hidden ones erased; the two others, which never
-knew, leave it without a word (`benchmarks/verdict.py`). A spectrum also brings back what was never
-known. The other views can contradict an erasure: one that finds answers inside, or brings them back
-by mere silence, makes it "cannot tell". Attributions have no say: on a real checkpoint they were
-wrong. All are listed as agreeing, differing or silent.
+The relearning probe decides between hidden, erased and mixed. Settings and thresholds were chosen
+on the model organisms of seeds 0 to 2; on those of seeds 3 to 5 the verdict is right for 165 of 167
+pairs (95 % interval 96 % to 100 %) and calls none of the 108 hidden ones erased; the remaining two,
+whose models never knew the facts, get no verdict (`benchmarks/verdict.py`). Low-rank restoration
+cannot contradict an erasure, because it also restores answers that are gone. The other views can: a
+view that finds the answers inside the model, or restores them by ablation alone, turns "erased"
+into "cannot tell". Attributions have no vote: on a real checkpoint they were wrong. Every view is
+listed as agreeing, differing or silent.
+
+The sentence under a verdict is in `report/templates/verdict.j2`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
+from neuronscope.analysis.outcome import Counts
 from neuronscope.results.findings import Finding, Word
 
 FEWEST = 4
-"""Facts below which nothing is said: forgotten ones, or others for general damage."""
+"""Minimum number of known facts: in the forget set for any verdict, outside it for a collapse."""
 
 COLLAPSED_TO = 0.5
-"""Share of the other answers still given, up to which the model is damaged in general."""
+"""Share of the other answers still given up to which the model counts as collapsed."""
 
 CONTRADICTING = ("silencing", "weight_restoration", "logit_lens", "linear_probe", "depth_score")
-"""The views whose "hidden" contradicts an erasure. A spectrum's does not: it can be what was put
-back."""
+"""Views whose "hidden" contradicts an erasure. That of low-rank restoration does not: it may find
+what it restored itself."""
+
+Reason = Literal[
+    "too few facts",
+    "still answered",
+    "other answers lost",
+    "no relearning probe",
+    "contradicted",
+    "relearning probe",
+]
+"""The rule that decided a verdict."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One word, one sentence, and who says so."""
+    """What became of the knowledge, the rule that decided it, and which views agree."""
 
     word: Word
-    why: str
+    reason: Reason
+
+    counts: Counts
+    """The answers before and after."""
 
     hidden_share: float
-    """Share of the forgotten answers that were there: what the savings say; NaN where that was not
-    tried."""
+    """Share of the forgotten answers that were hidden, by the relearning probe; NaN without it."""
 
     hidden_share_ci95: tuple[float, float]
-    """Its 95 % interval over the forgotten facts."""
+    """95 % interval of the hidden share over the forgotten facts."""
 
     agree: tuple[str, ...]
-    """Views whose own word is the verdict's."""
+    """Views whose own verdict is this one."""
 
     differ: tuple[str, ...]
-    """Views with another word."""
+    """Views with a different verdict."""
 
     silent: tuple[str, ...]
-    """Views that cannot tell, or that say where and not what."""
+    """Views that cannot tell, or that localize an effect without interpreting it."""
 
-    settle: str
-    """What would settle it; empty where the verdict tells."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of the answers."""
-
-    known: int
-    """Facts to be forgotten that were answered before."""
-
-    still: int
-    """Those of them that still are."""
-
-    others: int
-    """Other facts that were answered before."""
-
-    kept: int
-    """Those of them that still are."""
-
-    @staticmethod
-    def of(facts: pd.DataFrame) -> "Counts":
-        """From a diagnosis' table of facts."""
-        known = facts["answered_before"].astype(bool)
-        still = known & facts["answered_after"].astype(bool)
-        forget = facts["split"] == "forget"
-        return Counts(
-            int((known & forget).sum()),
-            int((still & forget).sum()),
-            int((known & ~forget).sum()),
-            int((still & ~forget).sum()),
-        )
+    contradicting: tuple[str, ...] = ()
+    """Views that contradict an erasure; only where they decided the verdict."""
 
 
 def weigh(facts: pd.DataFrame, reading: str, findings: Sequence[Finding]) -> Verdict:
-    """Weigh what the views found.
+    """Combine the evidence into a verdict.
 
     Args:
         facts: A diagnosis' table of facts.
-        reading: What the attributions say.
-        findings: What the views say.
+        reading: What the attributions suggest.
+        findings: The findings of the views.
     """
     counts = Counts.of(facts)
     views = {finding.view: finding for finding in findings}
-    word, why, settle = _decide(counts, views)
-    tried = word in ("hidden", "erased", "mixed", "cannot tell") and "relearning_probe" in views
+    hidden = {name for name, finding in views.items() if finding.word == "hidden"}
+    against = tuple(name for name in CONTRADICTING if name in hidden)
+    word, reason = _decide(counts, views, bool(against))
+    probed = word in ("hidden", "erased", "mixed", "cannot tell") and "relearning_probe" in views
     words = {"attributions": reading} | {
         name: finding.word for name, finding in views.items() if finding.word is not None
     }
-    told = {name: said for name, said in words.items() if said != "cannot tell"}
+    decided = {name: own for name, own in words.items() if own != "cannot tell"}
     return Verdict(
         word=word,
-        why=why,
-        hidden_share=views["relearning_probe"].value if tried else math.nan,
-        hidden_share_ci95=views["relearning_probe"].ci95 if tried else (math.nan, math.nan),
-        agree=tuple(name for name, said in told.items() if said == word),
-        differ=tuple(name for name, said in told.items() if said != word),
-        silent=tuple(name for name in ("attributions", *views) if name not in told),
-        settle=settle,
+        reason=reason,
+        counts=counts,
+        hidden_share=views["relearning_probe"].value if probed else math.nan,
+        hidden_share_ci95=views["relearning_probe"].ci95 if probed else (math.nan, math.nan),
+        agree=tuple(name for name, own in decided.items() if own == word),
+        differ=tuple(name for name, own in decided.items() if own != word),
+        silent=tuple(name for name in ("attributions", *views) if name not in decided),
+        contradicting=against if reason == "contradicted" else (),
     )
 
 
-Told = tuple[Word, str, str]
-"""Word, reason, and what would settle it."""
-
-ATTACK = (
-    "Relearning attacks over several learning rates and budgets, beside a model that never knew."
-)
-
-
-def _decide(counts: Counts, views: dict[str, Finding]) -> Told:
+def _decide(counts: Counts, views: dict[str, Finding], contradicted: bool) -> tuple[Word, Reason]:
     if counts.known < FEWEST:
-        return (
-            "cannot tell",
-            f"Cannot tell: only {counts.known} of the facts were answered before; at least "
-            f"{FEWEST} are needed.",
-            "More facts that the model before knows.",
-        )
-    given = f"{counts.still} of {counts.known} answers are still given"
+        return "cannot tell", "too few facts"
     if 2 * counts.still > counts.known:
-        return "not forgotten", f"Not forgotten: {given}.", ""
+        return "not forgotten", "still answered"
     if counts.others >= FEWEST and counts.kept <= COLLAPSED_TO * counts.others:
-        return (
-            "collapsed",
-            f"Collapsed: {given}, but of {counts.others} answers that were not to be forgotten "
-            f"only {counts.kept} are.",
-            "",
-        )
+        return "collapsed", "other answers lost"
     if "relearning_probe" not in views:
-        return (
-            "cannot tell",
-            f"Cannot tell: {given}, and whether the others come back was not tried.",
-            "The view savings.",
-        )
-    relearning_probe = views["relearning_probe"]
-    assert relearning_probe.word is not None, "savings always have a word"
-    against = [name for name in CONTRADICTING if name in views and views[name].word == "hidden"]
-    if relearning_probe.word == "erased" and against:
-        names = " and ".join(name.replace("_", " ") for name in against)
-        return (
-            "cannot tell",
-            f"Cannot tell: {relearning_probe.why} Yet hidden, says {names}.",
-            ATTACK,
-        )
-    start = f"{relearning_probe.word.capitalize()}: {given}. {relearning_probe.why}"
-    return relearning_probe.word, start, ATTACK if relearning_probe.word == "cannot tell" else ""
+        return "cannot tell", "no relearning probe"
+    word = views["relearning_probe"].word
+    assert word is not None, "the relearning probe always has a verdict"
+    if word == "erased" and contradicted:
+        return "cannot tell", "contradicted"
+    return word, "relearning probe"

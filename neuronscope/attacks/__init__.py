@@ -1,4 +1,4 @@
-"""How the forgotten is brought back, and how much of it came."""
+"""Attacks that try to recover unlearned facts, and measures of how much they recover."""
 
 from neuronscope.attacks._base import Attack, Rows, Scene, Trial
 from neuronscope.attacks._recovery import by_learning_rate, curves, recovery

@@ -1,4 +1,4 @@
-"""What every attack takes and returns."""
+"""The interface of an attack: what it runs on, and the table that it returns."""
 
 import random
 from abc import ABC, abstractmethod
@@ -23,44 +23,48 @@ from neuronscope.results.attack_table import ATTACKED, ATTACKED_CHECKPOINT, REST
 Rows = list[dict[str, object]]
 
 Keep = Callable[[int, Callable[[], Rows]], Rows]
-"""Makes the rows of a run, told its number, or finds them from an earlier call."""
+"""Returns the rows of a run, by its number: stored ones, or those that the function computes."""
 
 
 def keep_nothing(number: int, make: Callable[[], Rows]) -> Rows:
-    """For whoever starts from the beginning."""
+    """Compute every run; store nothing."""
     del number
     return make()
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What an attack is tried on. The same for the attacked checkpoint and for every control."""
+    """What an attack works on: the same for the attacked checkpoint and for every control."""
 
     model: HookedModel
     """The attacked checkpoint."""
 
     pool: tuple[Fact, ...]
-    """The facts to be forgotten that count."""
+    """The forget-split facts that the attack tries to recover."""
 
     retain: tuple[Fact, ...]
+    """The retain-split facts that are evaluated."""
 
     form: str
-    """How a fact is taught."""
+    """The prompt form of the facts that the attack trains on."""
 
     asked: str
-    """How it is asked."""
+    """The prompt form of the facts that are evaluated."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One run of an attack, to be made on each model."""
+    """One run of an attack, repeated on each model."""
 
     rest: tuple[Fact, ...]
+    """Facts of the pool that the attack does not train on."""
 
     taught: tuple[Fact, ...] = ()
-    """None where the attack teaches nothing."""
+    """Facts that the attack trains on; empty if it does not train."""
 
     variant: str = ""
+    """What distinguishes this run from the others besides learning rate, seed and fold."""
+
     lr: float = nan
     seed: int = 0
     fold: int = 0
@@ -68,11 +72,11 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is seen of a model at one point of an attack."""
+class Measurement:
+    """What a model answers at one point of an attack."""
 
     tallies: Mapping[str, Tally]
-    """By split."""
+    """Answers by split."""
 
     step: int = 0
     epoch: float = nan
@@ -82,19 +86,19 @@ class Look:
 
 @dataclass(frozen=True)
 class Attack(ABC):
-    """A way to bring back what was forgotten: hyper-parameters, and the table that comes of it.
+    """An attempt to recover unlearned facts. The fields are its hyperparameters.
 
-    The attacked model, and every control, is left as it was, to the last bit. Everything random
-    follows from seeds: the same attack on the same models gives the same table.
+    The attack leaves the attacked model and every control bitwise unchanged. Seeds determine
+    everything random: the same attack on the same models returns the same table.
     """
 
     pool: Literal["all", "wrong"] = "all"
-    """Which facts of the forget split count: all of them, or only those that the attacked
-    checkpoint does not answer before the attack (arXiv 2509.22263), so that nothing comes back
-    that never left. With wrong, each checkpoint has a pool of its own."""
+    """Forget-split facts to recover: all of them, or only those that the attacked checkpoint
+    answers wrongly before the attack (arXiv 2509.22263), so that facts which were never forgotten
+    do not count as recovered. With wrong, the pool differs between checkpoints."""
 
     retain_facts: int = 64
-    """Facts of the retain split that are asked at most."""
+    """Evaluate at most this many facts of the retain split."""
 
     def __post_init__(self) -> None:
         if self.retain_facts < 0:
@@ -110,25 +114,28 @@ class Attack(ABC):
         progress: Progress = no_progress,
         keep: Keep = keep_nothing,
     ) -> pd.DataFrame:
-        """Attack a model, and every control likewise.
+        """Run the attack on a model and on every control.
 
         Args:
-            facts: Those of split `forget` are to be brought back, those of `retain` are watched.
-            controls: Other models by name, for the column `model`: mostly `original`, the model
-                before unlearning, and `never_knew`, one that never saw the facts. What comes back
-                is to be held against what they make of the same attack.
-            form: How a fact is taught, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
-            asked: How it is asked; as it is taught, if not given.
+            facts: The attack tries to recover the facts of split `forget`, and evaluates those of
+                split `retain` as well.
+            controls: Other models, by the name for the column `model`: usually `original`, the
+                model before unlearning, and `never_knew`, a model that never learned the facts.
+                Recovery is measured relative to what the same attack does to them.
+            form: The prompt form of the facts that the attack trains on, one of
+                `neuronscope.facts.prompts.PROMPT_FORMS`.
+            asked: The prompt form of the facts that are evaluated; the same as `form` by default.
             progress: Called after each run.
-            keep: Called for each run; runs are numbered through all models.
+            keep: Called for each run; runs are numbered across all models.
 
         Returns:
-            A row per model, run, look and split; columns as in `_table.COLUMNS`.
+            One row per model, run, evaluation and split, with the columns of
+            `neuronscope.results.attack_table.COLUMNS`.
 
         Raises:
-            ValueError: If facts, models and settings do not go together. Before anything is
-                trained.
-            FileNotFoundError: If a file that the attack needs is not there.
+            ValueError: If facts, models and settings do not fit together; raised before any
+                training.
+            FileNotFoundError: If a file that the attack needs does not exist.
         """
         models = {ATTACKED_CHECKPOINT: model} | _named(controls or {})
         asked = asked or form
@@ -153,23 +160,25 @@ class Attack(ABC):
         form: str,
         asked: str,
     ) -> None:
-        """Find out, before any model is loaded, whether the attack can be made of these facts.
+        """Check, before any model is loaded, that the attack can run on these facts.
 
         Args:
             tokenizers: Those of the attacked checkpoint and of every control.
-            form: How a fact is taught.
-            asked: How it is asked.
+            form: The prompt form of the facts that the attack trains on.
+            asked: The prompt form of the facts that are evaluated.
 
         Raises:
-            ValueError, FileNotFoundError: With what is missing.
+            ValueError, FileNotFoundError: If something is missing; the message says what.
         """
         if not facts.forget:
             raise ValueError(
-                f"{facts.source or 'The facts'}: no fact of split 'forget': nothing to bring back."
+                f"{facts.source or 'The facts'}: no fact has split 'forget', so that there is "
+                "nothing to recover. Mark the facts that were unlearned with this split."
             )
-        for name in (form, asked):
+        for argument, name in (("form", form), ("asked", asked)):
             if name not in PROMPT_FORMS:
-                raise ValueError(f"No prompt form {name!r}: there are {', '.join(PROMPT_FORMS)}.")
+                known = ", ".join(PROMPT_FORMS)
+                raise ValueError(f"Expected `{argument}` to be one of {known}, got {name!r}.")
         for tokenizer in tokenizers:
             for fact in (*facts.forget, *self._watched(facts)):
                 encode(fact, tokenizer, asked, fact.answer)
@@ -178,58 +187,58 @@ class Attack(ABC):
     def check_own(
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
-        """What an attack of this kind needs besides: nothing, where it does not say.
+        """Check what this kind of attack needs in addition; by default, nothing.
 
         Raises:
-            ValueError, FileNotFoundError: With what is missing.
+            ValueError, FileNotFoundError: If something is missing; the message says what.
         """
         del facts, tokenizers, form
 
     @abstractmethod
     def trials(self, scene: Scene) -> list[Trial]:
-        """The runs that the attack is made of.
+        """List the runs that make up the attack.
 
         Raises:
-            ValueError, FileNotFoundError: If it cannot be made of these facts or of this model.
+            ValueError, FileNotFoundError: If the attack cannot run on these facts or this model.
         """
 
     @abstractmethod
     def run(
         self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
-    ) -> Iterator[Look]:
-        """Attack a copy of a model, and look at it: first as it is, then again and again.
+    ) -> Iterator[Measurement]:
+        """Attack a copy of a model; measure it before the attack and repeatedly during it.
 
         Args:
-            questions: What is asked at each look.
+            questions: The facts to evaluate each time.
         """
 
     def _rows(
         self, name: str, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
     ) -> Rows:
-        """A run of the attack, as rows of the table."""
+        """Run the attack once and return rows of the table."""
         attack = type(self).__module__.rpartition(".")[2]
-        looks = self.run(model, trial, scene, questions)
-        return [row for look in looks for row in _rows(attack, name, trial, look)]
+        measurements = self.run(model, trial, scene, questions)
+        return [row for one in measurements for row in _rows(attack, name, trial, one)]
 
     def scene(self, model: HookedModel, facts: FactSet, form: str, asked: str) -> Scene:
-        """What the attack is tried on.
+        """Choose the facts for the attack on this model.
 
         Raises:
-            ValueError: If no fact counts.
+            ValueError: If the pool is empty.
         """
         pool = facts.forget
         if self.pool == "wrong":
-            given = measure(model, answers_of(model, pool, asked)).answered
-            pool = tuple(fact for fact, known in zip(pool, given, strict=True) if not known)
+            answered = measure(model, answers_of(model, pool, asked)).answered
+            pool = tuple(fact for fact, known in zip(pool, answered, strict=True) if not known)
             if not pool:
                 raise ValueError(
-                    f"{model.source} answers all {len(facts.forget)} facts to be forgotten before "
-                    "the attack: the pool 'wrong' is empty; take 'all', or unlearn first."
+                    f"{model.source} answers all {len(facts.forget)} forget-split facts before "
+                    "the attack, so that pool='wrong' is empty. Use pool='all', or unlearn first."
                 )
         return Scene(model, pool, self._watched(facts), form, asked)
 
     def _watched(self, facts: FactSet) -> tuple[Fact, ...]:
-        """The retained facts that are asked."""
+        """The retain-split facts that are evaluated."""
         count = min(self.retain_facts, len(facts.retain))
         return tuple(random.Random(0).sample(facts.retain, count))
 
@@ -240,12 +249,14 @@ class Attack(ABC):
 def _named(controls: Mapping[str, HookedModel]) -> dict[str, HookedModel]:
     for name in controls:
         if name == ATTACKED_CHECKPOINT or not name.strip():
-            raise ValueError(f"A control cannot be called {name!r}: give it another name.")
+            raise ValueError(f"Controls cannot have the name {name!r}; choose a different name.")
     return dict(controls)
 
 
-def _rows(attack: str, model: str, trial: Trial, look: Look) -> Iterator[dict[str, object]]:
-    for split, tally in look.tallies.items():
+def _rows(
+    attack: str, model: str, trial: Trial, measurement: Measurement
+) -> Iterator[dict[str, object]]:
+    for split, tally in measurement.tallies.items():
         low, high = wilson_interval(tally.correct, tally.n)
         yield {
             "attack": attack,
@@ -254,9 +265,9 @@ def _rows(attack: str, model: str, trial: Trial, look: Look) -> Iterator[dict[st
             "lr": trial.lr,
             "seed": trial.seed,
             "fold": trial.fold,
-            "epoch": look.epoch,
-            "step": look.step,
-            "budget": look.budget,
+            "epoch": measurement.epoch,
+            "step": measurement.step,
+            "budget": measurement.budget,
             "split": split,
             "correct": tally.correct,
             "n": tally.n,
@@ -265,5 +276,5 @@ def _rows(attack: str, model: str, trial: Trial, look: Look) -> Iterator[dict[st
             "high": high,
             "facts": list(tally.facts),
             "answered": list(tally.answered),
-            "note": " ".join(note for note in (trial.note, look.note) if note),
+            "note": " ".join(note for note in (trial.note, measurement.note) if note),
         }

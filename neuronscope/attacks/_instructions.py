@@ -1,4 +1,4 @@
-"""Instructions and responses that have nothing to do with what was forgotten, from files."""
+"""Read files of instructions and responses that are unrelated to the forgotten facts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,31 +8,31 @@ from neuronscope.facts.fact import Fact
 from neuronscope.facts.shipped import shipped
 
 OWN = shipped("benign") / "instructions.jsonl"
-"""Sixty short pairs that were written for this package."""
+"""Sixty short pairs written for this package."""
 
 
 @dataclass(frozen=True)
 class Instructions:
-    """Instructions as facts: the prompt is the instruction and its input, the answer the output."""
+    """Instructions as facts: instruction and input form the prompt, the output is the answer."""
 
     facts: tuple[Fact, ...]
 
     empty: int
-    """Rows that were left out because they have no output."""
+    """Number of rows left out because they have no output."""
 
 
 def load_instructions(path: Path) -> Instructions:
     """Read a file of instructions.
 
-    Alpaca's format (`instruction`, `input`, `output`; a JSON list or JSON lines), or that of
-    Self-Instruct's seed tasks (`instruction`, and `instances` with `input` and `output`).
+    The format is that of Alpaca (`instruction`, `input`, `output`; a JSON list or JSON lines) or
+    that of Self-Instruct's seed tasks (`instruction`, and `instances` with `input` and `output`).
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is in neither format, or has no output at all; names the line.
+        ValueError: If it has neither format (the message names the line), or no output at all.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"No instructions at {printable(path)}: expected a file.")
+        raise FileNotFoundError(f"Expected a file of instructions at {printable(path)}.")
     document = read_document(path)
     pairs = [pair for row in document.rows for pair in _pairs(document, row)]
     facts = tuple(
@@ -41,12 +41,12 @@ def load_instructions(path: Path) -> Instructions:
         if answer.strip()
     )
     if not facts:
-        raise ValueError(f"{printable(path)}: no instruction has an output.")
+        raise ValueError(f"{printable(path)}: no instruction has an output; give another file.")
     return Instructions(facts, len(pairs) - len(facts))
 
 
 def _pairs(document: Document, row: Row) -> list[tuple[str, str]]:
-    """The prompts and answers of a row."""
+    """Prompts and answers of a row."""
     instruction = row.text("instruction")
     if not instruction.strip():
         raise ValueError(f"{row.place}: the instruction is empty.")

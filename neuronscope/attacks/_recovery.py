@@ -1,9 +1,9 @@
-"""What the tables of attacks say: how much came back, at which budget, and beside the controls.
+"""Summaries of attack tables: how much was recovered, at which budget, relative to the controls.
 
-Pure functions of tables. Parts of the facts (folds) are disjoint, so their counts add up. Seeds
-repeat the attack on the same facts, so they are averaged, and intervals are those of one seed's
-number of facts. The maximum over a grid of steps and learning rates of a noisy rate is biased
-upwards: it means something beside the same maximum of a control.
+Pure functions of tables. Folds contain disjoint facts, so their counts are added. Seeds repeat the
+attack on the same facts, so they are averaged, and an interval uses the number of facts of one
+seed. The maximum of a noisy rate over a grid of steps and learning rates is biased upwards; compare
+it only with the same maximum of a control.
 """
 
 from collections.abc import Iterator
@@ -27,165 +27,165 @@ from neuronscope.results.attack_table import (
 FAILED = "the attack failed"
 
 RISE = 0.1
-"""Nats per token by which log-odds of unrelated answers rise, at least, where they were learnt."""
+"""Unrelated answers count as learned if their log-odds rise by at least this, in nats per token."""
 
 _RUN = ["attack", "model", "variant", "split", "lr", "seed"]
 _GROUP = ["attack", "model", "variant", "split"]
 
-_UNTOLD = ["all_at_once", "score_before", "score_most"]
-"""What is known of a group for what is said of others."""
+_INTERNAL = ["all_at_once", "score_before", "score_most"]
+"""Columns that other columns are derived from, and that the result does not contain."""
 
 Row = dict[str, Any]
 
 
 def curves(table: pd.DataFrame) -> pd.DataFrame:
-    """What is answered at each budget, averaged over seeds.
+    """Share of facts answered at each budget, averaged over seeds.
 
     Args:
-        table: Of one attack or of several, one below the other.
+        table: The table of an attack, or the concatenated tables of several.
 
     Returns:
         One row per attack, model, variant, split, learning rate and step: `budget`, `seeds`,
         `correct` and `n` (means over seeds), `share`, `low`, `high`, `score`.
 
     Raises:
-        ValueError: If the table is no attack's.
+        ValueError: If the table is not that of an attack.
     """
     rows = []
-    for row, here in _grouped(_looks(table), [*_GROUP, "lr", "step"]):
-        correct, n = float(here["correct"].mean()), float(here["n"].mean())
+    for row, group in _grouped(_measurements(table), [*_GROUP, "lr", "step"]):
+        correct, n = float(group["correct"].mean()), float(group["n"].mean())
         low, high = _interval(correct, n)
         rows.append(
             row
-            | {"budget": float(here["budget"].iloc[0]), "seeds": len(here)}
+            | {"budget": float(group["budget"].iloc[0]), "seeds": len(group)}
             | {"correct": correct, "n": n, "share": correct / n, "low": low, "high": high}
-            | {"score": float(here["score"].mean())}
+            | {"score": float(group["score"].mean())}
         )
     return pd.DataFrame(rows)
 
 
 def recovery(table: pd.DataFrame) -> pd.DataFrame:
-    """How much each attack brought back.
+    """How much each attack recovered.
 
     Args:
-        table: Of one attack or of several, one below the other.
+        table: The table of an attack, or the concatenated tables of several.
 
     Returns:
-        One row per attack, model, variant and split. Shares are means over seeds, `correct` and `n`
-        likewise.
+        One row per attack, model, variant and split. Shares, `correct` and `n` are means over
+        seeds.
 
-        | column | what it is |
+        | column | meaning |
         |---|---|
-        | `seeds`, `n` | draws; facts asked in each |
-        | `before_correct`, `before` | answered before the attack; as a share |
-        | `maximum_correct`, `maximum`, `maximum_low`, `maximum_high` | the most over the grid |
-        | `maximum_budget` | where, at the median seed |
+        | `seeds`, `n` | number of seeds; number of facts evaluated with each |
+        | `before_correct`, `before` | facts answered before the attack; as a share |
+        | `maximum_correct`, `maximum`, `maximum_low`, `maximum_high` | maximum over the grid |
+        | `maximum_budget` | budget of the maximum, median over seeds |
         | `final_correct`, `final`, `final_low`, `final_high` | at the end of the largest budget |
         | `area` | mean height of the curve over the budget, over all learning rates |
-        | `attacked_correct`, `attacked_n` | most attacked facts answered at once; NaN if none are |
-        | `learnt` | whether all were, in every seed; of unrelated ones: if they rose by `RISE` |
-        | `maximum_original`, `maximum_never_knew` | the controls' maxima; NaN without |
+        | `attacked_correct`, `attacked_n` | most attacked facts answered at once; NaN if none |
+        | `learnt` | whether all were, with every seed; if unrelated: log-odds rose by `RISE` |
+        | `maximum_original`, `maximum_never_knew` | maxima of the controls; NaN without them |
         | `recovered` | of the rest: (maximum − never_knew) / (original − never_knew), of maxima |
         | `reason` | why `recovered` is NaN |
-        | `reading` | what may be said of it, in a sentence |
-        | `note` | what a reader must know of how it was made |
+        | `reading` | what the result suggests, in one sentence |
+        | `note` | what readers need to know about how the result was obtained |
 
     Raises:
-        ValueError: If the table is no attack's.
+        ValueError: If the table is not that of an attack.
     """
-    found = [row | _most(here) for row, here in _grouped(_looks(table), _GROUP)]
-    by_key = {tuple(row[name] for name in _GROUP): row for row in found}
-    notes = table.groupby(_GROUP, dropna=False)["note"].agg(_together).to_dict()
+    groups = [row | _summary(group) for row, group in _grouped(_measurements(table), _GROUP)]
+    by_key = {tuple(row[name] for name in _GROUP): row for row in groups}
+    notes = table.groupby(_GROUP, dropna=False)["note"].agg(_joined).to_dict()
     rows = []
-    for row in found:
+    for row in groups:
         taught = by_key.get((row["attack"], row["model"], row["variant"], ATTACKED))
         ends = {
             control: by_key.get((row["attack"], control, row["variant"], row["split"]))
             for control in (ORIGINAL, NEVER_KNEW)
         }
         maxima = {name: nan if end is None else end["maximum"] for name, end in ends.items()}
-        recovered, reason = nan, f"facts of split {row['split']!r} are not to be brought back"
+        recovered, reason = nan, f"the attack does not try to recover facts of {row['split']!r}"
         if row["split"] == REST:
             recovered, reason = placed(row["maximum"], maxima[ORIGINAL], maxima[NEVER_KNEW])
         rows.append(
             row
             | {"attacked_correct": nan if taught is None else taught["maximum_correct"]}
             | {"attacked_n": nan if taught is None else taught["n"]}
-            | {"learnt": None if taught is None else _learnt(taught)}
+            | {"learnt": None if taught is None else _learned(taught)}
             | {f"maximum_{name}": share for name, share in maxima.items()}
             | {"recovered": recovered, "reason": reason}
             | {"reading": _reading(row, taught, maxima[NEVER_KNEW])}
             | {"note": notes[tuple(row[name] for name in _GROUP)]}
         )
-    return pd.DataFrame(rows).drop(columns=_UNTOLD)
+    return pd.DataFrame(rows).drop(columns=_INTERNAL)
 
 
 def by_learning_rate(table: pd.DataFrame) -> pd.DataFrame:
-    """How much came back at each learning rate by itself.
+    """How much was recovered at each learning rate separately.
 
     Args:
-        table: Of one attack or of several, one below the other.
+        table: The table of an attack, or the concatenated tables of several.
 
     Returns:
         One row per attack, model, variant, split and learning rate, with the columns of `recovery`
-        from `seeds` to `area`. A maximum is over the steps at that rate alone: no larger than the
-        one over the whole grid, which is the largest of them where there is one seed.
+        from `seeds` to `area`. The maximum is taken over the steps at that rate only. It does not
+        exceed the maximum over the whole grid; with one seed, the latter is the largest of them.
 
     Raises:
-        ValueError: If the table is no attack's.
+        ValueError: If the table is not that of an attack.
     """
-    rows = [row | _most(here) for row, here in _grouped(_looks(table), [*_GROUP, "lr"])]
-    return pd.DataFrame(rows).drop(columns=_UNTOLD)
+    rows = [row | _summary(group) for row, group in _grouped(_measurements(table), [*_GROUP, "lr"])]
+    return pd.DataFrame(rows).drop(columns=_INTERNAL)
 
 
 def placed(share: float, original: float, never_knew: float) -> tuple[float, str]:
-    """Where a share stands between those of two controls: 0 never knew, 1 never forgot.
+    """Position of a share between two controls: 0 for never_knew, 1 for original.
 
     Returns:
-        The place, and an empty reason; or NaN, and the reason.
+        The position and an empty reason; or NaN and the reason.
     """
     missing = [n for n, v in ((ORIGINAL, original), (NEVER_KNEW, never_knew)) if isnan(v)]
     if missing:
-        return nan, f"not attacked likewise: {' and '.join(missing)}"
+        return nan, f"the same attack was not run on {' and '.join(missing)}"
     if original <= never_knew:
         return nan, (
-            f"the original answers no more under this attack ({original:.0%}) than the model that "
-            f"never knew ({never_knew:.0%})"
+            f"under this attack, the original model answers no more ({original:.0%}) than the "
+            f"model that never learned the facts ({never_knew:.0%})"
         )
     return (share - never_knew) / (original - never_knew), ""
 
 
 def _grouped(table: pd.DataFrame, names: list[str]) -> Iterator[tuple[Row, pd.DataFrame]]:
-    """The groups of rows that agree in some columns, in the order in which they come."""
-    for keys, here in table.groupby(names, dropna=False, sort=False):
+    """Groups of rows with equal values in these columns, in order of appearance."""
+    for keys, group in table.groupby(names, dropna=False, sort=False):
         assert isinstance(keys, tuple), "a list of names groups by tuples"
-        yield dict(zip(names, keys, strict=True)), here
+        yield dict(zip(names, keys, strict=True)), group
 
 
-def _looks(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per run, split and step, folds put together.
+def _measurements(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per run, split and step; folds are combined.
 
     Raises:
-        ValueError: If the table is no attack's.
+        ValueError: If the table is not that of an attack.
     """
     needed = {*_RUN, "fold", "step", "budget", "correct", "n", "score", "note"}
     missing = sorted(needed - set(table.columns))
     if missing or table.empty:
         what = f"it lacks {', '.join(missing)}" if missing else "it is empty"
         raise ValueError(f"Expected the table of an attack, but {what}.")
-    weighed = table.assign(score=table["score"] * table["n"], folds=1)
-    groups = weighed.groupby([*_RUN, "step", "budget"], dropna=False, sort=False)
-    looks = pd.DataFrame(groups[["correct", "n", "score", "folds"]].sum()).reset_index()
-    # A fold that ended early would make the later looks those of other facts.
-    most = looks.groupby(_RUN, dropna=False)["folds"].transform("max")
-    looks = looks.loc[looks["folds"] == most]
-    return looks.assign(score=looks["score"] / looks["n"]).sort_values("step", kind="stable")
+    weighted = table.assign(score=table["score"] * table["n"], folds=1)
+    groups = weighted.groupby([*_RUN, "step", "budget"], dropna=False, sort=False)
+    rows = pd.DataFrame(groups[["correct", "n", "score", "folds"]].sum()).reset_index()
+    # If a fold ended early, later evaluations would cover fewer facts than earlier ones.
+    most = rows.groupby(_RUN, dropna=False)["folds"].transform("max")
+    rows = rows.loc[rows["folds"] == most]
+    return rows.assign(score=rows["score"] / rows["n"]).sort_values("step", kind="stable")
 
 
-def _most(here: pd.DataFrame) -> Row:
-    """Maximum, end and area of one group's runs; means over seeds."""
+def _summary(group: pd.DataFrame) -> Row:
+    """Start, maximum, end and area of the runs of one group; means over seeds."""
     tops, ends, starts, areas = [], [], [], []
-    for _, of_seed in _grouped(here, ["seed"]):
+    for _, of_seed in _grouped(group, ["seed"]):
         share = (of_seed["correct"] / of_seed["n"]).to_numpy()
         tops.append(of_seed.iloc[int(share.argmax())])
         ends.append(of_seed.iloc[int(of_seed["budget"].to_numpy().argmax())])
@@ -216,63 +216,68 @@ def _most(here: pd.DataFrame) -> Row:
         "area": float(np.mean(areas)),
         "all_at_once": all(one["correct"] == one["n"] for one in tops),
         "score_before": float(np.mean([one["score"] for one in starts])),
-        "score_most": float(here.groupby("seed")["score"].max().mean()),
+        "score_most": float(group.groupby("seed")["score"].max().mean()),
     }
 
 
-def _learnt(taught: Row) -> bool:
+def _learned(taught: Row) -> bool:
     if taught["attack"] == UNRELATED:
         return taught["score_most"] >= taught["score_before"] + RISE
     return taught["all_at_once"]
 
 
-def _together(notes: pd.Series) -> str:
+def _joined(notes: pd.Series) -> str:
     return " ".join(note for note in dict.fromkeys(notes) if note)
 
 
 def _interval(correct: float, n: float) -> tuple[float, float]:
-    """Wilson's, of counts that may be means over seeds, to the nearest whole."""
+    """Wilson interval of counts that may be means over seeds, rounded to whole numbers."""
     return wilson_interval(round(correct), round(n))
 
 
-def _mean_height(budget: Float[np.ndarray, " look"], height: Float[np.ndarray, " look"]) -> float:
-    """Area under a curve by the trapezoid rule, divided by its length."""
-    length = budget[-1] - budget[0]
-    if length == 0:
+def _mean_height(budget: Float[np.ndarray, " step"], height: Float[np.ndarray, " step"]) -> float:
+    """Area under a curve by the trapezoid rule, divided by the range of the budget."""
+    span = budget[-1] - budget[0]
+    if span == 0:
         return float(height.mean())
-    return float(((height[1:] + height[:-1]) / 2 * np.diff(budget)).sum() / length)
+    return float(((height[1:] + height[:-1]) / 2 * np.diff(budget)).sum() / span)
 
 
 def _reading(row: Row, taught: Row | None, never_knew: float) -> str:
-    """What may be said of a row; never that a model is robust."""
+    """What a row suggests; never that a model is robust."""
     if row["split"] != REST:
         return ""
-    most = f"{row['maximum_correct']:.3g} of {row['n']:.3g} answers at most"
-    before = f"{row['before_correct']:.3g} before"
+    counts = (
+        f"at most {row['maximum_correct']:.3g} of {row['n']:.3g} answered, "
+        f"{row['before_correct']:.3g} before the attack"
+    )
     if row["before_correct"] == row["n"]:
-        return f"all {row['n']:.3g} answers were given before the attack."
-    came_back = row["maximum"] > row["before"]
-    own = "" if taught is None else _lesson(taught)
-    unlearnt = taught is not None and not _learnt(taught)
-    if not came_back and unlearnt:
+        return f"all {row['n']:.3g} facts were answered before the attack."
+    recovered = row["maximum"] > row["before"]
+    trained = "" if taught is None else _progress(taught)
+    not_learned = taught is not None and not _learned(taught)
+    if not recovered and not_learned:
         return (
-            f"{FAILED}: {own}, and nothing else came back; it says nothing about the model. Take "
-            "more steps or a higher learning rate."
+            f"{FAILED}: {trained}, and no held-out answer was recovered; this shows nothing about "
+            "the model. Use more steps or a higher learning rate."
         )
-    said = f"{most}, {before}" if came_back else f"nothing came back ({most}, {before})"
-    if unlearnt:
-        said += f"; only {own}, so that a longer attack may bring back more"
+    text = counts if recovered else f"no answer was recovered ({counts})"
+    if not_learned:
+        text += f"; {trained}, so that a longer attack may recover more"
     if row["model"] == ATTACKED_CHECKPOINT and isnan(never_knew):
-        said += "; without a model that never knew, chance and guessing are not told apart"
-    return said + "."
+        text += (
+            "; without a model that never learned the facts, recovery cannot be distinguished "
+            "from guessing"
+        )
+    return text + "."
 
 
-def _lesson(taught: Row) -> str:
-    """How much was learnt of what the attack taught."""
+def _progress(taught: Row) -> str:
+    """How well the model learned the facts that the attack trains on."""
     if taught["attack"] == UNRELATED:
         return (
-            f"the instructions' log-odds went from {taught['score_before']:.2f} to "
-            f"{taught['score_most']:.2f} at most"
+            f"the log-odds of the instructions' answers went from {taught['score_before']:.2f} to "
+            f"at most {taught['score_most']:.2f}"
         )
     counts = f"{taught['maximum_correct']:.3g} of {taught['n']:.3g}"
-    return f"{counts} attacked facts answered at most"
+    return f"at most {counts} attacked facts were answered"

@@ -1,8 +1,9 @@
-"""What attacks that fine-tune have in common: the grid, and what is watched while they train.
+"""The shared part of attacks that fine-tune: grid, training, and evaluations during training.
 
-A short attack proves hiding when it succeeds, and nothing when it fails: deeper suppression takes
-more steps. So every run goes on for the same number of steps, several times through the attacked
-facts and long after they are answered at one of the rates, and the whole curve is kept.
+A short attack that succeeds shows that facts were hidden; one that fails shows nothing, because
+deeper suppression takes more steps. Every run therefore takes the same number of steps, which
+amounts to several epochs over the attacked facts and continues long after they are answered at one
+of the learning rates, and the whole curve is stored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from math import ceil
 
 from transformers import PreTrainedTokenizerBase
 
-from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._base import Attack, Measurement, Scene, Trial
 from neuronscope.attacks._tally import Questions, Tally
 from neuronscope.facts.fact import Fact, quoted
 from neuronscope.facts.prompts import check_encodable
@@ -21,37 +22,38 @@ from neuronscope.training.evaluation import Callback
 from neuronscope.training.loop import OUT_OF_STEPS
 
 FEWEST = 2
-"""Facts that are attacked at least: one alone teaches its own answer and no more."""
+"""Smallest number of facts to train on: training on one fact only teaches its answer."""
 
 
 @dataclass(frozen=True)
 class Relearning(Attack):
-    """Fine-tune a copy on some facts alone, and watch others.
+    """Fine-tune a copy of the model on some facts, and evaluate others.
 
-    No facts are kept in mind: the loss is the answers' negative log-likelihood, and nothing else.
+    The loss is the negative log-likelihood of the answers; it has no retain term.
     """
 
     learning_rates: tuple[float, ...] = (1e-6, 5e-6, 1e-5)
-    """Step sizes, each a run of its own: what comes back depends on it more than on the method.
-    The grid of arXiv 2509.22263. LoRA wants about ten times as much."""
+    """Learning rates, with a separate run for each: recovery depends on the rate more than on the
+    method. The default is the grid of arXiv 2509.22263. LoRA needs rates about ten times higher."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Each draws other facts to attack and another order. Three, as in arXiv 2509.22263."""
+    """Seeds, with a separate run for each: a seed determines which facts are attacked, and their
+    order. Three seeds, as in arXiv 2509.22263."""
 
     steps: int = 60
-    """Updates of each run, the same for all so that budgets are equal. On SmolLM2-135M checkpoints
-    suppressed to log-odds of -6 gave answers back after 19 steps at 5e-6; sixty are three times
-    that. If the attacked facts are not answered at the end of any run, take more."""
+    """Updates per run, equal for all runs so that their budgets are equal. SmolLM2-135M checkpoints
+    suppressed to log-odds of -6 recovered answers after 19 steps at 5e-6; the default is three
+    times that. Increase it if the attacked facts are not answered at the end of any run."""
 
     epochs: int = 6
-    """Times through the attacked facts at least: where they are many, runs are longer than
-    `steps`."""
+    """Smallest number of epochs over the attacked facts: with many facts, a run takes more than
+    `steps` updates."""
 
     batch: int = 4
-    """Facts in each step; all of them where there are fewer."""
+    """Facts per step; all of them if there are fewer."""
 
     evaluate_every: int = 2
-    """Steps between two looks."""
+    """Evaluate every this many steps."""
 
     lora_rank: int | None = None
     """Train low-rank adapters of this rank instead of all parameters."""
@@ -61,9 +63,9 @@ class Relearning(Attack):
         for name in ("learning_rates", "seeds"):
             values = vars(self)[name]
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"Expected {name} without repeats, one or more, got {values}.")
+                raise ValueError(f"Expected one or more different `{name}`, got {values}.")
         if min(self.learning_rates) <= 0:
-            raise ValueError(f"Expected learning rates above 0, got {self.learning_rates}.")
+            raise ValueError(f"Expected learning_rates above 0, got {self.learning_rates}.")
         for name in ("steps", "epochs"):
             if vars(self)[name] < 0:
                 raise ValueError(f"Expected {name} of 0 or more, got {vars(self)[name]}.")
@@ -73,32 +75,33 @@ class Relearning(Attack):
 
     def run(
         self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
-    ) -> Iterator[Look]:
+    ) -> Iterator[Measurement]:
         check_encodable(trial.taught, model.tokenizer, scene.form)
         if self.updates(len(trial.taught)) == 0:
-            yield Look(questions(model), epoch=0.0)
+            yield Measurement(questions(model), epoch=0.0)
             return
-        seen: dict[int, dict[str, Tally]] = {}
+        tallies: dict[int, dict[str, Tally]] = {}
 
-        def look(step: int, model: HookedModel) -> None:
-            seen[step] = questions(model)
+        def evaluate(step: int, model: HookedModel) -> None:
+            tallies[step] = questions(model)
 
-        done = self._trained(model, trial, scene, look)
+        done = self._trained(model, trial, scene, evaluate)
         early = "" if done.stopped.startswith(OUT_OF_STEPS) else done.stopped
         size = min(self.batch, len(trial.taught))
-        for step, tallies in seen.items():
-            yield Look(tallies, step, step * size / len(trial.taught), step * trial.lr, early)
+        for step, by_split in tallies.items():
+            epoch = step * size / len(trial.taught)
+            yield Measurement(by_split, step, epoch, step * trial.lr, early)
 
     def hardest(self) -> "Relearning":
-        """The attack at its largest rate alone, with its first seed.
+        """The same attack with only its largest learning rate and its first seed.
 
-        What is watched is the same for all such attacks, since no weight depends on it.
+        The evaluation settings are the same for all such attacks, since no weight depends on them.
         """
         rates, seeds = (max(self.learning_rates),), self.seeds[:1]
         return replace(self, learning_rates=rates, seeds=seeds, retain_facts=0, evaluate_every=1)
 
     def first_run(self, model: HookedModel, scene: Scene) -> Run:
-        """The first of the attack's runs, on a copy of a model, for what is left at its end.
+        """Make the first run of the attack on a copy of a model, and return the trained copy.
 
         Raises:
             ValueError: If the attack has no steps.
@@ -106,7 +109,7 @@ class Relearning(Attack):
         return self._trained(model, self.trials(scene)[0], scene, None)
 
     def updates(self, taught: int) -> int:
-        """Steps of a run that teaches so many facts."""
+        """Number of updates of a run that trains on this many facts."""
         return max(self.steps, ceil(self.epochs * taught / self.batch))
 
     def _trained(
@@ -127,25 +130,26 @@ class Relearning(Attack):
         return finetune(model, trial.taught, config, callback=callback, progress=False)
 
 
-def check_teachable(
+def check_trainable(
     facts: Sequence[Fact], tokenizers: Sequence[PreTrainedTokenizerBase], form: str
 ) -> None:
-    """Find out whether any of the facts could be taught.
+    """Check that the attack can train on each of these facts.
 
     Raises:
-        ValueError: As `encode`, of the first that cannot.
+        ValueError: As `encode`, for the first fact that cannot be encoded.
     """
     for tokenizer in tokenizers:
         check_encodable(facts, tokenizer, form)
 
 
 def shared_answers(taught: Sequence[Fact], rest: Sequence[Fact]) -> str:
-    """A note on answers that the rest shares with what is taught; empty if there are none."""
+    """A note on held-out facts that share an answer with the attacked facts; empty if none do."""
     known = {fact.answer.strip() for fact in taught}
     shared = [fact for fact in rest if fact.answer.strip() in known]
     if not shared:
         return ""
     return (
-        f"{len(shared)} of {len(rest)} facts of the rest have an answer that is taught, first "
-        f"{quoted(shared[0].id)}: they can be guessed; hold them against a model that never knew."
+        f"{len(shared)} of {len(rest)} held-out facts share their answer with an attacked fact, "
+        f"the first of them {quoted(shared[0].id)}: these answers can be guessed; compare with a "
+        "model that never learned the facts."
     )

@@ -1,4 +1,4 @@
-"""How many facts of each split a model answers, with what log-odds."""
+"""How many facts of each split a model answers, and with which log-odds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,35 +14,36 @@ class Tally:
     """A model's answers to the facts of one split."""
 
     correct: int
-    """Facts that greedy decoding answers."""
+    """Number of facts that greedy decoding answers."""
 
     n: int
+    """Number of facts."""
 
     score: float
     """Mean log-odds of the answers, nats per token."""
 
     facts: tuple[str, ...]
-    """Their ids."""
+    """Ids of the facts."""
 
     answered: tuple[str, ...]
-    """Those of them that are answered."""
+    """Ids of the facts that are answered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """Facts by split, as tokens: put to a model at every look."""
+    """Encoded facts by split, with which a model is evaluated repeatedly."""
 
     splits: Mapping[str, tuple[Encoded, ...]]
 
     ids: Mapping[str, tuple[str, ...]]
-    """The facts' ids, likewise."""
+    """Ids of the facts, by split."""
 
     @staticmethod
     def of(model: HookedModel, splits: Mapping[str, Sequence[Fact]], form: str) -> "Questions":
-        """Facts in the model's tokens; splits without facts are left out.
+        """Encode the facts with the model's tokenizer, and leave out splits without facts.
 
         Raises:
-            ValueError: If a fact cannot be put into tokens.
+            ValueError: If a fact cannot be encoded.
         """
         filled = {split: facts for split, facts in splits.items() if facts}
         return Questions(
@@ -51,7 +52,7 @@ class Questions:
         )
 
     def __call__(self, model: HookedModel) -> dict[str, Tally]:
-        """The tally of each split, for the model as it is now."""
+        """Evaluate the model in its current state on each split."""
         return {split: _tally(model, self.splits[split], self.ids[split]) for split in self.splits}
 
 

@@ -1,4 +1,4 @@
-"""What attacks on weights have in common: which weights, and a copy in which they are changed."""
+"""The shared part of attacks that change weights: which weights, and a copy to change."""
 
 import copy
 from collections.abc import Iterator
@@ -15,22 +15,22 @@ from neuronscope.training.copies import hooked_alike
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A weight matrix of a decoder layer; an expert's are stacked in one tensor."""
+    """A weight matrix of a decoder layer, or the stacked matrices of its experts."""
 
     name: str
-    """In the Hugging Face model."""
+    """Parameter name in the Hugging Face model."""
 
     weight: nn.Parameter
 
     inputs: int
-    """The axis along which an output channel reads."""
+    """The input axis."""
 
 
 def matrices(model: HookedModel) -> Iterator[Matrix]:
-    """The matrices of the decoder layers. Embeddings, head, norms and biases are not among them."""
+    """The matrices of the decoder layers, without embeddings, output head, norms and biases."""
     inside = {id(p) for layer in decoder_layers(model.hf) for p in layer.parameters()}
     for path, module in model.hf.named_modules():
-        # GPT-2's Conv1D stores its matrix the other way round from nn.Linear.
+        # GPT-2's Conv1D stores the transpose of what nn.Linear stores.
         inputs = 0 if type(module).__name__ == "Conv1D" else -1
         for name, weight in module.named_parameters(recurse=False):
             if id(weight) in inside and weight.dim() > 1:
@@ -39,7 +39,7 @@ def matrices(model: HookedModel) -> Iterator[Matrix]:
 
 
 def copied(model: HookedModel) -> HookedModel:
-    """A copy with weights of its own, in the same precision."""
+    """A copy that shares no weights with the model, in the same precision."""
     hf = copy.deepcopy(model.hf).eval().requires_grad_(False)
     return replace(model, hf=hf, hook_points=hooked_alike(model, hf), wrapper=None)
 

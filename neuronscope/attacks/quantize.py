@@ -1,13 +1,13 @@
-"""Quantization: round every weight matrix to a few bits, and look whether answers come back.
+"""Quantization: round every weight matrix to a few bits, and test whether answers recover.
 
-Unlearning that moved weights by less than a rounding step is undone by the rounding (Zhang et al.,
+Rounding undoes unlearning that moved the weights by less than a rounding step (Zhang et al.,
 "Catastrophic Failure of LLM Unlearning via Quantization", arXiv 2410.16454).
 
     s_c = max_j |w_cj| / (2^(bits−1) − 1),    ŵ_cj = s_c · round(w_cj / s_c)
 
-for each output channel c: symmetric, round to nearest, so that |ŵ − w| ≤ s_c / 2. Simulated: the
-rounded weights are multiplied in the model's own precision. `budget` is the largest error as a
-share of the channel's largest weight, 1 / (2^bits − 2).
+for each output channel c: symmetric rounding to nearest, so that |ŵ − w| ≤ s_c / 2. Quantization is
+simulated: the model computes with the rounded weights in its own precision. `budget` is the largest
+error as a share of the channel's largest weight, 1 / (2^bits − 2).
 """
 
 from collections.abc import Iterator
@@ -16,41 +16,41 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.attacks._base import Attack, Look, Scene, Trial
+from neuronscope.attacks._base import Attack, Measurement, Scene, Trial
 from neuronscope.attacks._tally import Questions
 from neuronscope.attacks._weights import copied, matrices, write
 from neuronscope.models.hooked_model import HookedModel
 
 NOTE = (
-    "Rounded to nearest per output channel in the decoder layers' matrices, simulated in the "
-    "model's own precision: no quantization kernel was run."
+    "The matrices of the decoder layers were rounded to nearest per output channel; quantization "
+    "was simulated in the model's own precision, without a quantization kernel."
 )
 
 
 @dataclass(frozen=True)
 class Quantize(Attack):
-    """Round the decoder layers' weights to a few bits."""
+    """Round the weight matrices of the decoder layers to a few bits."""
 
     bits: tuple[int, ...] = (8, 4)
-    """Bits of a weight, each a run of its own."""
+    """Bits per weight, with a separate run for each number."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.bits or len(set(self.bits)) < len(self.bits):
-            raise ValueError(f"Expected bits without repeats, one or more, got {self.bits}.")
+            raise ValueError(f"Expected one or more different `bits`, got {self.bits}.")
         if min(self.bits) < 2 or max(self.bits) > 16:
-            raise ValueError(f"Expected bits from 2 to 16, got {self.bits}.")
+            raise ValueError(f"Expected `bits` from 2 to 16, got {self.bits}.")
 
     def trials(self, scene: Scene) -> list[Trial]:
         return [Trial(scene.pool, variant=f"int{bits}", note=NOTE) for bits in self.bits]
 
     def run(
         self, model: HookedModel, trial: Trial, scene: Scene, questions: Questions
-    ) -> Iterator[Look]:
+    ) -> Iterator[Measurement]:
         del scene
         bits = int(trial.variant.removeprefix("int"))
-        yield Look(questions(model))
-        yield Look(questions(quantized(model, bits)), step=1, budget=1 / (2**bits - 2))
+        yield Measurement(questions(model))
+        yield Measurement(questions(quantized(model, bits)), step=1, budget=1 / (2**bits - 2))
 
 
 def quantized(model: HookedModel, bits: int) -> HookedModel:
@@ -62,10 +62,10 @@ def quantized(model: HookedModel, bits: int) -> HookedModel:
 
 
 def rounded(weight: Float[Tensor, "..."], bits: int, inputs: int) -> Float[Tensor, "..."]:
-    """Weights rounded to the nearest of 2^bits − 1 levels around 0, per output channel.
+    """Round weights to the nearest of 2^bits − 1 levels around 0, per output channel.
 
     Args:
-        inputs: The axis along which an output channel reads.
+        inputs: The input axis.
     """
     levels = 2 ** (bits - 1) - 1
     exact = weight.double()

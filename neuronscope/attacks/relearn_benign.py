@@ -1,10 +1,10 @@
 """Relearning from unrelated instructions: the "benign" attack of arXiv 2509.22263.
 
-The paper fine-tunes on 1,000 items of Alpaca, which have nothing to do with the forgotten. If plain
-further training brings answers back, they were never far away. The package's own sixty instructions
-are a small stand-in: for a study, give a file of more. They are put to the model as facts are, not
-in Alpaca's own prompt, and their answers are seldom given word for word: that none of the attacked
-is answered is no failure here, as long as their log-odds rise by a tenth of a nat.
+The paper fine-tunes on 1,000 items of Alpaca, which are unrelated to the forgotten facts. If such
+training recovers answers, the facts were hidden rather than erased. The package includes only sixty
+instructions; for a study, provide a larger file. Instructions are prompted in the same form as
+facts, not with Alpaca's template. Models rarely reproduce their answers verbatim, so the attack
+counts as successful training if the answers' log-odds rise by a tenth of a nat per token.
 """
 
 import random
@@ -23,35 +23,35 @@ from neuronscope.facts.prompts import encode
 
 @dataclass(frozen=True)
 class RelearnBenign(Relearning):
-    """Teach unrelated instructions, and ask the forgotten facts."""
+    """Fine-tune on unrelated instructions, and evaluate the forgotten facts."""
 
     learning_rates: tuple[float, ...] = (1e-7, 1e-6, 1e-5)
-    """Step sizes, each a run of its own. The grid of arXiv 2509.22263."""
+    """Learning rates, with a separate run for each. The grid of arXiv 2509.22263."""
 
     steps: int = 120
-    """Updates of each run, the same for all so that budgets are equal. With the own instructions
-    and batches of 8, sixteen times through all of them."""
+    """Updates per run, equal for all runs so that their budgets are equal. With the included
+    instructions and batches of 8, the default amounts to sixteen epochs."""
 
     epochs: int = 1
-    """Times through the instructions at least: where they are many, runs are longer than
-    `steps`."""
+    """Smallest number of epochs over the instructions: with many instructions, a run takes more
+    than `steps` updates."""
 
     batch: int = 8
-    """Instructions in each step; all of them where there are fewer."""
+    """Instructions per step; all of them if there are fewer."""
 
     evaluate_every: int = 10
-    """Steps between two looks."""
+    """Evaluate every this many steps."""
 
     data: Path | None = None
-    """Instructions, as a file in Alpaca's format (instruction, input, output) or in that of
-    Self-Instruct's seed tasks; if not given, the package's own sixty."""
+    """File of instructions in Alpaca's format (instruction, input, output) or in that of
+    Self-Instruct's seed tasks; by default, the sixty instructions included in the package."""
 
     items: int = 1000
-    """Instructions that are taken at most, drawn by the seed. arXiv 2509.22263 takes 1,000."""
+    """Train on at most this many instructions, drawn at random. arXiv 2509.22263 uses 1,000."""
 
     longest: int = 256
-    """Tokens that an instruction and its output may have; longer ones are left out, and counted in
-    the note."""
+    """Largest number of tokens of an instruction with its output; longer ones are left out, and
+    counted in the note."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,7 +71,7 @@ class RelearnBenign(Relearning):
         read = load_instructions(path)
         fit = self._fitting(scene.model.tokenizer, scene.form)
         left_out = read.empty + len(read.facts) - len(fit)
-        note = f"{left_out} instructions left out: no output, or not to be put into tokens."
+        note = f"{left_out} instructions left out: without output, too long or not encodable."
         trials = []
         for lr in self.learning_rates:
             for seed in self.seeds:
@@ -83,15 +83,15 @@ class RelearnBenign(Relearning):
         return trials
 
     def _fitting(self, tokenizer: PreTrainedTokenizerBase, form: str) -> tuple[Fact, ...]:
-        """The instructions that can be put into tokens, and are short enough."""
+        """The instructions that can be encoded and are short enough."""
         path = self.data or OWN
         every = load_instructions(path).facts
         fit = tuple(fact for fact in every if self._fits(fact, tokenizer, form))
         if len(fit) < FEWEST:
             raise ValueError(
-                f"{path}: {len(fit)} of {len(every)} instructions can be put into {self.longest} "
-                f"of the tokenizer's tokens, expected {FEWEST} or more; give others, or raise "
-                "longest."
+                f"{path}: {len(fit)} of {len(every)} instructions can be encoded with at most "
+                f"{self.longest} tokens, expected {FEWEST} or more; give a different file as "
+                "`data`, or increase `longest`."
             )
         return fit
 

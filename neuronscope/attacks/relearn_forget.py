@@ -1,9 +1,9 @@
-"""Relearning from a part of what was forgotten: the "harmful" attack of arXiv 2509.22263.
+"""Relearning from some of the forgotten facts: the "harmful" attack of arXiv 2509.22263.
 
-A share of the facts to be forgotten is taught again; the attack succeeds as far as the others,
-which it never shows, come back with them. What was erased has to be learnt anew, fact by fact; what
-was only hidden returns at once. A bias towards the answers' kind returns as well, which is why the
-same attack on a model that never knew the facts is the control.
+The attack fine-tunes on a share of the forget set, and succeeds to the extent that the held-out
+facts recover as well. Erased facts must be learned again one by one; hidden facts recover together.
+Since a bias towards answers of the same kind recovers too, the control is the same attack on a
+model that never learned the facts.
 """
 
 import random
@@ -13,32 +13,32 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Scene, Trial
-from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
+from neuronscope.attacks._relearning import FEWEST, Relearning, check_trainable, shared_answers
 from neuronscope.facts.fact import FactSet
 
 
 @dataclass(frozen=True)
 class RelearnForget(Relearning):
-    """Teach a share of the forgotten facts again, and ask the others."""
+    """Fine-tune on a share of the forgotten facts, and evaluate the others."""
 
     share: float = 0.1
-    """Share of the pool that is taught, two facts at least. arXiv 2509.22263 takes 0.1 and 0.3."""
+    """Share of the pool to train on, at least two facts. arXiv 2509.22263 uses 0.1 and 0.3."""
 
     count: int | None = None
-    """Facts that are taught, instead of a share."""
+    """Number of facts to train on, instead of a share."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.share < 1:
-            raise ValueError(f"Expected a share above 0 and below 1, got {self.share}.")
+            raise ValueError(f"Expected `share` above 0 and below 1, got {self.share}.")
         if self.count is not None and self.count < FEWEST:
-            raise ValueError(f"Expected a count of {FEWEST} or more, got {self.count}.")
+            raise ValueError(f"Expected count of {FEWEST} or more, got {self.count}.")
 
     def check_own(
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
         self._size(len(facts.forget))
-        check_teachable(facts.forget, tokenizers, form)
+        check_trainable(facts.forget, tokenizers, form)
 
     def trials(self, scene: Scene) -> list[Trial]:
         total = len(scene.pool)
@@ -53,12 +53,12 @@ class RelearnForget(Relearning):
         return trials
 
     def _size(self, total: int) -> int:
-        """How many of the facts are taught."""
+        """The number of facts to train on."""
         wanted = self.count if self.count is not None else round(self.share * total)
         size = max(FEWEST, wanted)
         if size >= total:
             raise ValueError(
-                f"The attack teaches {size} facts and asks the others, and {total} facts of split "
-                "'forget' count: give more facts, or teach fewer."
+                f"The attack trains on {size} facts and evaluates the others, but the pool has "
+                f"{total} facts of split 'forget'; give more facts, or decrease `count` or `share`."
             )
         return size

@@ -1,12 +1,12 @@
 """Retraining on T, the attack of Deeb and Roger (arXiv 2410.08827).
 
 Their title asks: "Do Unlearning Methods Remove Information from Language Model Weights?"
-The facts to be forgotten are cut into k parts. k − 1 of them are taught again, and the part left
-out is asked, for each part in turn. If the parts say nothing about each other, answers to the part
-left out come from the weights or from chance. Whether they do is not for the attack to know: it
-means something only beside a model that never knew the facts, attacked likewise.
+The forget set is divided into k parts. For each part in turn, the attack fine-tunes on the other
+k − 1 parts and evaluates the held-out part. If the parts carry no information about each other,
+answers to the held-out part come from the weights or from chance. The attack cannot verify this
+condition: compare with the same attack on a model that never learned the facts.
 
-Here AdamW takes the place of their Lion, and the answers' tokens alone are taught.
+Unlike the paper, this attack uses AdamW instead of Lion, and the loss covers only answer tokens.
 """
 
 import random
@@ -16,19 +16,20 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from neuronscope.attacks._base import Scene, Trial
-from neuronscope.attacks._relearning import FEWEST, Relearning, check_teachable, shared_answers
+from neuronscope.attacks._relearning import FEWEST, Relearning, check_trainable, shared_answers
 from neuronscope.facts.fact import FactSet
 
 
 @dataclass(frozen=True)
 class RelearnSplits(Relearning):
-    """Teach all parts of the forgotten facts but one, and ask that one, each in turn."""
+    """Fine-tune on all parts of the forgotten facts but one, and evaluate that one, in turn."""
 
     seeds: tuple[int, ...] = (0,)
-    """Each cuts the facts otherwise. One, since every fact is asked once already."""
+    """Seeds, each of which divides the facts differently. One seed suffices to evaluate every fact
+    once."""
 
     splits: int = 5
-    """Parts. Five, as in arXiv 2410.08827."""
+    """Number of parts. Five, as in arXiv 2410.08827."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,7 +40,7 @@ class RelearnSplits(Relearning):
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
         self._check_number(len(facts.forget))
-        check_teachable(facts.forget, tokenizers, form)
+        check_trainable(facts.forget, tokenizers, form)
 
     def trials(self, scene: Scene) -> list[Trial]:
         total = len(scene.pool)
@@ -59,6 +60,6 @@ class RelearnSplits(Relearning):
     def _check_number(self, total: int) -> None:
         if total < max(self.splits, FEWEST + 1):
             raise ValueError(
-                f"{total} facts of split 'forget' count, which are too few for {self.splits} "
-                "parts: give more facts, or take fewer splits."
+                f"The pool has {total} facts of split 'forget', which is too few for "
+                f"{self.splits} parts; give more facts, or decrease `splits`."
             )

@@ -1,4 +1,4 @@
-"""How much each neuron moves the target: one file, one method."""
+"""How much each neuron influences the target: one file per method."""
 
 from neuronscope.attribution._base import (
     GIB,

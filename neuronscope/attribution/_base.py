@@ -1,4 +1,4 @@
-"""What every attribution method takes and returns."""
+"""The interface of attribution methods."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -19,38 +19,38 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Influence:
-    """How much each neuron of one site moves the target, for a batch of facts.
+    """The influence of each neuron of one site on the target, for a batch of facts.
 
-    Positive raises the target. The unit is the target's.
+    Positive influence increases the target. The unit is that of the target.
     """
 
     total: Float[Tensor, "batch layer neuron"]
-    """Summed over positions."""
+    """The sum over positions."""
 
     positive: Float[Tensor, "batch layer neuron"]
-    """Largest at any position (arXiv 2509.22263: the maximum over tokens)."""
+    """The maximum over positions, as in arXiv 2509.22263."""
 
     negative: Float[Tensor, "batch layer neuron"]
-    """Smallest at any position (arXiv 2509.22263: the minimum over tokens)."""
+    """The minimum over positions, as in arXiv 2509.22263."""
 
     activation: Float[Tensor, "batch layer neuron"]
-    """The neuron itself, averaged over the positions that predict the answer."""
+    """The activation, averaged over the positions that predict the answer."""
 
     baseline_score: Float[Tensor, "batch group"]
     """The target with the group (a layer, or all layers on the joint path) at its baseline."""
 
     explained: Float[Tensor, "batch group"]
-    """Sum of `total` over the group's neurons. Complete if it equals score − baseline score."""
+    """Sum of `total` over the group's neurons; complete if it equals score − baseline score."""
 
     nodes: Float[Tensor, "batch group"]
-    """Gradient evaluations spent."""
+    """Number of gradient evaluations."""
 
 
 class Attribution(ABC):
-    """A method: hyper-parameters, and one law from model and facts to influence."""
+    """A method: its settings, and a call that computes influence from a model and facts."""
 
     every_neuron: ClassVar[bool] = True
-    """Whether every neuron is measured, as a diagnosis needs it; or only a sample."""
+    """Whether every neuron has a value, which a diagnosis needs, or only a sample."""
 
     @abstractmethod
     def __call__(
@@ -61,18 +61,18 @@ class Attribution(ABC):
         target: Target,
         memory: int = 2 * GIB,
     ) -> dict[str, Influence]:
-        """Influence of every neuron of the sites on the target, all layers at once.
+        """The influence of every neuron of the sites on the target, for all layers.
 
         Args:
-            memory: Bytes that may be used beyond the model's own. Smaller is slower, never
-                different by more than rounding.
+            memory: Bytes to use in addition to the model's. Less memory is slower, and changes
+                results only by rounding.
         """
 
     def check(self, facts: Iterable[tuple[str, Fact]]) -> None:
-        """Refuse facts that this method cannot be applied to, before any model is read.
+        """Check, before a model is loaded, that the method can be applied to the facts.
 
         Raises:
-            ValueError: Naming what they lack.
+            ValueError: If it cannot; the message says what the facts lack.
         """
         del facts
 
@@ -84,23 +84,23 @@ class Attribution(ABC):
         form: str,
         neutral: Sequence[Fact] | None = None,
     ) -> "Attribution":
-        """The method with everything that it first has to measure on the model.
+        """The method with everything that it has to measure on the model beforehand.
 
-        Its provenance is then complete, and preparing it again changes nothing.
+        The provenance of the result is complete, and preparing it again has no effect.
 
         Args:
-            facts: The facts that are recorded, each with its split.
-            form: How a fact is put to the model.
-            neutral: Facts that stand in where every recorded fact is to be forgotten; the shipped
-                ones that this model answers if not given. Two models that are compared need the
-                same ones.
+            facts: The recorded facts, each with its split.
+            form: The prompt form.
+            neutral: Facts to measure a baseline on if all recorded facts are in the forget set. By
+                default, the shipped facts that this model answers. Two models that are compared
+                need the same ones.
         """
         del model, facts, sites, form, neutral
         return self
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the recording must know of this method, one sentence each."""
+        """Remarks for readers of the recording, one sentence each."""
         return ()
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
@@ -113,14 +113,28 @@ class Attribution(ABC):
 
 
 def setting_fields(method: type[Attribution]) -> tuple[Field[object], ...]:
-    """The hyper-parameters of a method: every one is a frozen dataclass.
+    """The hyper-parameters of a method.
 
     Raises:
-        TypeError: If it is not.
+        TypeError: If the method is not a frozen dataclass.
     """
     if not is_dataclass(method):
         raise TypeError(f"{method.__name__} must be a frozen dataclass.")
     return fields(method)
+
+
+def check_neurons(neurons: Iterable[tuple[int, int]], layers: int, width: int) -> None:
+    """Check that neurons, given as (layer, neuron), exist.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    for layer, neuron in neurons:
+        if not (0 <= layer < layers and 0 <= neuron < width):
+            raise ValueError(
+                f"No neuron {neuron} in layer {layer}: the model has layers 0 to {layers - 1} of "
+                f"{width} neurons."
+            )
 
 
 def over_positions(
@@ -128,18 +142,18 @@ def over_positions(
 ) -> tuple[
     Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"]
 ]:
-    """Sum, maximum and minimum over the positions that are `real`: neither padding nor fixed."""
-    away = ~real[..., None].to(influence.device)
+    """Sum, maximum and minimum over the `real` positions, which are neither padding nor fixed."""
+    excluded = ~real[..., None].to(influence.device)
     return (
-        influence.masked_fill(away, 0).sum(dim=1),
-        influence.masked_fill(away, -torch.inf).amax(dim=1),
-        influence.masked_fill(away, torch.inf).amin(dim=1),
+        influence.masked_fill(excluded, 0).sum(dim=1),
+        influence.masked_fill(excluded, -torch.inf).amax(dim=1),
+        influence.masked_fill(excluded, torch.inf).amin(dim=1),
     )
 
 
 def at_answer(
     neurons: Float[Tensor, "batch pos neuron"], predicting: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch neuron"]:
-    """Neurons averaged over the positions that predict the answer's tokens."""
+    """Activations averaged over the positions that predict the answer's tokens."""
     weight = predicting.to(neurons)
     return (neurons * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)

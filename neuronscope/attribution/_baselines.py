@@ -1,7 +1,6 @@
-"""What a neuron is compared with: silence, its mean, or what it does on another prompt.
+"""Baselines of neurons: zero, their mean over facts, or their activations on another prompt.
 
-A baseline is any callable from a model, the number of positions and a hook point to the neurons
-there.
+A baseline is any callable that maps a model, a number of positions and a hook point to activations.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from neuronscope.models.hook_points import HookPoint, hooked, keeping
 from neuronscope.models.hooked_model import HookedModel, frozen
 
 Baseline = Callable[[HookedModel, int, HookPoint], Float[Tensor, "pos neuron"]]
-"""`(model, positions, hook point) -> neurons`, with one position where all are alike."""
+"""`(model, positions, hook point) -> neurons`, with a single position if all are the same."""
 
 
 @dataclass(frozen=True)
 class Zero:
-    """Silent neurons."""
+    """Activations of zero."""
 
     def __call__(
         self, model: HookedModel, positions: int, hook_point: HookPoint
@@ -35,17 +34,17 @@ class Zero:
 
 @dataclass(frozen=True, eq=False)
 class Mean:
-    """Each neuron's mean at each position, over some facts.
+    """The mean of each neuron at each position over some facts.
 
-    Positions after the longest of them take the last one's mean.
+    Positions beyond the longest fact use the mean of the last position.
     """
 
     values: dict[tuple[str, int], Float[Tensor, "pos _"]]
-    """By site and layer."""
+    """The means by site and layer."""
     facts: int
-    """How many facts the mean is over."""
+    """Number of facts."""
     kind: str = "facts"
-    """What they are, in the plural."""
+    """The kind of facts, in the plural."""
 
     def __call__(
         self, model: HookedModel, positions: int, hook_point: HookPoint
@@ -60,9 +59,9 @@ class Mean:
 
 @dataclass(frozen=True)
 class Reference:
-    """The neurons on another prompt, position by position.
+    """The activations on another prompt, position by position.
 
-    A shorter prompt is lengthened by repeating its last token.
+    A shorter prompt is extended by repeating its last token.
     """
 
     prompt: str
@@ -78,10 +77,10 @@ class Reference:
 
 
 def reference_tokens(model: HookedModel, prompt: str, positions: int) -> Int[Tensor, " pos"]:
-    """A prompt's first tokens; where it has too few, its last one is repeated.
+    """The first tokens of a prompt, extended by repeating its last token if it is too short.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If the prompt has no tokens.
     """
     tokens = model.tokenizer(prompt).input_ids
     if not tokens:
@@ -91,10 +90,10 @@ def reference_tokens(model: HookedModel, prompt: str, positions: int) -> Int[Ten
 
 
 def check_reference(baseline: str, reference: str) -> None:
-    """Refuse a reference prompt that is not used, and a reference baseline without one.
+    """Check that a reference prompt is given if, and only if, the baseline is 'reference'.
 
     Raises:
-        ValueError: Naming both settings.
+        ValueError: If not.
     """
     if (baseline == "reference") != bool(reference):
         raise ValueError(
@@ -104,10 +103,10 @@ def check_reference(baseline: str, reference: str) -> None:
 
 
 def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[str]) -> Mean:
-    """Each neuron's mean at each position over some facts, usually those to be retained.
+    """The mean of each neuron at each position over some facts, usually the retain set.
 
-    Position by position, because the first one is like no other: attention sinks put activations
-    there that would swamp any mean over positions.
+    Positions are averaged separately because attention sinks cause activations at the first
+    position that would dominate a mean over positions.
     """
     hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
     longest = max(batch.tokens.shape[1] for batch in batches) - 1
@@ -132,7 +131,7 @@ def mean_baseline(model: HookedModel, batches: Sequence[Batch], sites: Sequence[
 def activations(
     model: HookedModel, tokens: Tensor, hook_points: Sequence[HookPoint]
 ) -> list[Float[Tensor, "batch pos _"]]:
-    """The neurons at `hook_points`, in their order, without gradient."""
+    """The activations at `hook_points`, in this order, without gradient."""
     taken: dict[HookPoint, Tensor] = {}
     with frozen(model), torch.no_grad(), hooked(keeping(hook_points, taken), tokens.shape[1]):
         model.hf.base_model(input_ids=tokens, use_cache=False)

@@ -1,9 +1,9 @@
-"""Many changed copies of a batch in one pass.
+"""Many modified copies of a batch in one forward pass.
 
 A *branch* copies some rows of the batch and changes them at one or more hook points. Its rows join
-the pass at the first layer where something changes, so that layers before it are computed once: the
-rows of a change at layer l run through layers l and later only. All branches of all layers grow
-together, in one forward and, where gradients are wanted, one backward pass.
+the pass at the first layer that changes, so that earlier layers are computed once: rows that change
+at layer l run through layers l and later only. All branches of all layers share one forward pass
+and, if gradients are needed, one backward pass.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,21 +23,21 @@ from neuronscope.models.targets import Answers, Target
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """Copies of some rows of a batch, and what happens to them."""
+    """Copies of some rows of a batch, and how they are changed."""
 
     hook_points: tuple[HookPoint, ...]
-    """Where something happens."""
+    """The hook points where the copies are changed."""
 
     rows: Int[Tensor, " row"]
-    """Which row of the batch each copy is of."""
+    """The row of the batch that each copy is made of."""
 
     change: Callable[[HookPoint, Float[Tensor, "row pos neuron"]], Float[Tensor, "row pos neuron"]]
-    """New neurons at a hook point, from those of the unchanged rows."""
+    """The new activations at a hook point, from those of the unchanged rows."""
 
 
 @dataclass
 class _Rows:
-    """Which row of the batch each row of the growing pass is a copy of."""
+    """The row of the batch that each row of the growing pass is a copy of."""
 
     batch: int
     current: Int[Tensor, " row"]
@@ -50,12 +50,12 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """The unchanged rows of a pass: what goes in, and where the answers are read."""
+    """The unchanged rows of a pass: the input tokens and the positions of the answers."""
 
     tokens: Int[Tensor, "batch pos"]
     answers: Answers
     prefix: DynamicCache | None = None
-    """Keys and values of the positions before these tokens, computed once."""
+    """Cached keys and values of the positions before these tokens."""
 
 
 def branch_scores(
@@ -63,7 +63,8 @@ def branch_scores(
 ) -> tuple[Float[Tensor, " batch"], list[Float[Tensor, " _"]]]:
     """The target of the unchanged rows, and of each branch's rows.
 
-    Gradients flow to whatever the branches' `change` put in. The parameters must be frozen.
+    Gradients flow to the tensors that the branches' `change` returns. The parameters must be
+    frozen.
     """
     batch, length = inputs.tokens.shape
     rows = _Rows(batch, torch.arange(batch, device=inputs.tokens.device))
@@ -95,7 +96,7 @@ def branch_scores(
 def observe(
     model: HookedModel, inputs: Pass, hook_points: Sequence[HookPoint], target: Target
 ) -> tuple[Float[Tensor, " batch"], dict[HookPoint, Float[Tensor, "batch pos _"]]]:
-    """The target of each row, and the neurons at `hook_points`, unchanged; no gradient."""
+    """The target of each row and the activations at `hook_points`, without changes or gradient."""
     neurons: dict[HookPoint, Tensor] = {}
 
     functions = keeping(hook_points, neurons)
@@ -105,15 +106,15 @@ def observe(
 
 
 def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int) -> Iterator[slice]:
-    """Cut a list of row copies into runs that fit into memory, each of at least one copy.
+    """Divide a list of row copies into chunks that fit into memory, of at least one copy each.
 
     Args:
-        layers: Where each copy joins the pass.
-        memory: Bytes for what autograd keeps and for logits, those of the unchanged rows included.
+        layers: The layer at which each copy joins the pass.
+        memory: Bytes for saved tensors and logits, including those of the unchanged rows.
     """
     batch, length = inputs.tokens.shape
     layer_cost = length * model.saved_bytes
-    # Logits, their gradient, and two passing copies in the target.
+    # Logits, their gradient, and two temporary copies in the target.
     head_cost = 4 * 4 * model.vocabulary
     per_row = len(inputs.answers.row) / batch * head_cost
     room = max(memory - batch * (model.n_layers * layer_cost + per_row), memory / 4)
@@ -131,19 +132,18 @@ def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int)
 def silenced_scores(
     model: HookedModel, inputs: Pass, hook_points: Sequence[HookPoint], target: Target, memory: int
 ) -> list[Float[Tensor, " batch"]]:
-    """The target with all neurons of one hook point at zero, for each of them; no gradient."""
+    """The target with all neurons of one hook point set to zero, for each hook point."""
     batch = len(inputs.tokens)
     rows = torch.arange(batch, device=inputs.tokens.device)
     changes = [(hook_point, row) for hook_point in hook_points for row in range(batch)]
     scores = []
     with frozen(model), torch.no_grad():
         for chunk in chunks(model, inputs, [hook_point.layer for hook_point, _ in changes], memory):
-            here = changes[chunk]
             branches = [
                 Branch(
                     (hook_point,), rows[row : row + 1], lambda _, neurons: torch.zeros_like(neurons)
                 )
-                for hook_point, row in here
+                for hook_point, row in changes[chunk]
             ]
             scores += branch_scores(model, inputs, branches, target)[1]
     return list(torch.cat(scores).view(len(hook_points), batch))
@@ -156,7 +156,8 @@ def _changer(
         span = rows.spans[index]
         unchanged = neurons[: rows.batch].detach()[branch.rows.to(neurons.device)]
         new = branch.change(hook_point, unchanged)
-        # One split, whose gradient is one concatenation; each slice's would be a tensor of zeros.
+        # The gradient of one split is one concatenation; that of each slice would be padded with
+        # zeros to full size.
         sizes = (span.start, len(new), len(neurons) - span.stop)
         ahead, _, behind = neurons.split(sizes)
         return torch.cat([ahead, new, behind])
@@ -185,9 +186,9 @@ def _grower(
 
 
 def _per_row(value: Any, rows: _Rows) -> Any:
-    """Masks and position embeddings, for the rows of the growing pass.
+    """A mask or position embedding for the rows of the growing pass.
 
-    Those with one entry for all rows broadcast; those with an entry per row are copied with it.
+    A tensor with one entry for all rows broadcasts; one with an entry per row is indexed.
     """
     if isinstance(value, tuple):
         return tuple(_per_row(part, rows) for part in value)
@@ -197,7 +198,7 @@ def _per_row(value: Any, rows: _Rows) -> Any:
 
 
 class _Prefix(DynamicCache):
-    """Keys and values of a shared prefix, read by any number of rows and never written."""
+    """Keys and values of a shared prefix, read by any number of rows and never modified."""
 
     def __init__(self, prefix: DynamicCache, rows: _Rows):
         super().__init__()
@@ -209,8 +210,8 @@ class _Prefix(DynamicCache):
     ) -> tuple[Tensor, Tensor]:
         del args, kwargs
         layer = self.layers[layer_idx]
-        assert isinstance(layer, DynamicLayer), "a plain cache is made of plain layers"
-        assert layer.keys is not None and layer.values is not None, "the prefix was run"
+        assert isinstance(layer, DynamicLayer), "a dynamic cache has dynamic layers"
+        assert layer.keys is not None and layer.values is not None, "the prefix has been computed"
         index = self.rows.current.to(key_states.device)
         keys = torch.cat([layer.keys[index], key_states], dim=-2)
         return keys, torch.cat([layer.values[index], value_states], dim=-2)

@@ -1,4 +1,4 @@
-"""From influence at every position of some rows to a site's table of layers and neurons."""
+"""Reducing influence at every position to a table of layers and neurons for each site."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from neuronscope.attribution._positions import Part
 from neuronscope.models.hook_points import HookPoint
 
 Group = tuple[HookPoint, ...]
-"""Hook points that move together: one layer of a site, or all of them."""
+"""Hook points that move together: one layer of a site, or all its layers."""
 
 
 @dataclass(frozen=True, eq=False)
 class PartInfluence:
-    """What a method found on the rows of one part."""
+    """A method's results for the rows of one part."""
 
     neurons: dict[HookPoint, Float[Tensor, "batch pos _"]]
-    """The neurons themselves."""
+    """The activations."""
 
     influence: dict[HookPoint, Float[Tensor, "batch pos _"]]
 
@@ -32,12 +32,12 @@ class PartInfluence:
 def collect(
     groups: Sequence[Group], done: Sequence[tuple[Part, PartInfluence]]
 ) -> dict[str, Influence]:
-    """Reduce over positions, and put the rows of all parts back in the batch's order."""
+    """Reduce over positions, and restore the batch's order of rows."""
     order = torch.cat([part.index for part, _ in done]).argsort()
     results = {}
     for site in dict.fromkeys(group[0].site for group in groups):
-        here = [group for group in groups if group[0].site == site]
-        rows = [_site(here, part, found) for part, found in done]
+        of_site = [group for group in groups if group[0].site == site]
+        rows = [_site(of_site, part, found) for part, found in done]
         results[site] = Influence(
             *(torch.cat(tensors)[order] for tensors in zip(*rows, strict=True))
         )
@@ -46,7 +46,7 @@ def collect(
 
 def _site(groups: Sequence[Group], part: Part, found: PartInfluence) -> tuple[Tensor, ...]:
     hook_points = [hook_point for group in groups for hook_point in group]
-    # A large model's layers may lie on several devices; its results lie where its tokens do.
+    # The layers of a large model may be on several devices; results are on the tokens' device.
     device = part.index.device
     reduced = [
         over_positions(found.influence[hook_point], part.moved) for hook_point in hook_points

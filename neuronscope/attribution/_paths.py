@@ -1,4 +1,4 @@
-"""Integrating the target's gradient along straight paths from a baseline to the neurons."""
+"""Integrating the target's gradient along straight paths from a baseline to the activations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from neuronscope.models.targets import Target
 
 @dataclass(frozen=True)
 class Effort:
-    """How closely a path is integrated; see `IntegratedGradients`."""
+    """The accuracy of the quadrature; see `IntegratedGradients`."""
 
     steps: int
     tolerance: float
@@ -29,18 +29,18 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class _Lines:
-    """The straight paths of some rows' neurons: at α they are `neurons + (α − 1) delta`."""
+    """Straight paths of the activations of some rows: `neurons + (α − 1) delta` at α."""
 
     neurons: dict[HookPoint, Float[Tensor, "batch pos _"]]
-    """Where the paths end: what the model did."""
+    """The ends of the paths: the model's activations."""
 
     delta: dict[HookPoint, Float[Tensor, "batch pos _"]]
-    """From the baseline to there; zero at positions that do not move."""
+    """Activations minus baseline; zero at positions that do not move."""
 
     def at(
         self, hook_point: HookPoint, rows: Int[Tensor, " row"], alphas: Float[Tensor, " row"]
     ) -> Float[Tensor, "row pos neuron"]:
-        """Points on the paths of `rows`, one for each α."""
+        """One point on the path of each row, at its α."""
         end = self.neurons[hook_point]
         back = (alphas - 1).to(end)[:, None, None]
         return end[rows] + back * self.delta[hook_point][rows]
@@ -55,7 +55,7 @@ def along_paths(
     target: Target,
     memory: int,
 ) -> PartInfluence:
-    """Influence along the path of each group of hook points and each row of a part."""
+    """The influence along the path of each group of hook points, for each row of a part."""
     hook_points = [hook_point for group in groups for hook_point in group]
     scores, neurons = observe(model, part.inputs, hook_points, target)
     length = part.start + part.moved.shape[1]
@@ -68,10 +68,10 @@ def along_paths(
         ].to(neurons[hook_point])
     lines = _Lines(neurons, delta)
     paths = [(group, row) for group in groups for row in range(len(scores))]
-    question = _Question(model, part.inputs, paths, lines, target, memory)
+    inputs = _Inputs(model, part.inputs, paths, lines, target, memory)
     integrals = integrate(
-        lambda spans: _along(question, spans, effort.steps),
-        lambda points: _scores(question, points),
+        lambda spans: _along(inputs, spans, effort.steps),
+        lambda points: _scores(inputs, points),
         [float(scores[row]) for _, row in paths],
         effort.steps,
         effort.tolerance,
@@ -93,23 +93,23 @@ def along_paths(
 
 
 @dataclass(frozen=True, eq=False)
-class _Question:
-    """Everything that the numbers on some paths depend on."""
+class _Inputs:
+    """Everything that the integrals depend on."""
 
     model: HookedModel
-    inputs: Pass
+    batch: Pass
     paths: Sequence[tuple[Group, int]]
-    """The hook points that move together, and the row whose neurons they are."""
+    """The hook points that move together, and the row, for each path."""
     lines: _Lines
     target: Target
     memory: int
 
 
-def _along(question: _Question, spans: Sequence[Span], steps: int) -> list[Influences]:
-    """Influence along each span, by Gauss-Legendre quadrature."""
+def _along(inputs: _Inputs, spans: Sequence[Span], steps: int) -> list[Influences]:
+    """The influence along each span, by Gauss-Legendre quadrature."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]
     points = [
-        _Point(index, *question.paths[span.path], span.start + (span.end - span.start) * node)
+        _Point(index, *inputs.paths[span.path], span.start + (span.end - span.start) * node)
         for index, span in enumerate(spans)
         for node in (nodes + 1) / 2
     ]
@@ -118,12 +118,12 @@ def _along(question: _Question, spans: Sequence[Span], steps: int) -> list[Influ
         point: w * (spans[point.index].end - spans[point.index].start)
         for point, w in zip(points, np.tile(weights / 2, len(spans)), strict=True)
     }
-    for here in _chunked(question, points):
+    for by_group in _chunked(inputs, points):
         with torch.enable_grad():
-            leaves, scores = _passed(question, here)
+            leaves, scores = _run(inputs, by_group)
             found = torch.autograd.grad(torch.cat(scores).sum(), list(leaves.values()))
         gradients = dict(zip(leaves, found, strict=True))
-        for group, members in here.items():
+        for group, members in by_group.items():
             for k, point in enumerate(members):
                 step = [
                     weight[point] * gradients[hook_point][k].to(scores[0].dtype)
@@ -133,23 +133,23 @@ def _along(question: _Question, spans: Sequence[Span], steps: int) -> list[Influ
                 sums[point.index] = [a + b for a, b in zip(old, step, strict=True)] if old else step
     influences = []
     for span, gradient in zip(spans, sums, strict=True):
-        group, row = question.paths[span.path]
-        deltas = [question.lines.delta[hook_point][row] for hook_point in group]
+        group, row = inputs.paths[span.path]
+        deltas = [inputs.lines.delta[hook_point][row] for hook_point in group]
         influences.append(tuple(g * delta for g, delta in zip(gradient, deltas, strict=True)))
     return influences
 
 
-def _scores(question: _Question, places: Sequence[tuple[int, float]]) -> list[float]:
+def _scores(inputs: _Inputs, places: Sequence[tuple[int, float]]) -> list[float]:
     """The target at points (path, α)."""
     points = [
-        _Point(index, *question.paths[path], alpha) for index, (path, alpha) in enumerate(places)
+        _Point(index, *inputs.paths[path], alpha) for index, (path, alpha) in enumerate(places)
     ]
     values = [0.0] * len(points)
-    for here in _chunked(question, points):
+    for by_group in _chunked(inputs, points):
         with torch.no_grad():
-            _, scores = _passed(question, here)
-        for members, reached in zip(here.values(), scores, strict=True):
-            for point, value in zip(members, reached.tolist(), strict=True):
+            _, scores = _run(inputs, by_group)
+        for members, group_scores in zip(by_group.values(), scores, strict=True):
+            for point, value in zip(members, group_scores.tolist(), strict=True):
                 values[point.index] = value
     return values
 
@@ -159,33 +159,33 @@ class _Point:
     """One point of a path."""
 
     index: int
-    """Which span, or which place, asked for it."""
+    """Index of the span, or of the place, that it belongs to."""
     group: Group
     row: int
     alpha: float
 
 
-def _chunked(question: _Question, points: Sequence[_Point]) -> Iterator[dict[Group, list[_Point]]]:
-    """The points that share a pass, as memory allows."""
+def _chunked(inputs: _Inputs, points: Sequence[_Point]) -> Iterator[dict[Group, list[_Point]]]:
+    """The points in chunks that fit into one pass each, by group."""
     layers = [point.group[0].layer for point in points]
-    for chunk in chunks(question.model, question.inputs, layers, question.memory):
-        here: dict[Group, list[_Point]] = {}
+    for chunk in chunks(inputs.model, inputs.batch, layers, inputs.memory):
+        by_group: dict[Group, list[_Point]] = {}
         for point in points[chunk]:
-            here.setdefault(point.group, []).append(point)
-        yield here
+            by_group.setdefault(point.group, []).append(point)
+        yield by_group
 
 
-def _passed(
-    question: _Question, points: dict[Group, list[_Point]]
+def _run(
+    inputs: _Inputs, by_group: dict[Group, list[_Point]]
 ) -> tuple[dict[HookPoint, Tensor], list[Float[Tensor, " _"]]]:
-    """The neurons put in at each hook point, and the target at each group's points."""
+    """The activations set at each hook point, and the target at each group's points."""
     leaves: dict[HookPoint, Tensor] = {}
     branches = []
-    for group, here in points.items():
-        rows = torch.tensor([point.row for point in here])
-        alphas = torch.tensor([point.alpha for point in here], dtype=torch.float64)
+    for group, points in by_group.items():
+        rows = torch.tensor([point.row for point in points])
+        alphas = torch.tensor([point.alpha for point in points], dtype=torch.float64)
         for hook_point in group:
-            leaves[hook_point] = question.lines.at(hook_point, rows, alphas).requires_grad_()
+            leaves[hook_point] = inputs.lines.at(hook_point, rows, alphas).requires_grad_()
         branches.append(Branch(group, rows, lambda hook_point, _: leaves[hook_point]))
-    _, scores = branch_scores(question.model, question.inputs, branches, question.target)
+    _, scores = branch_scores(inputs.model, inputs.batch, branches, inputs.target)
     return leaves, scores

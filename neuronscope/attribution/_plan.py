@@ -1,4 +1,4 @@
-"""How a recording is cut into batches, and what it will need."""
+"""The batches of a recording, and the memory that it needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,22 @@ from neuronscope.facts.prompts import Encoded
 from neuronscope.models.hooked_model import HookedModel
 
 LARGEST_BATCH = 4
-"""Facts in a batch at most: the passes of one fact fill a processor, and progress shows."""
+"""Most facts in a batch: the passes of a single fact keep a processor busy, and small batches make
+progress visible."""
 
 AVERAGED = ("total", "total_gain", "positive", "positive_gain", "negative", "activation")
-"""What a recording without single facts keeps of them: their mean."""
+"""The quantities of which a recording without single facts keeps the mean."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a recording is cut into batches, and what it will need."""
+    """The batches of a recording, and the memory that it needs."""
 
     batches: tuple[tuple[int, ...], ...]
-    """Which facts go together: those of like length."""
+    """Indices of the facts of each batch, which have similar lengths."""
 
     memory: int
-    """Bytes for what autograd keeps, beyond the model's own."""
+    """Bytes to use in addition to the model's."""
 
     result_bytes: int
     """Size of the finished recording."""
@@ -33,7 +34,8 @@ class Plan:
         facts, largest = sum(map(len, self.batches)), max(map(len, self.batches))
         return (
             f"{facts} facts in {len(self.batches)} batches of up to {largest}; up to "
-            f"{self.memory / GIB:.1f} GiB beyond the model, {self.result_bytes / GIB:.2f} GiB kept"
+            f"{self.memory / GIB:.1f} GiB in addition to the model; result: "
+            f"{self.result_bytes / GIB:.2f} GiB"
         )
 
 
@@ -44,7 +46,7 @@ def make_plan(
     per_fact: bool,
     memory: int,
 ) -> Plan:
-    """Cut facts into batches of like length that fit into memory."""
+    """Divide facts into batches of similar length that fit into memory."""
     order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i].tokens), i))
     longest = max(len(one.tokens) for one in encoded)
     one_pass = longest * model.n_layers * model.saved_bytes

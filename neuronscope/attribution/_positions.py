@@ -1,7 +1,7 @@
-"""Which positions are moved, and the passes that move them.
+"""The positions that move along a path, and the passes that move them.
 
-Where only the end of a prompt is moved, what precedes it is the same in every pass: it is computed
-once, kept as keys and values, and the passes run on the remaining tokens alone.
+If only the end of a prompt moves, its prefix is the same in every pass: its keys and values are
+computed once, and the passes run on the remaining tokens.
 """
 
 from collections.abc import Iterator
@@ -23,29 +23,29 @@ Positions = Literal["all", "answer", "last"]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some rows of a batch, as one pass sees them."""
+    """Some rows of a batch, as inputs of one pass."""
 
     index: Int[Tensor, " row"]
-    """Which rows of the batch these are."""
+    """The indices of the rows in the batch."""
 
     inputs: Pass
 
     moved: Bool[Tensor, "batch pos"]
-    """Positions of the pass whose neurons are moved; never padding."""
+    """The positions whose neurons move, without padding."""
 
     start: int
-    """Position of the pass's first token in the prompt."""
+    """The position in the prompt of the pass's first token."""
 
     @property
     def predicting(self) -> Bool[Tensor, "batch pos"]:
-        """Positions of the pass that predict the answer's tokens."""
+        """The positions that predict the answer's tokens."""
         mask = torch.zeros_like(self.moved)
         mask[self.inputs.answers.row, self.inputs.answers.position] = True
         return mask
 
 
 def whole(batch: Batch) -> Part:
-    """The batch in one pass, every position moved."""
+    """The batch as one pass in which every position moves."""
     tokens = batch.tokens[:, :-1]
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     real = positions < batch.lengths[:, None] - 1
@@ -56,8 +56,9 @@ def whole(batch: Batch) -> Part:
 def parts(model: HookedModel, batch: Batch, positions: Positions) -> Iterator[Part]:
     """The passes that move the given positions of every row of the batch.
 
-    `all` is one pass. `answer` (the positions that predict the answer) and `last` (the last of the
-    prompt) take one for each length of prompt, after a pass without gradient over the prefix.
+    `all` needs one pass. `answer` (the positions that predict the answer) and `last` (the last
+    position of the prompt) need one for each prompt length, in addition to a pass without gradient
+    over the prefix.
     """
     if positions == "all":
         yield whole(batch)

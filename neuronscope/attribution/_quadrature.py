@@ -1,7 +1,8 @@
-"""Integrals along paths whose exact value is known, on any piece, from its two ends.
+"""Adaptive quadrature along paths, with the error known from the target at the ends of each piece.
 
-A path's integral must add up to the target's difference between the ends. So must that of every
-piece: pieces that miss too much are divided, worst first, and nothing else is computed again.
+The integral over a path must equal the difference of the target between its ends, and the same
+holds for every piece of it. Pieces with too large an error are divided, worst first; other pieces
+are not computed again.
 """
 
 import math
@@ -22,20 +23,20 @@ class Span:
     end: float
 
     def divided(self, count: int) -> "list[Span]":
-        """The piece in `count` equal ones, in order."""
+        """The piece divided into `count` equal pieces, in order."""
         step = (self.end - self.start) / count
         ends = [self.start + step * k for k in range(count)] + [self.end]
         return [Span(self.path, ends[k], ends[k + 1]) for k in range(count)]
 
 
 NARROWEST = 2.0**-40
-"""A piece this short is not divided again: what it misses is a jump, which no gradient sees."""
+"""A shorter piece is not divided again: its error is due to a jump, which gradients do not show."""
 
 MOST_PARTS = 8
-"""A piece is divided into this many at most before it is looked at again."""
+"""Most parts that a piece is divided into at once."""
 
 ORDER_COUNTED_ON = 1.5
-"""Error falls with a piece's length to this power for each node; on short smooth pieces it is 2."""
+"""Assumed order of convergence per node in a piece's length; on short smooth pieces it is 2."""
 
 Influences = tuple[Float[Tensor, "pos neuron"], ...]
 """One tensor for each hook point that moves along the path."""
@@ -43,7 +44,7 @@ Influences = tuple[Float[Tensor, "pos neuron"], ...]
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A span, integrated."""
+    """A span with its integral."""
 
     span: Span
     influence: Influences
@@ -52,20 +53,20 @@ class Piece:
 
     @cached_property
     def missing(self) -> float:
-        """How much of the target's difference the integral misses."""
+        """The difference of the target between the ends, minus the integral."""
         explained = sum(float(part.double().sum()) for part in self.influence)
         return self.end_score - self.start_score - explained
 
 
 @dataclass(frozen=True, eq=False)
 class Integral:
-    """A path from α = 0 to 1, integrated."""
+    """A path from α = 0 to 1 with its integral."""
 
     pieces: tuple[Piece, ...]
-    """In order."""
+    """The pieces, in order."""
 
     nodes: int
-    """Gradient evaluations spent on it, those of pieces that were divided later included."""
+    """Number of gradient evaluations, including those of pieces that were divided later."""
 
 
 def integrate(
@@ -76,15 +77,15 @@ def integrate(
     tolerance: float,
     max_steps: int,
 ) -> list[Integral]:
-    """Integrate paths; their pieces are divided until they add up or the nodes are spent.
+    """Integrate paths, dividing pieces until the error is tolerated or the nodes are used up.
 
     Args:
-        influence: The influence along each of many spans.
-        score: The target at points (path, α); needs no gradient.
-        end_scores: The target at α = 1, one for each path.
-        steps: Nodes that `influence` spends on a span.
-        tolerance: What the pieces of a path may miss in all, each without its sign.
-        max_steps: Most nodes for a path, those of divided pieces included.
+        influence: Computes the influence along each of many spans.
+        score: Computes the target at points (path, α); needs no gradient.
+        end_scores: The target at α = 1 of each path.
+        steps: Nodes that `influence` uses per span.
+        tolerance: Largest sum of the absolute errors of a path's pieces.
+        max_steps: Largest number of nodes per path, including those of divided pieces.
     """
     spans = [Span(path, 0.0, 1.0) for path in range(len(end_scores))]
     starts = score([(path, 0.0) for path in range(len(end_scores))])
@@ -119,9 +120,9 @@ def integrate(
 
 
 def _to_divide(pieces: Sequence[Piece], tolerance: float, steps: int) -> list[tuple[Piece, int]]:
-    """Which pieces to divide, worst first, and into how many parts; none if they add up.
+    """The pieces to divide, worst first, with their numbers of parts; none below the tolerance.
 
-    The worst are divided, as many as leave half the tolerance to the others.
+    Pieces are chosen until the errors of the others are at most half the tolerance.
     """
     left = sum(abs(piece.missing) for piece in pieces)
     if left <= tolerance:

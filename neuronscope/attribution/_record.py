@@ -1,8 +1,8 @@
-"""Recording a model's neurons on a set of facts: in batches, resumable, to the same numbers.
+"""Recording a model's neurons on a set of facts, in batches and resumable.
 
-While a recording that goes to disk is under way, its finished batches lie beside it in a folder
-`NAME.partial`. The same command after an interruption reads them instead of computing them, and
-the file that comes out is the same, byte for byte.
+While a recording is written to a file, its finished batches are in the folder `NAME.partial` next
+to it. After an interruption, the same command loads them instead of computing them again, and the
+resulting file is identical byte for byte.
 """
 
 import importlib.metadata
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", SiteRecording, SiteMeans)
 
 Arrays = dict[str, np.ndarray]
-"""The arrays of one batch, by `site/field`, or by field for what belongs to no site."""
+"""The arrays of one batch, by `site.field`, or by field if they belong to no site."""
 
 Labelled = Sequence[tuple[str, Fact]]
 """Facts, each with the name of its split."""
@@ -45,8 +45,8 @@ BY_DEFAULT = IntegratedGradients()
 
 
 @dataclass(frozen=True, eq=False)
-class _Question:
-    """Everything that a batch's numbers depend on."""
+class _Inputs:
+    """Everything that the results of a batch depend on."""
 
     model: HookedModel
     encoded: Sequence[Encoded]
@@ -71,27 +71,28 @@ def record(
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Recording:
-    """Record every neuron of some sites on every fact: activation, influence, and its certificate.
+    """Record the activation and influence of every neuron, with the error of the influence.
 
     Args:
-        model: A loaded model, or a TransformerLens bridge: the plain model inside it is recorded.
-        facts: A set, whose splits are recorded under their names, or facts to be forgotten.
-        attribution: How influence is measured.
-        sites: Where the neurons are.
-        target: What they influence; the answer's log-odds if not given.
-        form: How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
-        neutral: Facts whose mean is the baseline where every fact is to be forgotten; those of
-            common knowledge that this model answers if not given. Two recordings that are compared
-            need the same ones: take `neutral_facts` of the model before for both.
-        per_fact: Keep every fact's neurons, or only their means over the facts (no intervals and
-            no test then, but memory that does not grow with the facts).
-        memory: Bytes that a pass may use beyond the model's own.
-        out: Where the recording is saved. Interrupted, the same call goes on where it was.
-        progress: Show a bar with the time left.
+        model: A loaded model, or a TransformerLens bridge, of which the plain model is recorded.
+        facts: A fact set, whose splits are kept, or a sequence of facts, the forget set.
+        attribution: The attribution method.
+        sites: The sites of the neurons.
+        target: The quantity that neurons influence; by default the answer's log-odds.
+        form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
+        neutral: Facts whose mean is the baseline if all facts are in the forget set. By default,
+            the facts of common knowledge that this model answers. Two recordings that are compared
+            need the same ones: use `neutral_facts` of the original model for both.
+        per_fact: Keep the neurons of every fact, or only their means over facts, whose memory does
+            not grow with the number of facts but which allow no intervals and no test.
+        memory: Bytes that a pass may use in addition to the model's.
+        out: The file to save the recording to. After an interruption, the same call resumes.
+        progress: Show a progress bar with the remaining time.
 
     Raises:
-        ValueError: If a fact cannot be put to this model, a site does not exist, or `out` is no
-            `.safetensors` or has another unfinished recording. Before anything is computed.
+        ValueError: Before anything is computed, if a fact cannot be encoded for this model, a site
+            does not exist, or `out` does not end in `.safetensors` or has a different unfinished
+            recording.
         FileExistsError: If `out` exists.
     """
     if not isinstance(model, HookedModel):
@@ -109,15 +110,15 @@ def record(
     plan = make_plan(model, encoded, sites, per_fact, memory)
     attribution.check(labelled)
     attribution = attribution.prepared(model, labelled, sites, form, neutral)
-    question = _Question(model, encoded, attribution, tuple(sites), target, per_fact, plan)
+    inputs = _Inputs(model, encoded, attribution, tuple(sites), target, per_fact, plan)
     provenance = provenance_of(model, facts, attribution, target, form)
     pieces = None
     if out is not None:
         plan_parts = {"sites": list(sites), "per_fact": per_fact, "plan": asdict(plan)}
-        # A model is known by its weights, wherever they lie.
+        # A model is identified by its weights, not by its path.
         decides = {key: value for key, value in asdict(provenance).items() if key != "model"}
         pieces = open_pieces(Path(out), {"provenance": decides, **plan_parts})
-    results = _computed(question, pieces, progress)
+    results = _computed(inputs, pieces, progress)
     arrays = _joined(results, plan) if per_fact else _averaged(results, plan)
     recording = Recording(
         sites=_by_site(arrays, sites, per_fact),
@@ -135,14 +136,14 @@ def record(
 
 
 def check_out(out: Path) -> None:
-    """Find out whether a recording can be saved under this name.
+    """Check that a recording can be saved to this file.
 
     Raises:
-        FileExistsError: If there is something.
+        FileExistsError: If the file exists.
         ValueError: If the name does not end in `.safetensors`.
     """
     if out.exists():
-        raise FileExistsError(f"{out} exists: choose another name, or move it away.")
+        raise FileExistsError(f"{out} already exists: choose another name, or move it away.")
     if out.suffix != ".safetensors":
         raise ValueError(f"Expected a file name that ends in .safetensors, got {str(out)!r}.")
 
@@ -154,10 +155,10 @@ def provenance_of(
     target: Target,
     form: str,
 ) -> Provenance:
-    """Where the numbers of a recording come from; known before it is made.
+    """The provenance of a recording, which is known before it is computed.
 
     Args:
-        attribution: As `Attribution.prepared` returns it.
+        attribution: The method that `Attribution.prepared` returns.
     """
     packages = ("neuronscope", "torch", "transformers")
     return Provenance(
@@ -180,35 +181,33 @@ def _labelled(facts: FactSet | Sequence[Fact]) -> list[tuple[str, Fact]]:
     return list(facts) if isinstance(facts, FactSet) else [("forget", fact) for fact in facts]
 
 
-def _computed(question: _Question, pieces: Workspace | None, progress: bool) -> Iterator[Arrays]:
-    """Every batch's arrays, in the plan's order: computed, or found from an earlier call."""
-    batches = question.plan.batches
-    say(f"{question.model.source}: {question.plan}", progress)
+def _computed(inputs: _Inputs, pieces: Workspace | None, progress: bool) -> Iterator[Arrays]:
+    """The arrays of every batch, in the plan's order: computed, or loaded from an earlier call."""
+    batches = inputs.plan.batches
+    say(f"{inputs.model.source}: {inputs.plan}", progress)
     with showing_progress("recording, batches", progress) as show:
         for number, members in enumerate(batches):
-            make = partial(_batch, question, members)
+            make = partial(_batch, inputs, members)
             yield make() if pieces is None else pieces.arrays(f"{number:06d}", make)
             show(number + 1, len(batches))
 
 
-def _batch(question: _Question, members: Sequence[int]) -> Arrays:
-    """The arrays of one batch: facts first, or summed over them where single facts are not kept."""
-    model = question.model
-    batch = Batch.of([question.encoded[i] for i in members], model.device)
+def _batch(inputs: _Inputs, members: Sequence[int]) -> Arrays:
+    """The arrays of one batch, by fact, or summed over facts if single facts are not kept."""
+    model = inputs.model
+    batch = Batch.of([inputs.encoded[i] for i in members], model.device)
     answers = Answers.of(batch)
     with frozen(model), torch.no_grad():
         logits = answer_logits(model, batch.tokens[:, :-1], answers)
         arrays = {
-            "score": _numpy(question.target(logits, answers)),
+            "score": _numpy(inputs.target(logits, answers)),
             "probability": _numpy(Target("prob")(logits, answers)),
             "answered": answered(logits, answers).cpu().numpy().astype(bool),
         }
-    found = question.attribution(
-        model, batch, question.sites, question.target, question.plan.memory
-    )
+    found = inputs.attribution(model, batch, inputs.sites, inputs.target, inputs.plan.memory)
     for site, influence in found.items():
         values = {name: _numpy(tensor) for name, tensor in vars(influence).items()}
-        if not question.per_fact:
+        if not inputs.per_fact:
             gains = {f"{name}_gain": values[name].clip(0) for name in ("total", "positive")}
             sums = {n: v.sum(axis=0, dtype=np.float64) for n, v in (values | gains).items()}
             values |= {name: sums[name] for name in AVERAGED}
@@ -222,7 +221,7 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _joined(results: Iterator[Arrays], plan: Plan) -> Arrays:
-    """All batches' arrays, facts in the order in which they were given."""
+    """The arrays of all batches, with facts in their original order."""
     everything = list(results)
     order = np.argsort(np.concatenate(plan.batches))
     return {
@@ -232,7 +231,7 @@ def _joined(results: Iterator[Arrays], plan: Plan) -> Arrays:
 
 
 def _averaged(results: Iterator[Arrays], plan: Plan) -> Arrays:
-    """Means over all facts, and every fact's own numbers; holds one batch at a time."""
+    """Means over all facts, and the values per fact; holds one batch at a time."""
     sums: Arrays = {}
     single: list[Arrays] = []
     for arrays in results:

@@ -1,8 +1,9 @@
-"""One fact, token by token: what each neuron does at each position, and what that contributes."""
+"""One fact, token by token: the activation and influence of each neuron at each position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neuronscope.attribution._base import GIB
+from neuronscope.attribution._base import GIB, check_neurons
 from neuronscope.attribution._baselines import Baseline, Zero
 from neuronscope.attribution._paths import Effort, along_paths
 from neuronscope.attribution._positions import whole
 from neuronscope.attribution.gradient_x_activation import products
-from neuronscope.attribution.integrated_gradients import IntegratedGradients
+from neuronscope.attribution.integrated_gradients import IntegratedGradients, _FromBaseline
 from neuronscope.display import html_card, html_table, shown_number
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, encode
@@ -25,27 +26,27 @@ from neuronscope.models.loading import as_model
 from neuronscope.models.targets import Target
 
 SHOWN = 10
-"""Neurons that a trace shows of itself."""
+"""Most neurons in the HTML representation of a trace."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Some neurons at every position of one fact; influence is in the target's unit."""
+    """Some neurons at every position of one fact, with influence in the target's unit."""
 
     fact: str
     """The fact's id."""
 
     tokens: tuple[str, ...]
-    """The text of each position's token. The answer's last token is read by no position."""
+    """The text of each position's token; the answer's last token is not an input."""
 
     predicting: Bool[np.ndarray, " pos"]
-    """Positions that predict the answer's tokens."""
+    """Whether each position predicts a token of the answer."""
 
     layer: Int[np.ndarray, " neuron"]
     """The layer of each traced neuron."""
 
     neuron: Int[np.ndarray, " neuron"]
-    """Its place within the layer."""
+    """Its index within the layer."""
 
     activation: Float[np.ndarray, "pos neuron"]
 
@@ -53,10 +54,10 @@ class Trace:
     """First-order influence: the activation times the target's gradient."""
 
     integrated_gradients: Float[np.ndarray, "pos neuron"]
-    """Influence along the path from the baseline, each layer by itself."""
+    """Influence along the path from the baseline, with one layer moving at a time."""
 
     score: float
-    """The target."""
+    """The value of the target."""
 
     layers: Int[np.ndarray, " layer"]
     """The layers that were integrated."""
@@ -66,16 +67,22 @@ class Trace:
 
     completeness_error: Float[np.ndarray, " layer"]
     """Score − baseline score − integrated gradients, summed over all positions and all neurons of
-    the layer, traced or not."""
+    the layer, including those that are not traced."""
 
     site: str
-    """Where the neurons are."""
+    """The site of the neurons."""
 
     target: str
-    """What is explained, e.g. `log_odds`."""
+    """The name of the target, e.g. `log_odds`."""
 
     unit: str
     """The target's unit."""
+
+    baseline: str
+    """The start of the paths, e.g. `mean over 8 neutral facts`."""
+
+    notes: tuple[str, ...] = ()
+    """What must be known to interpret the influences."""
 
     def table(self) -> pd.DataFrame:
         """One row per position and neuron.
@@ -105,7 +112,7 @@ class Trace:
         )
 
     def _repr_html_(self) -> str:
-        """The neurons of largest influence, token by token."""
+        """The neurons with the largest influence, token by token."""
         strength = np.abs(self.integrated_gradients.sum(axis=0))
         top = np.argsort(-strength, kind="stable")[:SHOWN]
         head = ["token", *(f"layer {self.layer[i]}, neuron {self.neuron[i]}" for i in top)]
@@ -116,6 +123,7 @@ class Trace:
         text = f"Integrated gradients of {self.target} ({self.unit}) at each token."
         if len(top) < len(self.neuron):
             text += f" The {len(top)} strongest of {len(self.neuron):,} neurons."
+        text = " ".join((text, f"Baseline: {self.baseline}.", *self.notes))
         return html_card(repr(self), text, html_table(head, rows))
 
 
@@ -128,27 +136,30 @@ def trace(
     form: str = "completion",
     steps: int = IntegratedGradients.steps,
     *,
-    baseline: Baseline | None = None,
+    baseline: Baseline | Literal["mean", "zero"] = "mean",
     memory: int = 2 * GIB,
 ) -> Trace:
-    """Trace neurons over the tokens of one fact: activation and influence at every position.
+    """The activation and influence of neurons at every position of one fact.
 
-    Summed over positions, the influences are those that `GradientXActivation` and
+    Summed over positions, the influences equal those that `GradientXActivation` and
     `IntegratedGradients` record.
 
     Args:
-        model: A model, or what `load_model` loads.
+        model: A model, or a name or path that `load_model` accepts.
         fact: The fact.
-        neurons: Which neurons, as (layer, neuron); all of the site if not given.
-        site: Where the neurons are.
-        target: What they influence; the answer's log-odds if not given.
+        neurons: The neurons as (layer, neuron); by default all of the site.
+        site: The site of the neurons.
+        target: The quantity that neurons influence; by default the answer's log-odds.
         form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
         steps: Nodes of the quadrature on each path.
-        baseline: Where the paths begin; silent neurons if not given.
-        memory: Bytes that a pass may use beyond the model's own.
+        baseline: The start of the paths. `mean` is each neuron's mean over neutral facts that the
+            model answers, as for a recording of facts to be forgotten; if the model answers none,
+            zero is used, and a note says so.
+        memory: Bytes that a pass may use in addition to the model's.
 
     Raises:
-        ValueError: If the fact cannot be put to this model, or it has no such site or neuron.
+        ValueError: If the fact cannot be encoded for this model, or the model has no such site or
+            neuron.
     """
     model, target = as_model(model), target or Target()
     hook_points = _hook_points(model, site, neurons)
@@ -157,10 +168,11 @@ def trace(
     part = whole(batch)
     scores, _, first_order = products(model, part, hook_points, target)
     method = IntegratedGradients(steps=steps, max_steps=max(steps, IntegratedGradients.max_steps))
+    start, notes = _start(model, fact, site, form, method, baseline)
     effort = Effort(method.steps, method.tolerance, method.max_steps)
     groups = [(hook_point,) for hook_point in hook_points]
     with frozen(model):
-        found = along_paths(baseline or Zero(), effort, model, part, groups, target, memory)
+        found = along_paths(start, effort, model, part, groups, target, memory)
     layers = [hook_point.layer for hook_point in hook_points]
     chosen = neurons or [(h.layer, neuron) for h in hook_points for neuron in range(h.width)]
     layer, neuron = np.array(chosen, dtype=np.int64).T
@@ -190,27 +202,42 @@ def trace(
         site=site,
         target=target.name,
         unit=target.unit,
+        baseline=str(start),
+        notes=notes,
     )
+
+
+def _start(
+    model: HookedModel,
+    fact: Fact,
+    site: str,
+    form: str,
+    method: IntegratedGradients,
+    baseline: Baseline | Literal["mean", "zero"],
+) -> tuple[Baseline, tuple[str, ...]]:
+    """The baseline, and what must be known about it."""
+    if not isinstance(baseline, str):
+        return baseline, ()
+    if baseline == "zero":
+        return Zero(), ()
+    prepared = method.prepared(model, (("forget", fact),), (site,), form)
+    assert isinstance(prepared, _FromBaseline), "the mean has been measured"
+    return prepared.start, prepared.notes
 
 
 def _hook_points(
     model: HookedModel, site: str, neurons: Sequence[tuple[int, int]] | None
 ) -> tuple[HookPoint, ...]:
-    """The layers of the site that have one of the neurons, in order.
+    """The layers of the site that contain at least one of the neurons, in order.
 
     Raises:
-        ValueError: If there is no such site or neuron, or an empty choice.
+        ValueError: If a site or neuron does not exist, or no neuron is given.
     """
     everywhere = model.hook_points_at(site)
     if neurons is None:
         return everywhere
     if not neurons:
         raise ValueError("Expected at least one neuron to trace, got none.")
-    for layer, neuron in neurons:
-        if not (0 <= layer < len(everywhere) and 0 <= neuron < everywhere[layer].width):
-            raise ValueError(
-                f"No neuron {neuron} in layer {layer} at {site}: there are {len(everywhere)} "
-                f"layers of {everywhere[0].width} neurons, counted from 0."
-            )
+    check_neurons(neurons, len(everywhere), everywhere[0].width)
     wanted = {layer for layer, _ in neurons}
     return tuple(hook_point for hook_point in everywhere if hook_point.layer in wanted)

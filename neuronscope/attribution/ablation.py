@@ -1,9 +1,10 @@
-"""Ablation: the exact effect of silencing one neuron at every position.
+"""Ablation: the exact effect of setting one neuron to zero at every position.
 
     A_i = F(h) − F(h with h_i = 0)
 
-The truth that the gradient methods approximate, at one forward pass (of the later layers) for each
-neuron and fact: for chosen neurons, or a sample drawn evenly over layers. The others are NaN.
+This is the ground truth that the gradient methods approximate. It costs one forward pass through
+the later layers for each neuron and fact, and is computed for given neurons or for a sample drawn
+evenly over layers. All other neurons are NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.attribution._base import GIB, Attribution, Influence, at_answer
+from neuronscope.attribution._base import GIB, Attribution, Influence, at_answer, check_neurons
 from neuronscope.attribution._branches import (
     Branch,
     Pass,
@@ -33,23 +34,23 @@ from neuronscope.models.targets import Target
 
 @dataclass(frozen=True)
 class Ablation(Attribution):
-    """The exact effect of silencing one neuron; for a sample of neurons, or chosen ones."""
+    """The exact effect of ablating one neuron, for a sample of neurons or for given ones."""
 
     every_neuron: ClassVar[bool] = False
 
     sample: int = 300
-    """Neurons drawn at random at each site, as evenly over layers as they go."""
+    """Number of neurons to draw at random at each site, as evenly over layers as possible."""
 
     seed: int = 0
-    """Seed of the draw."""
+    """Seed of the sample."""
 
     neurons: tuple[tuple[int, int], ...] | None = None
-    """Chosen neurons instead, as (layer, neuron), at every site."""
+    """Ablate these neurons, as (layer, neuron), at every site instead of a sample."""
 
     def __post_init__(self) -> None:
         if self.neurons == () or self.sample < 1:
             raise ValueError(
-                "Expected at least one neuron to silence, got "
+                "Expected at least one neuron to ablate, got "
                 f"sample={self.sample}, neurons={self.neurons}."
             )
 
@@ -68,11 +69,11 @@ class Ablation(Attribution):
             chosen = self.chosen(len(hook_points), hook_points[0].width)
             with frozen(model), torch.no_grad():
                 scores, neurons = observe(model, part.inputs, hook_points, target)
-                silenced = _silenced(model, part.inputs, hook_points, chosen, target, memory)
+                ablated = _ablated(model, part.inputs, hook_points, chosen, target, memory)
             total = scores.new_full(
                 (len(scores), len(hook_points), hook_points[0].width), torch.nan
             )
-            for (layer, neuron), score in zip(chosen, silenced, strict=True):
+            for (layer, neuron), score in zip(chosen, ablated, strict=True):
                 total[:, layer, neuron] = scores - score
             baseline = silenced_scores(model, part.inputs, hook_points, target, memory)
             results[site] = Influence(
@@ -89,18 +90,13 @@ class Ablation(Attribution):
         return results
 
     def chosen(self, layers: int, width: int) -> list[tuple[int, int]]:
-        """The neurons to silence, as (layer, neuron).
+        """The neurons to ablate, as (layer, neuron).
 
         Raises:
-            ValueError: If a chosen neuron does not exist.
+            ValueError: If a given neuron does not exist.
         """
         if self.neurons is not None:
-            for layer, neuron in self.neurons:
-                if not (0 <= layer < layers and 0 <= neuron < width):
-                    raise ValueError(
-                        f"No neuron {neuron} in layer {layer}: the model has layers 0 to "
-                        f"{layers - 1} of {width} neurons."
-                    )
+            check_neurons(self.neurons, layers, width)
             return sorted(self.neurons)
         generator = np.random.default_rng(self.seed)
         counts = np.full(layers, self.sample // layers)
@@ -112,7 +108,7 @@ class Ablation(Attribution):
         ]
 
 
-def _silenced(
+def _ablated(
     model: HookedModel,
     inputs: Pass,
     hook_points: Sequence[HookPoint],
@@ -120,7 +116,7 @@ def _silenced(
     target: Target,
     memory: int,
 ) -> list[Float[Tensor, " batch"]]:
-    """The target with one neuron silent, for each chosen neuron."""
+    """The target with one neuron set to zero, for each chosen neuron."""
     batch = len(inputs.tokens)
     copies = [(layer, neuron, row) for layer, neuron in chosen for row in range(batch)]
     scores = []
@@ -129,19 +125,20 @@ def _silenced(
         for layer, neuron, row in copies[chunk]:
             by_layer.setdefault(layer, []).append((neuron, row))
         branches = [
-            Branch((hook_points[layer],), torch.tensor([row for _, row in here]), _silence(here))
-            for layer, here in by_layer.items()
+            Branch((hook_points[layer],), torch.tensor([row for _, row in pairs]), _ablate(pairs))
+            for layer, pairs in by_layer.items()
         ]
         scores += branch_scores(model, inputs, branches, target)[1]
     return list(torch.cat(scores).view(len(chosen), batch))
 
 
-def _silence(here: Sequence[tuple[int, int]]) -> Callable[[HookPoint, Tensor], Tensor]:
-    index = torch.tensor([neuron for neuron, _ in here])
+def _ablate(pairs: Sequence[tuple[int, int]]) -> Callable[[HookPoint, Tensor], Tensor]:
+    """A change of rows that sets one neuron of each to zero, from pairs of neuron and row."""
+    index = torch.tensor([neuron for neuron, _ in pairs])
 
-    def silence(hook_point: HookPoint, neurons: Tensor) -> Tensor:
+    def ablate(hook_point: HookPoint, neurons: Tensor) -> Tensor:
         del hook_point
         at = index.to(neurons.device)[:, None, None].expand(-1, neurons.shape[1], 1)
         return neurons.scatter(-1, at, 0.0)
 
-    return silence
+    return ablate

@@ -1,4 +1,4 @@
-"""Conductance: integrated gradients of the input embeddings, as they flow through each neuron.
+"""Conductance: integrated gradients of the input embeddings, attributed to each neuron.
 
 Dhamdhere, Sundararajan & Yan, *How Important Is a Neuron?*, arXiv 1805.12233. Along the straight
 path from baseline embeddings e' to the prompt's e,
@@ -6,8 +6,8 @@ path from baseline embeddings e' to the prompt's e,
     A = ∫ ∂F/∂h · dh,      approximated by Σ_k  g_k (h_{k+1} − h_k)        (left rule)
                                             or  (g_k + g_{k+1})/2 · (…)    (trapezoid)
 
-A layer's neurons are not a cut of the model: what passes beside them, through the residual stream,
-is not theirs, so that their sum is not F(e) − F(e'). The completeness error shows how much that is.
+The neurons of a layer do not account for all paths through the model: the residual stream bypasses
+them, so that their sum is not F(e) − F(e'). The completeness error shows how much they miss.
 """
 
 from collections.abc import Sequence
@@ -31,20 +31,21 @@ from neuronscope.models.targets import Target
 
 @dataclass(frozen=True)
 class Conductance(Attribution):
-    """What flows through each neuron as the input embeddings go from a baseline to the prompt's."""
+    """The part of the embeddings' integrated gradients that passes through each neuron."""
 
     steps: int = 32
-    """Steps on the path of the embeddings."""
+    """Number of steps on the path of the embeddings."""
 
     rule: Literal["left", "trapezoid"] = "trapezoid"
-    """How a step is summed: the gradient at its left end (Captum's), or the mean of both ends."""
+    """The gradient of a step: that at its left end (as in Captum), or the mean of both ends."""
 
     baseline: Literal["mean", "zero", "reference"] = "mean"
-    """Embeddings to begin at: the vocabulary's mean, zero (where norms are singular: expect large
-    errors in models with RMSNorm), or those of the `reference` prompt."""
+    """The embeddings at the start of the path: the vocabulary's mean, zero (where norms are
+    singular, so that errors are large in models with RMSNorm), or those of the `reference` prompt.
+    """
 
     reference: str = ""
-    """The prompt to begin at; one that is shorter is lengthened by its last token."""
+    """The prompt at the start of the path; a shorter one is extended by its last token."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -64,24 +65,24 @@ class Conductance(Attribution):
         rows, length = part.inputs.tokens.shape
         fits = int(memory / (rows * length * model.n_layers * model.saved_bytes))
         alphas = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
-        # Neighbouring chunks share a point, so that every step has both of its ends.
+        # Neighbouring chunks share a point, so that both ends of every step are available.
         size = max(2, fits)
         influence: dict[HookPoint, Tensor] = {}
         scores, neurons = [], {}
         with frozen(model):
             begin = self._begin(model, length)
             for start in range(0, self.steps, size - 1):
-                here = alphas[start : start + size]
-                reached, neurons, gradients = _at(
-                    model, part.inputs, begin, here, hook_points, target
+                chunk = alphas[start : start + size]
+                targets, neurons, gradients = _at(
+                    model, part.inputs, begin, chunk, hook_points, target
                 )
-                scores.append(reached)
+                scores.append(targets)
                 for hook_point in hook_points:
                     step = neurons[hook_point].diff(dim=0)
                     gradient = gradients[hook_point][:-1]
                     if self.rule == "trapezoid":
                         gradient = (gradient + gradients[hook_point][1:]) / 2
-                    flow = (step * gradient).to(reached.dtype).sum(dim=0)
+                    flow = (step * gradient).to(targets.dtype).sum(dim=0)
                     influence[hook_point] = (
                         influence[hook_point] + flow if hook_point in influence else flow
                     )
@@ -92,7 +93,7 @@ class Conductance(Attribution):
         return collect(groups, [(part, PartInfluence(ends, influence, baseline, nodes))])
 
     def _begin(self, model: HookedModel, length: int) -> Float[Tensor, "#pos d_model"]:
-        """Embeddings at the path's beginning, as the embedding module gives them."""
+        """The embeddings at the start of the path, as the embedding module returns them."""
         embed = model.hf.get_input_embeddings()
         with torch.no_grad():
             if self.baseline == "reference":
@@ -119,14 +120,14 @@ def _at(
     batch, length = inputs.tokens.shape
     neurons: dict[HookPoint, Tensor] = {}
 
-    def travel(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def interpolate(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del module, args
         by_row = alphas.to(output).repeat_interleave(batch)[:, None, None]
         return (begin + by_row * (output - begin)).detach().requires_grad_()
 
     rows = torch.arange(batch, device=inputs.tokens.device).repeat(len(alphas))
     answers = inputs.answers.take(rows)
-    hook = model.hf.get_input_embeddings().register_forward_hook(travel)
+    hook = model.hf.get_input_embeddings().register_forward_hook(interpolate)
     try:
         with torch.enable_grad(), hooked(keeping(hook_points, neurons), length):
             scores = target(answer_logits(model, inputs.tokens[rows], answers), answers)
@@ -138,9 +139,9 @@ def _at(
     shape = (len(alphas), batch)
     return (
         scores.detach().view(shape),
-        {hook_point: here.detach().unflatten(0, shape) for hook_point, here in neurons.items()},
+        {hook_point: values.detach().unflatten(0, shape) for hook_point, values in neurons.items()},
         {
-            hook_point: here.unflatten(0, shape)
-            for hook_point, here in zip(hook_points, found, strict=True)
+            hook_point: gradient.unflatten(0, shape)
+            for hook_point, gradient in zip(hook_points, found, strict=True)
         },
     )

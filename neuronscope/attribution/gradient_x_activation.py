@@ -1,7 +1,8 @@
 """Gradient x activation: one forward and one backward pass for every site and layer.
 
-arXiv 2509.22263, Eq. 1: A = h · ∂F/∂h. It is the first-order estimate of silencing a neuron, exact
-only where the target is linear in it; the completeness error says how far it is from that.
+arXiv 2509.22263, Eq. 1: A = h · ∂F/∂h. This is the first-order estimate of the effect of ablating a
+neuron, which is exact only if the target is linear in the neuron; the completeness error shows how
+far it is from linear.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from neuronscope.models.targets import Target
 
 @dataclass(frozen=True)
 class GradientXActivation(Attribution):
-    """Neuron times the target's gradient with respect to it; first order, the paper's Eq. 1."""
+    """Activation times the target's gradient: the first-order influence, Eq. 1 of the paper."""
 
     def __call__(
         self,
@@ -57,7 +58,7 @@ def products(
     dict[HookPoint, Float[Tensor, "batch pos _"]],
     dict[HookPoint, Float[Tensor, "batch pos _"]],
 ]:
-    """The target of each row, the neurons, and neuron times gradient, at every position."""
+    """The target of each row, and activation and activation times gradient at every position."""
     neurons: dict[HookPoint, Tensor] = {}
     functions = keeping(hook_points, neurons)
     tokens, answers = part.inputs.tokens, part.inputs.answers
@@ -67,7 +68,7 @@ def products(
         gradients = torch.autograd.grad(
             scores.sum(), [neurons[hook_point] for hook_point in hook_points]
         )
-    neurons = {hook_point: here.detach() for hook_point, here in neurons.items()}
+    neurons = {hook_point: values.detach() for hook_point, values in neurons.items()}
     influence = {
         hook_point: (neurons[hook_point] * gradient).to(scores.dtype)
         for hook_point, gradient in zip(hook_points, gradients, strict=True)

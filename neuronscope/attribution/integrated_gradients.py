@@ -1,14 +1,14 @@
-"""Integrated gradients of the target along a straight path of neurons.
+"""Integrated gradients of the target along a straight path of activations.
 
 Sundararajan, Taly & Yan, *Axiomatic Attribution for Deep Networks*, arXiv 1703.01365, applied to
-hidden neurons h with baseline b (knowledge neurons, arXiv 2104.08696, are the case of the last
-position and a zero baseline):
+hidden neurons h with baseline b (knowledge neurons, arXiv 2104.08696, are the special case of the
+last position and a zero baseline):
 
     A = (h − b) ∫₀¹ ∂F(b + α (h − b)) / ∂h dα,      Σ A = F(h) − F(b)   (completeness)
 
-Each layer moves alone (the later ones are computed from it), or all layers of a site move together
-(each layer's neurons are then an input of their own). The integral is taken by Gauss-Legendre
-quadrature; where it does not add up, the path is divided.
+Either one layer moves at a time and later layers are computed from it, or all layers of a site move
+together as independent inputs. The integral is computed by Gauss-Legendre quadrature; the path is
+divided where the result is not complete.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,31 +35,32 @@ from neuronscope.models.targets import Target
 
 @dataclass(frozen=True)
 class IntegratedGradients(Attribution):
-    """Integrated gradients along the path from a baseline to the recorded neurons; complete."""
+    """Integrated gradients along the path from a baseline to the activations; complete."""
 
     steps: int = 4
-    """Gauss-Legendre nodes on a path, and on each part where it is divided. Four, divided where
-    they do not add up, come closer than eight that are not, at two thirds of the cost."""
+    """Gauss-Legendre nodes on a path, and on each part of a divided path. Four nodes with division
+    are more accurate than eight without, at two thirds of the cost."""
 
     tolerance: float = 1e-3
-    """A path is divided until its sum misses less than this of the target's difference."""
+    """Largest error of the sum, in units of the target; the path is divided until it is reached."""
 
     max_steps: int = 192
-    """Most nodes spent on one path; one that still misses more is flagged."""
+    """Largest number of nodes on one path; a path with a larger error is flagged."""
 
     path: Literal["per_layer", "joint"] = "per_layer"
-    """Each layer moves alone, the later ones recomputed; or all layers of a site move together."""
+    """Whether one layer moves at a time, with later layers recomputed, or all layers of a site move
+    together."""
 
     positions: Positions = "all"
-    """Which positions move: all, those that predict the answer, or the last of the prompt."""
+    """The positions that move: all, those that predict the answer, or the last of the prompt."""
 
     baseline: Literal["mean", "zero", "reference"] = "mean"
-    """Where the path begins: each neuron's mean over the recorded facts that were not to be
-    forgotten (where there are none, over facts of common knowledge), silence, or the neurons on
-    the `reference` prompt."""
+    """The start of the path: the mean of each neuron over the recorded facts outside the forget set
+    (or over facts of common knowledge if there are none), zero, or the activations on the
+    `reference` prompt."""
 
     reference: str = ""
-    """The prompt to begin at; one that is shorter is lengthened by its last token."""
+    """The prompt at the start of the path; a shorter one is extended by its last token."""
 
     def __post_init__(self) -> None:
         positive = 0 < self.tolerance < float("inf")
@@ -84,8 +85,8 @@ class IntegratedGradients(Attribution):
         kind = "facts"
         if not others:
             kind = "neutral facts"
-            # Sentences to complete are rarely answered in a chat; what the model knows serves there
-            # as well.
+            # In chat form, a model may complete none of the neutral facts; it then uses those that
+            # it answers as completions.
             others = (
                 neutral_facts(model, form) or neutral_facts(model) if neutral is None else neutral
             )
@@ -96,7 +97,7 @@ class IntegratedGradients(Attribution):
         return self.starting_at(replace(mean_baseline(model, batches, sites), kind=kind))
 
     def starting_at(self, baseline: Baseline) -> Attribution:
-        """The method with any baseline: a callable from model, positions and hook point."""
+        """The method with a given baseline, a callable of model, positions and hook point."""
         return _FromBaseline(self, baseline)
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
@@ -115,31 +116,31 @@ class IntegratedGradients(Attribution):
     ) -> dict[str, Influence]:
         if self.baseline == "mean":
             raise ValueError(
-                "The mean baseline has to be measured first: call prepared(), as record() does, "
-                "or choose another baseline."
+                "The mean baseline must be measured first: call prepared(), as record() does, or "
+                "choose another baseline."
             )
         start = Reference(self.reference) if self.baseline == "reference" else Zero()
         return self.starting_at(start)(model, batch, sites, target, memory)
 
 
 NO_FACTS = (
-    "Integrated gradients begin at zero: every recorded fact is to be forgotten, and the model "
-    "answers none of the neutral facts whose mean could be the baseline."
+    "Integrated gradients use a zero baseline: all recorded facts are in the forget set, and the "
+    "model answers none of the neutral facts whose mean could be the baseline."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class _FromBaseline(Attribution):
-    """Integrated gradients whose baseline is known neuron by neuron."""
+    """Integrated gradients with a given baseline."""
 
     method: IntegratedGradients
     start: Baseline
-    said: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     """The method's notes."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self.said
+        return self.remarks
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
         return self.method.settings() | {"baseline": str(self.start)}

@@ -30,7 +30,8 @@ class Figures:
 
 
 def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) -> None:
-    """Print what the attributions suggest, each view's finding, the verdict and the report."""
+    """Print the verdict, the finding of each view, and the path of the report."""
+    from neuronscope.report import reading_sentence, sentence
     from neuronscope.report.drawing import diagnosis_figures, write_figures
     from neuronscope.tasks.diagnose import REPORT
 
@@ -39,8 +40,11 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
         folder = out / "figures"
         drawn = write_figures(diagnosis_figures(diagnosis), folder, also.figures)
         console.print(f"figures: {len(drawn)} in {escape(str(folder))}", soft_wrap=True)
+    if diagnosis.verdict is not None:
+        console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
+        console.print(escape(sentence(diagnosis)))
     console.print(f"\n[bold]attributions suggest: {escape(diagnosis.reading)}[/bold]")
-    console.print(escape(diagnosis.reading_why))
+    console.print(escape(reading_sentence(diagnosis)))
     for finding in diagnosis.findings:
         console.print(f"[bold]{escape(finding.title)}.[/bold] {escape(finding.why)}")
     for warning in diagnosis.warnings:
@@ -50,9 +54,6 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
             "No verdict: attributions alone are first-order estimates. A verdict needs a causal "
             "view, the relearning probe (--views)."
         )
-    else:
-        console.print(f"\n[bold]verdict: {escape(diagnosis.verdict.word)}[/bold]")
-        console.print(escape(diagnosis.verdict.why))
     console.print(
         f"report: {escape(str(out / REPORT))} (open in a browser; works offline)",
         soft_wrap=True,

@@ -31,11 +31,12 @@ def show_finetuned(console: Console, task: Any, run: Any, out: Path, also: Any) 
 def summary(run: Any) -> tuple[str, ...]:
     """The outcome of training, in a few lines."""
     from neuronscope.analysis.statistics import wilson_interval
+    from neuronscope.training.showing import COUNTED
 
     first, last = run.history.iloc[0], run.history.iloc[-1]
     lines = [run.stopped]
-    for split in ("forget", "retain"):
-        if not first[f"asked_{split}"] > 0:
+    for split in COUNTED:
+        if not first.get(f"asked_{split}", 0) > 0:
             continue
         facts, before, after = (
             int(row[f"{what}_{split}"])

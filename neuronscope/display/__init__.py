@@ -1,4 +1,4 @@
-"""What a person sees while something runs, and when an object shows itself."""
+"""Progress of running work, and short HTML representations of objects."""
 
 from neuronscope.display._html import (
     html_card,

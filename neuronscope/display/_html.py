@@ -1,4 +1,4 @@
-"""Small pieces of HTML: escaped, without resources or colours of their own."""
+"""Small pieces of HTML: escaped, without external resources, in the page's colours."""
 
 import math
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ def html_card(title: str, text: str = "", *parts: str) -> str:
         text: Plain text.
         parts: HTML, e.g. tables.
     """
-    said = f"<div>{escape(text)}</div>" if text else ""
-    return f'<div style="{CARD}"><div><b>{escape(title)}</b></div>{said}{"".join(parts)}</div>'
+    line = f"<div>{escape(text)}</div>" if text else ""
+    return f'<div style="{CARD}"><div><b>{escape(title)}</b></div>{line}{"".join(parts)}</div>'
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; every cell is plain text. Nothing where there are no rows."""
+    """A table whose cells are plain text; empty if there are no rows."""
     if not rows:
         return ""
 
@@ -34,18 +34,18 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """Text of any length on one line, cut off with an ellipsis."""
+    """Text on one line, truncated with an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def shown_number(value: float) -> str:
-    """A number to three digits; a dash where it could not be measured."""
+    """A number to three digits; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.3g}"
 
 
 def percent(share: float, interval: tuple[float, float] = (math.nan, math.nan)) -> str:
-    """A share in percent, with its 95 % interval where there is one."""
+    """A share in percent, with its 95 % interval if there is one."""
     if math.isnan(share):
         return "–"
     text = f"{100 * share:.0f} %"
@@ -56,7 +56,7 @@ def percent(share: float, interval: tuple[float, float] = (math.nan, math.nan)) 
 
 
 def with_interval(value: float, interval: tuple[float, float]) -> str:
-    """A number to three digits, with its 95 % interval where there is one."""
+    """A number to three digits, with its 95 % interval if there is one."""
     low, high = interval
     if math.isnan(low) or math.isnan(high):
         return shown_number(value)

@@ -1,7 +1,7 @@
 """Progress with the time left: a bar in a terminal, text in a notebook, lines in a log.
 
-A notebook shows what is written to the standard error in red, and widgets need a package that many
-do not have. There, progress is one line of plain text that is replaced as it changes.
+Notebooks show standard error in red, and widgets need a package that is often missing. There,
+progress is one line of plain text that is updated in place.
 """
 
 import sys
@@ -12,24 +12,24 @@ from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
 
 Progress = Callable[[int, int], None]
-"""Called with the number of steps done and the number of steps in all."""
+"""Called with the number of steps done and the total number of steps."""
 
 LOG_SECONDS = 60.0
-"""Seconds between two lines in a log, unless the note changes."""
+"""Minimum number of seconds between two lines in a log, unless the note changes."""
 
 NOTEBOOK_SECONDS = 0.2
-"""Seconds between two updates in a notebook."""
+"""Minimum number of seconds between two updates in a notebook."""
 
 
 @runtime_checkable
 class Show(Protocol):
-    """Shows how many steps are done, of how many, and a note; it is a `Progress` as well."""
+    """A `Progress` that also takes a note."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 def no_progress(done: int, total: int) -> None:
-    """Show nothing."""
+    """Ignore progress."""
     del done, total
 
 
@@ -38,7 +38,7 @@ def _nothing(done: int, total: int, note: str = "") -> None:
 
 
 def say(text: str, wanted: bool = True) -> None:
-    """Show one line: plain text in a notebook, and on the standard error elsewhere."""
+    """Show one line of text: in a notebook as plain text, elsewhere on standard error."""
     if not wanted:
         return
     if _in_notebook():
@@ -49,11 +49,11 @@ def say(text: str, wanted: bool = True) -> None:
 
 @contextmanager
 def showing_progress(what: str, wanted: bool = True) -> Iterator[Show]:
-    """While active, progress of one piece of work is shown.
+    """While active, show the progress of one piece of work.
 
     Args:
         what: The work, in a few words.
-        wanted: Whether anything is shown at all.
+        wanted: Whether to show anything.
     """
     if not wanted:
         yield _nothing
@@ -68,7 +68,7 @@ def showing_progress(what: str, wanted: bool = True) -> Iterator[Show]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Show]:
-    # Imported here: every module of the package may import this one, and rich takes a while.
+    # Imported late: every module may import this one, and importing rich takes a while.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -101,20 +101,20 @@ def _in_text(what: str, seconds: float, notes_at_once: bool, write: Callable[[st
     """Progress as lines of text.
 
     Args:
-        seconds: The shortest time between two lines; the last step is shown at once.
-        notes_at_once: Whether a new note is, too.
+        seconds: The minimum time between two lines; the last step is shown at once.
+        notes_at_once: Whether a new note is shown at once, too.
     """
     began = time.monotonic()
-    last, said, finished = began, "", False
+    last, shown, finished = began, "", False
 
     def show(done: int, total: int, note: str = "") -> None:
-        nonlocal last, said, finished
+        nonlocal last, shown, finished
         now = time.monotonic()
         ended = done >= total and not finished
-        news = notes_at_once and note != said
-        if not (ended or news or now - last >= seconds):
+        changed = notes_at_once and note != shown
+        if not (ended or changed or now - last >= seconds):
             return
-        last, said, finished = now, note, done >= total
+        last, shown, finished = now, note, done >= total
         left = f", {_left(now - began, done, total)} left" if 0 < done < total else ""
         write(f"{what}: {done} of {total}{left}" + (f"; {note}" if note else ""))
 
@@ -122,12 +122,12 @@ def _in_text(what: str, seconds: float, notes_at_once: bool, write: Callable[[st
 
 
 def _left(passed: float, done: int, total: int) -> str:
-    """The time left if all steps take as long as those done."""
+    """The time left if the remaining steps take as long as those done."""
     return str(timedelta(seconds=round(passed / done * (total - done))))
 
 
 def _in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this process; nothing is imported to find out."""
+    """Whether this process is a Jupyter kernel, without importing IPython unless it is loaded."""
     if "ipykernel.zmqshell" not in sys.modules:
         return False
     from IPython import get_ipython
@@ -142,7 +142,7 @@ def _show_in_notebook(text: str, **place: Any) -> Any:
 
 
 def _updated() -> Callable[[str], None]:
-    """Writes a line where the one before it was."""
+    """A function that shows a line in the place of the previous one."""
     handle = None
 
     def write(text: str) -> None:

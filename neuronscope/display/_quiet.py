@@ -1,4 +1,4 @@
-"""Other packages' bars and warnings, kept out of sight while models are read and written."""
+"""Suppress other packages' progress bars and warnings while models are loaded and saved."""
 
 import logging
 import warnings
@@ -11,11 +11,11 @@ PACKAGES = ("transformers", "peft", "accelerate", "safetensors", "huggingface_hu
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """While active, other packages show no bars and no warnings; then all is as it was.
+    """While active, suppress the progress bars and warnings of other packages.
 
-    Downloads keep their bars, because they can take long. Errors are raised as always.
+    Downloads keep their bars, because they can take long. Errors are raised as usual.
     """
-    # Imported here: it belongs to the packages that load models, and not all uses do.
+    # Imported late: only loading and saving models needs it.
     from tqdm.auto import tqdm
 
     loggers = [logging.getLogger(name) for name in PACKAGES]
@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
         try:
             for logger in loggers:
                 logger.setLevel(logging.ERROR)
-            # Bars of downloads say themselves whether they are shown.
+            # The bars of downloads pass `disable` explicitly, which takes precedence.
             tqdm.__init__ = partialmethod(start, disable=True)  # pyright: ignore
             yield
         finally:

@@ -1,4 +1,4 @@
-"""What happened inside, asked of both models; one file = one view."""
+"""Causal evidence from the original and the unlearned model: one file per view."""
 
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._views import ask, default_views, views_called

@@ -1,4 +1,4 @@
-"""What every view of the evidence has in common: the case it is asked about, and how to measure."""
+"""What all views share: the case that they examine, and how they measure a model."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -24,23 +24,23 @@ from neuronscope.results.findings import Finding
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A model before and after unlearning, and the facts about which they are asked."""
+    """A model before and after unlearning, and the facts on which both are evaluated."""
 
     before: HookedModel
     after: HookedModel
     facts: FactSet
     target: Target
     form: str = "completion"
-    """How a fact is put to the models, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
+    """The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
 
     rankings: Mapping[str, Float[np.ndarray, "layer neuron"]] | None = None
-    """Scores of the neurons at `mlp.post` from other sources, by name; largest first."""
+    """Scores of the neurons at `mlp.post` from other sources, by name; larger scores rank first."""
 
     @cached_property
     def labelled(self) -> tuple[tuple[str, Encoded], ...]:
         """Every fact as tokens, with its split."""
-        words = self.after.tokenizer
-        return tuple((split, encode(fact, words, self.form)) for split, fact in self.facts)
+        tokenizer = self.after.tokenizer
+        return tuple((split, encode(fact, tokenizer, self.form)) for split, fact in self.facts)
 
     @property
     def encoded(self) -> list[Encoded]:
@@ -49,22 +49,22 @@ class Case:
 
     @cached_property
     def forget(self) -> Bool[np.ndarray, " fact"]:
-        """Which facts were to be forgotten."""
+        """Which facts are in the forget set."""
         return np.array([split == "forget" for split, _ in self.labelled])
 
     @cached_property
     def at_first(self) -> Measured:
-        """What the model before makes of the facts."""
+        """The original model's answers and scores."""
         return self.measure(self.before)
 
     @cached_property
     def at_last(self) -> Measured:
-        """What the model after makes of them."""
+        """The unlearned model's answers and scores."""
         return self.measure(self.after)
 
     @cached_property
     def forgotten(self) -> Bool[np.ndarray, " fact"]:
-        """The facts that can come back: answered before, not answered after, to be forgotten."""
+        """The facts of the forget set that were answered before unlearning, and not after."""
         return self.forget & self.at_first.answered & ~self.at_last.answered
 
     def table(self) -> pd.DataFrame:
@@ -80,7 +80,7 @@ class Case:
 
     @cached_property
     def identity(self) -> str:
-        """What any finding about the case depends on, besides the view's own settings."""
+        """The key of everything that a finding depends on, apart from the view's settings."""
         parts = {
             "before": self.before,
             "after": self.after,
@@ -91,51 +91,53 @@ class Case:
         return key_of(parts)
 
     def batches(
-        self, asked: Bool[np.ndarray, " fact"] | None = None
+        self, chosen: Bool[np.ndarray, " fact"] | None = None
     ) -> list[tuple[list[int], Batch]]:
-        """The facts in batches of like length, each with the places of its facts in the case.
+        """The facts in batches of similar length, each with the indices of its facts in the case.
 
         Args:
-            asked: Only these facts.
+            chosen: Only these facts.
         """
-        return list(batches_of(self.after, self.encoded, asked))
+        return list(batches_of(self.after, self.encoded, chosen))
 
     def measure(
-        self, model: HookedModel, asked: Bool[np.ndarray, " fact"] | None = None
+        self, model: HookedModel, chosen: Bool[np.ndarray, " fact"] | None = None
     ) -> Measured:
-        """What a model makes of the facts, as it is now.
+        """A model's answers to the facts, and their scores, with its current weights.
 
         Args:
-            asked: Only of these facts; the others' scores are NaN, and count as not answered.
+            chosen: Measure only these facts; the scores of the others are NaN, and they count as
+                not answered.
         """
-        return measure(model, self.encoded, self.target, asked)
+        return measure(model, self.encoded, self.target, chosen)
 
 
 class Evidence(ABC):
-    """A view: hyper-parameters, and what it finds in a case."""
+    """A view: its settings, and a call that examines a case."""
 
     by_default: ClassVar[bool] = True
-    """Whether a diagnosis asks this view where none is named."""
+    """Whether a diagnosis runs this view if none is named."""
 
     decides: ClassVar[bool] = False
-    """Whether the verdict rests on this view; it runs first."""
+    """Whether the verdict rests on this view; such views run first."""
 
     needs_rankings: ClassVar[bool] = False
-    """Whether the case's rankings of neurons are read; such views run last."""
+    """Whether the view uses the case's rankings of neurons; such views run last."""
 
     @abstractmethod
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
-        """Ask the two models.
+        """Examine the two models.
 
         Args:
             progress: Called after each step.
 
         Raises:
-            ValueError: If the view cannot be had of these models or facts, with the reason.
+            ValueError: If the view cannot be computed for these models or facts; the message says
+                why.
         """
 
     def rankings(self, finding: Finding) -> dict[str, Float[np.ndarray, "layer neuron"]]:
-        """The rankings of neurons, by name, that a finding gives to the views after it."""
+        """The rankings of neurons, by name, that a finding provides to later views."""
         del finding
         return {}
 
@@ -146,9 +148,9 @@ class Evidence(ABC):
 
 
 def working_copy(model: HookedModel) -> HookedModel:
-    """A copy whose weights can be moved, with gradients.
+    """A trainable copy of a model.
 
-    At least in single precision: half precision would round small moves away.
+    It has at least single precision: half precision would round small weight changes away.
     """
     hf = copy.deepcopy(model.hf)
     if hf.dtype not in (torch.float32, torch.float64):

@@ -1,4 +1,4 @@
-"""The answers and distractors of facts behind their prompts, and what models make of them."""
+"""Prompts completed with answers and distractors, and a model's states at their last tokens."""
 
 from dataclasses import dataclass
 
@@ -15,40 +15,40 @@ from neuronscope.models.hooked_model import HookedModel, frozen
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The answers and distractors of some facts, each behind its fact's prompt."""
+    """The answers and distractors of some facts, each appended to the fact's prompt."""
 
     encoded: tuple[Encoded, ...]
 
     fact: Int[np.ndarray, " candidate"]
-    """Place of the fact among those that are probed."""
+    """Index of the candidate's fact among the chosen facts."""
 
     true: Bool[np.ndarray, " candidate"]
-    """Whether it is the answer."""
+    """Whether the candidate is the answer."""
 
     forget: Bool[np.ndarray, " fact"]
-    """Which of the facts were to be forgotten; the others train the probe."""
+    """Which of the chosen facts are in the forget set; the others train the probe."""
 
     @staticmethod
-    def of(case: Case, asked: Bool[np.ndarray, " fact"]) -> "Candidates":
-        """The candidates of the facts that have distractors."""
-        words = case.after.tokenizer
-        facts = [fact for (_, fact), wanted in zip(case.facts, asked, strict=True) if wanted]
+    def of(case: Case, chosen: Bool[np.ndarray, " fact"]) -> "Candidates":
+        """The candidates of the chosen facts, each of which has distractors."""
+        tokenizer = case.after.tokenizer
+        facts = [fact for (_, fact), wanted in zip(case.facts, chosen, strict=True) if wanted]
         texts = [(fact.answer, *fact.distractors) for fact in facts]
         return Candidates(
             encoded=tuple(
-                encode(fact, words, case.form, text)
+                encode(fact, tokenizer, case.form, text)
                 for fact, of_fact in zip(facts, texts, strict=True)
                 for text in of_fact
             ),
             fact=np.repeat(np.arange(len(facts)), [len(of_fact) for of_fact in texts]),
             true=np.array([place == 0 for of_fact in texts for place in range(len(of_fact))]),
-            forget=case.forget[asked],
+            forget=case.forget[chosen],
         )
 
     def states(
         self, model: HookedModel, layers: Int[np.ndarray, " layer"]
     ) -> Float[np.ndarray, "layer candidate residual"]:
-        """The states at the candidates' last tokens, centred on the mean of each fact's."""
+        """The states at the candidates' last tokens, centred on the mean of each fact."""
         kept: dict[int, np.ndarray] = {}
         with frozen(model):
             for group in groups(self.encoded, model.vocabulary):
@@ -62,14 +62,14 @@ class Candidates:
         return states - means[:, self.fact]
 
     def shuffled(self, rng: np.random.Generator) -> Bool[np.ndarray, " candidate"]:
-        """As many true ones per fact, anyone of them."""
+        """Which candidates are true after a random permutation of the labels within each fact."""
         order = np.lexsort((rng.random(len(self.fact)), self.fact))
         return self.true[order]
 
     def right(
         self, scores: Float[np.ndarray, " candidate"], facts: Bool[np.ndarray, " fact"]
     ) -> Bool[np.ndarray, " chosen"]:
-        """Of chosen facts, those whose answer scores above each of its distractors."""
+        """Whether the answer of each of `facts` scores above all of its distractors."""
         wrong = np.full(len(self.forget), -np.inf)
         np.maximum.at(wrong, self.fact[~self.true], scores[~self.true])
         return (scores[self.true] > wrong)[facts]

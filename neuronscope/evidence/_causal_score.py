@@ -1,11 +1,11 @@
-"""The causal score of a ranking: where its curve runs between random neurons and all of them.
+"""The causal score of a ranking: the position of its curve between random and all neurons.
 
     C = ∫ (ranking − random) d log m / ∫ (all − random) d log m
 
-over the number m of restored neurons, from the smallest set to all. 0: no better than random
-neurons of the same layers whose weights changed as much. 1: the smallest set already brings back
-all that these neurons can. What a ranking owes to its layers and to the sheer
-size of the change is in its controls, and counts for nothing.
+over the number m of restored neurons, from the smallest set to all. A score of 0 means that the
+ranking is no better than random neurons of the same layers whose weights changed as much; a score
+of 1 means that the smallest set recovers as much as all neurons do. The controls match the ranking
+in its layers and in the size of the weight change, so neither contributes to the score.
 """
 
 import math
@@ -22,26 +22,26 @@ from neuronscope.evidence._curves import Curve
 
 @dataclass(frozen=True)
 class CausalScore:
-    """How much better than random a ranking finds what brings the answers back."""
+    """How much better than chance a ranking finds the neurons that recover the answers."""
 
     value: float
-    """NaN where all neurons bring back no more than random ones do."""
+    """NaN if all neurons together recover no more than random ones do."""
 
     low: float
     high: float
     """95 % bootstrap interval over facts."""
 
     chance: float
-    """Up to where a random ranking's score would lie (95 %, by Student's t over the draws)."""
+    """Upper 95 % limit of a random ranking's score, by Student's t over the draws."""
 
     @property
     def beats_random(self) -> bool:
-        """Whether its interval and that of a random ranking's score, ±`chance`, do not touch."""
+        """Whether the interval lies above that of a random ranking's score, ±`chance`."""
         return self.low > self.chance
 
     @property
     def merit(self) -> float:
-        """What rankings are put in order by: those without a score come last."""
+        """The sort key of rankings; those without a score come last."""
         return -math.inf if math.isnan(self.value) else self.value
 
 
@@ -49,9 +49,9 @@ def causal_score(ranking: Curve, controls: Sequence[Curve]) -> CausalScore:
     """The score of a ranking against its matched random controls.
 
     Args:
-        ranking: Its last size is all neurons.
-        controls: One per draw. Between its sizes, and from none, a control is taken to be straight
-            in m: random neurons bring back about in proportion to their number.
+        ranking: A curve whose last size is all neurons.
+        controls: One per draw. A control is interpolated linearly in m between its sizes and from
+            0, because what random neurons recover is about proportional to their number.
     """
     sizes = ranking.sizes
     random = np.stack([_area(sizes, _at(sizes, control)) for control in controls])
@@ -74,7 +74,7 @@ def causal_score(ranking: Curve, controls: Sequence[Curve]) -> CausalScore:
 
 
 def _at(sizes: Int[np.ndarray, " size"], control: Curve) -> Float[np.ndarray, "size fact"]:
-    """A control at sizes it was not measured at."""
+    """A control, interpolated at sizes where it was not measured."""
     measured = np.concatenate([[0], control.sizes])
     facts = [np.interp(sizes, measured, [0.0, *fact]) for fact in control.recovered.T]
     return np.stack(facts, axis=1)
@@ -83,5 +83,5 @@ def _at(sizes: Int[np.ndarray, " size"], control: Curve) -> Float[np.ndarray, "s
 def _area(
     sizes: Int[np.ndarray, " size"], recovered: Float[np.ndarray, "size fact"]
 ) -> Float[np.ndarray, " fact"]:
-    """Each fact's recovered target, integrated over log size by trapezoids."""
+    """Each fact's recovered target, integrated over log size by the trapezoidal rule."""
     return integrate.trapezoid(recovered, np.log(sizes), axis=0)

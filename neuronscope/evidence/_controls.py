@@ -1,4 +1,4 @@
-"""Random neurons that are like chosen ones."""
+"""Random neurons, matched to the neurons of a ranking, as controls."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from neuronscope.models.neuron_weights import neuron_weights
 SITE = "mlp.post"
 
 LEAST_IN_STRATUM = 16
-"""Neurons to draw among, so that a control is not the choice itself."""
+"""Fewest neurons in a stratum: with fewer, a control would often draw the chosen neurons."""
 
 
 def alike(
@@ -20,13 +20,14 @@ def alike(
     generator: np.random.Generator,
     spared: int = 0,
 ) -> Int[np.ndarray, " flat"]:
-    """A random order whose every prefix has as many neurons of each stratum as `order`'s has.
+    """A random order, each prefix of which has the same number of neurons per stratum as `order`.
 
     Args:
-        order: Every neuron once, flat, first to be chosen first.
+        order: Flat indices of all neurons, best first.
         strata: The stratum of each neuron.
-        spared: So many of the first are drawn only where their stratum has no others left, to ask
-            whether it takes just these. With 0 a control is blind to the choice.
+        spared: Draw this many of the first neurons of `order` only once their strata contain no
+            others, which tests whether these neurons in particular are needed. With 0, controls
+            ignore which neurons were chosen.
     """
     late = np.zeros(len(order), dtype=bool)
     late[order[:spared]] = True
@@ -40,10 +41,10 @@ def alike(
 def by_layer_and_size(
     values: Float[np.ndarray, "layer neuron"], bins: int
 ) -> Int[np.ndarray, " flat"]:
-    """Strata of neurons of one layer and of like values: quantile bins of equal number, flat.
+    """Strata of neurons, flat: quantile bins of the values in each layer.
 
     Args:
-        bins: Of each layer; fewer where a bin would have less than `LEAST_IN_STRATUM` neurons.
+        bins: Bins per layer; fewer if a bin would hold fewer than `LEAST_IN_STRATUM` neurons.
     """
     layers, width = values.shape
     bins = max(1, min(bins, width // LEAST_IN_STRATUM))
@@ -52,7 +53,7 @@ def by_layer_and_size(
 
 
 def change_norms(before: HookedModel, after: HookedModel) -> Float[np.ndarray, "layer neuron"]:
-    """Norm of the change of each neuron's own weights, ‖Δθ‖, at `mlp.post`.
+    """Norm of the change of each neuron's weights, ‖Δθ‖, at `mlp.post`.
 
     Raises:
         ValueError: If the models differ in shape.

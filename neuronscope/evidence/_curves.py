@@ -1,4 +1,4 @@
-"""What comes back, against how many neurons were changed."""
+"""Recovered answers and scores against the number of neurons changed."""
 
 from dataclasses import dataclass
 
@@ -13,27 +13,27 @@ from neuronscope.results.findings import ITSELF
 
 @dataclass(frozen=True)
 class Curve:
-    """The forgotten facts, at growing numbers of changed neurons."""
+    """Answers and scores of the forgotten facts as more and more neurons are changed."""
 
     sizes: Int[np.ndarray, " size"]
-    """How many neurons, ascending."""
+    """Numbers of neurons, ascending."""
 
     recovered: Float[np.ndarray, "size fact"]
-    """Score minus score after."""
+    """Score minus the score with no neuron changed."""
 
     answered: Bool[np.ndarray, "size fact"]
 
     @property
     def counts(self) -> Int[np.ndarray, " size"]:
-        """Answers that came back."""
+        """Number of recovered answers."""
         return self.answered.sum(axis=1)
 
     def part(self, which: slice) -> "Curve":
-        """Some of its points."""
+        """The curve at some of its sizes."""
         return Curve(self.sizes[which], self.recovered[which], self.answered[which])
 
     def to(self, last: "Curve") -> "Curve":
-        """The curve with another one's points after its own."""
+        """The curve, continued by another one at larger sizes."""
         return Curve(
             np.concatenate([self.sizes, last.sizes]),
             np.concatenate([self.recovered, last.recovered]),
@@ -41,7 +41,7 @@ class Curve:
         )
 
     def rows(self, ranking: str, control: int = ITSELF) -> pd.DataFrame:
-        """One row per size: mean over facts with its 95 % interval, and the count of answers."""
+        """One row per size: the mean over facts with its 95 % interval, and the answer count."""
         low, high = mean_interval(self.recovered.T)
         return pd.DataFrame(
             {
@@ -58,10 +58,10 @@ class Curve:
 
 
 def check_rankings(case: Case, layers: int, width: int) -> None:
-    """Refuse rankings that do not fit the model.
+    """Check that the case's rankings fit the model.
 
     Raises:
-        ValueError: Naming the ranking.
+        ValueError: If one does not; the message names it.
     """
     for name, scores in (case.rankings or {}).items():
         if scores.shape != (layers, width) or not np.isfinite(scores).all():
@@ -74,12 +74,12 @@ def check_rankings(case: Case, layers: int, width: int) -> None:
 def among(
     chosen: Int[np.ndarray, " chosen"], layers: int, width: int
 ) -> Bool[np.ndarray, "layer neuron"]:
-    """Marks neurons that are given by their places in the flat table."""
+    """A mask of the neurons with the given flat indices."""
     mask = np.zeros(layers * width, dtype=bool)
     mask[chosen] = True
     return mask.reshape(layers, width)
 
 
 def ranked(scores: Float[np.ndarray, "layer neuron"]) -> Int[np.ndarray, " flat"]:
-    """All neurons, largest score first; ties in the order of the table."""
+    """Flat indices of all neurons, largest score first; ties keep the flat order."""
     return np.argsort(-scores, axis=None, kind="stable")

@@ -1,41 +1,61 @@
-"""Whether there is anything to bring back, and how much of it is much."""
+"""Whether enough facts were forgotten, and thresholds on the share that is recovered."""
+
+import math
+from collections.abc import Mapping
 
 from neuronscope.evidence._base import Case
-from neuronscope.results.findings import Word
+from neuronscope.results.findings import Figure, Finding, Word
 
 FEWEST = 4
-"""Forgotten facts without which nothing is said: half of fewer is one, or chance."""
+"""Fewest forgotten facts for a verdict: half of a smaller number is a single fact, or chance."""
 
 ENOUGH = 0.5
-"""Share of the forgotten answers from which they count as brought back; reasoned: a majority."""
+"""Share of the forgotten answers from which they count as recovered; chosen as a majority."""
 
 ALMOST_NONE = 0.125
-"""Share of the forgotten answers up to which a random control brought nothing back; reasoned: what
-two facts of sixteen on the verge of being answered would give, a quarter of `ENOUGH`."""
+"""Share of the forgotten answers up to which a random control counts as having recovered nothing;
+chosen as two of sixteen facts, which may be close to being answered anyway: a quarter of `ENOUGH`.
+"""
 
 
 def undecided(case: Case) -> tuple[Word, str] | None:
-    """The word for a case in which nothing can come back, with the reason; None for all others.
+    """The verdict, with its reason, if too few facts were forgotten; None if enough were.
 
     Raises:
-        ValueError: If no fact was to be forgotten.
+        ValueError: If the forget set is empty.
     """
     if not case.forget.any():
         raise ValueError("Expected facts of split 'forget', got none.")
     forgotten = int(case.forgotten.sum())
     known = int((case.forget & case.at_first.answered).sum())
-    # As the reading of a diagnosis has it: more than half of what was known still is.
+    # The verdict of a diagnosis uses the same rule: more than half of the answers are still given.
     if 2 * (known - forgotten) > known:
-        return "not forgotten", f"{known - forgotten} of {known} answers are still given."
+        return "not forgotten", (
+            f"The unlearned model still gives {known - forgotten} of {known} answers."
+        )
     if forgotten < FEWEST:
-        return (
-            "cannot tell",
-            f"Only {forgotten} facts were answered before and no longer are; {FEWEST} are needed.",
+        return "cannot tell", (
+            f"Only {forgotten} facts were answered before unlearning and are not answered after "
+            f"it; at least {FEWEST} are needed."
         )
     return None
 
 
+def without_value(
+    view: str,
+    meaning: str,
+    verdict: tuple[Word, str],
+    figures: Mapping[str, Figure] | None = None,
+) -> Finding:
+    """The finding of a view that could not be measured, with the verdict and its reason."""
+    word, reason = verdict
+    return Finding(view, word, math.nan, (math.nan, math.nan), meaning, reason, dict(figures or {}))
+
+
 def different_answers(case: Case) -> int:
-    """How many answers the forgotten facts have: few can come back by a bias towards one."""
+    """The number of distinct answers of the forgotten facts.
+
+    If it is small, a bias towards one answer could recover many facts.
+    """
     facts = zip(case.forgotten, case.facts, strict=True)
     return len({fact.answer.strip() for gone, (_, fact) in facts if gone})

@@ -1,7 +1,8 @@
-"""The matrices of the decoder layers, and the few directions in which their change is largest.
+"""The matrices of the decoder layers, and the leading singular directions of their changes.
 
 A change is D = Σᵢ σᵢ uᵢ vᵢᵀ: direction i reads vᵢ and writes uᵢ. The first r directions are the
-best part of rank r (Eckart-Young: what they leave has the norm of the other singular values).
+best approximation of rank r (Eckart-Young: the norm of the residual is that of the remaining
+singular values).
 """
 
 from dataclasses import dataclass, replace
@@ -17,22 +18,23 @@ WRITERS = ("mlp.down", "attn.o")
 """The modules that write to the residual stream."""
 
 DENSE = -1
-"""The expert of a matrix that is no expert's."""
+"""The `expert` of a matrix that belongs to no expert."""
 
 OVERSAMPLING = 32
-"""Directions that the randomized decomposition follows besides the wanted ones."""
+"""Additional directions that the randomized decomposition computes."""
 
 PASSES = 4
-"""Its subspace iterations. With these two, σ₁ to σ₁₆ of changes of 576 x 1,536 are right to 1e-6,
-and what 16 directions leave is within 5e-8 of the least possible; in a tenth of the time of a full
-decomposition, whose error in single precision is the same."""
+"""Subspace iterations of the randomized decomposition. With these two settings, σ₁ to σ₁₆ of
+changes of size 576 x 1,536 are accurate to 1e-6 and the residual of 16 directions is within 5e-8 of
+the optimum, in a tenth of the time of a full decomposition, whose error in single precision is the
+same."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """One matrix of a decoder layer, read as [write, read] however it is stored.
+    """One matrix of a decoder layer, presented as [write, read] however it is stored.
 
-    Its stored form may be transposed, one of several that share a parameter, or one expert's.
+    The stored matrix may be transposed, share its parameter with others, or belong to an expert.
     """
 
     parameter: str
@@ -42,28 +44,28 @@ class Matrix:
     """Its role, e.g. `mlp.down`."""
 
     site: str
-    """Where the neurons are that own it; empty if none do."""
+    """The site of the neurons that own it; empty if none do."""
 
     layer: int
 
     expert: int
-    """Its place along the parameter's first axis; `DENSE` where the parameter has only two."""
+    """Index along the parameter's first axis; `DENSE` if the parameter has only two axes."""
 
     axis: int
-    """Which of the two stored axes its neurons are counted along."""
+    """Which of the two stored axes indexes neurons."""
 
     places: Int[Tensor, " place"]
-    """Where along that axis it lies."""
+    """The indices of the matrix along that axis."""
 
     neurons: Int[Tensor, " place"]
-    """The neuron that owns each place."""
+    """The neuron that owns each index."""
 
     def rank(self, parameter: Float[Tensor, "..."]) -> int:
-        """The highest rank that the matrix can have."""
+        """The highest possible rank of the matrix."""
         return min(len(self.places), self._stored(parameter).shape[1 - self.axis])
 
     def of(self, parameter: Float[Tensor, "..."]) -> Float[Tensor, "write read"]:
-        """A copy of the matrix, out of a parameter of that name in any model."""
+        """A copy of the matrix, taken from the parameter of that name in any model."""
         stored = self._stored(parameter)
         return self._turned(stored.index_select(self.axis, self.places.to(stored.device)))
 
@@ -76,12 +78,12 @@ class Matrix:
         return parameter if self.expert == DENSE else parameter[self.expert]
 
     def _turned(self, matrix: Tensor) -> Tensor:
-        # Neurons are what a writer reads, and what any other matrix writes.
+        # Matrices that write to the residual stream read neurons; all others write them.
         return matrix if (self.axis == 1) == (self.module in WRITERS) else matrix.T
 
 
 def matrices(model: HookedModel) -> tuple[Matrix, ...]:
-    """Every matrix of the decoder layers; not the embeddings, the unembedding and vectors."""
+    """All matrices of the decoder layers, without embeddings, unembedding and vectors."""
     found = [matrix for own in neuron_weights(model) for matrix in _owned(model, own)]
     owned = {matrix.parameter for matrix in found}
     for name, parameter in model.hf.named_parameters():
@@ -112,7 +114,7 @@ def _owned(model: HookedModel, own: NeuronWeights) -> list[Matrix]:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """The leading directions of a matrix's change, largest first; orthonormal."""
+    """The leading singular directions of a matrix's change, largest first; orthonormal."""
 
     writes: Float[Tensor, "write rank"]
 
@@ -125,12 +127,12 @@ class Directions:
     """‖D‖², the sum of the squares of all singular values."""
 
     def part(self, rank: int) -> Float[Tensor, "write read"]:
-        """The first directions together."""
+        """The sum of the first `rank` directions."""
         return (self.writes[:, :rank] * self.sizes[:rank]) @ self.reads[:, :rank].T
 
 
 def leading(change: Float[Tensor, "write read"], rank: int, seed: int) -> Directions:
-    """The leading directions of a change: all of a small matrix's, or the first `rank`."""
+    """The first `rank` directions of a change, by full SVD if the matrix is small."""
     if min(change.shape) <= 2 * (rank + OVERSAMPLING):
         writes, sizes, reads = torch.linalg.svd(change, full_matrices=False)
         reads = reads.T
@@ -139,14 +141,14 @@ def leading(change: Float[Tensor, "write read"], rank: int, seed: int) -> Direct
             torch.manual_seed(seed)
             writes, sizes, reads = torch.svd_lowrank(change, rank + OVERSAMPLING, PASSES)
     energy = float(change.square().sum(dtype=torch.float64))
-    # Copies, not views: a view would keep the directions that were not wanted.
+    # Copies: a view would keep the discarded directions in memory.
     return Directions(
         writes[:, :rank].clone(), sizes[:rank].clone(), reads[:, :rank].clone(), energy
     )
 
 
 def random_like(directions: Directions, generator: torch.Generator) -> Directions:
-    """Random directions with the same singular values; orthonormal."""
+    """Random orthonormal directions with the same singular values."""
 
     def drawn(like: Tensor) -> Tensor:
         noise = torch.randn(like.shape, generator=generator, dtype=like.dtype)

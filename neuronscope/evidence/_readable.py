@@ -1,4 +1,4 @@
-"""What it says of the forgotten that answers can, or cannot, be told from distractors."""
+"""Verdicts from how well the forgotten answers can be distinguished from distractors."""
 
 import math
 
@@ -15,47 +15,47 @@ def with_distractors(case: Case) -> Bool[np.ndarray, " fact"]:
     """Which facts have distractors.
 
     Raises:
-        ValueError: If no fact that was to be forgotten has any.
+        ValueError: If no fact of the forget set has any.
     """
     have = np.array([bool(fact.distractors) for _, fact in case.facts])
     if not (have & case.forget).any():
         raise ValueError(
-            f"None of {case.forget.sum()} facts of split 'forget' has distractors: give them "
-            "wrong answers of the same kind, or leave this view out."
+            f"None of the {case.forget.sum()} facts of split 'forget' has distractors: add wrong "
+            "answers of the same kind, or leave this view out."
         )
     return have
 
 
 def without_distractors(count: int) -> tuple[str, ...]:
-    """What a reader must know if facts without distractors were left out."""
+    """The warning if facts without distractors were left out."""
     return (f"{count} facts have no distractors and were left out.",) if count else ()
 
 
 def too_few(forgotten: Bool[np.ndarray, " fact"], which: str) -> tuple[Word, str] | None:
-    """The word, and the reason, where too few of the forgotten facts can be asked about.
+    """The verdict, with its reason, if the view covers too few forgotten facts.
 
     Args:
-        forgotten: Those that can.
-        which: What they have, as in "have distractors".
+        forgotten: The forgotten facts that the view covers.
+        which: What distinguishes them, as in "have distractors".
     """
     count = int(forgotten.sum())
     if count >= FEWEST:
         return None
-    return "cannot tell", f"Only {count} forgotten facts {which}; {FEWEST} are needed."
+    return "cannot tell", f"Only {count} forgotten facts {which}; at least {FEWEST} are needed."
 
 
-def judged(case: Case, asked: Bool[np.ndarray, " fact"]) -> Bool[np.ndarray, " fact"]:
-    """The facts that a reading is about: those forgotten, or all where none is."""
-    gone = asked & case.forgotten
-    return gone if gone.any() else asked
+def forgotten_or_all(case: Case, chosen: Bool[np.ndarray, " fact"]) -> Bool[np.ndarray, " fact"]:
+    """The chosen facts that were forgotten, or all chosen facts if none was."""
+    gone = chosen & case.forgotten
+    return gone if gone.any() else chosen
 
 
 def share_interval(right: Float[np.ndarray, " fact"]) -> tuple[float, float]:
     """95 % Wilson interval of the mean of shares, with facts as the unit.
 
-    A fact's pairs have the answer in common, so they do not count as tries of their own. A mean of
-    shares varies less than a count of the same mean, so the interval is wide rather than narrow;
-    it is rounded outwards to whole facts.
+    The pairs of a fact share its answer, so they are not independent trials. A mean of shares
+    varies less than a count with the same mean, so the interval is conservative; it is rounded
+    outwards to whole facts.
     """
     total = round(float(right.sum()), 9)
     low, _ = wilson_interval(math.floor(total), len(right))
@@ -64,7 +64,7 @@ def share_interval(right: Float[np.ndarray, " fact"]) -> tuple[float, float]:
 
 
 def figures_before(right: Float[np.ndarray, " fact"]) -> dict[str, float]:
-    """How much of each fact is read right before, as a mean with its interval."""
+    """The mean share of right comparisons in the original model, with its interval."""
     low, high = share_interval(right)
     return {"before": float(right.mean()), "before_low": low, "before_high": high}
 
@@ -72,14 +72,19 @@ def figures_before(right: Float[np.ndarray, " fact"]) -> dict[str, float]:
 def compared(
     before: Float[np.ndarray, " fact"], after: Float[np.ndarray, " fact"], chance: float
 ) -> tuple[Word, str]:
-    """The word, and the reason, from how much of each fact is read right, before and after."""
+    """The verdict, with its reason, from each fact's share of right comparisons in either model."""
     low, high = share_interval(after)
     if share_interval(before)[0] <= chance:
-        return "cannot tell", "The model before is not clearly above chance itself."
+        return "cannot tell", "Even the original model is not clearly above chance."
     if low > chance:
-        return "hidden", "The answers are not given, and are still there to be read."
+        return "hidden", "The unlearned model does not give the answers, but still encodes them."
     if high < chance:
-        return "cannot tell", "The answers are pushed below chance: over-unlearned."
+        return "cannot tell", "The answers are below chance, which indicates over-unlearning."
     if high < before.mean():
-        return "erased", "That is chance, as after erasing; what suppresses earlier looks the same."
-    return "cannot tell", "Facts are too few to tell chance from what was read before."
+        return "erased", (
+            "This is chance level, as expected after erasure; suppression in earlier layers would "
+            "look the same."
+        )
+    return "cannot tell", (
+        "There are too few facts to distinguish chance from the level of the original model."
+    )

@@ -1,9 +1,10 @@
-"""What the largest directions of a change read and write: neurons, and tokens.
+"""The neurons that the largest directions of a change read, and the tokens that they promote.
 
 A direction u σ vᵀ that writes to the residual stream reads neurons (v) and writes u. Its sign is
-free, and is chosen such that what the matrix reads where the forgotten answers are predicted goes
-along v in the mean: then u is what restoring the direction adds there, and through the last norm's
-weights and the unembedding it promotes some tokens and suppresses others.
+arbitrary; it is chosen such that the mean input of the matrix, at the positions that predict the
+forgotten answers, has a positive projection on v. Then u is what restoring the direction adds at
+these positions; through the weights of the final norm and the unembedding it promotes some tokens
+and suppresses others.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
 from neuronscope.models.targets import Answers
 
 NAMED = 5
-"""Neurons, and tokens, by which a direction is described."""
+"""Number of neurons, and of tokens, that describe a direction."""
 
 COLUMNS = (
     "module", "layer", "expert", "direction", "singular_value", "share", "site", "neurons",
@@ -30,10 +31,10 @@ COLUMNS = (
 )  # fmt: skip
 
 ROUNDING = 1e-12
-"""Share of a change's energy up to which a direction is one of rounding."""
+"""Share of a change's energy up to which a direction counts as rounding error."""
 
 Inputs = dict[tuple[str, int], Float[Tensor, "..."]]
-"""What the matrices read, a vector for each module and layer."""
+"""The mean input of the matrices of each module and layer."""
 
 
 def readout(
@@ -47,12 +48,12 @@ def readout(
 
     `module`, `layer`, `expert` (-1 in a dense model), `direction` (of its matrix, from 0),
     `singular_value`, `share` (of the matrix's ‖D‖²), `site` and `neurons` (those that the direction
-    reads most), `promoted` and `suppressed` (tokens, by what restoring it adds).
+    reads most), `promoted` and `suppressed` (tokens, by the effect of restoring the direction).
 
     Args:
-        model: Whose last norm and unembedding the directions are read through.
+        model: The model whose final norm and unembedding map directions to tokens.
         whole: All matrices.
-        found: The directions of each.
+        found: The directions of each matrix.
         shown: Number of directions.
     """
     inputs = mean_inputs(case)
@@ -78,10 +79,10 @@ def readout(
 
 
 def mean_inputs(case: Case) -> Inputs:
-    """What the matrices that write to the residual stream read, by module and layer.
+    """The mean input of the matrices that write to the residual stream, by module and layer.
 
-    In the model after, the mean over the positions that predict the forgotten facts' answers; of
-    mixtures, all experts' neurons side by side.
+    It is the mean in the unlearned model over the positions that predict the forgotten answers. In
+    a mixture of experts, the neurons of all experts are concatenated.
     """
     model = case.after
     hook_points = {"mlp.down": model.hook_points_at("mlp.post")}
@@ -96,8 +97,8 @@ def mean_inputs(case: Case) -> Inputs:
 
         def adding(module: str, hook_point: HookPoint, answers: Answers = answers) -> HookFunction:
             def add(neurons: Tensor) -> Tensor:
-                here = answers.to(neurons.device)
-                total = neurons[here.row, here.position].double().sum(dim=0).cpu()
+                at = answers.to(neurons.device)
+                total = neurons[at.row, at.position].double().sum(dim=0).cpu()
                 sums[module, hook_point.layer] = sums.get((module, hook_point.layer), 0) + total
                 return neurons
 
@@ -123,7 +124,7 @@ def _sign(matrix: Matrix, read: Float[Tensor, " read"], inputs: Inputs) -> float
 
 
 def _neurons(matrix: Matrix, read: Float[Tensor, " read"]) -> str:
-    """The neurons that a direction reads most: by the squares of all entries that are theirs."""
+    """The neurons that a direction reads most, by the sum of squares of their entries."""
     owners, place = matrix.neurons.unique(return_inverse=True)
     square = torch.zeros(len(owners), dtype=torch.float64)
     square = square.index_add(0, place, read.double().cpu().square())
@@ -132,5 +133,5 @@ def _neurons(matrix: Matrix, read: Float[Tensor, " read"]) -> str:
 
 
 def _tokens(model: HookedModel, effect: Float[Tensor, " vocab"]) -> str:
-    """The tokens of largest effect, quoted."""
+    """The tokens with the largest effect, quoted."""
     return ", ".join(map(repr, largest_tokens(model, effect, NAMED)))

@@ -1,4 +1,4 @@
-"""Giving neurons the weights back that they had before."""
+"""Restoring the original weights of neurons in the unlearned model."""
 
 import math
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from neuronscope.evidence._curves import Curve, among
 from neuronscope.models.interventions import weights_from
 
 RESOLUTION = 1.05
-"""Bisection ends where the sizes that do and do not suffice are within 5 %."""
+"""Bisection stops when the sizes that do and do not suffice are within 5 % of each other."""
 
 Step = Callable[[], None]
-"""Told of each pass over the facts."""
+"""Called after each pass over the facts."""
 
 
 def restore(
     case: Case, order: Int[np.ndarray, " flat"], sizes: Int[np.ndarray, " size"], step: Step
 ) -> Curve:
-    """The forgotten facts, asked of the model after with the first neurons' weights restored.
+    """Evaluate the forgotten facts with the original weights of the first neurons restored.
 
-    Each size only swaps the neurons that the one before lacks; together the swapped weights are
-    kept once.
+    Each size swaps only the neurons that the previous size lacks, so that the swapped weights are
+    held in memory once.
 
     Args:
-        order: Neurons in the flat table, first to be restored first.
-        sizes: Ascending.
+        order: Flat indices of the neurons, the first to be restored first.
+        sizes: Numbers of neurons, ascending.
     """
     hook_points = case.after.hook_points_at(SITE)
     recovered, answered = [], []
@@ -48,11 +48,11 @@ def restore(
 def smallest_prefix(
     case: Case, order: Int[np.ndarray, " flat"], curve: Curve, wanted: int, step: Step
 ) -> Curve | None:
-    """The smallest prefix that brings back the wanted number of answers; None if none does.
+    """The smallest prefix that recovers the wanted number of answers; None if none does.
 
-    Bisection on a log scale, from the first size of the curve that suffices. Answers need not come
-    back one after the other: a smaller prefix may suffice where a larger one does not, and is then
-    missed.
+    Bisection on a log scale, starting from the first size of the curve that suffices. The number of
+    recovered answers need not be monotone: a smaller prefix may suffice where a larger one does
+    not, and bisection misses it.
     """
     enough = np.flatnonzero(curve.counts >= wanted)
     if not len(enough):

@@ -1,9 +1,9 @@
-"""The residual stream after each decoder layer: kept, replaced, and read out as logits.
+"""The residual stream after each decoder layer: recorded, replaced, and decoded to logits.
 
-A pass whose layers' outputs are kept can be taken up again behind any of them: the layers before do
-not run, they say what they said. Nothing that follows the last layer is rebuilt. States are read
-out by putting them in place of what it says, so that the final norm, the head, and whatever a model
-has between or behind them (projections, scales, caps) are its own.
+A forward pass whose layer outputs were recorded can be resumed after any layer: earlier layers do
+not run again but return their recorded outputs. Nothing after the last layer is reimplemented:
+states are decoded by replacing the output of the last layer, so that the model's own final norm,
+head and any other operations (projections, scales, caps) apply.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,22 +20,22 @@ from neuronscope.models.hooked_model import HookedModel, answer_logits
 from neuronscope.models.targets import Answers
 
 Output = Tensor | tuple[object, ...]
-"""What a decoder layer returns: the stream, alone or before other things."""
+"""The output of a decoder layer: the residual stream, alone or as the first entry of a tuple."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """A forward pass that can be taken up again behind any layer."""
+    """A forward pass that can be resumed after any layer."""
 
     model: HookedModel
 
     tokens: Int[Tensor, "batch pos"]
 
     places: Answers
-    """Where logits are computed, and states replaced."""
+    """The positions where logits are computed and states replaced."""
 
     outputs: tuple[Output, ...]
-    """What each layer said."""
+    """The output of each layer."""
 
     logits: Float[Tensor, "token vocab"]
 
@@ -48,37 +48,37 @@ class Pass:
         return Pass(model, tokens, places, tuple(outputs), logits)
 
     @staticmethod
-    def of_answers(model: HookedModel, asked: Sequence[Encoded]) -> "Pass":
-        """Run the model on facts; the places are those that predict the answers."""
-        batch = Batch.of(asked, model.device)
+    def of_answers(model: HookedModel, encoded: Sequence[Encoded]) -> "Pass":
+        """Run the model on facts; the places are the positions that predict the answers."""
+        batch = Batch.of(encoded, model.device)
         return Pass.of(model, batch.tokens[:, :-1], Answers.of(batch))
 
     def resumed(
         self, layer: int, states: Float[Tensor, "token residual"]
     ) -> Float[Tensor, "token vocab"]:
-        """The logits if the residual stream after a layer were `states` at the places."""
+        """The logits with the residual stream after a layer replaced by `states` at the places."""
         stream = _stream(self.outputs[layer]).clone()
-        here = self.places.to(stream.device)
-        stream[here.row, here.position] = states.to(stream)
+        places = self.places.to(stream.device)
+        stream[places.row, places.position] = states.to(stream)
         old = self.outputs[layer]
         new = stream if isinstance(old, Tensor) else (stream, *old[1:])
         blocks = decoder_layers(self.model.hf)
-        with torch.no_grad(), ExitStack() as said:
+        with torch.no_grad(), ExitStack() as replaced:
             for block, output in zip(blocks, (*self.outputs[:layer], new), strict=False):
-                said.enter_context(_saying(block, output))
+                replaced.enter_context(_returning(block, output))
             return answer_logits(self.model, self.tokens, self.places)
 
 
 def states_at(
     model: HookedModel, tokens: Int[Tensor, "batch pos"], places: Answers
 ) -> Float[Tensor, "layer token residual"]:
-    """The residual stream after every layer, at some places alone."""
+    """The residual stream after every layer, at the given places."""
     kept: list[Tensor] = []
 
     def keep(output: Output) -> None:
         stream = _stream(output)
-        here = places.to(stream.device)
-        kept.append(stream[here.row, here.position].to(model.device))
+        at = places.to(stream.device)
+        kept.append(stream[at.row, at.position].to(model.device))
 
     with torch.no_grad(), _watched(model, keep):
         answer_logits(model, tokens, places)
@@ -86,16 +86,16 @@ def states_at(
 
 
 def tail(model: HookedModel, tokens: Int[Tensor, " token"]) -> Pass:
-    """A pass over lone tokens, to be resumed after the last layer with any states in their place.
+    """A pass over single tokens, to be resumed after the last layer with arbitrary states.
 
     Args:
-        tokens: Which, does not matter.
+        tokens: Any tokens, one for each state.
     """
     return Pass.of(model, tokens[:, None], ends([1] * len(tokens), model.device))
 
 
 def ends(lengths: Sequence[int], device: torch.device) -> Answers:
-    """The last position of each row: places that predict nothing in particular."""
+    """The last position of each row, as places without a target token."""
     row = torch.arange(len(lengths), device=device)
     return Answers(
         row=row,
@@ -107,24 +107,24 @@ def ends(lengths: Sequence[int], device: torch.device) -> Answers:
 
 
 @contextmanager
-def _watched(model: HookedModel, see: Callable[[Output], None]) -> Iterator[None]:
-    """While active, `see` is shown what each decoder layer says."""
+def _watched(model: HookedModel, receive: Callable[[Output], None]) -> Iterator[None]:
+    """While active, call `receive` with the output of each decoder layer."""
 
-    def show(module: nn.Module, args: tuple[object, ...], output: Output) -> None:
+    def pass_on(module: nn.Module, args: tuple[object, ...], output: Output) -> None:
         del module, args
-        see(output)
+        receive(output)
 
     with ExitStack() as hooks:
         for block in decoder_layers(model.hf):
-            hooks.callback(block.register_forward_hook(show).remove)
+            hooks.callback(block.register_forward_hook(pass_on).remove)
         yield
 
 
 @contextmanager
-def _saying(block: nn.Module, output: Output) -> Iterator[None]:
-    """While active, a decoder layer does not run and says this."""
-    # A hook could only replace what the layer has computed. Where accelerate spreads a model over
-    # devices, the instance has a forward of its own.
+def _returning(block: nn.Module, output: Output) -> Iterator[None]:
+    """While active, a decoder layer does not run and returns `output`."""
+    # A hook would replace the output only after the layer has run. If accelerate spreads a model
+    # over devices, it sets a `forward` on the instance, which must be restored.
     own = vars(block).get("forward")
     block.forward = lambda *_, **__: output
     try:

@@ -1,4 +1,4 @@
-"""The same question about other subjects: what a model is asked whose states shall not know."""
+"""Prompts about other subjects, whose states do not encode a fact's answer."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,30 +9,30 @@ from neuronscope.facts.prompts import Encoded, encode
 
 
 def other_subjects(case: Case, place: int, most: int) -> tuple[Encoded, ...]:
-    """A fact's prompt with other facts' subjects, and its own answer behind it.
+    """A fact's prompt and answer, with its subject replaced by those of other facts.
 
-    The other facts have the same relation and other answers. Subjects of as many tokens come first:
-    with them, positions are what they were.
+    The other facts have the same relation and different answers. Subjects with the same number of
+    tokens come first, because they leave positions unchanged.
 
     Args:
-        place: The fact's place in the case.
-        most: How many at most.
+        place: The fact's index in the case.
+        most: Largest number of prompts.
     """
     own = case.labelled[place][1]
     alike: list[Encoded] = []
     unlike: list[Encoded] = []
     for fact in _with_others(case, place):
-        asked = encode(fact, case.after.tokenizer, case.form)
+        other = encode(fact, case.after.tokenizer, case.form)
         # A subject at the prompt's end may share a token with the answer.
-        if asked.tokens[asked.prompt_length :] == own.tokens[own.prompt_length :]:
-            (alike if len(asked.tokens) == len(own.tokens) else unlike).append(asked)
+        if other.tokens[other.prompt_length :] == own.tokens[own.prompt_length :]:
+            (alike if len(other.tokens) == len(own.tokens) else unlike).append(other)
         if len(alike) == most:
             break
     return tuple(alike + unlike)[:most]
 
 
 def _with_others(case: Case, place: int) -> Iterator[Fact]:
-    """The fact about each other subject, from the next fact on: not all get the same ones."""
+    """The fact about each other subject, starting after it so that facts use different ones."""
     facts = [fact for _, fact in case.facts]
     fact = facts[place]
     if fact.subject is None or fact.subject not in fact.prompt:

@@ -1,4 +1,4 @@
-"""Parts of a change, undone: put into a copy of the model after, which is then asked."""
+"""Undoing parts of the weight change in a copy of the unlearned model, and evaluating the copy."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -20,9 +20,10 @@ Row = dict[str, str | int | float]
 
 
 class Undoing:
-    """A copy of the model after. Each method undoes a part of the change in it, and only that part.
+    """A copy of the unlearned model in which each method undoes one part of the change.
 
-    Both models of the case are only read, and the copy is the only one made.
+    Each method starts from the unlearned weights. The models of the case are not modified, and no
+    second copy is made.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Undoing:
     ):
         self.case, self.whole, self.step = case, whole, step
         self.strata = strata(case)
-        self.asked = np.any(list(self.strata.values()), axis=0)
+        self.evaluated = np.any(list(self.strata.values()), axis=0)
         self.model = working_copy(case.after)
         self.found = [self._leading(matrix, rank, seed) for matrix in whole]
         with torch.no_grad():
@@ -43,75 +44,75 @@ class Undoing:
                 name: float((self._before(name) - own).square().sum(dtype=torch.float64))
                 for name, own in self.model.hf.named_parameters()
             }
-        self.nothing = self._ask()
+        self.nothing = self._evaluate()
 
     @property
     def outside(self) -> float:
-        """Share of ‖D‖² that lies in no matrix."""
+        """Share of ‖D‖² outside the matrices."""
         return 1.0 - self.energy_of(range(len(self.whole)))
 
     def energy_of(self, chosen: Iterable[int]) -> float:
-        """Share of ‖D‖² that lies in some matrices, given by their places; NaN without a change."""
+        """Share of ‖D‖² in the matrices with the given indices; NaN without a change."""
         return self._share(sum(self.found[at].energy for at in chosen))
 
     def energy_at(self, rank: int) -> float:
-        """Share of the matrices' ‖D‖² in their first directions; NaN without a change."""
+        """Share of the matrices' ‖D‖² in their first `rank` directions; NaN without a change."""
         held = sum(float(d.sizes[:rank].double().square().sum()) for d in self.found)
         energy = sum(d.energy for d in self.found)
         return held / energy if energy else math.nan
 
     def random(self, seed: int) -> list[Directions]:
-        """Random directions with the singular values of those found."""
+        """Random directions with the singular values of the change."""
         generator = torch.Generator().manual_seed(seed)
         return [random_like(directions, generator) for directions in self.found]
 
     @torch.no_grad()
     def low_rank(self, directions: Sequence[Directions], rank: int) -> Measured:
-        """The first directions in every matrix."""
+        """Add the first `rank` directions to every matrix."""
         self._reset()
         for matrix, some in zip(self.whole, directions, strict=True):
             own = self.model.hf.get_parameter(matrix.parameter)
             matrix.put(own, matrix.of(own) + some.part(rank))
-        return self._ask()
+        return self._evaluate()
 
     @torch.no_grad()
     def whole_matrices(self, chosen: Iterable[int]) -> Measured:
-        """All of some matrices, given by their places."""
+        """Restore the matrices with the given indices."""
         self._reset()
         for at in chosen:
             matrix = self.whole[at]
             own = self.model.hf.get_parameter(matrix.parameter)
             matrix.put(own, matrix.of(self._before(matrix.parameter)))
-        return self._ask()
+        return self._evaluate()
 
     @torch.no_grad()
     def everything_else(self) -> Measured:
-        """All that lies in no matrix."""
+        """Restore everything outside the matrices."""
         self._move(1.0)
         for matrix in self.whole:
             own = self.model.hf.get_parameter(matrix.parameter)
             matrix.put(own, matrix.of(self._after(matrix.parameter)))
-        return self._ask()
+        return self._evaluate()
 
     @torch.no_grad()
     def layers(self, chosen: Sequence[int]) -> tuple[Measured, float]:
-        """All of some layers, and the share of ‖D‖² that it is."""
+        """Restore some layers; also return their share of ‖D‖²."""
         self._reset()
         names = [name for name in self.energies if layer_of(self.model, name) in chosen]
         for name in names:
             self.model.hf.get_parameter(name).copy_(self._before(name))
-        return self._ask(), self._share(sum(self.energies[name] for name in names))
+        return self._evaluate(), self._share(sum(self.energies[name] for name in names))
 
     @torch.no_grad()
-    def straight(self, alpha: float) -> Measured:
-        """A step of all parameters on the straight way to the model before."""
+    def interpolated(self, alpha: float) -> Measured:
+        """Interpolate all parameters towards the original model."""
         self._move(alpha)
-        return self._ask()
+        return self._evaluate()
 
     def rows(self, keys: Row, measured: Measured) -> list[Row]:
-        """What was measured, a row for each split: the target's mean, and the answers.
+        """One row for each split: the mean target and the number of answers.
 
-        Each with its 95 % interval: bootstrap over facts, and Wilson.
+        The mean has a 95 % bootstrap interval over facts, the share of answers a Wilson interval.
         """
         found = []
         for split, mask in self.strata.items():
@@ -127,8 +128,8 @@ class Undoing:
             )
         return found
 
-    def _ask(self) -> Measured:
-        measured = self.case.measure(self.model, self.asked)
+    def _evaluate(self) -> Measured:
+        measured = self.case.measure(self.model, self.evaluated)
         self.step()
         return measured
 
@@ -161,9 +162,10 @@ class Undoing:
 
 
 def strata(case: Case) -> dict[str, Bool[np.ndarray, " fact"]]:
-    """Facts that can tell something, by split.
+    """The facts on which restoration is evaluated, by split.
 
-    Of those to be forgotten, the ones that were; of all others, those that were answered before.
+    These are the forgotten facts of the forget set, and the facts of the other splits that the
+    original model answers.
     """
     masks = {"forget": case.forgotten}
     splits = np.array([split for split, _ in case.labelled])

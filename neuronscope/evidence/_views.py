@@ -1,7 +1,7 @@
-"""Running views: which there are, in which order, and what is kept.
+"""Finding and running views, and saving their findings.
 
-Every finding is written beside the diagnosis as soon as it is made, so that an interrupted
-diagnosis runs only the views that are missing.
+Every finding is saved in the diagnosis' folder as soon as it is complete, so that an interrupted
+diagnosis runs only the missing views when it is resumed.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,36 +19,36 @@ from neuronscope.results.comparison import Comparison
 from neuronscope.results.findings import Finding
 
 ALL, NONE = "all", "none"
-"""The name of all views that run by default, and of no view."""
+"""Names that select all views that run by default, and no view."""
 
 
 def default_views() -> tuple[Evidence, ...]:
-    """The views that run where none is named, in running order."""
+    """The views that run if none is named, in running order."""
     return in_order([view for view in _every_view().values() if view.by_default])
 
 
 def in_order(views: Sequence[Evidence]) -> tuple[Evidence, ...]:
-    """Views in running order: first what the verdict rests on, last what needs rankings."""
+    """Views in running order: the deciding views first, those that need rankings last."""
     return tuple(sorted(views, key=lambda view: (not view.decides, view.needs_rankings)))
 
 
 def views_called(names: Sequence[str]) -> tuple[Evidence, ...]:
-    """The views of these names with their default settings, in running order.
+    """The named views with their default settings, in running order.
 
     Args:
-        names: Of view files, or `all`, or `none`.
+        names: Names of view files, `all` or `none`.
 
     Raises:
-        ValueError: If a name is no view's, with those that there are.
+        ValueError: If a name is unknown; the message lists the known ones.
     """
     known = _every_view()
     unknown = [name for name in names if name not in (ALL, NONE, *known)]
     if unknown:
         raise ValueError(
-            f"there is no view {unknown[0]!r}: there are {', '.join(known)}, {ALL} and {NONE}."
+            f"Unknown view {unknown[0]!r}: expected some of {', '.join(known)}, {ALL} and {NONE}."
         )
     if NONE in names and len(set(names)) > 1:
-        raise ValueError(f"{NONE} goes with no other view, got {', '.join(names)}.")
+        raise ValueError(f"{NONE} cannot be combined with other views, got {', '.join(names)}.")
     chosen = [
         view for name, view in known.items() if name in names or (ALL in names and view.by_default)
     ]
@@ -63,18 +63,18 @@ def ask(
     folder: Path | None = None,
     progress: bool = True,
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Run views on a case, with the rankings that two recordings give.
+    """Run views on a case, with the rankings of neurons from two recordings.
 
     Args:
-        case: The models and facts; its rankings are added here.
-        views: They run in running order, whatever their order here.
+        case: The models and facts; its rankings are replaced.
+        views: The views, in any order.
         comparison: The two recordings.
         neurons: The diagnosis' table of neurons.
-        folder: Where findings are kept, and found again.
-        progress: Show a bar.
+        folder: Where findings are saved; a finding that is already there is loaded.
+        progress: Show a progress bar.
 
     Returns:
-        The findings, and a sentence for each view that was left out, with the reason.
+        The findings, and for each view that was left out a sentence with the reason.
     """
     ranked = replace(case, rankings=rankings_of_recordings(comparison, neurons))
     return ask_views(ranked, views, folder, progress)
@@ -86,14 +86,14 @@ def ask_views(
     folder: Path | None = None,
     progress: bool = False,
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-    """Run views on a case with the rankings that it has; arguments and results as for `ask`."""
+    """Run views on a case with its own rankings; arguments and results as for `ask`."""
     found: list[Finding] = []
     missing: list[str] = []
     for view in in_order(views):
         try:
             finding = _one(view, case, folder, progress)
         except ValueError as error:
-            missing.append(f"{view_name(view)} was left out: {error}")
+            missing.append(f"The view {view_name(view)} was left out: {error}")
             continue
         found.append(finding)
         given = view.rankings(finding)
@@ -105,7 +105,7 @@ def ask_views(
 def _every_view() -> dict[str, Evidence]:
     """All views with their default settings, by name."""
     classes = {name: method_class("evidence", name, Evidence) for name in method_names("evidence")}
-    # What method_class returns is never abstract, which its type cannot say.
+    # The classes are never abstract, which the type of method_class cannot express.
     return {name: cast(Callable[[], Evidence], made)() for name, made in classes.items()}
 
 

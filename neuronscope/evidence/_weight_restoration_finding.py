@@ -1,4 +1,4 @@
-"""What a weight restoration says."""
+"""The finding of weight restoration: its verdict, sentences and tables."""
 
 import math
 from collections.abc import Sequence
@@ -16,33 +16,34 @@ from neuronscope.evidence._forgotten import ALMOST_NONE, FEWEST, different_answe
 from neuronscope.results.findings import ITSELF, Finding, Word
 
 SMALL = 0.01
-"""Share of the neurons that is too small to hold many different answers, rounded up to a neuron;
-reasoned: what is known is spread over more of a model than what silences it need be."""
+"""Share of the neurons, rounded up to a neuron, that is too small to store many different answers;
+chosen because knowledge is spread over more of a model than what suppresses it needs to be."""
 
-MEANING = f"share of the neurons at {SITE} whose own weights bring half of the answers back"
-
-NO_INTERVAL = (math.nan, math.nan)
+MEANING = (
+    f"smallest share of the neurons at {SITE} whose original weights recover half of the forgotten "
+    "answers"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A ranking of the neurons, and how well it does."""
+    """A ranking of the neurons, with its recovery curve and causal score."""
 
     name: str
     order: Int[np.ndarray, " flat"]
-    """Neurons in the flat table, first to be restored first."""
+    """Flat indices of the neurons, the first to be restored first."""
 
     curve: Curve
-    """Its last size is all neurons."""
+    """Its recovery curve, whose last size is all neurons."""
 
     controls: Sequence[Curve]
-    """Random neurons matched to it, by draw."""
+    """The curves of random neurons matched to it, by draw."""
 
     score: CausalScore
 
     @property
     def apart(self) -> tuple[int, int]:
-        """Sizes at which its interval and those of all draws do not touch, of how many compared."""
+        """The number of sizes whose interval lies above those of all draws, and of all compared."""
         random = pd.concat([control.rows(self.name) for control in self.controls])
         highest = random.groupby("size", as_index=False)["high"].max()
         both = self.curve.rows(self.name).iloc[:-1].merge(highest, on="size")
@@ -51,15 +52,15 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class Minimal:
-    """The smallest set found that brings half of the answers back."""
+    """The smallest set found that recovers half of the answers."""
 
     ranking: str
     chosen: Int[np.ndarray, " chosen"]
-    """Its neurons in the flat table."""
+    """Flat indices of its neurons."""
 
     answered: int
     random: tuple[int, ...]
-    """Answers that came back with random other neurons matched to it, by draw."""
+    """Number of answers that matched random neurons outside the set recover, by draw."""
 
 
 def finding(
@@ -69,12 +70,12 @@ def finding(
     minimal: Minimal | None,
     undecided: tuple[Word, str] | None,
 ) -> Finding:
-    """The word, its reason, and the tables.
+    """The verdict, its reason, and the tables.
 
     Args:
-        neurons: How many there are.
-        contenders: Best first.
-        undecided: The word and its reason if the facts alone decide it.
+        neurons: Number of neurons in the model.
+        contenders: The rankings, best first.
+        undecided: The verdict and its reason if too few facts were forgotten.
     """
     word, reason = undecided or _read(case, neurons, contenders[0], minimal)
     best = contenders[0]
@@ -97,7 +98,7 @@ def finding(
         view="weight_restoration",
         word=word,
         value=math.nan if minimal is None else len(minimal.chosen) / neurons,
-        ci95=NO_INTERVAL,
+        ci95=(math.nan, math.nan),
         meaning=MEANING,
         why=reason,
         figures=figures,
@@ -110,44 +111,34 @@ def finding(
     )
 
 
-def nothing_forgotten(neurons: int, word: Word, reason: str) -> Finding:
-    """What is said where no answer can come back."""
-    return Finding(
-        view="weight_restoration",
-        word=word,
-        value=math.nan,
-        ci95=NO_INTERVAL,
-        meaning=MEANING,
-        why=reason,
-        figures={"neurons": neurons, "forgotten": 0},
-    )
-
-
 def _read(case: Case, neurons: int, best: Contender, minimal: Minimal | None) -> tuple[Word, str]:
     forgotten = int(case.forgotten.sum())
     if minimal is None:
         most = int(best.curve.counts[-1])
         return "cannot tell", (
-            f"The own weights of all {neurons:,} neurons at {SITE} bring only {most} of "
-            f"{forgotten} answers back: too few to look for a smallest set."
+            f"Restoring the original weights of all {neurons:,} neurons at {SITE} recovers only "
+            f"{most} of {forgotten} forgotten answers, too few to search for a minimal set."
         )
     count, random = len(minimal.chosen), max(minimal.random)
-    said = (
-        f"The own weights of {count:,} of {neurons:,} neurons ({count / neurons:.2%}, ranked by "
-        f"{minimal.ranking.replace('_', ' ')}) bring {minimal.answered} of {forgotten} answers "
-        f"back, those of as many matched random neurons at most {random}"
+    result = (
+        f"Restoring the original weights of {count:,} of {neurons:,} neurons "
+        f"({count / neurons:.2%}, ranked by {minimal.ranking.replace('_', ' ')}) recovers "
+        f"{minimal.answered} of {forgotten} forgotten answers; the same number of matched random "
+        f"neurons recovers at most {random}."
     )
     if count > math.ceil(SMALL * neurons):
-        return "cannot tell", f"{said}; that many could also hold what they bring back."
+        return "cannot tell", f"{result} A set of this size could also store the answers."
     if random > ALMOST_NONE * forgotten:
-        return "cannot tell", f"{said}: it does not take those neurons."
+        return "cannot tell", f"{result} The recovery is therefore not specific to these neurons."
     if different_answers(case) < FEWEST:
-        return "cannot tell", f"{said}; but they have fewer than {FEWEST} different answers."
-    return "hidden", f"{said}: too few to hold so many different answers."
+        return "cannot tell", (
+            f"{result} However, the forgotten facts have fewer than {FEWEST} different answers."
+        )
+    return "hidden", f"{result} Such a small set could not store so many different answers."
 
 
 def _curves(contenders: Sequence[Contender]) -> pd.DataFrame:
-    """One row per ranking, best first, draw (-1: the ranking itself) and size."""
+    """One row per ranking (best first), draw (-1: the ranking itself) and size."""
     return pd.concat(
         [
             curve.rows(one.name, draw)
@@ -175,7 +166,7 @@ def _scores(contenders: Sequence[Contender]) -> pd.DataFrame:
 
 
 def _places(case: Case, minimal: Minimal | None) -> pd.DataFrame:
-    """The neurons of the minimal set, first to be restored first."""
+    """The neurons of the minimal set, in the order of the ranking."""
     chosen = np.array([], dtype=int) if minimal is None else minimal.chosen
     layer, neuron = np.divmod(chosen, case.after.hook_points_at(SITE)[0].width)
     return pd.DataFrame({"site": SITE, "layer": layer, "neuron": neuron})
@@ -185,15 +176,17 @@ def _warnings(best: Contender, minimal: Minimal | None) -> tuple[str, ...]:
     found = []
     if math.isnan(best.score.value):
         found.append(
-            f"All neurons at {SITE} bring back no more than random ones do: rankings have no score."
+            f"All neurons at {SITE} together recover no more than random ones, so rankings have no "
+            "causal score."
         )
     elif not best.score.beats_random:
         found.append(
-            f"No ranking was told from random neurons; {best.name.replace('_', ' ')} comes closest."
+            "No ranking is significantly better than random neurons; "
+            f"{best.name.replace('_', ' ')} has the highest causal score."
         )
     if minimal is not None:
         found.append(
-            "The minimal set is the smallest prefix that bisection found: answers need not come "
-            "back one after the other, and a smaller set may exist."
+            "The minimal set is the smallest one found by bisection; since recovery need not be "
+            "monotone in the number of neurons, a smaller set may exist."
         )
     return tuple(found)

@@ -1,28 +1,30 @@
-"""The unlearning depth score (UDS, arXiv 2605.24614): how deep the forgetting goes, by patching.
+"""The unlearning depth score (UDS, arXiv 2605.24614): how deep unlearning goes, by patching.
 
-The model before answers with its states after one layer replaced by another model's, at the
-positions that predict the answer's tokens. With s the mean log-probability of those tokens,
+The original model is evaluated with its states after one layer replaced by those of another model,
+at the positions that predict the answer's tokens. With s the mean log-probability of these tokens,
 
     Δ_l = s(before) − s(before, states after layer l replaced)
 
-and UDS of a fact is the share of the reference's Δ that the model after's states reach:
+and the UDS of a fact is the share of the reference's Δ that the unlearned model's states reach:
 
     Σ_l Δ^ref_l clip(Δ^after_l / Δ^ref_l, 0, 1) / Σ_l Δ^ref_l    over l with Δ^ref_l > threshold
 
-1: erased to the reference's level. 0: intact, the model before answers from those states as well.
+A score of 1 means erased to the level of the reference; a score of 0 means intact: the original
+model answers equally well from the unlearned model's states.
 
-| reference | what it is |
+| reference | states |
 |---|---|
-| retain model | a model that never knew the facts: the published score |
-| other subjects | the model before, asked the same about other subjects: *our variant* |
+| retain model | of a model that never learned the facts: the published score |
+| other subjects | of the original model, for the same prompts about other subjects: *our variant* |
 
-The variant's states are the mean over several subjects. Those of a single one do not only lack the
-answer, they hold another, which costs far more than ignorance does: all would read as intact. What
-is left of that makes the variant lower than the score; it compares with itself alone.
+The variant averages the states over several subjects. The states of a single subject not only lack
+the answer but encode a different one, which reduces the score s far more than ignorance does: every
+model would appear intact. What remains of this effect makes the variant lower than the published
+score; variant scores can only be compared with each other.
 
-A low score shows that knowledge is there. A high one does not show that it is gone: what works
-against the answer in an early layer is in the states that are handed over, and costs as much there
-as ignorance. On planted inhibitors scores reach those of models that never knew.
+A low score shows that the knowledge is present. A high score does not show that it is gone:
+suppression in an early layer is part of the patched states and reduces s as much as ignorance does.
+With planted inhibitors, scores reach those of models that never learned the facts.
 """
 
 import math
@@ -50,16 +52,16 @@ from neuronscope.models.targets import Answers, Target
 from neuronscope.results.findings import Finding, Word
 
 HIDDEN_BELOW = 1 / 3
-"""A score whose whole interval is lower reads as hidden; reasoned: two thirds are still there."""
+"""If the whole interval is lower, the verdict is hidden; chosen as two thirds being left."""
 
 ERASED_ABOVE = 2 / 3
-"""A score whose whole interval is higher reads as erased; reasoned: one third is still there."""
+"""If the whole interval is higher, the verdict is erased; chosen as one third being left."""
 
 RETAIN_MODEL, OTHER_SUBJECTS = "retain model", "other subjects"
 """The references."""
 
 Questions = tuple[Encoded, ...]
-"""One fact's: with the same answer, token by token; the states that replace are their mean."""
+"""The prompts that replace a fact, with the same answer tokens; their states are averaged."""
 
 SCORE = Target("log_prob")
 """The s of the formula, in nats per token."""
@@ -67,19 +69,19 @@ SCORE = Target("log_prob")
 
 @dataclass(frozen=True)
 class DepthScore(Evidence):
-    """How much of the forgetting has reached the states between the layers."""
+    """How far unlearning has removed the answers from the states between layers."""
 
     by_default: ClassVar[bool] = False
 
     retain: HookedModel | None = None
-    """A model that never knew the facts; without one, a variant of the score is measured."""
+    """A model that never learned the facts; without one, a variant of the score is computed."""
 
     subjects: int = 8
-    """In the variant, about how many other subjects the model before is asked, for each fact."""
+    """Number of other subjects per fact in the variant."""
 
     threshold: float = 0.05
-    """Nats per token that a layer's replaced states must cost for the layer to count; the paper's.
-    """
+    """Loss in nats per token that the reference's states must cause for a layer to count, as in
+    the paper."""
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or not self.threshold > 0:
@@ -94,34 +96,34 @@ class DepthScore(Evidence):
             check_same_shapes(case.before, other)
         unknowing = self._unknowing(case)
         facts = [fact for fact, questions in unknowing.items() if questions]
-        asked = [case.labelled[fact][1] for fact in facts]
+        encoded = [case.labelled[fact][1] for fact in facts]
         reference, after = np.zeros((2, len(facts), case.before.n_layers))
-        batches = list(groups(asked, case.before.vocabulary))
+        batches = list(groups(encoded, case.before.vocabulary))
         with frozen(case.before), frozen(case.after), frozen(source), torch.no_grad():
             for done, group in enumerate(batches):
-                run = Pass.of_answers(case.before, [asked[i] for i in group])
+                run = Pass.of_answers(case.before, [encoded[i] for i in group])
                 reference[group] = losses(run, source, [unknowing[facts[i]] for i in group])
                 progress(2 * done + 1, 2 * len(batches))
-                after[group] = losses(run, case.after, [(asked[i],) for i in group])
+                after[group] = losses(run, case.after, [(encoded[i],) for i in group])
                 progress(2 * done + 2, 2 * len(batches))
         return self._finding(case, np.array(facts), reference, after)
 
     def _unknowing(self, case: Case) -> dict[int, Questions]:
-        """What the reference is asked instead of each fact to be forgotten; it may be nothing.
+        """The reference's prompts for each fact of the forget set; some facts may have none.
 
         Raises:
-            ValueError: If it is nothing for all of them.
+            ValueError: If no fact has any.
         """
         questions = {
-            fact: (asked,) if self.retain else other_subjects(case, fact, self.subjects)
-            for fact, (_, asked) in enumerate(case.labelled)
+            fact: (encoded,) if self.retain else other_subjects(case, fact, self.subjects)
+            for fact, (_, encoded) in enumerate(case.labelled)
             if case.forget[fact]
         }
         if not any(questions.values()):
             raise ValueError(
-                f"None of {len(questions)} facts of split 'forget' can be asked about another "
-                "subject: give them subjects that stand in their prompts and a relation they "
-                "share, or give the depth score a retain model."
+                f"None of the {len(questions)} facts of split 'forget' has a prompt about another "
+                "subject: give the facts subjects that occur in their prompts and a common "
+                "relation, or give the depth score a retain model."
             )
         return questions
 
@@ -148,11 +150,12 @@ class DepthScore(Evidence):
             word=word,
             value=value,
             ci95=(low, high),
-            meaning=f"{kind}unlearning depth score: 0 intact, 1 erased as in the reference "
-            f"({against})",
-            why="Put into the model before, the states of the model after take away "
-            f"{value:.0%} of what those of the reference ({against}) take "
-            f"({low:.0%} to {high:.0%}, mean over {counted.sum()} facts). {reason}",
+            meaning=f"{kind}unlearning depth score (0: intact; 1: erased as in the reference, "
+            f"{against})",
+            why="Patched into the original model, the states of the unlearned model reduce the "
+            f"answers' log-probability by {value:.0%} of what the states of the reference "
+            f"({against}) do (95 % interval {low:.0%} to {high:.0%}, mean over {counted.sum()} "
+            f"facts). {reason}",
             figures={
                 "reference": against,
                 "threshold": self.threshold,
@@ -172,10 +175,10 @@ class DepthScore(Evidence):
 def losses(
     run: Pass, source: HookedModel, questions: Sequence[Questions]
 ) -> Float[np.ndarray, "fact layer"]:
-    """Δ by fact and layer: what the answers lose if `source`'s states replace the run's own.
+    """Δ by fact and layer: the loss of log-probability if `source`'s states replace the run's.
 
     Args:
-        questions: What the source is asked, for each fact of the run.
+        questions: The source's prompts for each fact of the run.
     """
     states = torch.cat([_mean_states(source, of_fact) for of_fact in questions], dim=1)
     full = SCORE(run.logits, run.places)
@@ -188,7 +191,7 @@ def losses(
 def _mean_states(
     source: HookedModel, questions: Questions
 ) -> Float[Tensor, "layer token residual"]:
-    """The states where the answer's tokens are predicted, as a mean over questions."""
+    """The states at the positions that predict the answer, averaged over prompts."""
     batch = Batch.of(questions, source.device)
     states = states_at(source, batch.tokens[:, :-1], Answers.of(batch))
     return states.unflatten(1, (len(questions), -1)).mean(dim=1)
@@ -199,7 +202,7 @@ def depth_scores(
     after: Float[np.ndarray, "fact layer"],
     threshold: float,
 ) -> Float[np.ndarray, " fact"]:
-    """The formula; NaN for facts of which no layer counts."""
+    """The depth score of each fact; NaN if none of its layers counts."""
     counts = reference > threshold
     weight = np.where(counts, reference, 0.0)
     share = np.clip(after / np.where(counts, reference, 1.0), 0.0, 1.0)
@@ -213,10 +216,10 @@ def _loss_elsewhere(
     after: Float[np.ndarray, "fact layer"],
     threshold: float,
 ) -> float:
-    """The largest Δ of the model after in a layer that does not count, as a mean over facts.
+    """The unlearned model's largest Δ in a layer that does not count, averaged over facts.
 
-    What is lost there, in nats per token, is something else than the knowledge. NaN if every layer
-    of every fact counts.
+    This loss, in nats per token, is not due to lost knowledge. NaN if every layer of every fact
+    counts.
     """
     elsewhere = np.where(reference > threshold, -np.inf, after).max(axis=1)
     there = np.isfinite(elsewhere)
@@ -224,24 +227,24 @@ def _loss_elsewhere(
 
 
 def _read(low: float, high: float) -> tuple[Word, str]:
-    """The word, and the reason, from the interval of the score."""
+    """The verdict, with its reason, from the interval of the score."""
     if high < HIDDEN_BELOW:
-        return "hidden", "The model before still answers from the states of the model after."
+        return "hidden", "The unlearned model's states still encode most of the answers."
     if low > ERASED_ABOVE:
         return (
             "erased",
-            "The states of the model after lack the answers, or suppress them early.",
+            "The unlearned model's states lack the answers, or an early layer suppresses them.",
         )
     if low >= HIDDEN_BELOW and high <= ERASED_ABOVE:
-        return "mixed", "The states of the model after hold a part of the answers."
-    return "cannot tell", "The interval is too wide for a word."
+        return "mixed", "The unlearned model's states encode part of the answers."
+    return "cannot tell", "The interval is too wide for a verdict."
 
 
 def _by_layer(deltas: dict[str, Float[np.ndarray, "fact layer"]], threshold: float) -> pd.DataFrame:
     """One row per source and layer.
 
     Columns: `source`, `layer`, `loss` (mean Δ over facts, nats per token), `low`, `high`,
-    `counting` (facts of which the layer counts), `facts`, `threshold`.
+    `counting` (number of facts for which the layer counts), `facts`, `threshold`.
     """
     counting = (next(iter(deltas.values())) > threshold).sum(axis=0)
     parts = []
@@ -259,7 +262,7 @@ def _by_fact(
     scores: Float[np.ndarray, " fact"],
     layers: Int[np.ndarray, " fact"],
 ) -> pd.DataFrame:
-    """One row per fact asked about: `fact` (its id), `score`, `layers` (how many count)."""
+    """One row per fact: `fact` (its id), `score`, `layers` (number of layers that count)."""
     names = np.array([fact.id for _, fact in case.facts])
     return pd.DataFrame({"fact": names[facts], "score": scores, "layers": layers})
 
@@ -268,11 +271,16 @@ def _warnings(against: str, apart: int, without: int) -> tuple[str, ...]:
     warnings = []
     if against == OTHER_SUBJECTS:
         warnings.append(
-            "Without a retain model this is a variant of the depth score: it reads lower, and "
-            "compares with itself alone."
+            "Without a retain model this is a variant of the depth score: it is lower than the "
+            "published score and can only be compared with other values of the variant."
         )
     if apart:
-        warnings.append(f"{apart} facts could not be asked about other subjects: left out.")
+        warnings.append(
+            f"{apart} facts were left out because they have no prompts about other subjects."
+        )
     if without:
-        warnings.append(f"{without} facts lose nothing by the reference's states: left out.")
+        warnings.append(
+            f"{without} facts were left out because the reference's states do not reduce their "
+            "log-probability."
+        )
     return tuple(warnings)

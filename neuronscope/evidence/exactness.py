@@ -1,8 +1,8 @@
-"""Exactness: how well each gradient method ranks neurons by what silencing them really does.
+"""Exactness: how well each gradient method ranks neurons by the exact effect of ablating them.
 
-On a sample of neurons drawn evenly over the layers of the model after, the exact effect of
-silencing each (`attribution/ablation.py`) is the truth, and every other attribution method an
-approximation of it. A method that ranks these neurons badly ranks all of them badly.
+On a sample of neurons drawn evenly over the layers of the unlearned model, the exact effect of
+ablating each neuron (`attribution/ablation.py`) is the ground truth, which all other attribution
+methods approximate. A method that ranks these neurons badly ranks all neurons badly.
 """
 
 import math
@@ -20,29 +20,29 @@ from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.results.findings import Finding
 from neuronscope.results.recording import Recording
 
-# Silence is where an ablation puts a neuron: paths that begin there ask the same question. A few
-# nodes are enough for ranks.
+# An ablation sets a neuron to zero, so paths from a zero baseline estimate the same effect. A few
+# nodes suffice for ranks.
 APPROXIMATIONS: dict[str, Attribution] = {
     "gradient_x_activation": GradientXActivation(),
     "integrated_gradients": IntegratedGradients(baseline="zero", max_steps=4),
     "integrated_gradients, joint": IntegratedGradients(baseline="zero", path="joint", max_steps=32),
     "conductance": Conductance(steps=16),
 }
-"""The methods that are compared with the truth."""
+"""The methods that are compared with the exact effects."""
 
 
 @dataclass(frozen=True)
 class Exactness(Evidence):
-    """Rank correlation of every approximate attribution with the exact effect of silencing."""
+    """Rank correlation of each approximate attribution with the exact effect of ablation."""
 
     neurons: int = 300
-    """Neurons that are silenced one by one, evenly over layers."""
+    """Number of neurons to ablate one by one, drawn evenly over layers."""
 
     facts: int = 6
-    """Facts on which that is done, the first of those to be forgotten."""
+    """Number of facts to evaluate, the first of the forget set."""
 
     seed: int = 0
-    """Seed of the draw of neurons."""
+    """Seed of the sample of neurons."""
 
     def __post_init__(self) -> None:
         if self.neurons < 3 or self.facts < 2:
@@ -73,9 +73,11 @@ class Exactness(Evidence):
             word=None,
             value=float(best["correlation"]),
             ci95=(float(best["low"]), float(best["high"])),
-            meaning="rank correlation of the best gradient method with the exact effect",
-            why=f"Of {best['neurons']} neurons silenced one by one on {len(facts)} facts, "
-            f"{best['method'].replace('_', ' ')} ranks best: correlation {best['correlation']:.2f} "
+            meaning="rank correlation of the best gradient method with the exact effect of "
+            "ablating neurons",
+            why=f"Over {best['neurons']} neurons ablated one by one on {len(facts)} facts, "
+            f"{best['method'].replace('_', ' ')} agrees best with the exact effects: rank "
+            f"correlation {best['correlation']:.2f} "
             f"(95 % interval {best['low']:.2f} to {best['high']:.2f}).",
             figures={"neurons": int(best["neurons"]), "facts": len(facts)},
             tables={"methods": table},

@@ -1,17 +1,17 @@
-"""A linear probe with few labels: can the right answer be told from wrong ones, if one looks?
+"""A linear probe with few labels: do the states distinguish the answer from its distractors?
 
-The model reads a prompt with a candidate behind it, the answer or a distractor, and its state at
-the candidate's last token is kept. A logistic regression learns from facts that were *not* to be
-forgotten which states belong to right candidates, and is asked about the facts that were: the
-answer must score above every distractor. A model that lost a fact leaves the probe at chance; one
-that only does not say it need not.
+The model reads a prompt completed with a candidate, the answer or a distractor, and its state at
+the candidate's last token is recorded. A logistic regression is trained to identify the states of
+right candidates on facts *outside* the forget set and evaluated on the forget set, where the answer
+must score above every distractor. If the model lost a fact, the probe is at chance; if the model
+merely does not give the answer, the probe may be above it.
 
-Each fact's candidates are centred on their mean, in training and in the test: they differ in the
-candidate alone, and so do the states that are compared. The layer is chosen by cross-validation
-over the training facts. The control is the same probe with the labels shuffled within each fact.
+The states of each fact's candidates are centred on their mean in training and in evaluation, so
+that only differences between candidates of one prompt matter. The layer is chosen by
+cross-validation over the training facts. The control is the same probe trained on labels that are
+shuffled within each fact.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,11 +25,11 @@ from sklearn.preprocessing import StandardScaler
 
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._candidates import Candidates
-from neuronscope.evidence._forgotten import undecided
+from neuronscope.evidence._forgotten import undecided, without_value
 from neuronscope.evidence._readable import (
     compared,
     figures_before,
-    judged,
+    forgotten_or_all,
     share_interval,
     too_few,
     with_distractors,
@@ -38,30 +38,29 @@ from neuronscope.evidence._readable import (
 from neuronscope.results.findings import Finding
 
 FEWEST_LABELS = 6
-"""Facts to learn from without which a probe says nothing; reasoned: as many as give each of three
-folds two."""
+"""Fewest training facts for a probe; chosen as two for each of three folds."""
 
 MODELS = ("before", "after")
 
 
 @dataclass(frozen=True)
 class LinearProbe(Evidence):
-    """How often a linear probe of the states tells forgotten answers from distractors."""
+    """How often a linear probe of the states distinguishes forgotten answers from distractors."""
 
     by_default: ClassVar[bool] = False
 
     layers: int = 6
-    """How many layers are tried, evenly spread and ending with the last."""
+    """Number of layers to probe, evenly spaced and ending with the last."""
 
     inverse_penalty: float = 0.01
-    """C of the logistic regression: the smaller, the stronger its L2 penalty. There are far more
-    directions than labels."""
+    """C of the logistic regression: smaller values mean a stronger L2 penalty, which is needed
+    because there are far more dimensions than labels."""
 
     shuffles: int = 5
-    """How often the control is drawn."""
+    """Number of controls with shuffled labels."""
 
     seed: int = 0
-    """Of the shuffled labels."""
+    """Seed of the shuffled labels."""
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.shuffles < 1 or not self.inverse_penalty > 0:
@@ -71,19 +70,19 @@ class LinearProbe(Evidence):
             )
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
-        asked = with_distractors(case)
-        training = int((asked & ~case.forget).sum())
+        chosen = with_distractors(case)
+        training = int((chosen & ~case.forget).sum())
         if training < FEWEST_LABELS:
-            return _untaught(case, training)
-        candidates = Candidates.of(case, asked)
+            return _too_few_to_train(case, training)
+        candidates = Candidates.of(case, chosen)
         probed = []
         for step, model in enumerate((case.before, case.after), start=1):
             depths = np.linspace(0, model.n_layers, self.layers + 1)[1:].round().astype(int) - 1
-            chosen = np.unique(depths.clip(min=0))
-            states = candidates.states(model, chosen)
-            probed.append(self._probe(candidates, states, chosen))
+            layers = np.unique(depths.clip(min=0))
+            states = candidates.states(model, layers)
+            probed.append(self._probe(candidates, states, layers))
             progress(step, 2)
-        return _finding(case, asked, candidates, *probed)
+        return _finding(case, chosen, candidates, *probed)
 
     def _probe(
         self,
@@ -91,48 +90,48 @@ class LinearProbe(Evidence):
         states: Float[np.ndarray, "layer candidate residual"],
         layers: Int[np.ndarray, " layer"],
     ) -> "Probed":
-        """Train on the facts that were not to be forgotten, layer by layer, and ask about all."""
+        """Train a probe for each layer on facts outside the forget set, and evaluate it."""
         probe = make_pipeline(
             StandardScaler(),
             LogisticRegression(C=self.inverse_penalty, class_weight="balanced", max_iter=1000),
         )
-        learnt = np.stack([cross_validated(probe, layer, candidates) for layer in states])
-        asked = np.stack([taught(probe, layer, candidates, candidates.true) for layer in states])
-        best = int(learnt.mean(axis=1).argmax())
+        held_out = np.stack([cross_validated(probe, layer, candidates) for layer in states])
+        forget = np.stack([trained(probe, layer, candidates, candidates.true) for layer in states])
+        best = int(held_out.mean(axis=1).argmax())
         rng = np.random.default_rng(self.seed)
         control = [
-            taught(probe, states[best], candidates, candidates.shuffled(rng))
+            trained(probe, states[best], candidates, candidates.shuffled(rng))
             for _ in range(self.shuffles)
         ]
-        return Probed(layers, best, learnt, asked, float(np.mean(control)))
+        return Probed(layers, best, held_out, forget, float(np.mean(control)))
 
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """What the probes of one model found."""
+    """The results of the probes of one model."""
 
     layers: Int[np.ndarray, " layer"]
 
     best: int
-    """Which of them reads the training facts best when they are held out."""
+    """Index of the layer with the highest accuracy on held-out training facts."""
 
-    learnt: Bool[np.ndarray, "layer training"]
-    """Which training facts are right where they were held out."""
+    held_out: Bool[np.ndarray, "layer training"]
+    """Which training facts the probe gets right when they are held out."""
 
-    asked: Bool[np.ndarray, "layer fact"]
-    """Which facts to be forgotten are right."""
+    forget: Bool[np.ndarray, "layer fact"]
+    """Which facts of the forget set the probe gets right."""
 
     control: float
-    """Share of them that probes with shuffled labels have right."""
+    """Share of the forget set that probes with shuffled labels get right."""
 
 
-def taught(
+def trained(
     probe: Pipeline,
     states: Float[np.ndarray, "candidate residual"],
     candidates: Candidates,
     labels: Bool[np.ndarray, " candidate"],
 ) -> Bool[np.ndarray, " chosen"]:
-    """Which facts to be forgotten a probe has right after learning from all others."""
+    """Which facts of the forget set a probe gets right after training on all other facts."""
     train = ~candidates.forget[candidates.fact]
     probe.fit(states[train], labels[train])
     return candidates.right(probe.decision_function(states), candidates.forget)
@@ -141,7 +140,7 @@ def taught(
 def cross_validated(
     probe: Pipeline, states: Float[np.ndarray, "candidate residual"], candidates: Candidates
 ) -> Bool[np.ndarray, " chosen"]:
-    """Which training facts a probe has right after learning from other training facts."""
+    """Which training facts a probe gets right after training on other training facts."""
     train = ~candidates.forget[candidates.fact]
     scores = np.zeros(len(states))
     held_out = cross_val_predict(
@@ -158,33 +157,33 @@ def cross_validated(
 
 def _finding(
     case: Case,
-    asked: Bool[np.ndarray, " fact"],
+    chosen: Bool[np.ndarray, " fact"],
     candidates: Candidates,
     before: Probed,
     after: Probed,
 ) -> Finding:
     probed = candidates.forget
-    about = judged(case, asked & case.forget)[asked & case.forget]
+    about = forgotten_or_all(case, chosen & case.forget)[chosen & case.forget]
     of_each = 1 / np.bincount(candidates.fact)[probed]
     chance = float(of_each[about].mean())
-    right = [model.asked[model.best][about].astype(float) for model in (before, after)]
+    right = [model.forget[model.best][about].astype(float) for model in (before, after)]
     word, reason = (
         undecided(case)
-        or too_few(case.forgotten & asked, "have distractors")
+        or too_few(case.forgotten & chosen, "have distractors")
         or compared(right[0], right[1], chance)
     )
     low, high = share_interval(right[1])
-    left_out = int((case.forget & ~asked).sum())
+    left_out = int((case.forget & ~chosen).sum())
     return Finding(
         view="linear_probe",
         word=word,
         value=float(right[1].mean()),
         ci95=(low, high),
-        meaning="share of facts whose answer a linear probe of the model after, taught on other "
-        "facts, scores above every distractor",
-        why=f"A linear probe taught on {int((~probed).sum())} other facts tells "
-        f"{int(right[1].sum())} of {len(right[1])} answers from their distractors "
-        f"({int(right[0].sum())} before; chance {chance:.0%}, shuffled labels "
+        meaning="share of facts whose answer a linear probe of the unlearned model, trained on "
+        "other facts, scores above every distractor",
+        why=f"A linear probe of the unlearned model, trained on {int((~probed).sum())} other "
+        f"facts, scores {int(right[1].sum())} of {len(right[1])} answers above their distractors "
+        f"(original model: {int(right[0].sum())}; chance: {chance:.0%}; shuffled labels: "
         f"{after.control:.0%}). {reason}",
         figures={
             "layer_before": int(before.layers[before.best]),
@@ -202,43 +201,40 @@ def _finding(
     )
 
 
-def _untaught(case: Case, training: int) -> Finding:
-    """What is found where there is too little to learn from."""
+def _too_few_to_train(case: Case, training: int) -> Finding:
+    """The finding if there are too few training facts."""
     word, reason = undecided(case) or (
         "cannot tell",
-        f"Only {training} facts that were not to be forgotten have distractors, to teach a probe "
-        f"with; {FEWEST_LABELS} are needed.",
+        f"Only {training} facts outside the forget set have distractors to train a probe on; at "
+        f"least {FEWEST_LABELS} are needed.",
     )
-    return Finding(
-        view="linear_probe",
-        word=word,
-        value=math.nan,
-        ci95=(math.nan, math.nan),
-        meaning="share of facts whose answer a linear probe of the model after scores highest",
-        why=f"No probe was taught. {reason}",
-        figures={"training_facts": training},
+    return without_value(
+        "linear_probe",
+        "share of facts whose answer a linear probe of the unlearned model scores highest",
+        (word, f"No probe was trained. {reason}"),
+        {"training_facts": training},
     )
 
 
 def _table(before: Probed, after: Probed, chance: float) -> pd.DataFrame:
-    """One row per model and layer tried.
+    """One row per model and probed layer.
 
-    Columns: `model`, `layer`, `training` (share of training facts right where they were held out),
-    `share` (of all facts to be forgotten that have distractors), `low`, `high`, `chance`, `chosen`.
+    Columns: `model`, `layer`, `training` (accuracy on held-out training facts), `share` (accuracy
+    on all facts of the forget set that have distractors), `low`, `high`, `chance`, `chosen`.
     """
     rows = [
         (
             name,
             int(layer),
-            float(learnt.mean()),
-            float(asked.mean()),
-            *share_interval(asked.astype(float)),
+            float(held_out.mean()),
+            float(forget.mean()),
+            *share_interval(forget.astype(float)),
             chance,
             place == model.best,
         )
         for name, model in zip(MODELS, (before, after), strict=True)
-        for place, (layer, learnt, asked) in enumerate(
-            zip(model.layers, model.learnt, model.asked, strict=True)
+        for place, (layer, held_out, forget) in enumerate(
+            zip(model.layers, model.held_out, model.forget, strict=True)
         )
     ]
     columns = ["model", "layer", "training", "share", "low", "high", "chance", "chosen"]

@@ -1,19 +1,19 @@
-"""The logit lens: what each layer would answer, were it the last.
+"""The logit lens: what the model would answer after each layer.
 
-The residual stream after a layer, where the answer's tokens are predicted, goes through the model's
-own final norm and head. An answer is *readable* there if its token has a larger logit than that of
-a distractor, at the first token where the two differ (arXiv 2509.22263, Fig. 4, with every
+The residual stream after a layer, at the positions that predict the answer's tokens, passes through
+the model's final norm and head. An answer is *readable* there if its token has a larger logit than
+that of a distractor, at the first token where the two differ (arXiv 2509.22263, Fig. 4, with every
 distractor instead of a random one). Chance is 1/2 for a pair.
 
-| after | means |
+| unlearned model | label |
 |---|---|
 | above chance | still readable |
-| within chance, above it before | consistent with erased |
-| within chance, and no more before | never readable |
-| below chance | over-unlearned: the answer is pushed down, which itself gives it away |
+| at chance, original model above chance | consistent with erased |
+| at chance, original model not above chance | never readable |
+| below chance | over-unlearned: the suppression itself reveals the answer |
 
-What is readable is there. What is not may still be: something that pushes the answer down as early
-as the layer that writes it leaves nothing for the lens.
+A readable answer is present. An answer that is not readable may still be present: if the layer that
+writes it also suppresses it, the lens sees nothing.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from neuronscope.evidence._forgotten import undecided
 from neuronscope.evidence._readable import (
     compared,
     figures_before,
-    judged,
+    forgotten_or_all,
     share_interval,
     too_few,
     with_distractors,
@@ -44,29 +44,29 @@ from neuronscope.models.targets import Answers
 from neuronscope.results.findings import Finding
 
 CHANCE = 0.5
-"""Of two tokens, one is larger."""
+"""The answer wins half of the pairs by chance."""
 
 MODELS = ("before", "after")
 
 
 @dataclass(frozen=True)
 class LogitLens(Evidence):
-    """How often each layer reads the answer rather than its distractors."""
+    """How often the answer has a larger logit than its distractors after each layer."""
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
-        asked = with_distractors(case)
+        chosen = with_distractors(case)
         layers = case.before.n_layers
         if layers != case.after.n_layers:
             raise ValueError(
-                f"The lens compares layer by layer: the model before has {layers}, the model after "
-                f"{case.after.n_layers}."
+                f"The logit lens needs models with equal numbers of layers, got {layers} before "
+                f"and {case.after.n_layers} after unlearning."
             )
         steps = 2 * len(case.batches())
         won = {
             name: _won(case, model, lambda done, k=k: progress(done + k * steps // 2, steps))
             for k, (name, model) in enumerate(zip(MODELS, (case.before, case.after), strict=True))
         }
-        return _finding(case, asked, won)
+        return _finding(case, chosen, won)
 
 
 def _won(
@@ -88,13 +88,13 @@ def _won(
 
 
 def contested(answers: Answers) -> Answers:
-    """The tokens at which a distractor departs."""
-    here = (answers.rivals >= 0).any(dim=-1)
+    """The answer tokens at which a distractor first differs."""
+    differs = (answers.rivals >= 0).any(dim=-1)
     return Answers(
-        answers.row[here],
-        answers.position[here],
-        answers.token[here],
-        answers.rivals[here],
+        answers.row[differs],
+        answers.position[differs],
+        answers.token[differs],
+        answers.rivals[differs],
         answers.rows,
     )
 
@@ -102,7 +102,7 @@ def contested(answers: Answers) -> Answers:
 def pairs_won(logits: Float[Tensor, "token vocab"], answers: Answers) -> Float[Tensor, " batch"]:
     """The share of each row's pairs in which the answer has the larger logit.
 
-    A tie, which half precision has many of, is half won. NaN in rows without distractors.
+    A tie, which is common in half precision, counts as half won. NaN in rows without distractors.
     """
     answers = answers.to(logits.device)
     there = (answers.rivals >= 0).double()
@@ -116,38 +116,38 @@ def pairs_won(logits: Float[Tensor, "token vocab"], answers: Answers) -> Float[T
 
 
 def chance_of_all(encoded: Encoded) -> float:
-    """How often the answer beats all distractors if at each token any of the rivals may lead."""
+    """The probability of beating all distractors if the tokens compared are equally likely."""
     steps = [step for step, _ in encoded.rivals]
     return float(np.prod([1 / (1 + steps.count(step)) for step in set(steps)]))
 
 
 def _finding(
     case: Case,
-    asked: Bool[np.ndarray, " fact"],
+    chosen: Bool[np.ndarray, " fact"],
     won: dict[str, Float[np.ndarray, "layer fact"]],
 ) -> Finding:
-    about = judged(case, asked & case.forget)
+    about = forgotten_or_all(case, chosen & case.forget)
     read = {name: read_at_best(won["before"][:, about], won[name][:, about]) for name in MODELS}
     word, reason = (
         undecided(case)
-        or too_few(case.forgotten & asked, "have distractors")
+        or too_few(case.forgotten & chosen, "have distractors")
         or compared(read["before"], read["after"], CHANCE)
     )
     value, (low, high) = float(read["after"].mean()), share_interval(read["after"])
     best = int(won["before"][:, about].mean(axis=1).argmax())
-    table = _table(case, asked, won)
+    table = _table(case, chosen, won)
     labels = table.loc[(table["facts"] == "forget") & (table["model"] == "after"), "label"]
-    left_out = int((case.forget & ~asked).sum())
+    left_out = int((case.forget & ~chosen).sum())
     return Finding(
         view="logit_lens",
         word=word,
         value=value,
         ci95=(low, high),
-        meaning="share of (answer, distractor) pairs that the model after reads right, in the "
-        "layer that reads them best in the model before",
-        why=f"Read after layer {best}, the answers beat their distractors in {value:.0%} of pairs "
-        f"({low:.0%} to {high:.0%}; {read['before'].mean():.0%} before, chance {CHANCE:.0%}). "
-        f"{reason}",
+        meaning="share of (answer, distractor) pairs in which the answer has the larger logit in "
+        "the unlearned model, after the layer where this share is largest in the original model",
+        why=f"Decoded after layer {best}, the answer has a larger logit than the distractor in "
+        f"{value:.0%} of pairs in the unlearned model (95 % interval {low:.0%} to {high:.0%}; "
+        f"original model: {read['before'].mean():.0%}; chance: {CHANCE:.0%}). {reason}",
         figures={
             "layer": best,
             "chance": CHANCE,
@@ -164,38 +164,38 @@ def _finding(
 def read_at_best(
     before: Float[np.ndarray, "layer fact"], shares: Float[np.ndarray, "layer fact"]
 ) -> Float[np.ndarray, " fact"]:
-    """Each fact's share in the first of the layers that read the *other* facts best before.
+    """Each fact's share after the layer that is best for the *other* facts in the original model.
 
-    Were a fact to help choose the layer it is judged at, the best of many layers would look better
-    than it is.
+    The layer is chosen without the fact itself, because the maximum over layers would otherwise be
+    biased upwards. The first of several best layers is chosen.
     """
     others = before.sum(axis=1, keepdims=True) - before
-    # Sums of thirds differ in their last digits where they are equal.
+    # Equal sums of thirds may differ in their last digits.
     return shares[np.argmax(np.round(others, 9), axis=0), np.arange(shares.shape[1])]
 
 
 LABELS = ("still readable", "consistent with erased", "never readable", "over-unlearned")
-"""What a layer of the model after shows."""
+"""Labels of the unlearned model's layers."""
 
 
 def _table(
     case: Case,
-    asked: Bool[np.ndarray, " fact"],
+    chosen: Bool[np.ndarray, " fact"],
     won: dict[str, Float[np.ndarray, "layer fact"]],
 ) -> pd.DataFrame:
     """One row per kind of facts, model and layer.
 
-    Columns: `facts` (forget, other), `model`, `layer`, `count` (facts), `pairs` (mean share of
-    pairs won), `all` (share of facts that win all pairs), for both `_low`, `_high` and `_chance`,
-    and `label`, which is empty for the model before.
+    Columns: `facts` (forget, other), `model`, `layer`, `count` (number of facts), `pairs` (mean
+    share of pairs won), `all` (share of facts that win all pairs), each of the two with `_low`,
+    `_high` and `_chance`, and `label`, which is empty for the original model.
     """
     rows = []
-    for kind, chosen in (("forget", asked & case.forget), ("other", asked & ~case.forget)):
-        encoded = [case.labelled[fact][1] for fact in np.flatnonzero(chosen)]
+    for kind, mask in (("forget", chosen & case.forget), ("other", chosen & ~case.forget)):
+        encoded = [case.labelled[fact][1] for fact in np.flatnonzero(mask)]
         of_all = float(np.mean([chance_of_all(one) for one in encoded])) if encoded else np.nan
         above: list[bool] = []
         for name in MODELS if encoded else ():
-            for layer, shares in enumerate(won[name][:, chosen]):
+            for layer, shares in enumerate(won[name][:, mask]):
                 low, high = share_interval(shares)
                 every = int((shares == 1).sum())
                 rates = (shares.mean(), low, high, CHANCE, every / len(shares))

@@ -1,15 +1,15 @@
-"""Low-rank restoration: how little of the change, undone, brings the answers back.
+"""Low-rank restoration: how small a part of the weight difference recovers the answers.
 
-D = θ_before − θ_after is the change, undone. Into the model after are put
+With D = θ_before − θ_after, the following are added to the unlearned model:
 
-- of every matrix of the decoder layers, its first r singular directions (`_low_rank.py`), up to
-  all of them; embeddings, unembedding and vectors stay as they are;
+- the first r singular directions of D in every matrix of the decoder layers (`_low_rank.py`), up to
+  full rank; embeddings, unembedding and vectors are unchanged;
 - as a control, random directions with the same singular values;
-- a step α · D of all parameters, on the straight way back to the model before;
-- all of D in one kind of module, or in one block of layers, alone.
+- α · D in all parameters, which interpolates linearly towards the original model;
+- all of D in one kind of module only, or in one block of layers only.
 
-All of D always brings the answers back. What tells hiding from erasing is whether many of them
-return together at a rank too small to hold them: a matrix of rank r tells r inputs apart at most.
+All of D always recovers the answers. Hiding differs from erasure in whether many answers return
+together at a rank too small to store them: a matrix of rank r distinguishes at most r inputs.
 """
 
 import itertools
@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
-from neuronscope.evidence._forgotten import ALMOST_NONE, ENOUGH, undecided
+from neuronscope.evidence._forgotten import ALMOST_NONE, ENOUGH, undecided, without_value
 from neuronscope.evidence._low_rank import matrices
 from neuronscope.evidence._readout import readout
 from neuronscope.evidence._undoing import Row, Undoing
@@ -30,38 +30,40 @@ from neuronscope.models.interventions import check_same_shapes
 from neuronscope.results.findings import ITSELF, Figure, Finding, Word
 
 FACTS_PER_DIRECTION = 4
-"""A rank is too small to hold the forgotten facts if there are so many of them to each direction;
-reasoned: as a memory of facts, a matrix needs a direction for each."""
+"""A rank is too small to store the forgotten facts if there are at least this many facts per
+direction; chosen because a matrix that stores facts needs a direction for each."""
 
 SMALL_RANK = 4
-"""Larger ranks are never too small, however many the facts; measured: up to rank 4, checkpoints
-whose answers a relearning attack brings back give more than half of them back, and one that resists
-it gives none, but over half at rank 8."""
+"""The largest rank that can count as too small, however many facts there are. It was measured: up
+to rank 4, checkpoints whose answers a relearning attack recovers regain more than half of them, and
+one that resists the attack regains none; at rank 8 it regains more than half."""
 
-MEANING = "share of the forgotten answers that return with {} of every matrix's change"
+MEANING = "share of the forgotten answers recovered by {} of the weight difference in every matrix"
 
 
 @dataclass(frozen=True)
 class LowRankRestoration(Evidence):
-    """Answers that come back with the leading directions of every matrix's change."""
+    """Answers recovered by the best rank-r part of the weight difference in every matrix."""
 
     ranks: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """Directions put back in each matrix, ascending from 1; all of every matrix comes last."""
+    """Numbers of directions to restore per matrix, ascending from 1; full rank is added at the end.
+    """
 
     alphas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    """Steps on the straight way back, ascending to 1."""
+    """Interpolation coefficients towards the original model, ascending to 1."""
 
     draws: int = 3
-    """Random draws beside each rank."""
+    """Number of random controls per rank."""
 
     blocks: int = 6
-    """Blocks of layers that are restored alone."""
+    """Number of blocks of layers that are restored separately."""
 
     shown: int = 40
-    """Directions that are read out: the largest that write to the residual stream."""
+    """Number of directions to describe by neurons and tokens: the largest that write to the
+    residual stream."""
 
     seed: int = 0
-    """Seed of the draws, and of the decomposition."""
+    """Seed of the random controls and of the randomized decomposition."""
 
     def __post_init__(self) -> None:
         if self.ranks[:1] != (1,) or any(a >= b for a, b in pairwise(self.ranks)):
@@ -79,7 +81,9 @@ class LowRankRestoration(Evidence):
         no_word = undecided(case)
         facts = int(case.forgotten.sum())
         if not facts:
-            return _nothing(*(no_word or ("cannot tell", "No answer was forgotten.")))
+            verdict: tuple[Word, str] = no_word or ("cannot tell", "No fact was forgotten.")
+            meaning = MEANING.format("a small rank")
+            return without_value("low_rank_restoration", meaning, verdict)
         whole = matrices(case.after)
         full = max(matrix.rank(case.after.hf.get_parameter(matrix.parameter)) for matrix in whole)
         tried = [rank for rank in self.ranks if rank < full]
@@ -90,14 +94,14 @@ class LowRankRestoration(Evidence):
         undoing = Undoing(case, whole, self.ranks[-1], self.seed, step)
         tables = {
             "ranks": self._ranks(undoing, tried, full),
-            "straight_way": self._straight_way(undoing),
+            "interpolation": self._interpolation(undoing),
             "parts": _parts(undoing, [block.tolist() for block in blocks]),
             "directions": readout(case, undoing.model, whole, undoing.found, self.shown),
         }
         return _finding(tables, rank_too_small(tried, facts), undoing.outside, no_word)
 
     def _ranks(self, undoing: Undoing, tried: Sequence[int], full: int) -> pd.DataFrame:
-        """Each rank's leading directions, and random ones beside them."""
+        """The results of the leading directions and of random ones, for each rank."""
         rows = undoing.rows({"control": ITSELF, "rank": 0, "energy": 0.0}, undoing.nothing)
         for control in range(ITSELF, self.draws):
             itself = control == ITSELF
@@ -109,16 +113,16 @@ class LowRankRestoration(Evidence):
         rows += undoing.rows(keys, undoing.whole_matrices(range(len(undoing.whole))))
         return pd.DataFrame(rows).sort_values(["control", "rank"], kind="stable", ignore_index=True)
 
-    def _straight_way(self, undoing: Undoing) -> pd.DataFrame:
-        """Each step on the straight way back."""
+    def _interpolation(self, undoing: Undoing) -> pd.DataFrame:
+        """The results of interpolating towards the original model."""
         rows = undoing.rows({"alpha": 0.0}, undoing.nothing)
         for alpha in self.alphas:
-            rows += undoing.rows({"alpha": alpha}, undoing.straight(alpha))
+            rows += undoing.rows({"alpha": alpha}, undoing.interpolated(alpha))
         return pd.DataFrame(rows)
 
 
 def _parts(undoing: Undoing, blocks: Sequence[Sequence[int]]) -> pd.DataFrame:
-    """All of the change of one kind of module, of what is in none, of one block of layers."""
+    """The results of restoring one kind of module, everything outside modules, or one block."""
     rows: list[Row] = []
     for module in dict.fromkeys(matrix.module for matrix in undoing.whole):
         chosen = [at for at, matrix in enumerate(undoing.whole) if matrix.module == module]
@@ -134,15 +138,15 @@ def _parts(undoing: Undoing, blocks: Sequence[Sequence[int]]) -> pd.DataFrame:
 
 
 def rank_too_small(ranks: Sequence[int], facts: int) -> int:
-    """The largest of the ranks that is too small to hold so many facts; 1 if none is."""
+    """The largest of the ranks that is too small to store this many facts; 1 if none is."""
     limit = min(facts // FACTS_PER_DIRECTION, SMALL_RANK)
     return max((rank for rank in ranks if rank <= limit), default=1)
 
 
-def alpha_of_half(straight_way: pd.DataFrame) -> float:
-    """The step at which half of the forgotten answers are back, interpolated; NaN if none does."""
-    way = straight_way.loc[straight_way["split"] == "forget", :]
-    shares, alphas = way["share"].to_numpy(), way["alpha"].to_numpy()
+def alpha_of_half(interpolation: pd.DataFrame) -> float:
+    """The α at which half of the forgotten answers are recovered, interpolated; NaN if never."""
+    forgotten = interpolation.loc[interpolation["split"] == "forget", :]
+    shares, alphas = forgotten["share"].to_numpy(), forgotten["alpha"].to_numpy()
     (enough,) = np.nonzero(shares >= ENOUGH)
     if not len(enough):
         return math.nan
@@ -168,7 +172,7 @@ def _finding(
         "forgotten": int(at["total"]),
         "rank_one": float(own.loc[[1], "share"].iloc[0]),
         "rank_half": int(enough[0]) if len(enough) else None,
-        "alpha_half": alpha_of_half(tables["straight_way"]),
+        "alpha_half": alpha_of_half(tables["interpolation"]),
         "random": most,
         "all_of_every_matrix": float(last["share"]),
         "full_rank": int(own.index[-1]),
@@ -190,47 +194,45 @@ def _finding(
 
 
 def _word(own: pd.DataFrame, small: int, random: float) -> tuple[Word, str]:
-    """The word, and one sentence for it.
+    """The verdict, with its reason.
 
     Args:
-        own: The forgotten answers against the rank of the change itself.
-        small: The rank that is too small to hold them.
-        random: Largest share that random directions bring back at that rank.
+        own: The forgotten answers against the rank of the weight difference.
+        small: The rank that is too small to store them.
+        random: Largest share that random directions recover at that rank.
     """
-    at, all_of_it = own.loc[[small]].iloc[0], own.iloc[-1]
+    at, full = own.loc[[small]].iloc[0], own.iloc[-1]
     start = (
-        f"Rank {small} of every matrix's change, too little to hold the facts, brings back "
-        f"{at['answered']} of {at['total']} answers"
+        f"Adding the best rank-{small} part of the weight difference to every matrix, which is too "
+        f"small to store the facts, recovers {at['answered']} of {at['total']} forgotten answers"
     )
     if random > ALMOST_NONE:
-        return "cannot tell", f"{start}, but random directions of that size up to {random:.0%} too."
+        return "cannot tell", (
+            f"{start}, but random directions of the same size recover up to {random:.0%}."
+        )
     if at["share"] >= ENOUGH:
-        return "hidden", f"{start}; random directions of that size at most {random:.0%}."
+        return (
+            "hidden",
+            f"{start}; random directions of the same size recover at most {random:.0%}.",
+        )
     if at["answered"]:
-        return "mixed", f"{start}: some, but fewer than half."
-    if all_of_it["share"] >= ENOUGH:
-        return "erased", f"{start}; all of it brings back {all_of_it['answered']}."
-    return "cannot tell", f"{start}, and all of it no more than {all_of_it['answered']}."
+        return "mixed", f"{start}, which is fewer than half."
+    if full["share"] >= ENOUGH:
+        return "erased", f"{start}; the full difference recovers {full['answered']}."
+    return "cannot tell", f"{start}, and even the full difference recovers only {full['answered']}."
 
 
-def _warnings(word: Word, all_of_it: pd.Series) -> Iterator[str]:
-    if all_of_it["share"] < ENOUGH:
+def _warnings(word: Word, full: pd.Series) -> Iterator[str]:
+    if full["share"] < ENOUGH:
         yield (
-            f"All of every matrix brings back {all_of_it['answered']} of {all_of_it['total']} "
-            "answers: ranks leave embeddings, norms and biases alone, and they are needed here."
+            f"Restoring all matrices recovers only {full['answered']} of {full['total']} forgotten "
+            "answers: embeddings, norms and biases, which are not restored here, are needed too."
         )
     if word == "erased":
         yield (
-            "What is suppressed deeply takes more of the change to bring back, too: compare "
-            "checkpoints whose answers score alike after unlearning."
+            "Strongly suppressed answers also need a larger part of the difference: compare "
+            "checkpoints whose answers have similar scores after unlearning."
         )
-
-
-def _nothing(word: Word, why: str) -> Finding:
-    """Where no answer was forgotten, none can return."""
-    nan = math.nan
-    meaning = MEANING.format("a small rank")
-    return Finding("low_rank_restoration", word, nan, (nan, nan), meaning, why)
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:

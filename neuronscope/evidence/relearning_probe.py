@@ -1,19 +1,19 @@
-"""The relearning probe: how much sooner forgotten answers are learnt again than unknown ones.
+"""The relearning probe: how much sooner a model relearns forgotten answers than new ones.
 
-Ebbinghaus' measure of what is left of a memory that nobody can recall: relearning it takes less
-than learning something new. The model after is led, along the gradient of the facts' own log-odds,
-over a short way in weight space; and as many times, from the start, towards a *placebo*: the same
-prompts with each other's answers. Nothing of the model before is put in. Answers that come back on
-a way so short that placebos do not come were there all the time; a model that never knew learns
-both alike.
+This is Ebbinghaus' savings measure of a memory that can no longer be recalled: relearning takes
+less effort than learning something new. The weights of the unlearned model are moved a short
+distance along the gradient of the forgotten facts' log-odds, and separately, from the same start,
+along the gradient of *placebos*: the same prompts with permuted answers. No weights of the original
+model are used. Answers that return within a distance at which placebos are not learned were present
+in the unlearned model; a model that never learned the facts learns both equally fast.
 
-With t the share of the forgotten answers, and p the mean share of placebos, given at one point of
-the way, the share that was hidden is (t − p) / (1 − p), Abbott's correction for chance, where it is
-largest. The largest of several is biased upwards: it is held against the same maximum for each
-placebo among the others.
+With t the share of forgotten answers and p the mean share of placebo answers given at a distance,
+the hidden share is the largest (t − p) / (1 − p) over all distances (Abbott's correction for
+chance). A maximum is biased upwards; it is compared with the same maximum for each placebo against
+the other placebos.
 
-Unlike a relearning attack it is taught the very facts that it is asked, over almost no way at all;
-an attack asks others than it teaches, over a long one.
+In contrast to a relearning attack, the probe trains on the facts that it evaluates and hardly moves
+the weights; an attack evaluates held-out facts and moves the weights far.
 """
 
 import math
@@ -31,7 +31,7 @@ from torch.nn.functional import softplus
 
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress, working_copy
-from neuronscope.evidence._forgotten import undecided
+from neuronscope.evidence._forgotten import undecided, without_value
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.models.hook_points import decoder_layers
 from neuronscope.models.hooked_model import HookedModel, answer_logits
@@ -39,42 +39,42 @@ from neuronscope.models.targets import Answers, Target
 from neuronscope.results.findings import ITSELF, Figure, Finding, Word
 
 HIDDEN_FROM = 7 / 8
-"""Share from which the forgotten answers were hidden: nearer to all than to three quarters, the
-largest share of a planted mixture. Of planted pairs in which all were hidden, those in MLPs give
-1.0, those in ten neurons of attention sometimes less (`benchmarks/verdict.py`)."""
+"""From this share on, the verdict is hidden: closer to 1 than to 3/4, the largest share of a
+planted mixture. Planted pairs in which all answers are hidden give 1.0 if the inhibitors are in
+MLPs, and sometimes less if they are ten attention neurons (`benchmarks/verdict.py`)."""
 
 ERASED_TO = 1 / 8
-"""Share up to which they were erased: nearer to none than to a quarter, the smallest share of a
-planted mixture."""
+"""Up to this share, the verdict is erased: closer to 0 than to 1/4, the smallest share of a planted
+mixture."""
 
 TRIES = 1000
-"""Permutations drawn until every fact has another's answer."""
+"""Largest number of permutations drawn until every fact has a wrong answer."""
 
 MEANING = (
-    "share of the forgotten answers that come back on a way too short for placebos, chance taken "
-    "off"
+    "share of the forgotten answers relearned within a distance at which placebo answers are not "
+    "learned, corrected for chance"
 )
 
 
 @dataclass(frozen=True)
 class RelearningProbe(Evidence):
-    """How much sooner forgotten answers are learnt again than wrong answers to the same prompts."""
+    """How much sooner forgotten answers are relearned than wrong answers to the same prompts."""
 
     decides: ClassVar[bool] = True
 
-    lengths: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
-    """Ways gone in all, ascending, as shares of the norm of the layers' matrices; each is a step.
-    No way goes on after the true answers are all back."""
+    distances: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
+    """Distances from the start, ascending, as shares of the norm of the layers' matrices; each is
+    reached by one gradient step. Training stops when all true answers have returned."""
 
     placebos: int = 3
-    """Permutations of the answers."""
+    """Number of permutations of the answers."""
 
     seed: int = 0
     """Seed of the permutations."""
 
     def __post_init__(self) -> None:
-        if not self.lengths or any(a >= b for a, b in pairwise((0.0, *self.lengths))):
-            raise ValueError(f"Expected lengths that ascend from above 0, got {self.lengths}.")
+        if not self.distances or any(a >= b for a, b in pairwise((0.0, *self.distances))):
+            raise ValueError(f"Expected distances that ascend from above 0, got {self.distances}.")
         if self.placebos < 2:
             raise ValueError(f"Expected two placebos or more, got {self.placebos}.")
 
@@ -83,45 +83,43 @@ class RelearningProbe(Evidence):
         chosen = [fact for fact, gone in zip(case.facts, case.forgotten, strict=True) if gone]
         if len(chosen) < 2:
             assert no_word is not None, "one fact is too few"
-            return Finding(
-                "relearning_probe", no_word[0], math.nan, (math.nan, math.nan), MEANING, no_word[1]
-            )
+            return without_value("relearning_probe", MEANING, no_word)
         facts = [fact for _, fact in chosen]
         wrong = [placebo(facts, 1000 * self.seed + draw) for draw in range(self.placebos)]
-        most, done = len(self.lengths), count(1)
+        most, done = len(self.distances), count(1)
         shares, totals = [], []
-        for taught in (facts, *wrong):
-            learnt = []
-            for given in islice(self._way(case, taught), 1 + most):
-                learnt.append(given)
+        for training_facts in (facts, *wrong):
+            answered = []
+            for given in islice(self._train(case, training_facts), 1 + most):
+                answered.append(given)
                 progress(next(done), (1 + len(wrong)) * (1 + most))
-                if taught is facts and given.all():
-                    most = len(learnt) - 1
+                if training_facts is facts and given.all():
+                    most = len(answered) - 1
                     break
-            # A placebo given from the start is no more learnt than an answer never forgotten.
-            new = ~learnt[0]
+            # A placebo answer that is given from the start was not learned.
+            new = ~answered[0]
             totals.append(int(new.sum()))
-            shares.append([float(given[new].mean()) if new.any() else 0.0 for given in learnt])
-        return _finding((0.0, *self.lengths[:most]), np.array(shares), totals, no_word)
+            shares.append([float(given[new].mean()) if new.any() else 0.0 for given in answered])
+        return _finding((0.0, *self.distances[:most]), np.array(shares), totals, no_word)
 
-    def _way(self, case: Case, facts: Sequence[Fact]) -> Iterator[Bool[np.ndarray, " fact"]]:
-        """Which answers are given at the start, and after each length."""
-        taught = replace(case, facts=FactSet(forget=tuple(facts)), target=Target())
+    def _train(self, case: Case, facts: Sequence[Fact]) -> Iterator[Bool[np.ndarray, " fact"]]:
+        """Which answers are given at the start, and after each step."""
+        training = replace(case, facts=FactSet(forget=tuple(facts)), target=Target())
         model = working_copy(case.after)
         matrices = _matrices(model)
         norm = _norm(matrices)
-        yield taught.measure(model).answered
-        for here, ahead in pairwise((0.0, *self.lengths)):
-            gradients = _gradients(taught, model, matrices)
-            length = _norm(gradients)
+        yield training.measure(model).answered
+        for start, end in pairwise((0.0, *self.distances)):
+            gradients = _gradients(training, model, matrices)
+            gradient_norm = _norm(gradients)
             with torch.no_grad():
                 for matrix, gradient in zip(matrices, gradients, strict=True):
-                    matrix.sub_(gradient * ((ahead - here) * norm / max(length, 1e-30)))
-            yield taught.measure(model).answered
+                    matrix.sub_(gradient * ((end - start) * norm / max(gradient_norm, 1e-30)))
+            yield training.measure(model).answered
 
 
 def placebo(facts: Sequence[Fact], seed: int) -> list[Fact]:
-    """The same prompts with each other's answers, none of them right.
+    """The same prompts with permuted answers, all of them wrong.
 
     Raises:
         ValueError: If too many facts share an answer.
@@ -136,13 +134,13 @@ def placebo(facts: Sequence[Fact], seed: int) -> list[Fact]:
                 for fact, other in zip(facts, order, strict=True)
             ]
     raise ValueError(
-        f"{len(facts)} facts share {len(set(answers))} answers: no permutation gives each a wrong "
-        "one."
+        f"No permutation that gives every fact a wrong answer was found: {len(facts)} facts have "
+        f"only {len(set(answers))} different answers."
     )
 
 
 def _matrices(model: HookedModel) -> list[nn.Parameter]:
-    """What is taught: the matrices of the layers. All else asks for no gradient."""
+    """The matrices of the decoder layers, which are trained; all other parameters are frozen."""
     model.hf.requires_grad_(False)
     found = [p for layer in decoder_layers(model.hf) for p in layer.parameters() if p.dim() > 1]
     for parameter in found:
@@ -151,7 +149,7 @@ def _matrices(model: HookedModel) -> list[nn.Parameter]:
 
 
 def _gradients(case: Case, model: HookedModel, matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Of the mean loss log(1 + 1/odds), which lets go of what is answered already."""
+    """Gradients of the mean loss log(1 + 1/odds), which vanishes for facts with high odds."""
     for _, batch in case.batches():
         answers = Answers.of(batch)
         scores = Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers)
@@ -169,16 +167,16 @@ def _norm(tensors: Sequence[Tensor]) -> float:
 
 
 def corrected(
-    shares: Float[np.ndarray, "*batch way"], chance: Float[np.ndarray, " way"]
-) -> Float[np.ndarray, "*batch way"]:
-    """Shares with what comes by chance taken off; 0 where all comes by chance."""
+    shares: Float[np.ndarray, "*batch step"], chance: Float[np.ndarray, " step"]
+) -> Float[np.ndarray, "*batch step"]:
+    """Shares corrected for chance by Abbott's formula; at most 0 where chance is 1."""
     room = np.where(chance < 1, 1 - chance, 1.0)
     return (shares - chance) / room
 
 
 def _finding(
-    lengths: Sequence[float],
-    shares: Float[np.ndarray, "draw way"],
+    distances: Sequence[float],
+    shares: Float[np.ndarray, "draw step"],
     totals: Sequence[int],
     no_word: tuple[Word, str] | None,
 ) -> Finding:
@@ -192,14 +190,20 @@ def _finding(
     ends = corrected(np.array([*wilson_interval(back, total)])[:, None], chance[best : best + 1])
     value = max(0.0, float(corrected(true, chance)[best]))
     low, high = (float(end) for end in np.clip(ends[:, 0], 0, 1))
-    said = (
-        f"{back} of {total} forgotten answers come back on a way of {lengths[best]:.1e} of the "
-        f"weights' norm, on which {chance[best]:.0%} of wrong answers to the same prompts are "
-        "learnt"
+    result = (
+        f"{back} of {total} forgotten answers return after moving the weights by "
+        f"{100 * distances[best]:.2g} % of their norm along the gradient of these answers; moved "
+        f"equally far, the model learns {chance[best]:.0%} of wrong answers to the same prompts."
     )
-    word, why = no_word or _read(value, low, most, said)
+    if best == 0:
+        result = (
+            f"At no distance up to {100 * distances[-1]:.2g} % of the weights' norm does the model "
+            "relearn a larger share of the forgotten answers than of wrong answers to the same "
+            "prompts."
+        )
+    word, why = no_word or _read(value, low, most, result)
     figures: dict[str, Figure] = {
-        "length": lengths[best],
+        "distance": distances[best],
         "answered": back,
         "forgotten": total,
         "placebo_share": float(chance[best]),
@@ -213,28 +217,28 @@ def _finding(
         meaning=MEANING,
         why=why,
         figures=figures,
-        tables={"ways": _table(lengths, shares, totals)},
+        tables={"curve": _table(distances, shares, totals)},
     )
 
 
-def _read(value: float, low: float, placebo_most: float, said: str) -> tuple[Word, str]:
+def _read(value: float, low: float, placebo_most: float, result: str) -> tuple[Word, str]:
     if value >= HIDDEN_FROM:
-        return "hidden", f"{said}: they were there."
+        return "hidden", f"{result} The forgotten answers were still present."
     if value <= ERASED_TO:
-        return "erased", f"{said}: they are learnt like new ones."
+        return "erased", f"{result} The forgotten answers are learned no sooner than new ones."
     if low > 0 and value > placebo_most:
-        return "mixed", f"{said}: some were there."
-    return "cannot tell", f"{said}: a difference that may be chance."
+        return "mixed", f"{result} Some of the forgotten answers were still present."
+    return "cannot tell", f"{result} The difference may be due to chance."
 
 
 def _table(
-    lengths: Sequence[float], shares: Float[np.ndarray, "draw way"], totals: Sequence[int]
+    distances: Sequence[float], shares: Float[np.ndarray, "draw step"], totals: Sequence[int]
 ) -> pd.DataFrame:
-    """One row per draw (-1: the true answers) and length."""
+    """One row per draw (-1: the true answers) and distance."""
     rows = []
-    for draw, (along, total) in enumerate(zip(shares, totals, strict=True), start=ITSELF):
-        for length, share in zip(lengths, along, strict=True):
+    for draw, (of_draw, total) in enumerate(zip(shares, totals, strict=True), start=ITSELF):
+        for distance, share in zip(distances, of_draw, strict=True):
             back = round(float(share) * total)
-            rows.append((draw, length, back, total, share, *wilson_interval(back, total)))
-    columns = ["control", "length", "answered", "total", "share", "low", "high"]
+            rows.append((draw, distance, back, total, share, *wilson_interval(back, total)))
+    columns = ["control", "distance", "answered", "total", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,25 +1,26 @@
-"""Silencing: what comes back when suspected inhibitors of the model after say nothing.
+"""Silencing: which answers return when suspected inhibitors of the unlearned model are ablated.
 
-Nothing of the model before is put in, so an answer that comes back was there all the time. The
-suspects are the neurons of `mlp.post` whose influence on the answer (activation x gradient, the
-first order of what silencing does) is most negative, in the model after alone. They are chosen on
-one half of the forgotten facts and tested on the other, both ways, so that no neuron is tested on a
-fact that chose it. Rankings that the case carries are tried as they are: they come from these very
-facts, and often from the model before as well, and decide no word.
+Silencing a neuron means to set it to zero. No weights of the original model are used, so an answer
+that returns was present in the unlearned model. The suspects are the neurons of `mlp.post` with the
+most negative influence on the answer in the unlearned model (activation x gradient, the first-order
+effect of ablation). They are chosen on one half of the forgotten facts and tested on the other
+half, and vice versa, so that no neuron is tested on a fact that selected it. The case's rankings
+are tested as well, but do not affect the verdict, because they are based on the same facts and
+often on the original model.
 
-Beside each set, random others, as many in each layer. The largest share over all sizes is biased
-upwards; it is held against the same maximum over the sizes of each random draw. Each ranking of the
-case has its draws at the size where it brought most back, and none where it brought nothing.
+Each set is compared with random other neurons, matched in number per layer. The largest share over
+all sizes is biased upwards; it is compared with the same maximum for each random draw. The case's
+rankings have random draws only at the size that recovers most, and none if they recover nothing.
 
-A neuron that holds answers down need not be one that unlearning made: some hold down answers of all
-kinds, and unlearning only had to let the answers sink beneath them. So the same neurons are also
-silenced in the model before, for comparison. Either way the answers are still there.
+Unlearning need not have created the inhibitors: some neurons suppress many kinds of answers, and
+unlearning may only have lowered the answers' scores below their effect. For comparison, the same
+neurons are therefore also ablated in the original model. In either case the answers are present.
 
-That few silenced neurons bring nothing back proves nothing: training spreads its changes thin.
+If ablating a few neurons recovers nothing, this is no evidence of erasure, because training may
+spread its changes over many neurons.
 """
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,43 +34,50 @@ from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._controls import SITE, alike
 from neuronscope.evidence._curves import Curve, among, check_rankings, ranked
-from neuronscope.evidence._forgotten import ENOUGH, FEWEST, different_answers, undecided
+from neuronscope.evidence._forgotten import (
+    ENOUGH,
+    FEWEST,
+    different_answers,
+    undecided,
+    without_value,
+)
 from neuronscope.models.interventions import scaled
 from neuronscope.results.findings import ITSELF, Finding, Word
 
 OWN = "negative influence"
-"""The ranking that is made here."""
+"""The name of the view's own ranking."""
 
 MEANING = (
-    "largest share of the forgotten answers that come back when few neurons, chosen on other "
-    "facts, are silenced"
+    "largest share of the forgotten answers recovered by ablating a few neurons that were chosen "
+    "on other facts"
 )
 
 GENERAL = 0.5
-"""Share of what silencing recovers from which, recovered in the model before, it is said to be
-general; reasoned: the larger part. It decides no word."""
+"""If ablation increases the target in the original model by at least this share of the increase in
+the unlearned model, a warning says that unlearning did not create the inhibitors; chosen as the
+larger part. The verdict does not depend on it."""
 
 Folds = Sequence[tuple[Int[np.ndarray, " flat"], Bool[np.ndarray, " fact"]]]
-"""Orders of the neurons, first to be silenced first, each with the facts it is tried on."""
+"""Orders of the neurons, the first to be ablated first, each with the facts it is tested on."""
 
 
 @dataclass(frozen=True)
 class Silencing(Evidence):
-    """The answers that come back when suspected inhibitors are silenced, beside random neurons."""
+    """Answers recovered by ablating suspected inhibitors, compared with random neurons."""
 
     needs_rankings: ClassVar[bool] = True
 
     sizes: tuple[int, ...] = (1, 3, 10, 30, 100, 300)
-    """How many neurons to silence, ascending."""
+    """Numbers of neurons to ablate, ascending."""
 
     largest: float = 0.05
-    """Share of the neurons that is silenced at most, if it is one neuron or more."""
+    """Largest share of the neurons to ablate; at least one neuron is ablated."""
 
     draws: int = 5
-    """Random draws beside a ranking."""
+    """Number of random controls per ranking."""
 
     seed: int = 0
-    """Seed of the halves and the draws."""
+    """Seed of the split into halves and of the random controls."""
 
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
@@ -87,7 +95,7 @@ class Silencing(Evidence):
         no_word = undecided(case)
         if case.forgotten.sum() < 2:
             assert no_word is not None, "one fact is too few"
-            return _untried(*no_word)
+            return without_value("silencing", MEANING, no_word)
         trial = _Trial(self, case, progress)
         own = trial.silence(halves := trial.halves(), trial.sizes)
         tried = {OWN: (own, trial.random(halves, trial.sizes))}
@@ -102,7 +110,7 @@ class Silencing(Evidence):
 
 
 class _Trial:
-    """Passes over the forgotten facts."""
+    """The passes over the forgotten facts, with their progress."""
 
     def __init__(self, settings: Silencing, case: Case, progress: Progress):
         self.settings, self.case, self.progress = settings, case, progress
@@ -115,7 +123,7 @@ class _Trial:
         self.done = itertools.count(1)
 
     def halves(self) -> Folds:
-        """Neurons by their influence on either half of the facts, to be tried on the other."""
+        """Neurons ordered by their influence on one half of the facts, with the other half."""
         facts = np.random.default_rng(self.settings.seed).permutation(
             np.flatnonzero(self.case.forgotten)
         )
@@ -123,49 +131,44 @@ class _Trial:
         return [(self._suspects(masks[i]), masks[1 - i]) for i in (0, 1)]
 
     def silence(self, folds: Folds, sizes: Int[np.ndarray, " size"], before: bool = False) -> Curve:
-        """The forgotten facts, each asked with the neurons silenced that it is to be tried on.
+        """Evaluate each fold's facts with the first neurons of its order ablated.
 
         Args:
-            before: Ask the model before instead of the model after.
+            before: Evaluate the original instead of the unlearned model.
         """
         model = self.case.before if before else self.case.after
         plain = (self.case.at_first if before else self.case.at_last).score
         recovered = np.full((len(sizes), len(plain)), np.nan)
         answered = np.zeros(recovered.shape, dtype=bool)
-        for order, asked in folds:
+        for order, facts in folds:
             for row, size in enumerate(sizes):
                 chosen = {SITE: among(order[:size], self.layers, self.width)}
                 with scaled(model, chosen, 0.0):
-                    now = self.case.measure(model, asked)
-                recovered[row, asked] = (now.score - plain)[asked]
-                answered[row, asked] = now.answered[asked]
+                    now = self.case.measure(model, facts)
+                recovered[row, facts] = (now.score - plain)[facts]
+                answered[row, facts] = now.answered[facts]
                 self.progress(min(next(self.done), self.passes), self.passes)
         forgotten = self.case.forgotten
         return Curve(sizes, recovered[:, forgotten], answered[:, forgotten])
 
     def random(self, folds: Folds, sizes: Int[np.ndarray, " size"]) -> list[Curve]:
-        """Curves of random others, at every size as many of each layer."""
+        """Curves of random other neurons, matched in number per layer at every size."""
         generator = np.random.default_rng(self.settings.seed)
         layer = np.arange(self.layers).repeat(self.width)
         most = int(sizes[-1])
         draws = [
-            [(alike(order, layer, generator, most), asked) for order, asked in folds]
+            [(alike(order, layer, generator, most), facts) for order, facts in folds]
             for _ in range(self.settings.draws)
         ]
         return [self.silence(draw, sizes) for draw in draws]
 
-    def _suspects(self, asked: Bool[np.ndarray, " fact"]) -> Int[np.ndarray, " flat"]:
-        """Most negative mean influence on the facts first."""
+    def _suspects(self, facts: Bool[np.ndarray, " fact"]) -> Int[np.ndarray, " flat"]:
+        """Neurons ordered by their influence on the facts, most negative first."""
         influence = np.zeros((self.layers, self.width))
-        for _, batch in self.case.batches(asked):
+        for _, batch in self.case.batches(facts):
             found = GradientXActivation()(self.case.after, batch, (SITE,), self.case.target)
             influence += found[SITE].total.sum(dim=0).double().cpu().numpy()
         return ranked(-influence)
-
-
-def _untried(word: Word, reason: str) -> Finding:
-    nothing = (math.nan, math.nan)
-    return Finding("silencing", word, math.nan, nothing, MEANING, reason)
 
 
 def _finding(
@@ -174,11 +177,11 @@ def _finding(
     general: float,
     undecided: tuple[Word, str] | None,
 ) -> Finding:
-    """What came back.
+    """The verdict, its reason, and the table.
 
     Args:
-        tried: Each ranking's curve, and those of its random draws.
-        general: The target recovered in the model before.
+        tried: Each ranking's curve, and those of its random controls.
+        general: Mean increase of the target in the original model.
     """
     own, random = tried[OWN]
     best, total = int(own.counts.argmax()), own.answered.shape[1]
@@ -186,11 +189,11 @@ def _finding(
     by_chance = max(int(curve.counts.max()) for curve in random)
     given = {name: int(curve.counts.max()) for name, (curve, _) in tried.items() if name != OWN}
     top = max(given, key=lambda name: given[name], default=None)
-    said = (
-        f"Silencing {size} suspected inhibitors, chosen on other facts, brings {back} of {total} "
-        f"answers back; random others, at any size, bring at most {by_chance}"
+    result = (
+        f"Ablating {size} suspected inhibitors, chosen on other facts, recovers {back} of {total} "
+        f"forgotten answers; random neurons recover at most {by_chance} at any size."
     )
-    word, reason = undecided or _read(case, back, by_chance, said)
+    word, reason = undecided or _read(case, back, by_chance, result)
     recovered = float(own.recovered[best].mean())
     return Finding(
         view="silencing",
@@ -214,28 +217,31 @@ def _finding(
     )
 
 
-def _read(case: Case, back: int, by_chance: int, said: str) -> tuple[Word, str]:
+def _read(case: Case, back: int, by_chance: int, result: str) -> tuple[Word, str]:
     total = int(case.forgotten.sum())
     if back < ENOUGH * total:
-        return "cannot tell", f"{said}: training may have spread the hiding over many more."
+        return "cannot tell", f"{result} Suppression may be spread over many more neurons."
     if wilson_interval(back, total)[0] <= wilson_interval(by_chance, total)[1]:
-        return "cannot tell", f"{said}: their 95 % intervals touch."
+        return "cannot tell", f"{result} The 95 % intervals of the two overlap."
     if different_answers(case) < FEWEST:
-        return "cannot tell", f"{said}; but they have fewer than {FEWEST} different answers."
-    return "hidden", f"{said}: the answers were there, and held down."
+        return "cannot tell", (
+            f"{result} However, the forgotten facts have fewer than {FEWEST} different answers."
+        )
+    return "hidden", f"{result} The answers are present but suppressed."
 
 
 def _warnings(recovered: float, general: float) -> tuple[str, ...]:
     maximum = (
-        "The largest share over several sizes is biased upwards: compare it with random_most, the "
-        "largest of any random draw over the same sizes."
+        "The largest share over several sizes is biased upwards; compare it with random_most, the "
+        "largest number of answers in any random draw over the same sizes."
     )
     if general < GENERAL * recovered:
         return (maximum,)
     return (
         maximum,
-        f"The silenced neurons hold these answers down in the model before as well (there by "
-        f"{general:.2f}, here by {recovered:.2f}): unlearning did not make them.",
+        "Unlearning did not create these inhibitors: ablating them also increases the target of "
+        f"these answers in the original model (by {general:.2f}, compared with {recovered:.2f} in "
+        "the unlearned model).",
     )
 
 

@@ -1,16 +1,16 @@
-"""The weight path: the drop, shared out over what unlearning did to each weight.
+"""The weight path: the drop of the target, attributed to the change of each weight.
 
-Integrated gradients (arXiv 1703.01365) along the straight path in weight space from the model after
-to the model before:
+Integrated gradients (arXiv 1703.01365) along the straight path in weight space from the unlearned
+to the original model:
 
     C_φ = (φ_before − φ_after) ∫₀¹ ∂F(θ_after + t (θ_before − θ_after)) / ∂φ dt
 
     Σ_φ C_φ = F(θ_before) − F(θ_after) = the drop   (completeness)
 
-Positive: this weight's change took the answer away. There is no baseline, and nothing lies
-elsewhere: every parameter of the model has its share. Shares are summed to the neurons that own the
-weights (`neuron_weights.py`), to modules and to layers. They say *where* the answer was lost, not
-whether it was erased or hidden.
+A positive contribution means that the change of this weight reduced the target. No baseline is
+needed, and the contributions of all parameters together are complete. They are summed over the
+weights of each neuron (`neuron_weights.py`), module and layer. They show *where* the answer was
+lost, not whether it was erased or hidden.
 """
 
 import math
@@ -31,22 +31,22 @@ from neuronscope.models.targets import Answers
 from neuronscope.results.findings import Finding
 
 OUTSIDE = -1
-"""The layer of what lies in none: embeddings, the last norm."""
+"""The `layer` of parameters outside the decoder layers: embeddings, the final norm."""
 
 
 TOLERANCE = 1e-4
-"""Share of the drop that the contributions may miss."""
+"""Tolerated error of the sum of contributions, as a share of the drop."""
 
 
 @dataclass(frozen=True)
 class WeightPath(Evidence):
-    """The drop, shared out over the change of every weight; complete."""
+    """The contribution of every weight's change to the drop of the target; complete."""
 
     nodes: int = 8
-    """Gauss-Legendre nodes on the path; doubled until the contributions add up."""
+    """Gauss-Legendre nodes on the path; doubled until the contributions add up to the drop."""
 
     max_nodes: int = 64
-    """Most nodes of one try; a path that still does not add up is flagged."""
+    """Largest number of nodes; a warning is added if the contributions still do not add up."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= self.max_nodes:
@@ -81,7 +81,7 @@ class WeightPath(Evidence):
 
 
 class _Shares:
-    """Sums of contributions: by parameter, and by neuron of each owner."""
+    """Sums of contributions by parameter and by neuron."""
 
     def __init__(self, before: HookedModel, after: HookedModel):
         self.model = after
@@ -101,11 +101,11 @@ class _Shares:
 
     @property
     def sum(self) -> float:
-        """Everything together."""
+        """The sum over all parameters."""
         return math.fsum(self.total.values())
 
     def add(self, model: HookedModel, case: Case, weight: float) -> None:
-        """Add the contributions of one point of the path; no two gradients are held at once."""
+        """Add the contributions of one node, holding one parameter's gradient at a time."""
         facts = int(case.forget.sum())
 
         def take(name: str, parameter: Tensor) -> None:
@@ -140,7 +140,7 @@ class _Shares:
         return before.detach().to(after.device) - after.detach()
 
     def finding(self, drop: float, nodes: int) -> Finding:
-        """What was found, with its certificate."""
+        """The finding, with the error of the sum of contributions."""
         total = self.sum
         modules, neurons = self._modules(), self._neurons()
         missing = drop - total
@@ -157,16 +157,16 @@ class _Shares:
             word=None,
             value=total,
             ci95=(math.nan, math.nan),
-            meaning="sum of all weights' contributions to the drop",
-            why=f"The change of the weights explains the drop of {drop:.3f} to within "
-            f"{abs(missing):.1e}; most of it runs through {first}.",
+            meaning="sum of all weights' contributions to the drop of the target",
+            why=f"The contributions of all weights sum to the drop of {drop:.3f} to within "
+            f"{abs(missing):.1e}; the largest shares are those of {first}.",
             figures={"drop": drop, "total": total, "missing": missing, "nodes": nodes},
             tables={"modules": modules, "neurons": neurons},
             warnings=()
             if abs(missing) <= TOLERANCE * abs(drop)
             else (
-                f"The weight path misses {missing:.1e} of a drop of {drop:.1e}, more than 0.01 % "
-                f"with {nodes} nodes.",
+                f"With {nodes} nodes, the contributions differ from the drop of {drop:.1e} by "
+                f"{missing:.1e}, more than 0.01 % of it.",
             ),
         )
 
@@ -199,7 +199,7 @@ class _Shares:
         )
 
     def _neurons(self) -> pd.DataFrame:
-        """One row per neuron that owns weights: site, layer, neuron, contribution, norm (‖Δθ‖)."""
+        """One row per neuron with weights: site, layer, neuron, contribution, norm (‖Δθ‖)."""
         sums: dict[tuple[str, int], list[Tensor]] = {}
         for name, owners in self.owned.items():
             square = self._change(name).double().square()
@@ -225,7 +225,7 @@ class _Shares:
 
 
 def _move(model: HookedModel, case: Case, t: float) -> None:
-    """Put the model at a point of the path: 0 is after, 1 is before."""
+    """Set the weights to a point of the path: 0 is the unlearned, 1 the original model."""
     with torch.no_grad():
         for name, parameter in model.hf.named_parameters():
             after = case.after.hf.get_parameter(name).to(parameter)

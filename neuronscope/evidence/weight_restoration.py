@@ -1,18 +1,18 @@
-"""Weight restoration: what comes back when neurons get the weights back that they had before.
+"""Weight restoration: which answers return when neurons get their original weights back.
 
-Neurons of `mlp.post` are restored in the model after, first to last by a ranking, beside random
-neurons that are matched to it: as many of each layer and of each quantile bin of ‖Δθ‖. A ranking's
-*causal score* is where its curve runs between random (0) and all neurons (1). The *minimal set* is
-the smallest prefix that brings half of the forgotten answers back.
+The original weights of the top-m neurons of a ranking of `mlp.post` are restored in the unlearned
+model. Controls restore random neurons, matched in number per layer and per quantile bin of ‖Δθ‖. A
+ranking's *causal score* is the position of its curve between random (0) and all neurons (1). The
+*minimal set* is the smallest prefix of a ranking that recovers half of the forgotten answers.
 
-Restoring enough always brings the answers back, so the curve itself says nothing about hiding. What
-does: many different answers that come back together when something too small to hold them is
-restored, where random neurons bring none. The reverse proves nothing, since training spreads its
-changes thin.
+Restoring enough neurons always recovers the answers, so the curve alone is no evidence of hiding.
+Evidence is that many different answers return together when a set too small to store them is
+restored, while random neurons recover none. The converse does not hold: training may spread its
+changes over many neurons.
 
-Passes are what it costs, one over the forgotten facts each. With 6 rankings, 6 sizes and 5 draws:
-37 for the rankings, 60 for the controls of the two best, 60 for those of the other four at every
-second size, and about 20 for the minimal set.
+The cost is one pass over the forgotten facts for each set of neurons. With 6 rankings, 6 sizes and
+5 draws there are 37 passes for the rankings, 60 for the controls of the two best, 60 for those of
+the other four at every second size, and about 20 for the minimal set.
 """
 
 import itertools
@@ -28,49 +28,49 @@ from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._causal_score import causal_score
 from neuronscope.evidence._controls import alike, by_layer_and_size, change_norms
 from neuronscope.evidence._curves import Curve, check_rankings, ranked
-from neuronscope.evidence._forgotten import ENOUGH, undecided
+from neuronscope.evidence._forgotten import ENOUGH, undecided, without_value
 from neuronscope.evidence._restoring import Step, restore, smallest_prefix
 from neuronscope.evidence._weight_restoration_finding import (
+    MEANING,
     Contender,
     Minimal,
     finding,
-    nothing_forgotten,
 )
 from neuronscope.results.findings import Finding
 
 FINALISTS = 2
-"""Rankings, the best by their causal scores, that a minimal set is looked for in."""
+"""Number of rankings, best causal score first, that are searched for a minimal set."""
 
 BISECTION = 7
-"""Passes that a minimal set takes, to tell progress by: a third of a decade, to within 5 %."""
+"""Passes that a bisection takes, for progress: a third of a decade, to within 5 %."""
 
 
 @dataclass(frozen=True)
 class WeightRestoration(Evidence):
-    """Answers that come back with the own weights of few neurons, beside matched random ones."""
+    """Answers recovered by the original weights of the top-m neurons, compared with random ones."""
 
     needs_rankings: ClassVar[bool] = True
 
     smallest: float = 0.001
-    """Share of the neurons in the first set."""
+    """Share of the neurons in the smallest set."""
 
     largest: float = 0.25
-    """Share in the last set but all."""
+    """Share of the neurons in the largest set, apart from the set of all neurons."""
 
     steps: int = 6
-    """Number of sets from the smallest to the largest, evenly on a log scale."""
+    """Number of sets from the smallest to the largest, evenly spaced on a log scale."""
 
     draws: int = 5
-    """Random draws beside each ranking."""
+    """Number of random controls per ranking."""
 
     thorough: int = 2
-    """Rankings, the best by their own curves, whose controls are measured at every size."""
+    """Number of rankings, best curves first, whose controls are measured at every size."""
 
     bins: int = 10
-    """Quantile bins of the weight change, of each layer, that controls are matched in."""
+    """Quantile bins of the weight change per layer, within which controls are matched."""
 
     seed: int = 0
-    """Seed of the draws."""
+    """Seed of the random controls."""
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest <= self.largest < 1:
@@ -88,8 +88,9 @@ class WeightRestoration(Evidence):
         check_rankings(case, *norms.shape)
         undecided_word = undecided(case)
         if not case.forgotten.any():
-            assert undecided_word is not None, "nothing can come back"
-            return nothing_forgotten(norms.size, *undecided_word)
+            assert undecided_word is not None, "no fact was forgotten"
+            figures = {"neurons": norms.size, "forgotten": 0}
+            return without_value("weight_restoration", MEANING, undecided_word, figures)
         rankings = {"weight_change": norms} | dict(case.rankings or {})
         total = self._passes(len(rankings), len(self._sizes(norms.size)))
         done = itertools.count(1)
@@ -104,7 +105,7 @@ class WeightRestoration(Evidence):
         return np.unique(np.clip(np.rint(shares * neurons), 1, neurons - 1).astype(int))
 
     def _passes(self, rankings: int, sizes: int) -> int:
-        """How many there will be, about: bisection takes as many as it takes."""
+        """The approximate number of passes; that of bisections is not known in advance."""
         thorough = min(self.thorough, rankings)
         controls = thorough * sizes + (rankings - thorough) * math.ceil(sizes / 2)
         searches = min(FINALISTS, rankings) * BISECTION + self.draws
@@ -113,7 +114,7 @@ class WeightRestoration(Evidence):
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """Passes over the forgotten facts."""
+    """The passes over the forgotten facts."""
 
     settings: WeightRestoration
     case: Case
@@ -127,7 +128,7 @@ class _Trial:
         sizes = self.settings._sizes(self.norms.size)
         orders = {name: ranked(scores) for name, scores in rankings.items()}
         everyone = np.arange(self.norms.size)
-        # Where all neurons are restored, all rankings meet.
+        # With all neurons restored, all rankings agree.
         end = restore(self.case, everyone, np.array([everyone.size]), self.step)
         curves = {
             name: restore(self.case, order, sizes, self.step).to(end)
@@ -136,7 +137,7 @@ class _Trial:
         by_curve = sorted(curves, key=lambda name: curves[name].recovered.mean(), reverse=True)
         found = []
         for place, name in enumerate(by_curve):
-            # The largest matters most, and none brings nothing back: every second from the end.
+            # Every second size, counted from the largest, which has the largest effect.
             measured = sizes if place < self.settings.thorough else sizes[::-2][::-1]
             controls = [curve.to(end) for curve in self.random(orders[name], measured)]
             score = causal_score(curves[name], controls)
@@ -144,7 +145,7 @@ class _Trial:
         return sorted(found, key=lambda one: one.score.merit, reverse=True)
 
     def minimal(self, contenders: list[Contender]) -> Minimal | None:
-        """The smaller of the contenders' minimal sets, with its controls."""
+        """The smallest of the contenders' minimal sets, with its controls."""
         wanted = math.ceil(ENOUGH * self.case.forgotten.sum())
         found = [
             (least, one)
@@ -162,7 +163,7 @@ class _Trial:
     def random(
         self, order: Int[np.ndarray, " flat"], sizes: Int[np.ndarray, " size"], spared: int = 0
     ) -> list[Curve]:
-        """Curves of random neurons matched to a ranking's; the first ones are spared."""
+        """Curves of random neurons matched to a ranking; `spared` as in `alike`."""
         generator = np.random.default_rng(self.settings.seed)
         strata = by_layer_and_size(self.norms, self.settings.bins)
         draws = [alike(order, strata, generator, spared) for _ in range(self.settings.draws)]

@@ -1,1 +1,1 @@
-"""What a model has to forget: facts, their files, and their tokens."""
+"""Facts: their splits, file formats and tokenization."""

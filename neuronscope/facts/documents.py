@@ -1,7 +1,7 @@
-"""Files of facts as rows of named fields, whatever they are written in; and where each row stands.
+"""Reads files of facts into rows of named fields, with the location of each row.
 
-JSON lines, a JSON list, a single JSON object, or Parquet. Every error is a ValueError of one line
-that begins with the place and repeats no more of the data than a short quotation.
+Supports JSON lines, a JSON list, a single JSON object, and Parquet. Every error is a one-line
+ValueError that begins with the location and quotes at most a short piece of the data.
 """
 
 import json
@@ -18,18 +18,18 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 @dataclass(frozen=True)
 class Row:
-    """One object of a file. A field that is null counts as absent."""
+    """One object of a file. A null field counts as missing."""
 
     place: str
-    """File and line, for messages."""
+    """File and line, for error messages."""
 
     fields: dict[str, object]
 
     def text(self, name: str) -> str:
-        """A field that must be there, as text.
+        """A required text field.
 
         Raises:
-            ValueError: If it is missing, or anything else.
+            ValueError: If it is missing or not text.
         """
         value = self.fields.get(name)
         if not isinstance(value, str):
@@ -37,19 +37,19 @@ class Row:
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """A field as text, or None where it is absent or blank.
+        """An optional text field, None if missing or blank.
 
         Raises:
-            ValueError: If it is anything else.
+            ValueError: If it is not text.
         """
         text = "" if self.fields.get(name) is None else self.text(name)
         return text if text.strip() else None
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A field as a list of texts: a single text is a list of one, an absent field an empty one.
+        """A field as a tuple of texts: one for a single text, none for a missing field.
 
         Raises:
-            ValueError: If it is anything else.
+            ValueError: If it is neither a text nor a list of texts.
         """
         value = self.fields.get(name)
         if value is None:
@@ -64,34 +64,34 @@ class Row:
         return strings
 
     def split(self, otherwise: str) -> str:
-        """The split that the row names in its field `split`, or `otherwise`.
+        """The value of the field `split`, or `otherwise` if missing.
 
         Raises:
-            ValueError: If there is no split of that name.
+            ValueError: If it is not a known split.
         """
         name = self.optional_text("split") or otherwise
         if name not in SPLITS:
             raise ValueError(
-                f"{self.place}: unknown split {quoted(name)}, expected {', '.join(SPLITS)}."
+                f"{self.place}: unknown split {quoted(name)}, expected one of {', '.join(SPLITS)}."
             )
         return name
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file, as rows."""
+    """The rows of a file."""
 
     path: Path
     rows: tuple[Row, ...]
 
     @property
     def field_names(self) -> frozenset[str]:
-        """Every field that any row has."""
+        """The names of all fields that occur in any row."""
         return frozenset(name for row in self.rows for name in row.fields)
 
 
 def read_document(path: Path) -> Document:
-    """Read a file of rows.
+    """Read a file as rows.
 
     Raises:
         ValueError: As `parse_document`.
@@ -100,10 +100,10 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(raw: bytes, path: Path) -> Document:
-    """A file's rows, its kind recognised by what it holds.
+    """Parse a file's content, recognizing Parquet and JSON by the content.
 
     Raises:
-        ValueError: If it holds no rows, or is neither Parquet nor JSON in UTF-8.
+        ValueError: If there are no rows, or the content is neither Parquet nor JSON in UTF-8.
     """
     if raw.startswith(b"PAR1"):
         return Document(path, _parquet_rows(raw, printable(path)))
@@ -114,7 +114,7 @@ def parse_document(raw: bytes, path: Path) -> Document:
 
 
 def decoded(raw: bytes, path: Path) -> str:
-    """A file's text, without a byte order mark.
+    """Decode a file's text, without a byte order mark.
 
     Raises:
         ValueError: If it is not UTF-8.
@@ -127,20 +127,20 @@ def decoded(raw: bytes, path: Path) -> str:
 
 
 def printable(path: Path) -> str:
-    """A path for use within a message."""
+    """A path for use in a message."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words. Its content is not shown: it may be of any size and depth."""
+    """The type of a JSON value in words, without its content, which may be arbitrarily large."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
-    words = {str: "text", list: "a list", dict: "an object"}
-    return words.get(type(value), f"a {type(value).__name__}")
+    names = {str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def _json_rows(text: str, path: Path) -> tuple[Row, ...]:
@@ -196,7 +196,7 @@ def _row(value: object, place: str) -> Row:
 
 
 def _decode(text: str, start: int, name: str, first_line: int) -> tuple[object, int]:
-    """The JSON value that begins at `start` or after the space there, and where it ends."""
+    """The JSON value at `start`, after optional whitespace, and the position where it ends."""
     try:
         return _DECODER.raw_decode(text, _end_of_space(text, start))
     except json.JSONDecodeError as error:
@@ -217,19 +217,19 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {quoted(twice)} stands twice")
+        raise ValueError(f"the field {quoted(twice)} appears twice")
     return fields
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
 
 
 def _parquet_rows(raw: bytes, name: str) -> tuple[Row, ...]:
-    # Only readers of Parquet pay for the import.
+    # Imported here because the import is slow and only Parquet files need it.
     import pyarrow
     import pyarrow.parquet
 

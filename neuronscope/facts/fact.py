@@ -1,4 +1,4 @@
-"""Pieces of knowledge and their splits. Files of facts are read by `fact_formats/`."""
+"""Facts and their splits. `formats/` reads files of facts."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from neuronscope.display import html_card, html_table, shortened
 
 SHOWN = 3
-"""Facts of each split that a set shows of itself."""
+"""Number of facts per split in the HTML representation."""
 
 SPLITS = ("forget", "retain", "test", "utility")
 
@@ -18,10 +18,10 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Fact:
-    """One piece of knowledge: a prompt, and the answer that the model gives or has to forget."""
+    """One piece of knowledge: a prompt and its answer."""
 
     id: str
-    """Printable, and unique among all facts."""
+    """Printable and unique among all facts."""
 
     prompt: str
     """A question, or the beginning of a sentence that the answer completes."""
@@ -32,16 +32,16 @@ class Fact:
     """Wrong answers of the same kind."""
 
     paraphrases: tuple[str, ...] = ()
-    """Other prompts for the same answer."""
+    """Alternative prompts for the same answer."""
 
     subject: str | None = None
-    """What the fact is about, in the prompt's words."""
+    """What the fact is about, as worded in the prompt."""
 
     relation: str | None = None
-    """What is said of the subject, e.g. `capital`."""
+    """The relation between subject and answer, e.g. `capital`."""
 
     paraphrased_answers: tuple[str, ...] = ()
-    """The answer in other words: what the truth ratio compares the distractors with."""
+    """Paraphrases of the answer, which the truth ratio compares with the distractors."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,28 @@ class FactSet:
     """Facts by split, named as in the unlearning literature. Disjoint by id and by content."""
 
     forget: tuple[Fact, ...] = ()
-    """What the model has to forget: the facts under judgement."""
+    """The forget set: facts the model was or will be trained to forget."""
 
     retain: tuple[Fact, ...] = ()
-    """What unlearning tries to keep."""
+    """The retain set: facts that unlearning tries to preserve."""
 
     test: tuple[Fact, ...] = ()
-    """Facts of the same kind that unlearning never sees."""
+    """Held-out facts of the same kind, not used by unlearning."""
 
     utility: tuple[Fact, ...] = ()
     """General knowledge."""
 
     source: str = field(default="", compare=False)
-    """What was read."""
+    """The path that was read."""
 
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """What was found there, and what was left out: one sentence each."""
+    """What was read and what was left out, one sentence each."""
 
     def __post_init__(self) -> None:
         check_facts([Placed(s, fact, f"{s} fact {quoted(fact.id)}") for s, fact in self])
 
     def __iter__(self) -> Iterator[tuple[str, Fact]]:
-        """Every fact with the name of its split, in the order of `SPLITS`."""
+        """Iterate over (split, fact) pairs in the order of `SPLITS`."""
         for name in SPLITS:
             for fact in self.split(name):
                 yield name, fact
@@ -81,7 +81,7 @@ class FactSet:
         return f"FactSet({', '.join(counts) or 'no facts'}{source})"
 
     def _repr_html_(self) -> str:
-        """How many facts there are, the first of each split, and the notes."""
+        """The number of facts, the first facts of each split, and the notes."""
         rows = [
             (name, shortened(fact.id), shortened(fact.prompt, 120), shortened(fact.answer))
             for name in SPLITS
@@ -91,10 +91,10 @@ class FactSet:
         return html_card(repr(self), " ".join(self.notes), table)
 
     def __getitem__(self, id: str) -> Fact:
-        """The fact of this id.
+        """The fact with this id.
 
         Raises:
-            KeyError: If there is none.
+            KeyError: If no fact has this id.
         """
         for _, fact in self:
             if fact.id == id:
@@ -105,10 +105,10 @@ class FactSet:
         """The facts of one split.
 
         Raises:
-            ValueError: If there is no split of that name.
+            ValueError: If the split is unknown.
         """
         if name not in SPLITS:
-            raise ValueError(f"No split {quoted(name)}: there are {', '.join(SPLITS)}.")
+            raise ValueError(f"No split {quoted(name)}: expected one of {', '.join(SPLITS)}.")
         return {
             "forget": self.forget,
             "retain": self.retain,
@@ -119,7 +119,7 @@ class FactSet:
 
 @dataclass(frozen=True)
 class Placed:
-    """A fact, its split, and where its author finds it: what an error names."""
+    """A fact with its split and its location, which error messages name."""
 
     split: str
     fact: Fact
@@ -127,12 +127,12 @@ class Placed:
 
 
 def check_facts(placed: Sequence[Placed]) -> None:
-    """Refuse facts that nothing can be measured on.
+    """Raise if a fact is malformed or conflicts with another one.
 
     Raises:
-        ValueError: If a text is empty or no Unicode, a distractor equals the answer or another
-            distractor, two facts share an id, or one fact stands in two splits. In one line,
-            beginning with the place.
+        ValueError: If a text is empty or not valid Unicode, a distractor equals the answer or
+            another distractor, two facts share an id, or a fact is in two splits. The message is
+            one line that begins with the location.
     """
     by_id: dict[str, Placed] = {}
     by_content: dict[tuple[str, str], Placed] = {}
@@ -143,35 +143,35 @@ def check_facts(placed: Sequence[Placed]) -> None:
         same = by_id.setdefault(entry.fact.id, entry)
         if same is not entry:
             raise ValueError(
-                f"{entry.place}: the id {quoted(entry.fact.id)} is already that of {same.place}."
+                f"{entry.place}: the id {quoted(entry.fact.id)} is already used by {same.place}."
             )
         same = by_content.setdefault(content(entry.fact), entry)
         if same.split != entry.split:
             raise ValueError(
-                f"{entry.place}: the same prompt and answer as {same.place}, there in split "
-                f"{same.split!r} and here in {entry.split!r}; a fact belongs to one split."
+                f"{entry.place}: the same prompt and answer as {same.place}, in split "
+                f"{entry.split!r} instead of {same.split!r}; a fact must be in a single split."
             )
 
 
 def content(fact: Fact) -> tuple[str, str]:
-    """Prompt and answer with their whitespace evened out: equal for the same piece of knowledge."""
+    """Prompt and answer with normalized whitespace; equal for facts with the same content."""
     return " ".join(fact.prompt.split()), " ".join(fact.answer.split())
 
 
 def facts_hash(facts: Iterable[tuple[str, Fact]]) -> str:
-    """SHA-256 of (split, fact) pairs, in their order: of a `FactSet`, or of a choice of facts."""
+    """SHA-256 of (split, fact) pairs in order, e.g. of a `FactSet` or a selection of facts."""
     plain = [[split, _plain(fact)] for split, fact in facts]
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def quoted(text: str) -> str:
-    """Text of unknown origin for use within a message: quoted, at most 40 characters, one line."""
+    """Quote untrusted text for a message: one line, truncated to 40 characters."""
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 def _plain(fact: Fact) -> dict[str, object]:
-    """A fact's fields; one that came later only where it is used, so that older hashes hold."""
+    """A fact's fields; a field added later only if set, so that older hashes stay valid."""
     plain = asdict(fact)
     if not fact.paraphrased_answers:
         del plain["paraphrased_answers"]
@@ -193,12 +193,12 @@ def _flaw(fact: Fact) -> str | None:
         if not all(text.strip() for text in texts):
             return f"the {name} is empty"
         if any(_LONE_SURROGATE.search(text) for text in texts):
-            return f"the {name} holds half of a surrogate pair, which is no character"
+            return f"the {name} contains half of a surrogate pair, which is not a character"
     wrong = [text.strip() for text in fact.distractors]
     for right in (fact.answer, *fact.paraphrased_answers):
         if right.strip() in wrong:
             return f"a distractor equals the answer {quoted(right)}"
     if len(set(wrong)) < len(wrong):
         twice = next(text for text in wrong if wrong.count(text) > 1)
-        return f"the distractor {quoted(twice)} stands twice"
+        return f"the distractor {quoted(twice)} appears twice"
     return None

@@ -1,4 +1,4 @@
-"""Reading facts: one file per format. A format is recognised by what a file holds."""
+"""Loads facts, recognizing the format of each file by its content."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from neuronscope.facts.formats._base import FactFormat
 
 
 def load_facts(path: Path | str) -> FactSet:
-    """The facts of a file, or of all fact files in a folder, whatever their format.
+    """Load the facts of a file, or of all fact files in a folder, in any supported format.
 
-    What was found and what was left out is said in the set's `notes`.
+    The `notes` of the result list what was read and what was left out.
 
     Raises:
-        FileNotFoundError: If there is nothing at the path.
-        ValueError: If the file is in no known format, or a fact in it cannot be used: one line that
-            names the file and, where there is one, the line.
+        FileNotFoundError: If the path does not exist.
+        ValueError: If the format of a file is unknown or a fact is malformed; a one-line message
+            that names the file and, if possible, the line.
     """
     path = Path(path)
     return gather([read_document(file) for file in _files(path)], str(path))
 
 
 def gather(documents: Sequence[Document], source: str) -> FactSet:
-    """The facts of some files together, each piece of knowledge once.
+    """Combine the facts of several files, without duplicates.
 
     Raises:
         ValueError: As `load_facts`.
@@ -67,7 +67,7 @@ def _made(classes: dict[str, type[FactFormat]]) -> dict[str, FactFormat]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself; or a folder's fact files, or else those one level below it."""
+    """The file itself, or the fact files of a folder, else those one level below it."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -87,16 +87,16 @@ def _format_of(document: Document) -> str:
     claiming = [name for name, candidate in formats.items() if candidate.claims(document)]
     if len(claiming) != 1:
         known = "; ".join(f"{name} ({one.expects})" for name, one in formats.items())
-        found = ", ".join(quoted(name) for name in sorted(document.field_names)[:8])
+        fields = ", ".join(quoted(name) for name in sorted(document.field_names)[:8])
         raise ValueError(
             f"{document.rows[0].place}: expected the fields of one format, {known}; "
-            f"the file's are {found or 'none'}."
+            f"got {fields or 'none'}."
         )
     return claiming[0]
 
 
 def _once(placed: Sequence[Placed]) -> tuple[list[Placed], tuple[str, ...]]:
-    """Each piece of knowledge once, with its richest entry; and a note on those that repeat it."""
+    """Remove duplicates, keeping the entry with most distractors and paraphrases; add a note."""
     best: dict[tuple[str, str], Placed] = {}
     repeats: list[tuple[Placed, Placed]] = []
     for entry in placed:
@@ -110,8 +110,8 @@ def _once(placed: Sequence[Placed]) -> tuple[list[Placed], tuple[str, ...]]:
         return list(best.values()), ()
     kept, other = repeats[0]
     return list(best.values()), (
-        f"left out, since another fact has the same prompt and answer: {len(repeats)}, first "
-        f"{quoted(other.fact.id)}, which repeats {quoted(kept.fact.id)}.",
+        f"duplicates (same prompt and answer) left out: {len(repeats)}, the first being "
+        f"{quoted(other.fact.id)}, a duplicate of {quoted(kept.fact.id)}.",
     )
 
 

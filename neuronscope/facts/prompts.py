@@ -1,14 +1,14 @@
-"""From facts to tokens: how a fact is asked, which tokens are its answer, where rivals depart.
+"""Tokenizes facts: prompt forms, the tokens of the answer, and where distractors diverge from it.
 
-| form | what the model reads before the answer |
+| form | text before the answer |
 |---|---|
 | `completion` | the prompt |
 | `question_answer` | `Question: ...` and `Answer:` |
 | `chat` | the prompt as the user's turn, in the tokenizer's chat template |
-| `multiple_choice` | the prompt, and three options to choose from (as in arXiv 2509.22263) |
+| `multiple_choice` | the prompt and three options to choose from (as in arXiv 2509.22263) |
 
-Prompt and answer are tokenized together, so the answer's tokens are those that the model would see:
-no space is doubled, and none is lost.
+Prompt and answer are tokenized jointly, so that the answer's tokens are those the model would see,
+without doubled or missing spaces.
 """
 
 import hashlib
@@ -29,65 +29,65 @@ from neuronscope.facts.fact import Fact, quoted
 PROMPT_FORMS = ("completion", "question_answer", "chat", "multiple_choice")
 
 _MARK = "\u2042answer\u2042"
-"""Stands in for the answer while a chat template is asked where it puts it."""
+"""Placeholder that locates the answer in the text of a chat template."""
 
 _NO_SPACE_AFTER = re.compile(r"[(\[{“‘«\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff60]\Z")
-"""Opening brackets and quotes, and the characters of Chinese and Japanese."""
+"""Opening brackets and quotes, and Chinese and Japanese characters."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A fact as text."""
+    """The text of a fact up to its answer."""
 
     text: str
-    """What the model reads before the answer. A line break at its end stays, a space does not."""
+    """The text before the answer. A trailing line break is kept, a trailing space is not."""
 
     gap: str
-    """The whitespace between the text and the answer. It is tokenized with the answer."""
+    """The whitespace between text and answer, tokenized with the answer."""
 
     complete: bool
-    """Whether the text has its special tokens already, as a chat template writes them."""
+    """Whether the text already contains its special tokens, as with a chat template."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A fact as tokens."""
+    """The tokens of a fact."""
 
     tokens: tuple[int, ...]
     """Prompt and answer."""
 
     prompt_length: int
-    """How many of the tokens are the prompt's."""
+    """Number of prompt tokens."""
 
     rivals: tuple[tuple[int, int], ...]
-    """Where distractors depart from the answer: its step, from 0, and their token there. Once each,
-    however many distractors depart alike."""
+    """Where the distractors diverge from the answer: the answer step, counted from 0, and the
+    distractor's token there, without duplicates."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Facts as tensors, always padded on the right."""
+    """Facts as tensors, padded on the right."""
 
     tokens: Int[Tensor, "batch pos"]
-    """Prompt and answer; then padding, the row's first token: causal attention never reads it."""
+    """Prompt, answer, and padding with the row's first token, which causal attention never sees."""
 
     prompt_lengths: Int[Tensor, " batch"]
 
     lengths: Int[Tensor, " batch"]
-    """Of prompt and answer together."""
+    """Number of tokens of prompt and answer."""
 
     rivals: tuple[tuple[tuple[int, int], ...], ...]
-    """As in `Encoded`, per row."""
+    """`Encoded.rivals` of each row."""
 
     @staticmethod
     def of(encoded: Sequence[Encoded], device: torch.device | str) -> "Batch":
-        """Put facts together.
+        """Combine encoded facts into a batch.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If there are no facts.
         """
         if not encoded:
-            raise ValueError("Expected at least one fact to make a batch of, got none.")
+            raise ValueError("Expected at least one fact in a batch, got none.")
         longest = max(len(one.tokens) for one in encoded)
         padded = [one.tokens + one.tokens[:1] * (longest - len(one.tokens)) for one in encoded]
         return Batch(
@@ -99,16 +99,16 @@ class Batch:
 
     @property
     def answer_mask(self) -> Bool[Tensor, "batch pos"]:
-        """Marks the answer's tokens."""
+        """Mask of the answer's tokens."""
         position = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         return (position >= self.prompt_lengths[:, None]) & (position < self.lengths[:, None])
 
 
 def check_encodable(facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str) -> None:
-    """Encode every fact, so that one that cannot be is found before anything is computed.
+    """Encode every fact to detect invalid ones before any computation.
 
     Raises:
-        ValueError: As `encode`, of the first such fact.
+        ValueError: As `encode`, for the first invalid fact.
     """
     for fact in facts:
         encode(fact, tokenizer, form)
@@ -117,18 +117,17 @@ def check_encodable(facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, f
 def encode(
     fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str, instead: str | None = None
 ) -> Encoded:
-    """A fact's tokens in a prompt form.
+    """Tokenize a fact in a prompt form.
 
-    Special tokens that the tokenizer puts first are kept; those that it puts last are left out.
+    Special tokens that the tokenizer prepends are kept; those that it appends are dropped.
 
     Args:
-        instead: An answer to take the place of the fact's own behind the same prompt, without
-            rivals.
+        instead: Replaces the fact's answer after the same prompt; the result has no rivals.
 
     Raises:
-        ValueError: If the form does not suit the fact or the tokenizer, a token straddles prompt
-            and answer, the answer does not survive tokenization, or a distractor cannot be told
-            from the answer by any of the answer's tokens.
+        ValueError: If the form does not suit the fact or the tokenizer, a token spans prompt and
+            answer, tokenization does not preserve the answer, or the tokens of a distractor and of
+            the answer never diverge.
     """
     prompt = write_prompt(fact, tokenizer, form)
     if instead is not None:
@@ -147,13 +146,13 @@ def encode(
 
 
 def write_prompt(fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> Prompt:
-    """A fact's prompt as text.
+    """Write a fact's prompt in a prompt form.
 
-    The answer follows after one space, unless the prompt ends or the answer begins with whitespace
-    of its own, or the prompt ends with an opening bracket or in Chinese or Japanese.
+    The answer follows after one space, unless the prompt ends or the answer begins with whitespace,
+    or the prompt ends with an opening bracket or a Chinese or Japanese character.
 
     Raises:
-        ValueError: If there is no such form, or it does not suit the fact or the tokenizer.
+        ValueError: If the form is unknown or does not suit the fact or the tokenizer.
     """
     if form == "completion":
         return _completion(fact.prompt, fact.answer)
@@ -163,7 +162,7 @@ def write_prompt(fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> P
         return _chat(fact, tokenizer)
     if form == "multiple_choice":
         return _multiple_choice(fact)
-    raise ValueError(f"No prompt form {quoted(form)}: there are {', '.join(PROMPT_FORMS)}.")
+    raise ValueError(f"No prompt form {quoted(form)}: expected one of {', '.join(PROMPT_FORMS)}.")
 
 
 def _completion(prompt: str, answer: str) -> Prompt:
@@ -179,20 +178,20 @@ def _completion(prompt: str, answer: str) -> Prompt:
 def _chat(fact: Fact, tokenizer: PreTrainedTokenizerBase) -> Prompt:
     if tokenizer.chat_template is None:
         raise ValueError(
-            f"The chat form needs a chat template, and the tokenizer "
-            f"{quoted(tokenizer.name_or_path)} has none: use question_answer or completion."
+            f"The chat form needs a chat template, which the tokenizer "
+            f"{quoted(tokenizer.name_or_path)} lacks: use question_answer or completion."
         )
     turns = [
         {"role": "user", "content": fact.prompt.strip()},
         {"role": "assistant", "content": _MARK},
     ]
     try:
-        # The date is the one that Llama's templates fall back to: today's would change the prompt.
+        # The default date of Llama's templates; the current date would change the prompt.
         text = tokenizer.apply_chat_template(turns, tokenize=False, date_string="26 Jul 2024")
     except TemplateError as error:
         raise ValueError(
-            f"Fact {quoted(fact.id)}: the tokenizer's chat template refuses a question and its "
-            f"answer ({quoted(str(error))})."
+            f"Fact {quoted(fact.id)}: the tokenizer's chat template rejects a question with "
+            f"its answer ({quoted(str(error))})."
         ) from None
     before, *after = cast(str, text).split(_MARK)
     if len(after) != 1:
@@ -208,7 +207,7 @@ def _multiple_choice(fact: Fact) -> Prompt:
     if len(fact.distractors) < 2:
         raise ValueError(
             f"Fact {quoted(fact.id)}: the multiple_choice form needs two distractors, got "
-            f"{len(fact.distractors)}; add them, or use another form."
+            f"{len(fact.distractors)}; add some, or use a different form."
         )
     options = [text.strip() for text in (fact.answer, *fact.distractors[:2])]
     orders = list(permutations(options))
@@ -227,14 +226,14 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
 
 
 def _first_special(fact: Fact, tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """The special tokens that the tokenizer puts before a text."""
-    bare, dressed = _tokens(tokenizer, text), tuple(tokenizer(text)["input_ids"])
-    for start in range(len(dressed) - len(bare) + 1):
-        if dressed[start : start + len(bare)] == bare:
-            return dressed[:start]
+    """The special tokens that the tokenizer prepends to a text."""
+    bare, full = _tokens(tokenizer, text), tuple(tokenizer(text)["input_ids"])
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
+            return full[:start]
     raise ValueError(
-        f"Fact {quoted(fact.id)}: the tokenizer reads the text differently when it adds its "
-        "special tokens, so that the answer's tokens cannot be told from the others."
+        f"Fact {quoted(fact.id)}: the tokenizer splits the text differently when it adds special "
+        "tokens, so the answer's tokens cannot be identified."
     )
 
 
@@ -244,51 +243,48 @@ def _prompt_length(
     prompt: tuple[int, ...],
     tokens: tuple[int, ...],
 ) -> int:
-    """How many of the tokens are the prompt's.
+    """Number of prompt tokens.
 
-    Whitespace at its end that shares a token with the answer counts as the answer's.
+    Trailing whitespace that shares a token with the answer counts as part of the answer.
     """
     common = _common(prompt, tokens)
-    straddled = cast(str, tokenizer.decode(list(prompt[common:])))
-    if straddled.strip():
+    spanned = cast(str, tokenizer.decode(list(prompt[common:])))
+    if spanned.strip():
         raise ValueError(
-            f"Fact {quoted(fact.id)}: one token straddles the prompt's end {quoted(straddled)} "
-            f"and the answer {quoted(fact.answer)}; let the prompt end elsewhere."
+            f"Fact {quoted(fact.id)}: one token spans the prompt's end {quoted(spanned)} and the "
+            f"answer {quoted(fact.answer)}; end the prompt elsewhere."
         )
     if common == 0:
-        raise ValueError(
-            f"Fact {quoted(fact.id)}: no token stands before the answer to predict it from; "
-            "give it a prompt."
-        )
+        raise ValueError(f"Fact {quoted(fact.id)}: no token precedes the answer; add a prompt.")
     return common
 
 
 def _check_survival(
     fact: Fact, tokenizer: PreTrainedTokenizerBase, answer: tuple[int, ...]
 ) -> None:
-    back = cast(str, tokenizer.decode(list(answer), clean_up_tokenization_spaces=False)).strip()
-    if back != fact.answer.strip():
+    decoded = cast(str, tokenizer.decode(list(answer), clean_up_tokenization_spaces=False)).strip()
+    if decoded != fact.answer.strip():
         raise ValueError(
             f"Fact {quoted(fact.id)}: the answer {quoted(fact.answer)} does not survive "
-            f"tokenization, it comes back as {quoted(back)}."
+            f"tokenization: it is decoded as {quoted(decoded)}."
         )
 
 
 def _rival(
     fact: Fact, distractor: str, answer: tuple[int, ...], other: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Where the distractor's tokens depart from the answer's, and its token there."""
+    """Where the distractor's tokens diverge from the answer's, and its token there."""
     at = _common(answer, other)
     if at in (len(answer), len(other)):
         raise ValueError(
-            f"Fact {quoted(fact.id)}: the distractor {quoted(distractor)} never departs from the "
-            f"answer {quoted(fact.answer)}: the tokens of one begin the other's."
+            f"Fact {quoted(fact.id)}: the distractor {quoted(distractor)} never diverges from the "
+            f"answer {quoted(fact.answer)}: the tokens of one are a prefix of the other's."
         )
     return at, other[at]
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the common beginning."""
+    """Length of the common prefix."""
     length = 0
     for a, b in zip(one, other, strict=False):
         if a != b:

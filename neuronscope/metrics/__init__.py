@@ -1,4 +1,4 @@
-"""How forgetting, retention and utility are scored: one file, one metric."""
+"""Metrics of forgetting, retention and utility: one metric per file."""
 
 from neuronscope.metrics._answers import Span, guessing, spanned
 from neuronscope.metrics._base import Metric

@@ -1,4 +1,4 @@
-"""Facts with the texts that can take the place of their answers, and statistics of their tokens."""
+"""The alternatives to a fact's answer, and statistics of their tokens."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,22 +15,22 @@ from neuronscope.models.answers import Statistic, per_token
 from neuronscope.models.hooked_model import HookedModel
 
 Span = Literal["answer", "text"]
-"""Which tokens are scored: those of the answer, or all but the first, which nothing predicts."""
+"""Which tokens are scored: the answer's, or all but the first one, which is not predicted."""
 
 
 def options(fact: Fact, form: str) -> tuple[str, ...]:
-    """The answer, and what it can be mistaken for: in a multiple choice, what the prompt lists."""
+    """The answer, then its distractors; for a multiple choice, those that the prompt lists."""
     wrong = fact.distractors[:2] if form == "multiple_choice" else fact.distractors
     return (fact.answer, *wrong)
 
 
 def guessing(facts: Sequence[Fact], form: str) -> float:
-    """Share of the answers that blind choice among the options finds, rounded once."""
+    """Expected share of right answers when guessing among the options, rounded only once."""
     return float(sum(Fraction(1, len(options(fact, form))) for fact in facts) / len(facts))
 
 
 def spanned(encoded: Encoded, span: Span) -> Encoded:
-    """The same tokens, of which those in the span are the answer's."""
+    """The same tokens, with those in the span marked as the answer."""
     return encoded if span == "answer" else replace(encoded, prompt_length=1)
 
 
@@ -48,10 +48,9 @@ def per_text(
     form: str,
     statistic: Statistic,
 ) -> list[list[Float[np.ndarray, " token"]]]:
-    """A statistic of every token of some texts in the place of each fact's answer."""
-    words = model.tokenizer
+    """A statistic of every token of texts that replace each fact's answer."""
     encoded = [
-        encode(fact, words, form, text)
+        encode(fact, model.tokenizer, form, text)
         for fact, of_fact in zip(facts, texts, strict=True)
         for text in of_fact
     ]

@@ -1,10 +1,10 @@
-"""What every metric takes and returns."""
+"""The base class of all metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -20,20 +20,20 @@ Need = Literal["distractors", "reference", "holdout"]
 
 @dataclass(frozen=True, eq=False)
 class Exam:
-    """A model, and the facts on which it is scored."""
+    """A model, the facts on which it is scored, and what it is compared with."""
 
     model: HookedModel
 
     facts: tuple[Fact, ...]
 
     form: str
-    """How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
+    """The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
 
     reference: HookedModel | None
-    """A model to compare with, mostly one that never saw the facts."""
+    """A model to compare with, usually one that never learned the facts."""
 
     holdout: tuple[Fact, ...]
-    """Facts of the same kind that no model saw."""
+    """Facts of the same kind that no model was trained on."""
 
     @property
     def ids(self) -> list[str]:
@@ -41,26 +41,25 @@ class Exam:
         return [fact.id for fact in self.facts]
 
     def compared(self) -> HookedModel:
-        """The reference, where it was asked for."""
-        assert self.reference is not None, "whoever reads the reference says that it needs one"
+        """The reference, for metrics that need one."""
+        assert self.reference is not None, "the metric declares that it needs a reference"
         return self.reference
 
 
 class Metric(ABC):
-    """A way to score a model: hyper-parameters, and the score that they lead to.
+    """A metric: its fields are its hyper-parameters, and calling it scores a model.
 
-    The model is read in evaluation mode and left as it was; batch mates and padding do not matter.
+    The model is evaluated in evaluation mode and left unchanged; the batch and padding do not
+    affect the score.
     """
+
+    generates: ClassVar[bool] = False
+    """Whether the metric generates text, which is far slower than teacher forcing."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What it cannot do without, besides a model and facts."""
+        """What the metric needs in addition to a model and facts."""
         return ()
-
-    @property
-    def generates(self) -> bool:
-        """Whether it has the model write, token by token: far slower than to read."""
-        return False
 
     def __call__(
         self,
@@ -70,16 +69,16 @@ class Metric(ABC):
         reference: HookedModel | None = None,
         holdout: Sequence[Fact] = (),
     ) -> Score:
-        """Score a model, as it is now.
+        """Score a model.
 
         Args:
-            form: How a fact is put to it, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
-            reference: A model to compare with, mostly one that never saw the facts.
-            holdout: Facts of the same kind that no model saw.
+            form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
+            reference: A model to compare with, usually one that never learned the facts.
+            holdout: Facts of the same kind that no model was trained on.
 
         Raises:
-            ValueError: If the metric cannot be had of these facts or without more, or a fact cannot
-                be put into tokens.
+            ValueError: If the metric needs more than these facts and arguments provide, or a fact
+                cannot be encoded.
         """
         self.check(facts, reference, holdout)
         with ExitStack() as still, torch.no_grad():
@@ -90,18 +89,18 @@ class Metric(ABC):
 
     @abstractmethod
     def measure(self, exam: Exam) -> Score:
-        """The score, of what `check` has let pass."""
+        """Compute the score; `check` has passed."""
 
     def check(
         self, facts: Sequence[Fact], reference: HookedModel | str | None, holdout: Sequence[Fact]
     ) -> None:
-        """Refuse what the metric cannot be had of, before anything is computed.
+        """Check that the metric can be computed, before any model is evaluated.
 
         Args:
-            reference: The model, or its source while it is not loaded.
+            reference: The model, or its source if it is not loaded yet.
 
         Raises:
-            ValueError: With what is missing.
+            ValueError: Says what is missing.
         """
         name = type(self).__module__.rpartition(".")[2]
         if not facts:
@@ -110,30 +109,30 @@ class Metric(ABC):
         if "distractors" in self.needs and bare:
             raise ValueError(
                 f"{name}: needs distractors, and fact {quoted(bare[0].id)} has none ({len(bare)} "
-                "such facts); give them wrong answers of the same kind, or take another metric."
+                "such facts); add wrong answers of the same kind, or choose another metric."
             )
         if "reference" in self.needs and reference is None:
             raise ValueError(
-                f"{name}: needs a model to compare with, got none; pass a reference, mostly a "
-                "model that never saw the facts."
+                f"{name}: needs a model to compare with, got none; pass a `reference`, usually a "
+                "model that never learned the facts."
             )
         if "holdout" in self.needs and not holdout:
             raise ValueError(
-                f"{name}: needs facts that the model never saw, got none; pass a holdout, facts of "
-                "the same kind."
+                f"{name}: needs facts that the model never saw, got none; pass a `holdout` of "
+                "facts of the same kind."
             )
 
     def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
-        """What is read in the place of a fact's answer."""
+        """The texts that the metric evaluates as a fact's answer."""
         return options(fact, form) if "distractors" in self.needs else (fact.answer,)
 
     def check_tokens(
         self, facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str
     ) -> None:
-        """Refuse facts that cannot be put into tokens, as far as the metric reads them.
+        """Check that all texts that the metric evaluates can be encoded.
 
         Raises:
-            ValueError: As `encode`, of the first such fact.
+            ValueError: As `encode`, for the first fact that cannot.
         """
         for fact in facts:
             for text in self.texts(fact, form):

@@ -1,8 +1,8 @@
-"""Greedy continuations, through `generate` of Hugging Face.
+"""Greedy continuations with Hugging Face's `generate`.
 
-Prompts that are passed together begin together, and nothing is padded, so a continuation does not
-depend on its batch mates, whatever a model does with positions and masks: all are read up to the
-end of the shortest, and what is left of a longer one takes the place of what the model would write.
+A batch starts from the tokens up to the end of its shortest prompt, and the remaining tokens of
+longer prompts are forced instead of generated. Nothing is padded, so a continuation does not depend
+on the rest of the batch, however a model treats positions and masks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,18 +26,18 @@ from neuronscope.models.answers import answers_of, check_numbers
 from neuronscope.models.hooked_model import HookedModel
 
 LARGEST_BATCH = 32
-"""Prompts in a pass at most."""
+"""Maximum number of prompts in a batch."""
 
 
 def answers_given(
     model: HookedModel, facts: Sequence[Fact], form: str, max_new_tokens: int
 ) -> list[str]:
-    """What the model answers: greedy, up to its first special token.
+    """The model's greedy answers, up to the first special token.
 
-    The prompt's tokens are those before which an answer is teacher-forced.
+    The prompts' tokens are the same as under teacher forcing.
 
     Args:
-        max_new_tokens: Tokens of an answer at most; fewer where the model's context ends.
+        max_new_tokens: Maximum number of tokens of an answer; fewer if the model's context ends.
 
     Raises:
         ValueError: As `encode`, or if a prompt fills the model's context.
@@ -61,16 +61,16 @@ def continuations(
     budgets: Sequence[int],
     stop: frozenset[int],
 ) -> list[tuple[int, ...]]:
-    """The most likely next tokens, one by one, after each prompt.
+    """The greedy continuation of each prompt.
 
     Args:
-        budgets: Tokens to add, per prompt; fewer where the model's context ends.
-        stop: Tokens that end a continuation; they are cut off. None of them: nothing ends it.
+        budgets: Number of tokens to add to each prompt; fewer if the model's context ends.
+        stop: Tokens that end a continuation and are cut off; if empty, nothing ends it early.
 
     Raises:
         ValueError: If a prompt fills the model's context.
     """
-    # Absent from configurations of models without a longest text.
+    # Missing from the configuration of models without a maximum length.
     context = getattr(model.hf.config, "max_position_embeddings", None)
     longest = max(len(prompt) for prompt in prompts)
     if context is not None and longest >= context:
@@ -89,15 +89,17 @@ def continuations(
 
 
 def stop_tokens(model: HookedModel) -> frozenset[int]:
-    """What no answer holds: the tokenizer's special tokens, and what ends the model's texts.
+    """Tokens that no answer contains: the tokenizer's special tokens, and the model's end tokens.
 
-    The token for unknown words is none of them, unless it is also one that begins, ends or pads
-    texts, as GPT-2's is: it stands for a part of the text.
+    The token for unknown words represents a part of the text, so it is excluded unless it also
+    begins, ends or pads texts, as in GPT-2.
     """
-    words = model.tokenizer
-    framing = (words.bos_token_id, words.eos_token_id, words.pad_token_id)
+    tokenizer = model.tokenizer
+    framing = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     special = {
-        token for token in words.all_special_ids if token != words.unk_token_id or token in framing
+        token
+        for token in tokenizer.all_special_ids
+        if token != tokenizer.unk_token_id or token in framing
     }
     end = model.hf.generation_config.eos_token_id  # an instruction-tuned model may have several
     ends = end if isinstance(end, list) else [] if end is None else [end]
@@ -106,14 +108,14 @@ def stop_tokens(model: HookedModel) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class _Row:
-    """A prompt, and how many tokens are to be added."""
+    """A prompt, and the number of tokens to add."""
 
     prompt: tuple[int, ...]
     budget: int
 
     @property
     def end(self) -> int:
-        """How long it becomes at most."""
+        """The maximum length with the added tokens."""
         return len(self.prompt) + self.budget
 
 
@@ -140,7 +142,7 @@ def _greedy(
 
 
 class _Checked(LogitsProcessor):
-    """Refuses logits that are not numbers, and changes nothing."""
+    """Raises if logits are NaN; changes nothing."""
 
     def __init__(self, model: HookedModel) -> None:
         self.model = model
@@ -152,37 +154,37 @@ class _Checked(LogitsProcessor):
 
 
 class _Prompted(LogitsProcessor):
-    """Leaves no choice but the prompt's next token, as long as there is one."""
+    """Forces the prompt's next token, as long as there is one."""
 
     def __init__(self, rows: Sequence[_Row]) -> None:
         self.rows = rows
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         place = input_ids.shape[1]
-        given = [
+        forced = [
             (n, row.prompt[place]) for n, row in enumerate(self.rows) if place < len(row.prompt)
         ]
-        if not given:
+        if not forced:
             return scores
         scores = scores.clone()
-        numbers, tokens = (list(column) for column in zip(*given, strict=True))
+        numbers, tokens = (list(column) for column in zip(*forced, strict=True))
         scores[numbers] = -torch.inf
         scores[numbers, tokens] = 0.0
         return scores
 
 
 class _Ended(StoppingCriteria):
-    """A row has ended where it has a stop token behind its prompt, or as much as it may have.
+    """Ends a row at its first stop token after the prompt, or at its maximum length.
 
-    What is written behind the end, while others go on, is cut off. The settings' own stop tokens
-    would end a row at one within its prompt.
+    Tokens generated after the end, while other rows continue, are cut off later. The stop tokens of
+    `GenerationConfig` would also end a row at a stop token within its prompt.
     """
 
     def __init__(self, rows: Sequence[_Row], stop: frozenset[int]) -> None:
         self.rows = rows
         self.stop = stop
 
-    # Transformers calls what it returns a BoolTensor, which one on a GPU is not.
+    # Transformers annotates the result as BoolTensor, which a tensor on a GPU is not.
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         del scores, kwargs
         length = input_ids.shape[1]
@@ -195,22 +197,23 @@ class _Ended(StoppingCriteria):
 
 @contextmanager
 def _own_settings(hf: PreTrainedModel) -> Iterator[None]:
-    """While active, a checkpoint's wishes do not fill in what the settings leave open.
+    """While active, ignore the checkpoint's generation config.
 
-    It may ask for sampling, for penalties on repeated words, for a shortest answer.
+    It may set sampling, a repetition penalty or a minimum length.
     """
-    wishes = hf.generation_config
+    saved = hf.generation_config
     hf.generation_config = GenerationConfig()
     try:
         yield
     finally:
-        hf.generation_config = wishes
+        hf.generation_config = saved
 
 
 def _groups(rows: Sequence[_Row]) -> Iterator[list[int]]:
-    """Places of rows that are passed together: not too many, and none that waits too long.
+    """Indices of the rows of each batch: not too many, with prompts of similar length.
 
-    To wait for a longer prompt costs a step a token, to begin anew as many steps as are written.
+    Waiting for a longer prompt costs one step per token; another batch costs as many steps as it
+    generates tokens.
     """
     group: list[int] = []
     for i in sorted(range(len(rows)), key=lambda i: len(rows[i].prompt)):

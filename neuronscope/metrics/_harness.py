@@ -1,7 +1,7 @@
-"""General utility by the tasks of the LM Evaluation Harness, where it is installed.
+"""General utility on the tasks of the LM Evaluation Harness, if it is installed.
 
-The harness finds a task's questions, puts them and marks the answers. What comes back is one of our
-scores for each of a task's metrics: question by question, with an interval over questions.
+The harness loads a task's questions, prompts the model and scores the answers. The result is one
+`Score` per metric of a task: question by question, with an interval over questions.
 """
 
 import copy
@@ -31,31 +31,31 @@ from neuronscope.results.cache import content_of
 INSTALL = "pip install 'neuronscope[harness]'"
 
 FIRST_SEED, SEED = 0, 1234
-"""The harness's own: of Python's random numbers, and of all others."""
+"""The harness's default seeds: for Python's random numbers, and for all others."""
 
 PLAIN_FILTERS = ("none", "")
-"""What the harness calls answers that it marks as they are."""
+"""The harness's names for answers that it scores unfiltered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Harness:
-    """Tasks that were found, ready to be put to models."""
+    """Tasks that are loaded and ready for scoring models."""
 
     tasks: tuple[str, ...]
-    """Of tasks, groups and tags, as the harness calls them."""
+    """The harness's names of tasks, groups or tags."""
 
     manager: Any
-    """The harness's own `TaskManager`."""
+    """The harness's `TaskManager`."""
 
     folder: Path | None = None
-    """Of tasks of one's own."""
+    """A folder of custom tasks."""
 
     questions: int | None = None
-    """How many of each task's questions are put, from the first; None: all."""
+    """Use only this many of each task's questions, the first ones; None for all."""
 
     @property
     def identity(self) -> dict[str, object]:
-        """What scores depend on besides the model."""
+        """What scores depend on in addition to the model."""
         return {
             "tasks": list(self.tasks),
             "folder": None if self.folder is None else content_of(self.folder),
@@ -64,48 +64,48 @@ class Harness:
         }
 
     def score(self, model: HookedModel, task: str, batch: int = 8) -> list[Score]:
-        """One task's metrics, or a group's over the questions of all its tasks.
+        """Score one task, or a group over the questions of all its tasks: one score per metric.
 
-        Seeds, few-shot examples and marking are the task's own.
+        Seeds, few-shot examples and scoring are those of the task.
 
         Args:
-            batch: Questions that pass through the model together.
+            batch: Number of questions in a forward pass.
         """
         from lm_eval.evaluator import evaluate
         from lm_eval.models.huggingface import HFLM
 
         # Not `simple_evaluate`, which lists all installed packages before it returns.
         with frozen(model), _seeded():
-            asked = self.manager.load([task])
-            for one in asked["tasks"].values():
+            loaded = self.manager.load([task])
+            for one in loaded["tasks"].values():
                 if one.get_config("num_fewshot") is None:
                     one.set_config(key="num_fewshot", value=0)
                 one.set_fewshot_seed(seed=SEED)
-            # It gives a tokenizer without a padding token one.
-            words = copy.deepcopy(model.tokenizer)
-            judge = cast(Any, HFLM)(pretrained=model.hf, tokenizer=words, batch_size=batch)
-            found = evaluate(judge, asked, limit=self.questions, bootstrap_iters=0)
-        assert found is not None, "only other processes get None"
-        return scores_of(task, found)
+            # A copy, because HFLM adds a missing padding token.
+            tokenizer = copy.deepcopy(model.tokenizer)
+            wrapped = cast(Any, HFLM)(pretrained=model.hf, tokenizer=tokenizer, batch_size=batch)
+            results = evaluate(wrapped, loaded, limit=self.questions, bootstrap_iters=0)
+        assert results is not None, "only processes besides the first get None"
+        return scores_of(task, results)
 
 
 def open_harness(
     tasks: Sequence[str], folder: Path | None = None, questions: int | None = None
 ) -> Harness:
-    """Find tasks.
+    """Load tasks.
 
     Args:
-        folder: Of tasks of one's own, as the harness's YAML files. Such a file can name Python
+        folder: A folder of custom tasks, as the harness's YAML files. Such a file can name Python
             functions, which are then run: open only folders that you trust.
 
     Raises:
         ValueError: If the harness is not installed, there is no such task, or `questions` is not
             positive.
         FileNotFoundError: If there is no such folder.
-        OSError: If a task's questions are neither here nor to be downloaded.
+        OSError: If a task's questions are not cached and cannot be downloaded.
     """
     if questions is not None and questions < 1:
-        raise ValueError(f"Expected 1 question or more of each task, got {questions}.")
+        raise ValueError(f"Expected at least 1 question of each task, got {questions}.")
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"No folder of tasks at {folder}.")
     try:
@@ -116,8 +116,8 @@ def open_harness(
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown:
         raise ValueError(
-            f"The harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists them; tasks of your "
-            "own are found in the folder that is given."
+            f"The harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists its tasks; custom "
+            "tasks must be in the folder that is given."
         )
     for task in tasks:
         _fetch(manager, task)
@@ -125,42 +125,42 @@ def open_harness(
 
 
 def _fetch(manager: Any, task: str) -> None:
-    """Bring a task's questions here: they are downloaded once."""
+    """Download a task's questions unless they are cached."""
     try:
         manager.load([task])
     except OSError as error:
         raise OSError(
-            f"The questions of the harness's task {task!r} are not to be had: {error}."
+            f"The questions of the harness's task {task!r} cannot be loaded: {error}."
         ) from error
 
 
-def scores_of(task: str, found: Mapping[str, Any]) -> list[Score]:
-    """The scores of a task, from what the harness found.
+def scores_of(task: str, results: Mapping[str, Any]) -> list[Score]:
+    """The scores of a task, from the harness's results.
 
-    A score is a mean over questions, with the interval of one, unless the harness comes to another
-    value, because it draws the metric or the group together in another way: then its value stands,
-    without an interval.
+    A score is a mean over questions, with its interval. If the harness aggregates a metric or a
+    group in another way and arrives at a different value, the score is that value, without an
+    interval.
 
     Args:
-        found: As `lm_eval.evaluator.evaluate` returns it, with its samples.
+        results: What `lm_eval.evaluator.evaluate` returns, with samples.
     """
-    marked: dict[tuple[str, str], list[tuple[str, Any]]] = {}
+    marks: dict[tuple[str, str], list[tuple[str, Any]]] = {}
     better: dict[str, bool] = {}
-    for part, samples in found["samples"].items():
-        better |= found["higher_is_better"].get(part, {})
+    for part, samples in results["samples"].items():
+        better |= results["higher_is_better"].get(part, {})
         for sample in samples:
             for metric in sample["metrics"]:
                 question = f"{part} {sample['doc_id']}"
-                marked.setdefault((metric, sample["filter"]), []).append((question, sample[metric]))
+                marks.setdefault((metric, sample["filter"]), []).append((question, sample[metric]))
     return [
         _score(
             task if name in PLAIN_FILTERS else f"{task} {name}",
             metric,
             answers,
             "higher is more useful" if better.get(metric, True) else "lower is more useful",
-            found["results"].get(task, {}).get(f"{metric},{name}"),
+            results["results"].get(task, {}).get(f"{metric},{name}"),
         )
-        for (metric, name), answers in marked.items()
+        for (metric, name), answers in marks.items()
     ]
 
 
@@ -171,7 +171,7 @@ def _score(
     direction: Direction,
     theirs: float | None,
 ) -> Score:
-    """One metric; `theirs` is the harness's value, which not all groups have."""
+    """The score of one metric; `theirs` is the harness's value, which some groups lack."""
     name = f"{task} {metric}"
     ids = [question for question, _ in answers]
     values = np.array([_number(value) for _, value in answers])
@@ -191,13 +191,13 @@ def _score(
     if np.isin(values, (0.0, 1.0)).all():
         rate = rate_score(name, ids, values == 1, direction=direction, chance=None)
         return replace(rate, unit="share of questions")
-    undefined = "are questions whose mark is more than a number"
+    undefined = "are questions whose result is not a single number"
     return mean_score(name, ids, values, unit=metric, direction=direction, undefined=undefined)
 
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """The harness's seeds, and afterwards those that were."""
+    """While active, use the harness's seeds; restore the random states afterwards."""
     kept = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
@@ -211,5 +211,5 @@ def _seeded() -> Iterator[None]:
 
 
 def _number(value: object) -> float:
-    """A question's mark, or NaN where it is more than one number."""
+    """A question's result, or NaN if it is not a single number."""
     return float(value) if isinstance(value, (int, float, np.number, np.bool_)) else math.nan

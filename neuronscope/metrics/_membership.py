@@ -1,4 +1,4 @@
-"""Whether a model's losses tell the facts it saw from those it never saw."""
+"""Membership inference: tell facts that a model saw from unseen ones by its losses."""
 
 import zlib
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ def strangeness(
     k: float,
     reference: HookedModel | None,
 ) -> Float[np.ndarray, " fact"]:
-    """How little each answer looks like one that the model has seen: high for a non-member.
+    """How unlike a training example each answer looks to the model: high for a non-member.
 
-    NaN where a fact has none: under min-k++, where the model is certain of every next token.
+    NaN under min-k++ if the model is certain of every next token.
     """
     encoded = answers_of(model, facts, form)
     if attack in ("min-k", "min-k++"):
@@ -40,14 +40,14 @@ def strangeness(
     if attack == "zlib":
         return loss / np.array([compressed_bytes(fact.answer.strip()) for fact in facts])
     if attack == "reference":
-        assert reference is not None, "the metric says that it needs one"
+        assert reference is not None, "the metric declares that it needs a reference"
         theirs = per_token(reference, answers_of(reference, facts, form), log_prob)
         return loss + np.array([tokens.mean() for tokens in theirs])
     return loss
 
 
 def lowest_mean(values: Float[np.ndarray, " token"], k: float) -> float:
-    """Mean of the lowest share k of the values; of one at least."""
+    """Mean of the lowest share k of the values, at least one of them."""
     count = max(1, int(len(values) * k))
     return float(np.sort(values)[:count].mean())
 
@@ -55,9 +55,9 @@ def lowest_mean(values: Float[np.ndarray, " token"], k: float) -> float:
 def standardised(
     logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
 ) -> Float[Tensor, " token"]:
-    """(log p − μ)/σ with mean and deviation of log p under the model's own next token.
+    """(log p − μ)/σ with the mean and deviation of log p over the model's next-token distribution.
 
-    Zhang et al., arXiv 2404.02936. NaN where the model is certain of the next token: σ = 0.
+    Zhang et al., arXiv 2404.02936. NaN if the model is certain of the next token (σ = 0).
     """
     every = logits.log_softmax(dim=-1)
     p = every.exp()
@@ -67,22 +67,22 @@ def standardised(
 
 
 def compressed_bytes(text: str) -> int:
-    """Length of a text after zlib."""
+    """Length in bytes of a text compressed with zlib."""
     return len(zlib.compress(text.encode("utf-8")))
 
 
 def auc(members: Float[np.ndarray, " one"], others: Float[np.ndarray, " other"]) -> float:
-    """Chance that one of the others scores above a member; a tie counts half."""
+    """Probability that a non-member scores above a member; a tie counts half."""
     statistic = stats.mannwhitneyu(others, members).statistic
     return float(statistic) / (len(members) * len(others))
 
 
 def auc_interval(value: float, members: int, others: int) -> tuple[float, float]:
-    """95 % interval of an AUC, by inverting its test as Wilson's does for a rate.
+    """95 % interval of an AUC by inversion of its test, like Wilson's for a rate.
 
     Newcombe 2006 ("Confidence intervals for an effect size measure based on the Mann-Whitney
-    statistic. Part 2", Statistics in Medicine 25), method 5. Unlike a bootstrap it has a width
-    where the two sets are separated.
+    statistic. Part 2", Statistics in Medicine 25), method 5. Unlike a bootstrap, it has a width
+    even if the two sets are separated.
     """
     quantile = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
     each = (members + others) / 2 - 1
@@ -92,7 +92,7 @@ def auc_interval(value: float, members: int, others: int) -> tuple[float, float]
         variance = theta * (1 - theta) * shape / (members * others)
         return (theta - value) ** 2 - quantile**2 * variance
 
-    # At 0 and 1 the variance is 0, and the excess has a root that is no end of the interval.
+    # At 0 and 1 the variance is 0, and the excess has a root that is not an end of the interval.
     inside = min(max(value, _NEAR), 1 - _NEAR)
     low = 0.0 if value == 0 else optimize.brentq(excess, 0, inside)
     high = 1.0 if value == 1 else optimize.brentq(excess, inside, 1)

@@ -1,4 +1,4 @@
-"""What a model answers, fact by fact, in the strata of `analysis/retention.py`."""
+"""Which facts a model answers, by the strata of `analysis/retention.py`."""
 
 from collections.abc import Sequence
 
@@ -17,25 +17,25 @@ def answers(
     form: str = "completion",
     splits: Sequence[str] = USES,
 ) -> pd.DataFrame:
-    """What a model answers, fact by fact: greedy decoding, word for word.
+    """Which facts a model answers under greedy decoding, word for word.
 
     Args:
-        form: How a fact is put to it, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
-        splits: Which are asked; what was to be forgotten decides the strata in any case.
+        form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
+        splits: The splits to evaluate; the strata always depend on the facts to be forgotten.
 
     Returns:
-        Columns `ANSWERS`. A row per fact to be kept; for those to be forgotten one per way of
-        asking.
+        Columns `ANSWERS`: one row per fact to be kept, and one row per stratum (trained prompt,
+        paraphrases, any prompt) for facts to be forgotten.
 
     Raises:
-        ValueError: If a fact cannot be put into tokens.
+        ValueError: If a fact cannot be encoded.
     """
-    asked = prompts_of(facts, splits)
-    if not asked:
+    prompts = prompts_of(facts, splits)
+    if not prompts:
         return pd.DataFrame(columns=list(ANSWERS))
-    given = measure(model, answers_of(model, [fact for _, fact in asked], form)).answered
+    given = measure(model, answers_of(model, [fact for _, fact in prompts], form)).answered
     by_fact: dict[tuple[str, str], list[bool]] = {}
-    for (split, fact), known in zip(asked, given, strict=True):
+    for (split, fact), known in zip(prompts, given, strict=True):
         by_fact.setdefault((split, fact.id), []).append(bool(known))
     rows = []
     for split, fact in (pair for pair in facts if (pair[0], pair[1].id) in by_fact):

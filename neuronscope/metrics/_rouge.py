@@ -1,7 +1,7 @@
 """ROUGE-L: the longest common subsequence of two texts' words.
 
-Lin 2004, "ROUGE: A package for automatic evaluation of summaries"; by the package rouge-score, with
-its stemmer.
+Lin 2004, "ROUGE: A package for automatic evaluation of summaries"; computed with the package
+rouge-score and its stemmer.
 """
 
 import math
@@ -12,9 +12,9 @@ RougePart = Literal["recall", "f1"]
 
 
 def rouge_l_score(expected: str, given: str, part: RougePart) -> float:
-    """Longest common subsequence over the expected words, or its F1; from 0 to 1.
+    """ROUGE-L recall (share of the expected words in the common subsequence) or F1, from 0 to 1.
 
-    NaN if no word of the expected text is left: only a-z and 0-9 make words.
+    NaN if the expected text has no words; only a-z and 0-9 form words.
     """
     words, scorer = _scorer()
     if not words.tokenize(expected):
@@ -25,7 +25,7 @@ def rouge_l_score(expected: str, given: str, part: RougePart) -> float:
 
 @cache
 def _scorer() -> tuple[Any, Any]:
-    # Its import takes longer than that of this package.
+    # Imported late, because it takes longer than importing this package.
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 

@@ -1,7 +1,7 @@
-"""What every metric gives: a number with its interval, its counts, and how to read it."""
+"""The result of a metric: a number with its interval, its counts, and how to interpret it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,8 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
+from scipy import stats
 
-from neuronscope.analysis.statistics import mean_interval, wilson_interval
+from neuronscope.analysis.statistics import (
+    RESAMPLES,
+    SEED,
+    expanded_confidence,
+    mean_interval,
+    wilson_interval,
+)
 from neuronscope.results.cache import read_json, write_json
 from neuronscope.results.score_table import COLUMNS
 
@@ -30,43 +37,43 @@ class Score:
     """One metric of one model on some facts."""
 
     metric: str
-    """Which definition: the metric's file name, with the variant where there are several."""
+    """The exact definition: the metric's file name, with the variant if there are several."""
 
     value: float
-    """NaN where it is undefined; then `reason` says why."""
+    """NaN if undefined; then `reason` says why."""
 
     ci95: tuple[float, float]
-    """95 % interval over facts: Wilson's for a rate, a bootstrap for a mean; NaN where there is
+    """95 % interval over facts: Wilson's for a rate, a bootstrap for a mean; NaN if there is
     none."""
 
     n: int
-    """Facts that the value rests on."""
+    """Number of facts that the value is based on."""
 
     count: int | None
-    """Of a rate, how many of the facts; None where the value is no rate."""
+    """The numerator of a rate, in facts; None if the value is not a rate."""
 
     unit: str
 
     direction: Direction
 
     chance: float | None
-    """What a model that knows nothing of the facts has; None where no such level is known."""
+    """The value of a model that knows nothing about the facts; None if unknown."""
 
     per_fact: pd.DataFrame
-    """One row per fact: `fact` (its id), `value` (NaN where undefined), and what belongs to it."""
+    """One row per fact: `fact` (its id), `value` (NaN if undefined), and the metric's details."""
 
     figures: Mapping[str, float] = field(default_factory=dict)
-    """Single numbers beside the value."""
+    """Further single numbers."""
 
     reason: str = ""
-    """Why the value, or that of some facts, is NaN."""
+    """Why the value, or the value of some facts, is NaN."""
 
     def __post_init__(self) -> None:
         if math.isnan(self.value) and not self.reason:
-            raise ValueError(f"{self.metric}: a value that is NaN needs a reason, got none.")
+            raise ValueError(f"{self.metric}: a NaN value needs a reason, got none.")
 
     def to_plain(self) -> dict[str, Any]:
-        """The score as plain values, without NaN: a piece of a result, or the content of a file."""
+        """The score as plain values without NaN, for a piece of a result or a file."""
         return vars(self) | {
             "value": _plain(self.value),
             "ci95": [_plain(end) for end in self.ci95],
@@ -79,20 +86,20 @@ class Score:
 
     @classmethod
     def from_plain(cls, content: dict[str, Any]) -> "Score":
-        """The score of which these are the plain values."""
+        """The score with these plain values."""
         low, high = map(_number, content["ci95"])
         table = pd.DataFrame(content["per_fact"])
         table["value"] = table["value"].astype(np.float64)
-        read: dict[str, Any] = {
+        parsed: dict[str, Any] = {
             "value": _number(content["value"]),
             "ci95": (low, high),
             "per_fact": table,
             "figures": {name: _number(figure) for name, figure in content["figures"].items()},
         }
-        return cls(**(content | read))
+        return cls(**(content | parsed))
 
     def save(self, path: Path) -> None:
-        """Write to `path`, a `.json` file: whole or not at all.
+        """Write to `path`, a `.json` file, atomically.
 
         Raises:
             FileExistsError: If the file exists.
@@ -111,7 +118,7 @@ class Score:
         try:
             return cls.from_plain(read_json(path))
         except (KeyError, TypeError, AttributeError, OSError, ValueError) as error:
-            raise ValueError(f"{path}: not a whole score ({error}).") from error
+            raise ValueError(f"{path}: not a complete score ({error}).") from error
 
 
 def rate_score(
@@ -123,10 +130,10 @@ def rate_score(
     chance: float | None,
     more: Mapping[str, Sequence[Any]] | None = None,
 ) -> Score:
-    """A share of the facts, with its Wilson interval.
+    """The score of a rate: a share of the facts, with its Wilson interval.
 
     Args:
-        facts: Their ids.
+        facts: The facts' ids.
         more: Further columns of `per_fact`.
     """
     count = int(right.sum())
@@ -154,11 +161,11 @@ def mean_score(
     undefined: str = "are undefined",
     more: Mapping[str, Sequence[Any]] | None = None,
 ) -> Score:
-    """A mean over the facts that have a value, with its bootstrap interval.
+    """The score of a mean over the facts that have a value, with its bootstrap interval.
 
     Args:
-        facts: Their ids.
-        undefined: Why some values are NaN, said of the facts, as in "have no distractors".
+        facts: The facts' ids.
+        undefined: Why some values are NaN, as a predicate of the facts: "have no distractors".
         more: Further columns of `per_fact`.
     """
     defined = values[~np.isnan(values)]
@@ -178,8 +185,34 @@ def mean_score(
     )
 
 
+def percentile_interval(
+    samples: Sequence[np.ndarray], statistic: Callable[..., np.ndarray], paired: bool = False
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a statistic of samples; NaN if one has fewer than two entries.
+
+    Args:
+        statistic: From the samples, redrawn along their last axis, and `axis` to its values.
+        paired: Whether the samples are redrawn jointly.
+    """
+    fewest = min(map(len, samples))
+    if fewest < 2:
+        return NO_INTERVAL
+    interval = stats.bootstrap(
+        tuple(samples),
+        statistic,
+        paired=paired,
+        vectorized=True,
+        method="percentile",
+        batch=50,
+        n_resamples=RESAMPLES,
+        confidence_level=expanded_confidence(fewest),
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
 def table_of(scores: Iterable[tuple[str, Score]]) -> pd.DataFrame:
-    """One row per score, each given with the split that it is of; columns `COLUMNS`."""
+    """One row per score, given with its split; columns `COLUMNS`."""
     rows = [
         {
             "metric": score.metric,
@@ -204,12 +237,12 @@ def per_fact(
     values: Float[np.ndarray, " fact"],
     more: Mapping[str, Sequence[Any]] | None = None,
 ) -> pd.DataFrame:
-    """A score's table."""
+    """A score's table, one row per fact."""
     return pd.DataFrame({"fact": list(facts), "value": values} | dict(more or {}))
 
 
 def _plain(entry: Any) -> Any:
-    """JSON has neither NaN nor infinity."""
+    """A value as JSON, which has neither NaN nor infinity."""
     if not isinstance(entry, float) or math.isfinite(entry):
         return entry
     return None if math.isnan(entry) else str(entry)

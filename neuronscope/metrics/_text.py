@@ -1,4 +1,4 @@
-"""Comparing what a model wrote with what was expected."""
+"""Compare a generated answer with the expected one."""
 
 import re
 import unicodedata
@@ -8,16 +8,16 @@ _ARTICLES = ("a", "an", "the")
 
 
 def same_answer(given: str, expected: str) -> bool:
-    """Whether two texts are equal but for case, punctuation, articles and whitespace.
+    """Whether two texts are equal up to case, punctuation, articles and whitespace.
 
-    The comparison of SQuAD (Rajpurkar et al., arXiv 1606.05250). A text of which nothing would be
-    left is compared with its articles and punctuation.
+    The comparison of SQuAD (Rajpurkar et al., arXiv 1606.05250). A text that consists only of
+    articles and punctuation is compared with these.
     """
     return (_words(given) or _folded(given)) == (_words(expected) or _folded(expected))
 
 
 def begins_with(given: str, expected: str) -> bool:
-    """Whether the first words of one text are the other text, compared as in `same_answer`."""
+    """Whether a text starts with the words of the other, compared as in `same_answer`."""
     wanted = _words(expected)
     if not wanted:
         return _folded(given).startswith(_folded(expected))
@@ -25,15 +25,15 @@ def begins_with(given: str, expected: str) -> bool:
 
 
 def first_lines(given: str, expected: str) -> str:
-    """As many lines of a text as were expected: what follows is no part of the answer."""
+    """The first lines of a text, as many as the expected one has; the rest is not an answer."""
     count = len(expected.strip().splitlines())
     return "\n".join(given.strip().splitlines()[:count])
 
 
 def first_option(given: str, options: Sequence[str]) -> int | None:
-    """Place of the option that a text names first, in whole words; None if it names none.
+    """Index of the option that a text names first, in whole words; None if it names none.
 
-    Where two begin at the same place, the longer one. Case and whitespace do not matter.
+    If two start at the same place, the longer one counts. Case and whitespace do not matter.
     """
     text = _folded(given)
     found = []

@@ -1,4 +1,4 @@
-"""Share of facts whose answer greedy decoding gives: every token of it is the most likely one."""
+"""Share of facts that greedy decoding answers: every token of the answer is the most likely one."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from neuronscope.models.answers import answers_of, measure
 
 @dataclass(frozen=True)
 class AnswerAccuracy(Metric):
-    """How many answers greedy decoding gives word for word; found without generating."""
+    """Share of answers that greedy decoding gives word for word; computed without generation."""
 
     def measure(self, exam: Exam) -> Score:
         given = measure(exam.model, answers_of(exam.model, exam.facts, exam.form)).answered

@@ -1,10 +1,10 @@
-"""How probable the answers are.
+"""Probability of the answers.
 
-| kind | of one fact |
+| kind | value of one fact |
 |---|---|
 | `per-token` | exp of the mean log-probability per token: "Probability" of OpenUnlearning |
 | `product` | P(y|x), the product over tokens |
-| `among-options` | per-token probability over its sum with that of every distractor: |
+| `among-options` | per-token probability, divided by the sum over answer and distractors: |
 | | "probability with options" of OpenUnlearning, used for real authors and world facts |
 """
 
@@ -36,12 +36,12 @@ class AnswerProbability(Metric):
     """Mean probability of the answers."""
 
     kind: Kind = "per-token"
-    """Per token (geometric mean, as OpenUnlearning), the product over tokens, or per token among
-    the distractors."""
+    """Per token (geometric mean, as in OpenUnlearning), the product over tokens, or per token and
+    normalised over the answer and its distractors."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Distractors, among options."""
+        """Distractors, for the kind `among-options`."""
         return ("distractors",) if self.kind == "among-options" else ()
 
     def measure(self, exam: Exam) -> Score:
@@ -64,7 +64,7 @@ class AnswerProbability(Metric):
 
 
 def among_options(log_probs: Sequence[Float[np.ndarray, " _token"]]) -> float:
-    """Per-token probability of the first option over the sum of all options'.
+    """Per-token probability of the first option, divided by the sum over all options.
 
     Args:
         log_probs: Log-probabilities of each option's tokens.

@@ -1,11 +1,11 @@
-"""Share of facts whose answer the model writes: the exact match of question answering.
+"""Share of facts whose answer the model generates: the exact match of question answering.
 
-Compared without case, punctuation and articles, as for SQuAD (Rajpurkar et al., arXiv 1606.05250).
-Of what the model wrote, as many lines count as the answer has.
+Texts are compared without case, punctuation and articles, as for SQuAD (Rajpurkar et al., arXiv
+1606.05250). Only as many lines of the generated text count as the answer has.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -17,18 +17,16 @@ from neuronscope.metrics._text import begins_with, first_lines, same_answer
 
 @dataclass(frozen=True)
 class ExactMatch(Metric):
-    """How many answers the model writes, greedily, and nothing else."""
+    """Share of answers that the model generates exactly, by greedy decoding."""
+
+    generates: ClassVar[bool] = True
 
     match: Literal["whole", "beginning"] = "whole"
-    """Whether the model's line must be the answer, or may go on after it; a model that was not
-    tuned to answer questions goes on."""
+    """Whether the generated line must be the whole answer, or may continue after it, as models
+    that were not tuned to answer questions do."""
 
     max_new_tokens: int = 200
-    """Tokens that the model may write, as in the TOFU benchmark."""
-
-    @property
-    def generates(self) -> bool:
-        return True
+    """Maximum number of generated tokens, as in the TOFU benchmark."""
 
     def measure(self, exam: Exam) -> Score:
         given = answers_given(exam.model, exam.facts, exam.form, self.max_new_tokens)

@@ -1,6 +1,7 @@
-"""Exact memorization (Tirumala et al., arXiv 2205.10770): how many of an answer's tokens are known.
+"""Exact memorization (Tirumala et al., arXiv 2205.10770): share of an answer's known tokens.
 
-Share of an answer's tokens that are the most likely ones, teacher-forced; mean over facts.
+The share of an answer's tokens that are the most likely ones under teacher forcing; the mean over
+facts.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from neuronscope.models.answers import answers_of, per_token
 
 @dataclass(frozen=True)
 class ExactMemorization(Metric):
-    """Mean share of an answer's tokens that the model predicts, given the true ones before."""
+    """Mean share of an answer's tokens that the model predicts, given the true preceding ones."""
 
     def measure(self, exam: Exam) -> Score:
         tokens = per_token(exam.model, answers_of(exam.model, exam.facts, exam.form), hits)

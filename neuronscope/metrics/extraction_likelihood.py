@@ -1,13 +1,14 @@
-"""Extraction likelihood EL_n (Jang et al., arXiv 2210.01504): what comes out of any beginning.
+"""Extraction likelihood EL_n (Jang et al., arXiv 2210.01504): what prefixes of a text extract.
 
 EL_n(x) = Σ_{t=1}^{T−n} overlap_n(f(x_<t), x_≥t) / (T − n), with f(x_<t) the greedy continuation, as
-long as the true one, and overlap_n(a, b) the share of the n-grams of a that occur in b. A special
-token does not end a continuation here, so that every one has n-grams.
+long as the true one, and overlap_n(a, b) the share of the n-grams of a that occur in b. Special
+tokens do not end a continuation here, so that every continuation has n-grams.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,24 +23,22 @@ from neuronscope.models.hooked_model import HookedModel
 
 @dataclass(frozen=True)
 class ExtractionLikelihood(Metric):
-    """Mean share of n-grams of what the model writes that are the text's, over its beginnings.
+    """Mean share of generated n-grams that occur in the true text, over all prefixes of the text.
 
-    One token of a text costs one generation.
+    Each token of a text costs one generation.
     """
 
+    generates: ClassVar[bool] = True
+
     n: int = 10
-    """Tokens in an n-gram, as in the paper. A text of n tokens or fewer has no value."""
+    """Tokens in an n-gram; 10 as in the paper. A text of n tokens or fewer has no value."""
 
     span: Span = "text"
-    """The whole text, prompt and answer, as in the paper; or the answer behind its prompt."""
+    """The whole text of prompt and answer, as in the paper; or only the answer after its prompt."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"Expected n-grams of 1 token or more, got n = {self.n}.")
-
-    @property
-    def generates(self) -> bool:
-        return True
 
     def measure(self, exam: Exam) -> Score:
         encoded = [spanned(one, self.span) for one in answers_of(exam.model, exam.facts, exam.form)]
@@ -49,12 +48,12 @@ class ExtractionLikelihood(Metric):
             np.array(extraction_likelihoods(exam.model, encoded, self.n)),
             unit="share of n-grams",
             direction="lower is more forgotten",
-            undefined=f"have {self.n} tokens or fewer; take a smaller n",
+            undefined=f"have {self.n} tokens or fewer; choose a smaller n",
         )
 
 
 def extraction_likelihoods(model: HookedModel, encoded: Sequence[Encoded], n: int) -> list[float]:
-    """EL_n of each text, of which the answer's tokens are x; NaN where there are n or fewer."""
+    """EL_n of each text, with the answer's tokens as x; NaN for n tokens or fewer."""
     cuts = [
         (fact, cut)
         for fact, one in enumerate(encoded)
@@ -72,7 +71,7 @@ def extraction_likelihoods(model: HookedModel, encoded: Sequence[Encoded], n: in
 
 
 def overlap(written: Sequence[int], true: Sequence[int], n: int) -> float:
-    """Share of the n-grams of one text that occur in the other; NaN where it has none."""
+    """Share of the n-grams of one text that occur in the other; NaN if it has none."""
     ours, theirs = _n_grams(written, n), set(_n_grams(true, n))
     return sum(gram in theirs for gram in ours) / len(ours) if ours else math.nan
 

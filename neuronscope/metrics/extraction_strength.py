@@ -1,9 +1,9 @@
-"""Extraction strength: how much of an answer follows by itself from its beginning.
+"""Extraction strength: how much of an answer the model completes from the answer's prefix.
 
 1 − k/|y| with k the smallest number of first tokens after which every token of the answer is the
-most likely one (Carlini et al., arXiv 2012.07805, as in OpenUnlearning). An answer whose last token
-is missed needs all of its tokens: k = |y|, strength 0. OpenUnlearning stops at k = |y| − 1, so that
-a total miss has 1/|y| there, as much as an answer whose last token alone is found.
+most likely one (Carlini et al., arXiv 2012.07805, as in OpenUnlearning). If the last token is
+missed, all tokens are needed: k = |y|, strength 0. OpenUnlearning stops at k = |y| − 1, so a total
+miss has strength 1/|y| there, the same as an answer of which only the last token is found.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ TotalMiss = Literal["zero", "openunlearning"]
 
 @dataclass(frozen=True)
 class ExtractionStrength(Metric):
-    """Mean share of an answer that greedy decoding gives once it is told the rest."""
+    """Mean share of an answer that greedy decoding completes, given the rest as a prefix."""
 
     total_miss: TotalMiss = "zero"
-    """What an answer has whose last token is not found: 0, or one token's share as in
+    """The strength of an answer whose last token is missed: 0, or one token's share as in
     OpenUnlearning."""
 
     def measure(self, exam: Exam) -> Score:
@@ -41,7 +41,7 @@ class ExtractionStrength(Metric):
 
 
 def extraction_strength(hit: Float[np.ndarray, " token"], total_miss: TotalMiss = "zero") -> float:
-    """Share of an answer's tokens in its longest end that is found whole.
+    """Length of the longest suffix of which every token is predicted, as a share of the answer.
 
     Args:
         hit: 1.0 for each token that is the most likely one.

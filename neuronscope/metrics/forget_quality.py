@@ -1,8 +1,8 @@
 """Forget quality of TOFU (Maini et al., arXiv 2401.06121): is the model like one that never knew?
 
 The p-value of a two-sample Kolmogorov-Smirnov test between the truth ratios of the model and those
-of a reference that never saw the facts. It depends on the number of facts: compare only p-values
-over equally many, and see the distance beside it, which does not.
+of a reference that never learned the facts. It depends on the number of facts: compare p-values
+only over equally many facts, or use the distance, which does not.
 """
 
 import math
@@ -21,11 +21,11 @@ from neuronscope.metrics.truth_ratio import log_truth_ratios, right_texts, wrong
 
 @dataclass(frozen=True)
 class ForgetQuality(Metric):
-    """p-value of the model's truth ratios being those of a model that never saw the facts."""
+    """p-value for equal truth ratios of the model and of one that never learned the facts."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Distractors, and a model that never saw the facts."""
+        """Distractors, and a model that never learned the facts."""
         return ("distractors", "reference")
 
     def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
@@ -58,8 +58,8 @@ def forget_quality(
     """p-value and distance of the two-sample Kolmogorov-Smirnov test.
 
     Args:
-        model: Truth ratios, or their logarithms: the test sees only the order.
-        reference: The same of the model that never saw the facts.
+        model: Truth ratios, or their logarithms, since the test depends only on their order.
+        reference: The same for the model that never learned the facts.
     """
     distance, p_value = cast(tuple[float, float], stats.ks_2samp(model, reference))
     return float(p_value), float(distance)

@@ -1,15 +1,15 @@
-"""Membership inference: do the model's losses tell the facts it saw from those it never saw?
+"""Membership inference: do the model's losses tell facts that it saw from unseen ones?
 
-| attack | an answer looks strange by its |
+| attack | score of an answer |
 |---|---|
 | `loss` | mean loss per token (Yeom et al., arXiv 1709.01604) |
-| `zlib` | loss over the bytes of the answer after zlib (Carlini et al., arXiv 2012.07805) |
-| `min-k` | loss of the share k of its least likely tokens (Shi et al., arXiv 2310.16789) |
-| `min-k++` | the same of log-probabilities standardised at each position (arXiv 2404.02936) |
+| `zlib` | loss divided by the answer's bytes after zlib (Carlini et al., arXiv 2012.07805) |
+| `min-k` | loss of its share k of least likely tokens (Shi et al., arXiv 2310.16789) |
+| `min-k++` | the same with log-probabilities standardised at each position (arXiv 2404.02936) |
 | `reference` | loss minus that of another model (Carlini et al., arXiv 2012.07805) |
 
-The value is the AUC: 1 where the facts look like training data, .5 where they cannot be told from
-the holdout, 0 where they look stranger than facts that were never seen.
+The value is the AUC: 1 if the facts look like training data, 0.5 if they cannot be told from the
+holdout, 0 if they look less familiar than facts that were never seen.
 """
 
 import math
@@ -24,14 +24,13 @@ from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
 
 @dataclass(frozen=True)
 class MembershipInference(Metric):
-    """How well the facts can be told from facts that no model saw."""
+    """How well the facts can be told from facts that no model was trained on."""
 
     attack: Attack = "min-k"
-    """By which of the answers' losses: loss, zlib, min-k, min-k++, or reference (needs another
-    model)."""
+    """How answers are scored: loss, zlib, min-k, min-k++, or reference (needs another model)."""
 
     k: float = 0.4
-    """Share of an answer's tokens that min-k and min-k++ read, as in the MUSE benchmark."""
+    """Share of an answer's tokens that min-k and min-k++ use, as in the MUSE benchmark."""
 
     def __post_init__(self) -> None:
         if not 0 < self.k <= 1:
@@ -39,7 +38,7 @@ class MembershipInference(Metric):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Facts that no model saw; for the attack by reference, another model."""
+        """Facts that no model was trained on; for the attack `reference`, another model."""
         return ("holdout", "reference") if self.attack == "reference" else ("holdout",)
 
     def measure(self, exam: Exam) -> Score:
@@ -66,5 +65,8 @@ class MembershipInference(Metric):
                 {"set": ["facts" if one else "holdout" for one in member]},
             ),
             figures={"auc_distance": abs(value - 0.5), "holdout": float(len(theirs))},
-            reason=f"{missing} of {len(every)} facts are certain to the model." if missing else "",
+            reason=f"{missing} of {len(every)} facts have no {self.attack} score: the model is "
+            "certain of every next token."
+            if missing
+            else "",
         )

@@ -1,7 +1,7 @@
 """Memorization accuracy MA (Tirumala et al., arXiv 2205.10770; Jang et al., arXiv 2210.01504).
 
-MA(x) = Σ_t 1[argmax p(·|x_<t) = x_t] / T over the tokens of a text, of which the first is only
-read. On the answer alone it is exact memorization.
+MA(x) = Σ_t 1[argmax p(·|x_<t) = x_t] / T over all tokens of a text but the first. On the answer
+alone it equals exact memorization.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from neuronscope.models.answers import answers_of, per_token
 
 @dataclass(frozen=True)
 class MemorizationAccuracy(Metric):
-    """Mean share of a text's tokens that the model predicts, given the true ones before."""
+    """Mean share of a text's tokens that the model predicts, given the true preceding ones."""
 
     span: Span = "text"
-    """The whole text, prompt and answer, as in the paper; or the answer behind its prompt."""
+    """The whole text of prompt and answer, as in the paper; or only the answer after its prompt."""
 
     def measure(self, exam: Exam) -> Score:
         encoded = answers_of(exam.model, exam.facts, exam.form)

@@ -1,24 +1,23 @@
 """Model utility of TOFU (Maini et al., arXiv 2401.06121): a harmonic mean of scores.
 
-One score of zero makes it zero. TOFU's own has nine: probability, ROUGE-L recall and truth ratio,
-of retained facts, of real authors and of world facts, where the last two have their probability
-among options. Score the three sets, and put them together with `model_utility`.
+It is zero if one score is zero. TOFU uses nine scores: probability, ROUGE-L recall and truth ratio
+on retained facts, on real authors and on world facts; for the last two, the probability is the one
+among options. Score the three sets, and combine the scores with `model_utility`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
 from neuronscope.facts.fact import Fact
 from neuronscope.metrics._answers import options
 from neuronscope.metrics._base import Exam, Metric, Need
-from neuronscope.metrics._score import NO_INTERVAL, Score
+from neuronscope.metrics._score import Score, percentile_interval
 from neuronscope.metrics.answer_probability import AnswerProbability
 from neuronscope.metrics.rouge_l import RougeL
 from neuronscope.metrics.truth_ratio import TruthRatio
@@ -28,21 +27,19 @@ from neuronscope.metrics.truth_ratio import TruthRatio
 class ModelUtility(Metric):
     """Harmonic mean of the answers' probability, ROUGE-L recall and truth ratio."""
 
+    generates: ClassVar[bool] = True
+
     probability: Literal["per-token", "among-options"] = "per-token"
-    """That of the answer (for retained facts), or its share among the distractors (for real authors
-    and world facts)."""
+    """The answer's per-token probability (for retained facts), or normalised over the answer and
+    its distractors (for real authors and world facts)."""
 
     max_new_tokens: int = 200
-    """Tokens that the model may write for ROUGE-L, as in the TOFU benchmark."""
+    """Maximum number of tokens generated for ROUGE-L, as in the TOFU benchmark."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """Distractors."""
         return ("distractors",)
-
-    @property
-    def generates(self) -> bool:
-        return True
 
     def texts(self, fact: Fact, form: str) -> tuple[str, ...]:
         return (*options(fact, form), *fact.paraphrased_answers)
@@ -59,10 +56,10 @@ class ModelUtility(Metric):
 def model_utility(scores: Sequence[Score]) -> Score:
     """The harmonic mean of scores that are means over facts, with its bootstrap interval.
 
-    Facts are redrawn once for all scores of the same facts.
+    The bootstrap draws facts jointly for all scores of the same facts.
 
     Raises:
-        ValueError: If there are no scores, or one is no mean over facts or below 0.
+        ValueError: If there are no scores, or one is negative or not a mean over facts.
     """
     if not scores:
         raise ValueError("Expected at least one score to take the harmonic mean of, got none.")
@@ -89,14 +86,11 @@ def model_utility(scores: Sequence[Score]) -> Score:
 
 
 def _interval(scores: Sequence[Score]) -> tuple[float, float]:
-    """Facts are redrawn set by set, so that scores of one set stay together."""
+    """Bootstrap interval; facts are drawn set by set, so that scores of one set stay together."""
     sets: dict[tuple[str, ...], list[np.ndarray]] = {}
     for score in scores:
         values = score.per_fact["value"].to_numpy(float)
         sets.setdefault(tuple(score.per_fact["fact"]), []).append(values)
-    fewest = min(len(facts) for facts in sets)
-    if fewest < 2:
-        return NO_INTERVAL
     tables = [np.stack(columns) for columns in sets.values()]
 
     def utility(*drawn: np.ndarray, axis: int) -> np.ndarray:
@@ -107,14 +101,4 @@ def _interval(scores: Sequence[Score]) -> tuple[float, float]:
         ]
         return stats.hmean(np.concatenate(means), axis=0)
 
-    interval = stats.bootstrap(
-        tuple(np.arange(table.shape[1]) for table in tables),
-        utility,
-        vectorized=True,
-        method="percentile",
-        batch=50,
-        n_resamples=RESAMPLES,
-        confidence_level=expanded_confidence(fewest),
-        rng=np.random.default_rng(SEED),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return percentile_interval([np.arange(table.shape[1]) for table in tables], utility)

@@ -1,12 +1,13 @@
-"""Share of facts whose answer the model writes when it is shown three options.
+"""Share of facts whose answer the model generates when the prompt lists three options.
 
-The forgetting score FS of arXiv 2509.22263, which does not say how an answer is matched. Here the
-model's choice is the option that the first line of its greedy answer names first, in whole words;
-case and whitespace do not matter. A line that names no option is a wrong answer.
+The forgetting score FS of arXiv 2509.22263, which does not specify how answers are matched. Here
+the model's choice is the option that the first line of its greedy answer names first, in whole
+words; case and whitespace do not matter. A line that names no option is a wrong answer.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -24,22 +25,20 @@ FORM = "multiple_choice"
 
 @dataclass(frozen=True)
 class MultipleChoiceGeneration(Metric):
-    """How many answers the model writes when shown them among two distractors.
+    """Share of answers that the model chooses when the prompt lists them with two distractors.
 
-    Facts are put in the form `multiple_choice`, whichever is asked for.
+    The prompt form is always `multiple_choice`.
     """
 
+    generates: ClassVar[bool] = True
+
     max_new_tokens: int = 32
-    """Tokens that the model may write: enough for one option."""
+    """Maximum number of generated tokens: enough for one option."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """Distractors."""
         return ("distractors",)
-
-    @property
-    def generates(self) -> bool:
-        return True
 
     def check_tokens(
         self, facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str

@@ -13,11 +13,11 @@ from neuronscope.models.targets import log_prob
 
 @dataclass(frozen=True)
 class MultipleChoiceLikelihood(Metric):
-    """How many answers are more likely than each of their distractors, behind the same prompt."""
+    """Share of answers that are more likely than each of their distractors, given the prompt."""
 
     length_normalised: bool = False
-    """Compare mean log-probabilities per token instead of the log-probabilities of whole options,
-    which favour short ones."""
+    """Compare mean log-probabilities per token instead of those of whole options, which favour
+    short ones."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -45,6 +45,6 @@ class MultipleChoiceLikelihood(Metric):
 
 
 def choice(likelihood: Sequence[float]) -> int:
-    """Place of the likeliest option; where the answer, which stands first, ties, not the answer."""
+    """Index of the likeliest option; the answer (index 0) loses ties."""
     wrong = 1 + int(np.argmax(likelihood[1:]))
     return 0 if likelihood[0] > likelihood[wrong] else wrong

@@ -1,7 +1,7 @@
 """Perplexity on plain text: exp of the mean negative log-likelihood per token.
 
-Over all tokens of all texts, of which the first of each is only read. A text longer than the window
-is cut into pieces that overlap in one token, so that each token is predicted once.
+The mean is over all tokens of all texts but the first token of each. A text longer than the window
+is cut into pieces that overlap by one token, so that each token is predicted once.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
-from neuronscope.analysis.statistics import RESAMPLES, SEED, expanded_confidence
 from neuronscope.facts.prompts import Encoded
 from neuronscope.metrics._answers import spanned
 from neuronscope.metrics._base import Exam, Metric
-from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
+from neuronscope.metrics._score import Score, per_fact, percentile_interval
 from neuronscope.models.answers import answers_of, per_token
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import log_prob
@@ -23,13 +21,13 @@ from neuronscope.models.targets import log_prob
 
 @dataclass(frozen=True)
 class Perplexity(Metric):
-    """How surprising texts are to the model: facts, written out, or documents.
+    """Perplexity of the facts' texts, or of documents.
 
     For documents call `of_texts`.
     """
 
     window: int = 1024
-    """Tokens of a document that are read together, at most."""
+    """Maximum number of tokens of a document in one forward pass."""
 
     def __post_init__(self) -> None:
         if self.window < 2:
@@ -41,7 +39,7 @@ class Perplexity(Metric):
         return _scored(exam.model, exam.ids, pieces)
 
     def of_texts(self, model: HookedModel, texts: Sequence[str]) -> Score:
-        """Score a model on documents, which the score's table calls by their place, from 0.
+        """Score a model on documents; the score's table names them by their index, from 0.
 
         Raises:
             ValueError: If there is none, or one has fewer than two tokens.
@@ -59,7 +57,7 @@ class Perplexity(Metric):
 
 
 def windows(tokens: tuple[int, ...], window: int) -> list[Encoded]:
-    """Pieces of a text in which each of its tokens but the first is predicted once."""
+    """Pieces of a text in which each token but the first is predicted exactly once."""
     starts = range(0, len(tokens) - 1, window - 1)
     return [Encoded(tokens[start : start + window], 1, ()) for start in starts]
 
@@ -67,11 +65,11 @@ def windows(tokens: tuple[int, ...], window: int) -> list[Encoded]:
 def perplexity(
     nats: Float[np.ndarray, "*redraw text"], tokens: Float[np.ndarray, "*redraw text"]
 ) -> Float[np.ndarray, "*redraw"]:
-    """Exp of all nats over all tokens.
+    """Exp of the total negative log-likelihood divided by the total number of tokens.
 
     Args:
         nats: Negative log-likelihood of each text.
-        tokens: How many of its tokens were predicted.
+        tokens: Number of predicted tokens of each text.
     """
     return np.asarray(np.exp(nats.sum(axis=-1) / tokens.sum(axis=-1)))
 
@@ -84,7 +82,7 @@ def _scored(model: HookedModel, ids: list[str], texts: list[list[Encoded]]) -> S
     return Score(
         metric="perplexity",
         value=float(perplexity(nats, tokens)),
-        ci95=_interval(nats, tokens),
+        ci95=percentile_interval([nats, tokens], _of_redraws, paired=True),
         n=len(ids),
         count=None,
         unit="perplexity",
@@ -99,25 +97,6 @@ def _scored(model: HookedModel, ids: list[str], texts: list[list[Encoded]]) -> S
     )
 
 
-def _interval(
-    nats: Float[np.ndarray, " text"], tokens: Float[np.ndarray, " text"]
-) -> tuple[float, float]:
-    if len(nats) < 2:
-        return NO_INTERVAL
-
-    def of_redraws(*drawn: np.ndarray, axis: int) -> np.ndarray:
-        del axis  # the last
-        return perplexity(*drawn)
-
-    interval = stats.bootstrap(
-        (nats, tokens),
-        of_redraws,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        batch=50,
-        n_resamples=RESAMPLES,
-        confidence_level=expanded_confidence(len(nats)),
-        rng=np.random.default_rng(SEED),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+def _of_redraws(*drawn: np.ndarray, axis: int) -> np.ndarray:
+    del axis  # the last
+    return perplexity(*drawn)

@@ -1,8 +1,9 @@
-"""PrivLeak of MUSE (Shi et al., arXiv 2407.06460): membership inference against a never-knew model.
+"""PrivLeak of MUSE (Shi et al., arXiv 2407.06460): membership inference relative to a reference.
 
-100 · (s − s_ref)/s_ref with s = 1 − AUC of the attack by Min-K%. Near 0 is good; below, the facts
-still look like training data (under-unlearned); above, they look stranger than facts that were
-never seen (over-unlearned). Without a reference, s_ref = ½: what a model has that never saw either.
+100 · (s − s_ref)/s_ref with s = 1 − AUC of the Min-K% attack. Near 0 is good; negative values mean
+that the facts still look like training data (under-unlearned), positive ones that they look less
+familiar than facts that were never seen (over-unlearned). The reference is a model that never
+learned the facts; without one, s_ref = ½, the value of a model that saw neither set.
 """
 
 import math
@@ -15,14 +16,14 @@ from neuronscope.metrics.membership_inference import MembershipInference
 
 @dataclass(frozen=True)
 class PrivLeak(Metric):
-    """By how many per cent the facts look stranger than to a model that never saw them."""
+    """By how many percent the facts look less familiar than to a model that never learned them."""
 
     k: float = 0.4
-    """Share of an answer's least likely tokens that is read, as in the MUSE benchmark."""
+    """Share of an answer's least likely tokens that is used, as in the MUSE benchmark."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """Facts that no model saw."""
+        """Facts that no model was trained on."""
         return ("holdout",)
 
     def measure(self, exam: Exam) -> Score:
@@ -37,7 +38,7 @@ class PrivLeak(Metric):
         return Score(
             metric="privleak",
             value=value,
-            # The reference's own error is not in it: its AUC is taken as it is.
+            # It does not include the sampling error of the reference's AUC.
             ci95=NO_INTERVAL if math.isnan(value) else (low, high),
             n=ours.n,
             count=None,
@@ -46,15 +47,15 @@ class PrivLeak(Metric):
             chance=0.0,
             per_fact=ours.per_fact,
             figures={"auc": ours.value, "auc_reference": theirs},
-            reason="The reference has an AUC of 1: there is nothing to divide by."
+            reason="The reference has an AUC of 1, so that PrivLeak would divide by zero."
             if math.isnan(value)
             else "",
         )
 
 
 def privleak(auc: float, reference: float = 0.5) -> float:
-    """100 · ((1 − AUC) − (1 − AUC_ref))/(1 − AUC_ref), in %; NaN where AUC_ref is 1.
+    """100 · ((1 − AUC) − (1 − AUC_ref))/(1 − AUC_ref), in %; NaN if AUC_ref is 1.
 
-    AUC 1 (looks like training data) has −100, whatever the reference.
+    An AUC of 1 (looks like training data) gives −100 for any reference.
     """
     return 100 * (reference - auc) / (1 - reference) if reference < 1 else math.nan

@@ -1,6 +1,7 @@
-"""ROUGE-L of what the model answers against the true answers."""
+"""ROUGE-L of the model's answers against the true answers."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,18 +13,16 @@ from neuronscope.metrics._score import Score, mean_score
 
 @dataclass(frozen=True)
 class RougeL(Metric):
-    """How much of the true answers the model's greedy answers hold, word for word in order."""
+    """How much of the true answers the model's greedy answers contain, as words in order."""
+
+    generates: ClassVar[bool] = True
 
     part: RougePart = "recall"
-    """Share of the true answer's words that are found (TOFU; rewards rambling), or its F1 with the
-    share of the given words that are right (MUSE)."""
+    """Recall, the share of the true answer's words that occur (TOFU; rewards long answers), or the
+    F1 of recall and precision (MUSE)."""
 
     max_new_tokens: int = 200
-    """Tokens that the model may write, as in the TOFU benchmark."""
-
-    @property
-    def generates(self) -> bool:
-        return True
+    """Maximum number of generated tokens, as in the TOFU benchmark."""
 
     def measure(self, exam: Exam) -> Score:
         given = answers_given(exam.model, exam.facts, exam.form, self.max_new_tokens)
@@ -37,6 +36,6 @@ class RougeL(Metric):
             np.array(values),
             unit="share of words" if self.part == "recall" else "F1",
             direction="lower is more forgotten",
-            undefined="have answers without a-z and 0-9, of which ROUGE makes no words",
+            undefined="have answers without a-z and 0-9, in which ROUGE finds no words",
             more={"generated": given},
         )

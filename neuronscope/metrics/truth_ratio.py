@@ -1,13 +1,13 @@
 """The truth ratio of TOFU (Maini et al., arXiv 2401.06121): P(wrong)/P(right), per fact.
 
-Each P is the geometric mean over an answer's tokens; P(wrong) is that over the distractors, and
-P(right) that over the fact's paraphrased answers, as TOFU has it, or of the answer itself where
-there is none. Three different means of it go by one name elsewhere; here each has its own.
+P of an answer is the geometric mean over its tokens. P(wrong) is the geometric mean of P over the
+distractors, and P(right) that over the fact's paraphrased answers, as in TOFU, or P of the answer
+if there are none. The literature uses one name for three different means; here each has its own.
 
-| aggregation | of one fact with ratio r | score |
+| aggregation | value of one fact with ratio r | score |
 |---|---|---|
-| `forget` | min(r, 1/r): 1 where right and wrong are alike | `truth_ratio_forget` |
-| `utility` | max(0, 1 − r): 1 where wrong answers are ruled out | `truth_ratio_utility` |
+| `forget` | min(r, 1/r): 1 if right and wrong are equally likely | `truth_ratio_forget` |
+| `utility` | max(0, 1 − r): 1 if wrong answers are ruled out | `truth_ratio_utility` |
 | `share` | 1/(1 + r) = P(right)/(P(right) + P(wrong)) | `truth_ratio_share` |
 """
 
@@ -37,11 +37,11 @@ _READ: dict[Aggregation, tuple[Direction, float | None]] = {
 
 @dataclass(frozen=True)
 class TruthRatio(Metric):
-    """How likely wrong answers are in comparison with the right one."""
+    """How likely wrong answers are compared with the right one."""
 
     aggregation: Aggregation = "forget"
-    """What is averaged over facts of the ratio r of wrong to right: min(r, 1/r), max(0, 1 − r), or
-    1/(1 + r)."""
+    """What is averaged over facts, with r the ratio of wrong to right: min(r, 1/r) (forget),
+    max(0, 1 − r) (utility), or 1/(1 + r) (share)."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -68,32 +68,32 @@ class TruthRatio(Metric):
 def log_truth_ratios(
     model: HookedModel, facts: Sequence[Fact], form: str
 ) -> Float[np.ndarray, " fact"]:
-    """Log P(wrong)/P(right) of each fact, in nats per token."""
+    """Log P(wrong)/P(right) for each fact, in nats per token."""
     right, wrong = ([texts(fact, form) for fact in facts] for texts in (right_texts, wrong_texts))
     rights, wrongs = (per_text(model, facts, texts, form, log_prob) for texts in (right, wrong))
     return np.array([log_truth_ratio(*both) for both in zip(rights, wrongs, strict=True)])
 
 
 def right_texts(fact: Fact, form: str) -> tuple[str, ...]:
-    """What counts as right: in a multiple choice the answer, which the prompt lists."""
+    """The right answers; in a multiple choice only the answer, which the prompt lists."""
     if form == "multiple_choice":
         return (fact.answer,)
     return fact.paraphrased_answers or (fact.answer,)
 
 
 def wrong_texts(fact: Fact, form: str) -> tuple[str, ...]:
-    """What counts as wrong."""
+    """The wrong answers."""
     return options(fact, form)[1:]
 
 
 def log_truth_ratio(
     right: Sequence[Float[np.ndarray, " _token"]], wrong: Sequence[Float[np.ndarray, " _token"]]
 ) -> float:
-    """Mean over wrong answers of their mean log-probability, minus that over right ones.
+    """Mean log-probability per token averaged over wrong answers, minus that over right ones.
 
     Args:
         right: Log-probabilities of the tokens of each right answer.
-        wrong: The same of each wrong answer.
+        wrong: The same for each wrong answer.
     """
     wrongs, rights = ([tokens.mean() for tokens in texts] for texts in (wrong, right))
     return float(np.mean(wrongs) - np.mean(rights))
@@ -102,7 +102,7 @@ def log_truth_ratio(
 def aggregated(
     logs: Float[np.ndarray, " fact"], aggregation: Aggregation
 ) -> Float[np.ndarray, " fact"]:
-    """What is averaged, of each log ratio; without taking a ratio that could overflow."""
+    """The aggregated value of each log ratio, without computing ratios that could overflow."""
     if aggregation == "forget":
         return np.exp(-np.abs(logs))
     if aggregation == "utility":

@@ -1,4 +1,4 @@
-"""Whether a model answers facts, with what log-odds, and what it makes of each answer token."""
+"""Measure a model's answers: whether it gives them, the target, and statistics of each token."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,18 @@ from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
 from neuronscope.models.targets import Answers, Target, answered
 
 LARGEST_BATCH = 32
-"""Facts in a pass at most."""
+"""Maximum number of facts in a forward pass."""
 
 LARGEST_LOGITS = 2**27
-"""Logits in a pass at most, half a GiB in single precision; one fact may have more."""
+"""Maximum number of logits in a forward pass (half a GiB in single precision); a single fact may
+exceed it."""
 
 Statistic = Callable[[Float[Tensor, "token vocab"], Int[Tensor, " token"]], Float[Tensor, " token"]]
-"""One number per token, from the logits that predict it."""
+"""A function of the logits that predict some tokens, and of the tokens: one number per token."""
+
+
+class NaNLogitsError(ValueError):
+    """The logits of a model are NaN."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,16 @@ class Measured:
     """A model's answers to facts, in the order of the facts."""
 
     score: Float[np.ndarray, " fact"]
-    """The target."""
+    """The target's value for each fact."""
 
     answered: Bool[np.ndarray, " fact"]
-    """Whether greedy decoding gives the answer."""
+    """Whether greedy decoding produces the answer."""
 
 
 def answers_of(
     model: HookedModel, facts: Sequence[Fact], form: str = "completion"
 ) -> list[Encoded]:
-    """The facts as tokens, without rivals.
+    """Tokenize facts and their answers, without distractors.
 
     Args:
         form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
@@ -54,11 +59,11 @@ def measure(
     target: Target | None = None,
     chosen: Bool[np.ndarray, " fact"] | None = None,
 ) -> Measured:
-    """Whether a model answers each fact, and the target of each answer.
+    """Measure whether a model answers each fact, and the target of each answer.
 
     Args:
-        target: The mean log-odds of an answer's tokens, if not given.
-        chosen: Measure these facts only; the others have a NaN score and are not answered.
+        target: The mean log-odds of an answer's tokens by default.
+        chosen: Measure only these facts; the others get a NaN score and count as not answered.
 
     Raises:
         ValueError: If a logit is NaN.
@@ -76,7 +81,7 @@ def measure(
 def per_token(
     model: HookedModel, encoded: Sequence[Encoded], statistic: Statistic
 ) -> list[Float[np.ndarray, " token"]]:
-    """A statistic of every answer token, teacher-forced: one array per fact.
+    """Compute a statistic of every answer token under teacher forcing: one array per fact.
 
     Raises:
         ValueError: If a logit is NaN.
@@ -98,10 +103,10 @@ def batches_of(
     encoded: Sequence[Encoded],
     chosen: Bool[np.ndarray, " fact"] | None = None,
 ) -> Iterator[tuple[list[int], Batch]]:
-    """The facts in batches of similar length, each with the indices of its facts.
+    """Batches of facts of similar length, each with the indices of its facts.
 
     Args:
-        chosen: These facts only.
+        chosen: Include only these facts.
     """
     for group in groups(encoded, model.vocabulary, chosen):
         yield group, Batch.of([encoded[i] for i in group], model.device)
@@ -110,11 +115,11 @@ def batches_of(
 def groups(
     encoded: Sequence[Encoded], vocabulary: int, chosen: Bool[np.ndarray, " fact"] | None = None
 ) -> Iterator[list[int]]:
-    """Indices of facts that pass through a model together: of similar length, and not too many.
+    """Indices of the facts of each forward pass: of similar length, and within the limits above.
 
     Args:
-        vocabulary: Number of logits of an answer token.
-        chosen: These facts only.
+        vocabulary: Number of logits per answer token.
+        chosen: Include only these facts.
     """
     group: list[int] = []
     logits = 0
@@ -131,22 +136,22 @@ def groups(
 
 
 def check_numbers(model: HookedModel, logits: Float[Tensor, "token vocab"]) -> None:
-    """Refuse a broken model, which would otherwise look like one that has forgotten.
+    """Reject a broken model, which would otherwise look like one that has forgotten.
 
     Raises:
-        ValueError: If a logit is NaN.
+        NaNLogitsError: If a logit is NaN.
     """
     if logits.isnan().any():
-        raise ValueError(
-            f"{model.source}: its logits are not numbers (NaN). Its weights are broken, as by too "
-            "high a learning rate: load it anew."
+        raise NaNLogitsError(
+            f"{model.source}: its logits are NaN. Its weights are broken, for example by too high "
+            "a learning rate; load the model again."
         )
 
 
 def _passes(
     model: HookedModel, encoded: Sequence[Encoded], chosen: Bool[np.ndarray, " fact"] | None
 ) -> Iterator[tuple[list[int], Answers, Float[Tensor, "token vocab"]]]:
-    """Forward passes over the facts: indices, answers, and the logits that predict these."""
+    """Run the forward passes; yield the facts' indices, answers, and logits that predict these."""
     for places, batch in batches_of(model, encoded, chosen):
         answers = Answers.of(batch)
         logits = answer_logits(model, batch.tokens[:, :-1], answers)

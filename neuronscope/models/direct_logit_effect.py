@@ -1,8 +1,9 @@
-"""Which tokens a direction in the residual stream promotes and suppresses, by weights alone.
+"""Which tokens a direction in the residual stream promotes and suppresses, from weights alone.
 
-The logit lens of weights: a direction goes through the last norm's weights and the unembedding, as
-if no layer came between. A norm that a layer applies to what its own matrices write (Gemma, OLMo 2)
-is left out, and so are biases and caps of the logits: ranks of tokens, not amounts, are meant.
+This is the logit lens applied to weights: a direction passes through the weights of the final norm
+and the unembedding, as if there were no layers in between. Norms that a layer applies to the output
+of its matrices (Gemma, OLMo 2), biases and caps on the logits are ignored: the result ranks tokens
+and does not give amounts.
 """
 
 import pandas as pd
@@ -15,22 +16,22 @@ from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.neuron_weights import neuron_weights
 
 SITE = "mlp.post"
-"""Where neurons write to the residual stream with weights of their own."""
+"""The site whose neurons write to the residual stream through output weights."""
 
 AT_ONCE = 64
-"""Neurons read out at once: each needs a row as long as the vocabulary."""
+"""Number of neurons processed together: each needs a row as long as the vocabulary."""
 
 
 def promoted(
     model: HookedModel, writes: Float[Tensor, "direction write"]
 ) -> Float[Tensor, "direction vocab"]:
-    """What directions in the residual stream add to the logits, each up to a positive factor."""
+    """What directions in the residual stream add to the logits, up to a positive factor each."""
     norm, head = _last_norm(model), model.hf.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
 
     def linear(module: nn.Module, flow: Tensor) -> Tensor:
-        # A norm of one vector scales it and weighs its entries. Minus what comes of nothing, its
-        # bias is gone; so no architecture's name for weight or bias is needed.
+        # The norm of a single vector rescales it and weights its entries. Subtracting the output
+        # for zero removes the bias, whatever the architecture calls weight and bias.
         flow = flow.to(next(module.parameters(), flow))
         return module(flow) - module(torch.zeros_like(flow[:1]))
 
@@ -39,21 +40,21 @@ def promoted(
 
 
 def neuron_tokens(model: HookedModel, chosen: pd.DataFrame, count: int = 8) -> pd.DataFrame:
-    """The tokens that active neurons promote most, and suppress most, by their output weights.
+    """The tokens that active neurons promote and suppress most through their output weights.
 
     Args:
-        chosen: Which neurons: `site`, `layer`, `neuron`. Those of sites other than `mlp.post` write
-            nothing to the residual stream by themselves and are left out.
-        count: Number of tokens on each side.
+        chosen: The neurons, by `site`, `layer` and `neuron`. Neurons of sites besides `mlp.post` do
+            not write to the residual stream directly and are left out.
+        count: Number of tokens in each direction.
 
     Returns:
-        A row per neuron, by layer and neuron: `site`, `layer`, `neuron`, `promotes`, `suppresses`
-        (lists of tokens as text, the strongest first).
+        One row per neuron, by layer and neuron: `site`, `layer`, `neuron`, `promotes`, `suppresses`
+        (lists of tokens as text, strongest first).
     """
     rows = []
-    here = chosen.loc[chosen["site"] == SITE]
+    writing = chosen.loc[chosen["site"] == SITE]
     down = {own.layer: own for own in neuron_weights(model) if own.module == "mlp.down"}
-    for layer, group in here.groupby("layer"):
+    for layer, group in writing.groupby("layer"):
         own = down[int(str(layer))]
         neurons = torch.tensor(sorted(set(group["neuron"].tolist())))
         wanted = torch.zeros(own.width, dtype=torch.bool)
@@ -68,15 +69,15 @@ def neuron_tokens(model: HookedModel, chosen: pd.DataFrame, count: int = 8) -> p
 
 
 def largest_tokens(model: HookedModel, effect: Float[Tensor, " vocab"], count: int) -> list[str]:
-    """The tokens of largest effect, as text. A head may have more rows than there are tokens."""
-    words = model.tokenizer
-    known = effect[: len(words)]
+    """The tokens with the largest effect, as text."""
+    tokenizer = model.tokenizer
+    known = effect[: len(tokenizer)]  # an unembedding may have more rows than there are tokens
     top = known.topk(min(count, len(known))).indices.tolist()
-    return [str(words.decode([token])) for token in top]
+    return [str(tokenizer.decode([token])) for token in top]
 
 
 def _last_norm(model: HookedModel) -> nn.Module:
-    """The norm that stands beside the decoder layers, not in them."""
+    """The final norm: the one next to the list of decoder layers, not inside it."""
     layers = decoder_layers(model.hf)
     norms = [
         child

@@ -1,9 +1,8 @@
-"""Placing neurons in a Hugging Face model, and hooking them.
+"""Locate the neurons of a Hugging Face model, and hook them.
 
-A `HookPoint` is one site in one layer: a module, the side of it where the neurons pass, and the
-columns that are theirs (query, key and value often share one matrix). Places are found by the names
-that decoder layers give their parts; a model whose parts have other names is refused, with the
-reason.
+A `HookPoint` is one site in one layer: a module, whether its input or its output holds the neurons,
+and in which columns (query, key and value often share one matrix). Modules are found by the names
+that decoder layers give their parts; a model with unknown names raises an error.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +37,7 @@ class HookPoint:
     module: nn.Module
     side: Literal["input", "output"]
     columns: Int[Tensor, " neuron"] | None
-    """Which of the module's columns are the neurons; None where all of them are."""
+    """The module's columns that are the neurons; None if all are."""
     width: int
     """Number of neurons."""
 
@@ -48,10 +47,10 @@ HookFunction = Callable[[Float[Tensor, "batch pos neuron"]], Float[Tensor, "batc
 
 @contextmanager
 def hooked(functions: Iterable[tuple[HookPoint, HookFunction]], length: int) -> Iterator[None]:
-    """While active, the neurons at each hook point are replaced by the function of them.
+    """While active, replace the neurons at each hook point by a function of them.
 
-    What follows in the model depends on what the function returned, also when it returned its
-    argument: the gradient with respect to that tensor is therefore the neurons' own.
+    The rest of the model depends on the tensor that the function returns, even if that is its
+    argument, so the gradient with respect to that tensor is the gradient of the neurons.
 
     Args:
         functions: A hook point may appear more than once; its functions are applied in order.
@@ -66,7 +65,7 @@ def hooked(functions: Iterable[tuple[HookPoint, HookFunction]], length: int) -> 
 def keeping(
     hook_points: Iterable[HookPoint], kept: dict[HookPoint, Tensor]
 ) -> list[tuple[HookPoint, HookFunction]]:
-    """For `hooked`: put the neurons of each hook point into `kept`, and leave them as they are."""
+    """Functions for `hooked` that store the neurons of each hook point in `kept`, unchanged."""
 
     def keep(hook_point: HookPoint) -> HookFunction:
         def through(neurons: Tensor) -> Tensor:
@@ -107,14 +106,14 @@ def decoder_layers(hf: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers.
 
     Raises:
-        ValueError: If there is no list of that many layers.
+        ValueError: If no module list has that many layers.
     """
     depth = hf.config.get_text_config().num_hidden_layers
     for name, module in hf.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth and "vision" not in name:
             return module
     raise ValueError(
-        f"{type(hf).__name__} has no list of {depth} decoder layers: its neurons cannot be placed."
+        f"{type(hf).__name__} has no list of {depth} decoder layers: its neurons cannot be located."
     )
 
 
@@ -122,34 +121,31 @@ def place_hook_points(hf: PreTrainedModel) -> tuple[HookPoint, ...]:
     """All hook points of a model, ordered by site and layer.
 
     Raises:
-        ValueError: If a layer's MLP cannot be found, if layers differ in width, or if experts are
-            mixed with neurons that every token passes, within a layer or from layer to layer.
+        ValueError: If a layer's MLP cannot be found, if layers differ in width, or if a layer or
+            the model mixes routed experts with neurons that process every token.
     """
     hook_points: list[HookPoint] = []
     for layer, block in enumerate(decoder_layers(hf)):
         parts = dict(block.named_modules())
         hook_points += _mlp_hook_points(hf, layer, parts)
         hook_points += _attention_hook_points(hf, layer, parts)
-    if (
-        len(
-            {
-                isinstance(hook_point.module, ExpertNeurons)
-                for hook_point in hook_points
-                if hook_point.site == "mlp.post"
-            }
-        )
-        > 1
-    ):
+    routed = {
+        isinstance(hook_point.module, ExpertNeurons)
+        for hook_point in hook_points
+        if hook_point.site == "mlp.post"
+    }
+    if len(routed) > 1:
         raise ValueError(
-            f"{type(hf).__name__} has routed experts in some layers and not in others: their "
-            "neurons make no single table."
+            f"{type(hf).__name__} has routed experts in some layers but not in others: the neurons "
+            "do not form a single layer x neuron table."
         )
     for site in SITES:
         widths = {hook_point.width for hook_point in hook_points if hook_point.site == site}
         if len(widths) > 1:
             raise ValueError(
                 f"{type(hf).__name__} has layers of different widths at {site} "
-                f"({', '.join(map(str, sorted(widths)))} neurons): they make no single table."
+                f"({', '.join(map(str, sorted(widths)))} neurons): they do not form a single layer "
+                "x neuron table."
             )
     depth = len(decoder_layers(hf))
     whole = [
@@ -171,14 +167,14 @@ def _mlp_hook_points(
         if down is not None or any("shared_expert" in name for name in parts):
             raise ValueError(
                 f"Layer {layer} of {type(hf).__name__} has both routed experts and neurons that "
-                "every token passes: they make no single layer x neuron table."
+                "process every token: they do not form a single layer x neuron table."
             )
         opened = expose_experts(hf, experts)
         return [HookPoint("mlp.post", layer, opened, "input", None, opened.width)]
     if down is None:
         raise ValueError(
             f"No down-projection found in layer {layer} of {type(hf).__name__} "
-            f"(looked for {', '.join(DOWN)}): its neurons cannot be placed."
+            f"(looked for {', '.join(DOWN)}): its neurons cannot be located."
         )
     hook_points = [HookPoint("mlp.post", layer, down, "input", None, _width(down, "input"))]
     hook_points += _whole("mlp.down", layer, down)
@@ -243,8 +239,8 @@ def _whole(site: str, layer: int, module: nn.Module | None) -> list[HookPoint]:
 
 
 def _width(module: nn.Module, side: Literal["input", "output"]) -> int:
-    """Read from the matrix, never from the config: some configs are wrong about it."""
+    """The width of the weight matrix; some configs state it wrongly."""
     rows, columns = module.get_parameter("weight").shape
-    # GPT-2's Conv1D stores its matrix the other way round from nn.Linear.
+    # The matrix of GPT-2's Conv1D is transposed with respect to nn.Linear.
     reads, writes = (rows, columns) if type(module).__name__ == "Conv1D" else (columns, rows)
     return reads if side == "input" else writes

@@ -1,8 +1,8 @@
 """A language model whose neurons can be read and changed.
 
-The hot path hooks the plain Hugging Face modules: booting a TransformerLens bridge rewrites the
-model it is given (names, attention kernel), and for some architectures trains copies of its
-matrices. `HookedModel.bridge` is therefore a view on a clone that shares every parameter.
+Hooks are set on the plain Hugging Face modules: booting a TransformerLens bridge changes the model
+it is given (names, attention kernel), and for some architectures it trains copies of the matrices.
+`HookedModel.bridge` is therefore a view of a clone that shares every parameter.
 """
 
 import copy
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class HookedModel:
-    """A causal language model, its tokenizer, and where its neurons are."""
+    """A causal language model, its tokenizer, and the locations of its neurons."""
 
     hf: PreTrainedModel
     """The plain Hugging Face model: its classes, names and `save_pretrained` are untouched."""
@@ -43,13 +43,13 @@ class HookedModel:
     """One per site and layer."""
 
     source: str
-    """What was loaded, in the user's words."""
+    """What was loaded, as the user named it."""
 
     notes: tuple[str, ...] = ()
-    """What a reader of results must know: a merged adapter, de-quantized weights."""
+    """What must be known to interpret results: a merged adapter, de-quantized weights."""
 
     wrapper: nn.Module | None = None
-    """What is called instead of `hf`, where training has wrapped it to share the work."""
+    """The module to call instead of `hf` when training has wrapped it to share the work."""
 
     @staticmethod
     def of(
@@ -58,10 +58,10 @@ class HookedModel:
         source: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> "HookedModel":
-        """Place the neurons of a model that is already in memory.
+        """Wrap a model that is already in memory, and locate its neurons.
 
         Raises:
-            ValueError: If they cannot be placed, with the reason.
+            ValueError: If they cannot be located, with the reason.
         """
         return HookedModel(hf, tokenizer, place_hook_points(hf), source or type(hf).__name__, notes)
 
@@ -69,18 +69,18 @@ class HookedModel:
     def of_bridge(
         bridge: "TransformerBridge", tokenizer: PreTrainedTokenizerBase | None = None
     ) -> "HookedModel":
-        """The plain model inside a TransformerLens bridge; both keep sharing every parameter.
+        """The plain model inside a TransformerLens bridge; every parameter stays shared.
 
         Args:
-            tokenizer: Where the bridge has none of its own.
+            tokenizer: The model's tokenizer, needed if the bridge has none.
 
         Raises:
-            ValueError: If there is no tokenizer, or the bridge has other logits than the model
-                inside it: it folded weights, or trained copies of them.
+            ValueError: If there is no tokenizer, or if the bridge's logits differ from those of the
+                model inside it, because it folded weights or trained copies of them.
         """
         tokenizer = tokenizer or bridge.tokenizer
         if tokenizer is None:
-            raise ValueError("This bridge has no tokenizer: pass the model's.")
+            raise ValueError("This bridge has no tokenizer: pass the model's `tokenizer`.")
         hf = _plain(bridge.original_model)
         probe = torch.arange(3, 11, device=next(hf.parameters()).device)[None]
         mask = torch.ones_like(probe)
@@ -149,7 +149,7 @@ class HookedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where tokens go in."""
+        """The device of the token embeddings."""
         return self.hf.get_input_embeddings().get_parameter("weight").device
 
     @property
@@ -159,7 +159,7 @@ class HookedModel:
 
     @cached_property
     def saved_bytes(self) -> float:
-        """Bytes that autograd keeps per position and layer with frozen parameters, measured."""
+        """Bytes that autograd keeps per position and layer with frozen parameters (measured)."""
         length, total = 16, 0
         weights = {p.untyped_storage().data_ptr() for p in self.hf.parameters()}
 
@@ -171,7 +171,7 @@ class HookedModel:
 
         tokens = torch.zeros(1, length, dtype=torch.long, device=self.device)
         mask = torch.ones_like(tokens)
-        # Whoever asks first may be in a pass that wants no gradient.
+        # The first access may be inside `torch.no_grad()`.
         with torch.enable_grad(), frozen(self), differentiable_embeddings(self):
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
                 hidden = self.hf.base_model(
@@ -181,7 +181,7 @@ class HookedModel:
         return total / length / self.n_layers
 
     def fingerprint(self) -> str:
-        """SHA-256 of all parameters and buffers that are saved, by name: what the model *is*."""
+        """SHA-256 of all saved parameters and buffers, by name: identifies the model."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.hf.state_dict().items()):
             flat = tensor.detach().cpu().contiguous().view(-1)
@@ -191,7 +191,7 @@ class HookedModel:
 
     @property
     def bridgeable(self) -> bool:
-        """Whether TransformerLens knows this architecture."""
+        """Whether TransformerLens supports this architecture."""
         from transformer_lens.factories.architecture_adapter_factory import (
             SUPPORTED_ARCHITECTURES,
         )
@@ -202,14 +202,14 @@ class HookedModel:
     def bridge(self) -> "TransformerBridge":
         """The TransformerLens view: hook points, caches and lenses over the same parameters.
 
-        A copy of the modules that shares every parameter, so that neither the names nor the
-        attention kernel of `hf` change. On GPT-NeoX, BLOOM and Falcon the bridge copies query, key
-        and value: after training `hf`, take a new `HookedModel` for a bridge that has followed.
+        It is a copy of the modules that shares every parameter, so that neither the names nor the
+        attention kernel of `hf` change. For GPT-NeoX, BLOOM and Falcon the bridge copies query, key
+        and value: after training `hf`, create a new `HookedModel` to bridge the new weights.
         """
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         clone = copy.deepcopy(self.hf, {id(p): p for p in self.hf.parameters()})
-        # The bridge makes its own tokenizer from the name of this one, which must lead somewhere.
+        # The bridge loads a second tokenizer by the name of this one, which must be a directory.
         name = self.tokenizer.name_or_path
         named = bool(name) and Path(name).is_dir()
         return build_bridge_from_module(
@@ -236,7 +236,7 @@ def _plain(module: nn.Module) -> Any:
 
 @contextmanager
 def frozen(model: HookedModel) -> Iterator[None]:
-    """While active, the model is in evaluation mode and its parameters ask for no gradient."""
+    """While active, the model is in evaluation mode and its parameters require no gradient."""
     modes = [(module, module.training) for module in model.hf.modules()]
     wanted = [(p, p.requires_grad) for p in model.hf.parameters()]
     model.hf.eval().requires_grad_(False)
@@ -251,7 +251,7 @@ def frozen(model: HookedModel) -> Iterator[None]:
 
 @contextmanager
 def differentiable_embeddings(model: HookedModel) -> Iterator[None]:
-    """While active, gradients start at the token embeddings, though every parameter is frozen."""
+    """While active, gradients start at the token embeddings, even if all parameters are frozen."""
 
     def start(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del module, args
@@ -266,18 +266,19 @@ def differentiable_embeddings(model: HookedModel) -> Iterator[None]:
 
 @contextmanager
 def only_answers(model: HookedModel, answers: Callable[[], Answers]) -> Iterator[None]:
-    """While active, logits are computed where an answer's token is predicted, and nowhere else.
+    """While active, logits are computed only at the positions that predict an answer's tokens.
 
     The model's logits are then `[1, token, vocab]`.
 
     Args:
-        answers: Asked when the forward pass reaches the head, so that rows may be added on the way.
+        answers: Called when the forward pass reaches the unembedding: hooks of earlier modules may
+            add rows.
     """
 
     def gather(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         del module
-        here = answers().to(args[0].device)
-        return (args[0][here.row, here.position][None], *args[1:])
+        placed = answers().to(args[0].device)
+        return (args[0][placed.row, placed.position][None], *args[1:])
 
     head = model.hf.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
@@ -294,7 +295,7 @@ def answer_logits(
     """Logits at the positions that predict the answers' tokens.
 
     Args:
-        tokens: Right-padded; no mask is needed, since causal attention never looks right.
+        tokens: Right-padded; causal attention does not see later positions, so no mask is needed.
     """
     with only_answers(model, lambda: answers):
         return (model.wrapper or model.hf)(input_ids=tokens, use_cache=False).logits[0]

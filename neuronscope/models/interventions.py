@@ -1,8 +1,8 @@
-"""Changing chosen neurons, in a model that comes back untouched.
+"""Interventions on chosen neurons that leave the model unchanged on exit.
 
-Two kinds: what a neuron *says* (silenced, scaled, set, patched with another model's activations)
-and what it *is* (its own weights taken from another model). All are context managers; when one is
-left, also by an exception, the model is what it was, to the last bit.
+They change either *activations* (ablated, scaled, set to a value, patched from another model) or
+*weights* (a neuron's weights replaced by another model's). All are context managers; on exit, also
+by an exception, the model is bit-equal to what it was.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +20,12 @@ from neuronscope.models.neuron_weights import OWNING_SITES, NeuronWeights, neuro
 from neuronscope.models.targets import Answers
 
 Chosen = Mapping[str, Bool[np.ndarray, "layer _"]]
-"""Which neurons, by site; sites differ in width."""
+"""Masks of the chosen neurons, by site; sites differ in width."""
 
 
 @contextmanager
 def scaled(model: HookedModel, chosen: Chosen, by: float) -> Iterator[None]:
-    """While active, chosen neurons say `by` times what they would; 0 silences them.
+    """While active, multiply the activations of chosen neurons by a factor; 0 ablates them.
 
     Raises:
         ValueError: If the choice does not fit the model.
@@ -42,7 +42,7 @@ def scaled(model: HookedModel, chosen: Chosen, by: float) -> Iterator[None]:
 def set_to(
     model: HookedModel, chosen: Chosen, values: Mapping[str, Float[np.ndarray, "layer _"]]
 ) -> Iterator[None]:
-    """While active, chosen neurons say the same at every position: their mean, for instance.
+    """While active, set chosen neurons to the same value at every position, e.g. to their mean.
 
     Raises:
         ValueError: If the choice does not fit the model.
@@ -60,7 +60,7 @@ def set_to(
 
 @contextmanager
 def patched(model: HookedModel, donor: HookedModel, chosen: Chosen, batch: Batch) -> Iterator[None]:
-    """While active, on this batch, chosen neurons say what the donor's said.
+    """While active, replace the activations of chosen neurons by the donor's on the same batch.
 
     Raises:
         ValueError: If the choice does not fit either model.
@@ -69,13 +69,13 @@ def patched(model: HookedModel, donor: HookedModel, chosen: Chosen, batch: Batch
     tokens = batch.tokens[:, :-1]
     kept: dict[HookPoint, Tensor] = {}
     hook_points = [hook_point for site in chosen for hook_point in donor.hook_points_at(site)]
-    # Frozen: a donor in training mode would have its dropout patched in.
+    # Frozen, since otherwise the dropout of a donor in training mode would be patched in.
     with frozen(donor), torch.no_grad(), hooked(keeping(hook_points, kept), 1):
         answer_logits(donor, tokens, Answers.of(batch))
-    said = {(hook_point.site, hook_point.layer): neurons for hook_point, neurons in kept.items()}
+    donated = {(hook_point.site, hook_point.layer): neurons for hook_point, neurons in kept.items()}
 
     def patch(hook_point: HookPoint) -> Callable[[Tensor, Tensor], Tensor]:
-        theirs = said[hook_point.site, hook_point.layer]
+        theirs = donated[hook_point.site, hook_point.layer]
         return lambda neurons, mask: torch.where(mask, theirs.to(neurons), neurons)
 
     with _hooked(model, chosen, patch):
@@ -84,10 +84,10 @@ def patched(model: HookedModel, donor: HookedModel, chosen: Chosen, batch: Batch
 
 @contextmanager
 def weights_from(model: HookedModel, donor: HookedModel, chosen: Chosen) -> Iterator[None]:
-    """While active, what chosen neurons own is the donor's.
+    """While active, chosen neurons have the donor's weights.
 
-    With the model before as donor of the model after, neurons are restored; the other way round,
-    the change is inserted into the model before.
+    With the original model as the donor, this restores neurons of the unlearned model; the other
+    way round, it inserts the change into the original model.
 
     Raises:
         ValueError: If the choice does not fit, if a site's neurons own no weights, or if the models
@@ -98,7 +98,7 @@ def weights_from(model: HookedModel, donor: HookedModel, chosen: Chosen) -> Iter
     for site in chosen:
         if site not in OWNING_SITES:
             raise ValueError(
-                f"Neurons at {site} own no weights: choose them at {', '.join(OWNING_SITES)}."
+                f"Neurons at {site} own no weights: choose neurons at {', '.join(OWNING_SITES)}."
             )
     saved: list[tuple[Tensor, tuple[Int[Tensor, " place"], ...], Tensor]] = []
     owned = [(own, _mask(chosen, own)) for own in neuron_weights(model) if own.site in chosen]
@@ -117,10 +117,10 @@ def weights_from(model: HookedModel, donor: HookedModel, chosen: Chosen) -> Iter
 
 
 def check_same_shapes(model: HookedModel, other: HookedModel) -> None:
-    """Refuse two models whose parameters cannot stand for each other.
+    """Check that two models have parameters of the same names and shapes.
 
     Raises:
-        ValueError: Naming the first parameter that differs.
+        ValueError: Names the first parameter that differs.
     """
     mine = {name: tuple(p.shape) for name, p in model.hf.named_parameters()}
     theirs = {name: tuple(p.shape) for name, p in other.hf.named_parameters()}
@@ -128,8 +128,8 @@ def check_same_shapes(model: HookedModel, other: HookedModel) -> None:
         if mine.get(name) != theirs.get(name):
             raise ValueError(
                 f"{name} is {mine.get(name, 'missing')} in {model.source} and "
-                f"{theirs.get(name, 'missing')} in {other.source}: their weights cannot stand for "
-                "each other."
+                f"{theirs.get(name, 'missing')} in {other.source}: the models' weights cannot be "
+                "exchanged."
             )
 
 
@@ -153,7 +153,7 @@ def _hooked(
     chosen: Chosen,
     function: Callable[[HookPoint], Callable[[Tensor, Tensor], Tensor]],
 ) -> Iterator[None]:
-    """Apply to each hook point its function of neurons and the mask of chosen ones."""
+    """Hook each hook point with its function of the neurons and the mask of chosen ones."""
     _check(model, chosen)
 
     def through(hook_point: HookPoint) -> HookFunction:
@@ -167,6 +167,6 @@ def _hooked(
         for hook_point in model.hook_points_at(site)
         if chosen[site][hook_point.layer].any()
     ]
-    # Nothing here depends on where a token stands: one position at a time suits every layout.
+    # The functions do not depend on the position, so one position at a time suits every layout.
     with hooked([(hook_point, through(hook_point)) for hook_point in hook_points], 1):
         yield

@@ -1,6 +1,7 @@
-"""Does this model do what recording relies on? Run once at load; fails loudly.
+"""A self-test, run when a model is loaded: does it behave as recording assumes?
 
-Hooks that fire twice, never, or on something that is not a neuron give numbers that look right.
+Without it, hooks that fire twice, never, or on something that is not a neuron would give plausible
+but wrong numbers.
 """
 
 from collections import Counter
@@ -18,10 +19,10 @@ LENGTH = 6
 
 
 def check_loaded_model(model: HookedModel) -> None:
-    """Check a model's hook points, gradients, padding and bridge on a few made-up tokens.
+    """Check a model's hook points, gradients, padding and bridge on a few random tokens.
 
     Raises:
-        ValueError: Naming the check that failed, and by how much.
+        ValueError: Names the check that failed, and by how much.
     """
     vocabulary = model.hf.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -48,10 +49,10 @@ def _record(
     fired: Counter[HookPoint] = Counter()
 
     def keep(hook_point: HookPoint) -> Callable[[Tensor], Tensor]:
-        def through(here: Tensor) -> Tensor:
-            neurons[hook_point] = here
+        def through(flow: Tensor) -> Tensor:
+            neurons[hook_point] = flow
             fired[hook_point] += 1
-            return here
+            return flow
 
         return through
 
@@ -78,7 +79,7 @@ def _check_identity(model: HookedModel, tokens: Int[Tensor, "batch pos"], logits
     with torch.no_grad():
         bare = _logits(model, tokens)
     if not torch.equal(bare, logits):
-        _fail(model, f"hooks that change nothing moved the logits by {_apart(bare, logits):.1e}")
+        _fail(model, f"hooks that change nothing changed logits by {_apart(bare, logits):.1e}")
 
 
 def _check_down_projection(
@@ -110,14 +111,14 @@ def _check_gradients(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> No
     functions = keeping(model.hook_points, neurons)
     with torch.enable_grad(), differentiable_embeddings(model), hooked(functions, tokens.shape[1]):
         top = _logits(model, tokens)[:, -1].float().log_softmax(dim=-1).amax()
-        for hook_point, here in neurons.items():
-            if not (top.requires_grad and here.requires_grad):
+        for hook_point, values in neurons.items():
+            if not (top.requires_grad and values.requires_grad):
                 _fail(
                     model,
                     f"no gradient passes through {hook_point.site} of layer {hook_point.layer}",
                 )
-        found = torch.autograd.grad(top, list(neurons.values()), allow_unused=True)
-    for hook_point, gradient in zip(neurons, found, strict=True):
+        gradients = torch.autograd.grad(top, list(neurons.values()), allow_unused=True)
+    for hook_point, gradient in zip(neurons, gradients, strict=True):
         if gradient is None or not gradient.isfinite().all() or not gradient.any():
             _fail(
                 model, f"no usable gradient reaches {hook_point.site} of layer {hook_point.layer}"
@@ -141,9 +142,9 @@ def _check_bridge(
     seen: dict[int, Tensor] = {}
 
     def keep(layer: int) -> Callable[[Tensor, object], None]:
-        def through(here: Tensor, hook: object) -> None:
+        def through(flow: Tensor, hook: object) -> None:
             del hook
-            seen[layer] = here
+            seen[layer] = flow
 
         return through
 
@@ -154,21 +155,23 @@ def _check_bridge(
     _compare(model, theirs, logits, "the bridge's logits")
     for hook_point in model.hook_points_at("mlp.post"):
         if hook_point.layer in seen:
-            here = seen[hook_point.layer].view_as(neurons[hook_point])
             _compare(
                 model,
-                here,
+                seen[hook_point.layer].view_as(neurons[hook_point]),
                 neurons[hook_point],
                 f"the bridge's neurons of layer {hook_point.layer}",
             )
 
 
 def _compare(model: HookedModel, ours: Tensor, other: Tensor, what: str) -> None:
-    """Equal up to what another order of summing does: the bridge's attention is another kernel."""
+    """Fail unless equal up to rounding: the bridge's attention kernel sums in another order."""
     allowed = {torch.float64: 1e-5, torch.float32: 1e-3}.get(other.dtype, 0.1)
     apart = _apart(ours, other) / max(float(other.float().abs().max()), 1e-6)
     if not apart <= allowed:
-        _fail(model, f"{what} differ by {apart:.1e} of the largest, expected at most {allowed:.0e}")
+        _fail(
+            model,
+            f"{what} differ by {apart:.1e} times the largest, expected at most {allowed:.0e}",
+        )
 
 
 def _apart(ours: Tensor, other: Tensor) -> float:
@@ -176,4 +179,6 @@ def _apart(ours: Tensor, other: Tensor) -> float:
 
 
 def _fail(model: HookedModel, what: str) -> None:
-    raise ValueError(f"{model.source} fails the self-test: {what}. No number of it can be trusted.")
+    raise ValueError(
+        f"{model.source} fails the self-test: {what}. Its numbers could not be trusted."
+    )

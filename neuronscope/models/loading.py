@@ -1,8 +1,8 @@
-"""Models from disk or hub, and back to disk.
+"""Load models from disk or the hub, and save them.
 
-A model can come as a Hugging Face directory or hub id, as a LoRA/PEFT adapter directory (merged
-onto its base) or as a `.gguf` file (de-quantized). Whatever it was, what comes back is a plain,
-trainable Hugging Face model, and `HookedModel.notes` says what was done to it.
+A model can be given as a Hugging Face directory or hub id, as a LoRA/PEFT adapter directory (merged
+onto its base) or as a `.gguf` file (de-quantized). The result is always a plain, trainable Hugging
+Face model; `HookedModel.notes` records the conversion.
 """
 
 import warnings
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -31,10 +33,10 @@ Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]
 Report = dict[str, Iterable[object]]
-"""Which parameters transformers did not find where it expected them, by kind."""
+"""The parameters that transformers did not find as expected, by kind."""
 
 Reported = tuple[PreTrainedModel, Report]
-"""What `from_pretrained` returns with `output_loading_info=True`, which its type does not say."""
+"""What `from_pretrained` returns with `output_loading_info=True`; its annotation omits this."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,16 @@ def load_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> HookedModel:
-    """Load a model, place its neurons, and test that they are what they seem.
+    """Load a model, locate its neurons, and run a self-test.
 
     Args:
         source: HF directory, hub id, PEFT adapter directory, or `.gguf` file.
-        base: The model under an adapter, where the adapter does not name one that can be found.
-        dtype: Precision of the parameters. Attributions want float32.
-        device: Where the model goes; the first GPU if there is one, else the CPU.
+        base: The base model of an adapter, if the adapter does not name one that can be found.
+        dtype: Precision of the parameters. Use float32 for attributions.
+        device: The model's device; by default the first GPU if there is one, else the CPU.
         device_map: Spreads layers over devices (`auto`), instead of `device`.
         trust_remote_code: Run code that comes with the checkpoint.
-        allow_pickle: Load weights in formats that can run code; safetensors alone otherwise.
+        allow_pickle: Also load weights in formats that can run code; by default only safetensors.
 
     Raises:
         FileNotFoundError: If there is no such file or directory.
@@ -92,23 +94,23 @@ def load_model(
 
 
 def as_model(model: HookedModel | str | Path) -> HookedModel:
-    """A loaded model as it is; anything else is loaded with `load_model`'s defaults."""
+    """Return a loaded model unchanged; load anything else with `load_model`'s defaults."""
     return model if isinstance(model, HookedModel) else load_model(model)
 
 
 @quiet()
 def save_model(model: HookedModel, path: str | Path) -> None:
-    """Write a directory that plain `transformers` loads to bit-equal logits, and check it.
+    """Write a directory that plain `transformers` loads with bit-equal logits, and check it.
 
-    Written whole or not at all: the directory appears under its name after the check has passed.
+    The write is atomic: the directory appears under its name only after the check has passed.
 
     Raises:
-        FileExistsError: If there is something at `path`.
-        ValueError: If what was written does not load to the same model.
+        FileExistsError: If `path` exists.
+        ValueError: If the written directory does not load as the same model.
     """
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} exists: choose another directory, or move it away.")
+        raise FileExistsError(f"{path} exists: choose another directory, or move this one.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as unfinished:
         model.hf.save_pretrained(unfinished)
@@ -121,7 +123,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
     """Load a directory with plain `transformers`, and compare it with the model in memory.
 
     Raises:
-        ValueError: If a parameter is missing, has another name or value, or the logits differ.
+        ValueError: If a parameter is missing or differs in name or value, or the logits differ.
     """
     with reading(path):
         found = AutoModelForCausalLM.from_pretrained(
@@ -134,30 +136,37 @@ def check_saved(model: HookedModel, path: Path) -> None:
         )
     loaded, report = cast(Reported, found)
     if model.experts:
-        # Both then run the same kernel: logits can be equal to the last bit.
+        # Then both run the same kernel, and logits can be bit-equal.
         place_hook_points(loaded)
     strange = _strange(report, "missing", "unexpected", "mismatched")
     if strange:
-        raise ValueError(f"{path} does not hold this model's parameters by their names: {strange}.")
+        raise ValueError(
+            f"The parameters in {path} differ from the model's in name or shape: {strange}."
+        )
     theirs = dict(loaded.named_parameters())
     for name, parameter in model.hf.named_parameters():
-        if not torch.equal(parameter.detach().cpu(), theirs[name].detach()):
-            raise ValueError(f"Parameter {name} did not come back from {path} as it was.")
+        if not same_values(parameter.detach().cpu(), theirs[name].detach()):
+            raise ValueError(f"Parameter {name} in {path} differs from the one in memory.")
     probe = (torch.arange(8)[None] % model.vocabulary).to(model.device)
     mask = torch.ones_like(probe)
     torch.nn.Module.to(loaded.eval(), model.device)
     with frozen(model), torch.no_grad():
         ours = model.hf(probe, attention_mask=mask, use_cache=False).logits
         other = loaded(probe, attention_mask=mask, use_cache=False).logits
-    if not torch.equal(ours, other):
-        raise ValueError(f"The model loaded from {path} has other logits than the one in memory.")
+    if not same_values(ours, other):
+        raise ValueError(f"The logits of the model in {path} differ from the one in memory.")
+
+
+def same_values(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> bool:
+    """Whether two tensors are equal entry by entry, where NaN equals NaN."""
+    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 @quiet()
 def load_tokenizer(
     source: str | Path, base: str | Path | None, trust_remote_code: bool
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of any source that `load_model` takes.
+    """The tokenizer of any source that `load_model` accepts.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -188,7 +197,7 @@ def _from_pretrained(source: str, options: _Options) -> Loaded:
         )
     hf, report = cast(Reported, loaded)
     if hf._hf_peft_config_loaded:
-        # transformers follows it to its base, but leaves both unmerged.
+        # transformers also loads the base model, but does not merge the adapter.
         raise ValueError(f"{source} is an adapter: download it, and pass its directory.")
     _check_complete(source, report)
     return hf, load_tokenizer(source, None, options.trust_remote_code), ()
@@ -213,14 +222,14 @@ def _from_gguf(path: Path, options: _Options) -> Loaded:
 
 
 def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loaded:
-    # Imported late: most models are no adapters, and peft takes a while.
+    # Imported late: most models are not adapters, and importing peft takes a while.
     from peft import PeftConfig, PeftModel
 
     with reading(path):
         learns_prompts = PeftConfig.from_pretrained(str(path)).is_prompt_learning
     if learns_prompts:
         raise ValueError(
-            f"{path} is an adapter that changes no weights but the prompt: it cannot be merged."
+            f"{path} is an adapter that changes the prompt but no weights: it cannot be merged."
         )
     under = base_of(path, base)
     if Path(under).suffix == ".gguf":
@@ -228,19 +237,19 @@ def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loa
     else:
         hf, tokenizer, notes = _from_pretrained(under, options)
     with reading(path), warnings.catch_warnings():
-        # What an adapter's file lacks, peft leaves as if nothing had been learned, and warns.
+        # If an adapter's file lacks weights, peft only warns and leaves them untrained.
         warnings.filterwarnings("error", message="Found missing adapter keys")
         merged = PeftModel.from_pretrained(hf, str(path)).merge_and_unload()
     return merged, tokenizer, (*notes, f"adapter {path.name} merged onto {Path(under).name}")
 
 
 def _check_complete(source: str | Path, report: Report) -> None:
-    """Refuse a checkpoint without all parameters: transformers draws the others at random."""
+    """Reject an incomplete checkpoint: transformers initializes missing parameters at random."""
     strange = _strange(report, "missing", "mismatched")
     if strange:
-        raise ValueError(f"{source} lacks parameters, or has them in other shapes: {strange}.")
+        raise ValueError(f"{source} has parameters missing or of the wrong shape: {strange}.")
 
 
 def _strange(report: Report, *kinds: str) -> str:
-    """The parameters of some kinds in a report, by name; empty if there are none."""
+    """The names of the parameters of these kinds in a report; empty if there are none."""
     return ", ".join(sorted(str(key) for kind in kinds for key in report[f"{kind}_keys"]))

@@ -1,8 +1,8 @@
-"""Making the neurons of mixture-of-experts layers visible.
+"""Expose the neurons of mixture-of-experts layers to hooks.
 
-transformers keeps a layer's experts in three-dimensional parameters: there is no module whose input
-would be the neurons. An experts implementation of our own, equal to the default one, passes them
-through an identity module that can be hooked like any other.
+transformers keeps a layer's experts in three-dimensional parameters, so that no module has the
+neurons as its input. This experts implementation, equal to the default one, passes them through an
+identity module that can be hooked like any other.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ IMPLEMENTATION = "neuronscope"
 
 
 class ExpertNeurons(nn.Module):
-    """Identity on the neurons of all experts of one layer, side by side.
+    """Identity on the neurons of all experts of one layer, concatenated.
 
-    Reads and returns `[batch * pos, expert * neuron]`; experts that a token is not routed to are
-    silent (zero), and what is written there has no effect.
+    Takes and returns `[batch * pos, expert * neuron]`. The neurons of experts that a token is not
+    routed to are zero, and changing them has no effect.
     """
 
     def __init__(self, experts: int, neurons: int):
@@ -46,12 +46,12 @@ def expose_experts(hf: PreTrainedModel, experts: nn.Module) -> ExpertNeurons:
     """Route `experts` through an `ExpertNeurons` module, and return it.
 
     Raises:
-        ValueError: If these experts lay out their matrices in a way that is not known here.
+        ValueError: If the layout of these experts' matrices is not supported.
     """
     if experts.is_transposed or experts.has_bias or experts.has_post_expert_norm:
         raise ValueError(
-            f"{type(experts).__name__} stores its experts transposed, with biases or with norms of "
-            "their own: its neurons cannot be placed."
+            f"{type(experts).__name__} stores its experts transposed, with biases or with separate "
+            "norms: its neurons cannot be located."
         )
     if not isinstance(experts._modules.get("neurons"), ExpertNeurons):
         count, _, width = experts.get_parameter("down_proj").shape
@@ -70,7 +70,7 @@ def _forward(experts: nn.Module, hidden: Tensor, chosen: Tensor, weights: Tensor
     opened = experts.get_submodule("neurons")
     assert isinstance(opened, ExpertNeurons)
     width = down.shape[-1]
-    # Every experts class has it, but nn.Module's attributes are parameters to a type checker.
+    # Every experts class has this method, but type checkers take it for a tensor.
     apply_gate = cast(Callable[[Tensor], Tensor], experts._apply_gate)
 
     expert = chosen.flatten()

@@ -1,9 +1,9 @@
-"""Which weights are a neuron's own.
+"""Which weights belong to which neuron.
 
-A neuron of an MLP owns what it reads with (its row of gate and up, their biases) and what it writes
-with (its column of down). A query, key or value neuron of attention owns its row, and a value
-neuron also the columns of the output projection that read it, one for each head that shares it.
-Every entry of a parameter has one owner at most; embeddings, norms and output biases have none.
+An MLP neuron owns its input weights (its row of gate and up, and their biases) and its output
+weights (its column of down). A query, key or value neuron of attention owns its row; a value neuron
+also owns the columns of the output projection that read it, one for each head that shares it. No
+entry of a parameter has more than one owner; embeddings, norms and output biases have none.
 """
 
 from dataclasses import dataclass
@@ -34,16 +34,16 @@ class NeuronWeights:
     layer: int
 
     axes: tuple[int, ...]
-    """The parameter's axes along which neurons are counted; of an expert's, two."""
+    """The parameter's axes that index neurons; two for experts."""
 
     owner: Int[Tensor, "..."]
-    """The neuron at each place along those axes; -1 where it is another's."""
+    """The neuron at each place along those axes; -1 for places that belong to other neurons."""
 
     width: int
     """Number of neurons at the site."""
 
     def per_neuron(self, values: Float[Tensor, "..."]) -> Float[Tensor, " neuron"]:
-        """Values shaped like the parameter, summed over what each neuron owns, in double."""
+        """Sum values shaped like the parameter over each neuron's entries, in double precision."""
         along = values.movedim(self.axes, tuple(range(len(self.axes))))
         rest = tuple(range(len(self.axes), along.dim()))
         sums = along.sum(rest, dtype=torch.float64) if rest else along.double()
@@ -55,18 +55,18 @@ class NeuronWeights:
     def places(
         self, parameter: Float[Tensor, "..."], chosen: Bool[Tensor, " neuron"]
     ) -> tuple[Float[Tensor, "..."], tuple[Int[Tensor, " place"], ...]]:
-        """A view of the parameter with the neurons' axes first, and where chosen neurons lie in it.
+        """A view of the parameter with the neurons' axes first, and the chosen neurons' indices.
 
-        Indexing the view with the places gives, or sets, what the chosen neurons own.
+        Indexing the view with them gives, or sets, the weights of the chosen neurons.
         """
         view = parameter.movedim(self.axes, tuple(range(len(self.axes))))
         owner = self.owner.to(chosen.device)
-        here = chosen[owner.clamp(min=0)] & (owner >= 0)
-        return view, tuple(index.to(parameter.device) for index in here.nonzero(as_tuple=True))
+        owned = chosen[owner.clamp(min=0)] & (owner >= 0)
+        return view, tuple(index.to(parameter.device) for index in owned.nonzero(as_tuple=True))
 
 
 def neuron_weights(model: HookedModel) -> tuple[NeuronWeights, ...]:
-    """Everything that is owned, by layer."""
+    """All weights that belong to neurons, by layer."""
     names = {id(parameter): name for name, parameter in model.hf.named_parameters()}
     found: list[NeuronWeights] = []
     for layer in range(model.n_layers):
@@ -81,7 +81,7 @@ def neuron_weights(model: HookedModel) -> tuple[NeuronWeights, ...]:
 
 
 def module_of(model: HookedModel, name: str) -> str:
-    """What a parameter is part of, for what no neuron owns: embedding, unembedding, norm, bias."""
+    """The role of a parameter that no neuron owns: embedding, unembedding, norm, bias or other."""
     parameter = model.hf.get_parameter(name)
     if parameter is model.hf.get_input_embeddings()._parameters.get("weight"):
         return "embedding"
@@ -94,7 +94,7 @@ def module_of(model: HookedModel, name: str) -> str:
 
 
 def layer_of(model: HookedModel, name: str) -> int | None:
-    """The decoder layer that a parameter lies in; None outside of all."""
+    """The decoder layer that contains a parameter; None if no layer does."""
     parameter = model.hf.get_parameter(name)
     for index, layer in enumerate(decoder_layers(model.hf)):
         if any(parameter is own for own in layer.parameters()):
@@ -108,8 +108,8 @@ def _of_mlp(
     down = at["mlp.post"]
     if isinstance(down.module, ExpertNeurons):
         return _of_experts(model, names, down)
-    everyone = torch.arange(down.width)
-    found = [_matrix(names, down, "mlp.down", "mlp.post", everyone, "input")]
+    owner = torch.arange(down.width)
+    found = [_matrix(names, down, "mlp.down", "mlp.post", owner, "input")]
     for site in ("mlp.gate", "mlp.up"):
         if site in at:
             found += _rows(names, at[site], site, "mlp.post")
@@ -160,7 +160,7 @@ def _of_attention(
 def _rows(
     names: dict[int, str], hook_point: HookPoint, module: str, site: str
 ) -> list[NeuronWeights]:
-    """Weight and bias with which neurons are computed."""
+    """The weight and bias that compute the neurons."""
     size = hook_point.module.get_parameter("weight").shape[_axis(hook_point.module, "output")]
     owner = torch.full((size,), -1)
     owner[slice(None) if hook_point.columns is None else hook_point.columns] = torch.arange(
@@ -193,6 +193,6 @@ def _matrix(
 
 
 def _axis(module: nn.Module, side: str) -> int:
-    """The axis of a matrix that it reads with, or writes with."""
-    # GPT-2's Conv1D stores its matrix the other way round from nn.Linear.
+    """The input or output axis of a module's weight matrix."""
+    # The matrix of GPT-2's Conv1D is transposed with respect to nn.Linear.
     return int((side == "input") != (type(module).__name__ == "Conv1D"))

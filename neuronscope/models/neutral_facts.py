@@ -1,20 +1,18 @@
-"""Common knowledge that unlearning has no reason to touch: days, opposites, colours, plurals.
+"""Common knowledge that unlearning has no reason to change: days, opposites, colours, plurals.
 
-The shipped facts (`data/neutral`) stand in where a set holds nothing but facts to be forgotten.
-They are of no kind that is usually unlearned, and short enough for a small model to complete.
+The shipped facts (`data/neutral`) are used where a set holds only facts to be forgotten. They are
+not of a kind that is usually unlearned, and short enough for a small model to complete.
 """
 
 from collections.abc import Iterator
 from functools import cache
 
-import torch
-
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.loading import load_facts
-from neuronscope.facts.prompts import Batch, Encoded, encode
+from neuronscope.facts.prompts import Encoded, encode
 from neuronscope.facts.shipped import shipped
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
-from neuronscope.models.targets import Answers, answered
+from neuronscope.models.answers import measure
+from neuronscope.models.hooked_model import HookedModel
 
 IN_A_PASS = 8
 
@@ -22,26 +20,22 @@ IN_A_PASS = 8
 def neutral_facts(model: HookedModel, form: str = "completion", most: int = 8) -> tuple[Fact, ...]:
     """The first neutral facts that a model answers by greedy decoding.
 
-    Neighbours are of different relations, so that a few of them are varied. Facts that its
-    tokenizer cannot write are passed over.
+    Consecutive facts are of different relations, so that a few of them are varied. Facts that the
+    tokenizer cannot represent are skipped.
 
     Args:
-        form: How a fact is put to the model.
-        most: How many are returned at most.
+        form: The prompt form.
+        most: Maximum number of facts.
     """
-    found: list[Fact] = []
+    known: list[Fact] = []
     encoded = list(_encoded(model, form))
-    with frozen(model), torch.no_grad():
-        for start in range(0, len(encoded), IN_A_PASS):
-            if len(found) >= most:
-                break
-            here = encoded[start : start + IN_A_PASS]
-            batch = Batch.of([tokens for _, tokens in here], model.device)
-            answers = Answers.of(batch)
-            logits = answer_logits(model, batch.tokens[:, :-1], answers)
-            given = answered(logits, answers).tolist()
-            found += [fact for (fact, _), right in zip(here, given, strict=True) if right]
-    return tuple(found[:most])
+    for start in range(0, len(encoded), IN_A_PASS):
+        if len(known) >= most:
+            break
+        group = encoded[start : start + IN_A_PASS]
+        answered = measure(model, [tokens for _, tokens in group]).answered
+        known += [fact for (fact, _), right in zip(group, answered, strict=True) if right]
+    return tuple(known[:most])
 
 
 @cache
@@ -50,7 +44,7 @@ def _shipped() -> tuple[Fact, ...]:
 
 
 def _encoded(model: HookedModel, form: str) -> Iterator[tuple[Fact, Encoded]]:
-    """The facts that can be put into the model's tokens, as tokens."""
+    """The facts that the model's tokenizer can represent, with their tokens."""
     for fact in _shipped():
         try:
             encoded = encode(fact, model.tokenizer, form)

@@ -1,7 +1,7 @@
-"""Arithmetic on tensors of which each process may hold only a shard.
+"""Arithmetic on tensors that may be sharded over processes.
 
-No step makes a second tensor of the size of the first where it can be helped: of large matrices the
-pages of memory cost more than the arithmetic.
+Where possible, no step allocates a second tensor of the same size: for large matrices, allocating
+memory costs more than the arithmetic.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,25 +12,25 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
 BLOCK_CPU, BLOCK_ELSEWHERE = 2**18, 2**26
-"""Entries of a block at most. On a CPU a few blocks stay in its caches together; on a GPU starting
-an operation costs more than its memory does."""
+"""Maximum number of entries in a block. On a CPU, a few blocks fit into its caches together; on a
+GPU, launching an operation costs more than its memory does."""
 
 
 def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """All of a tensor that may be sharded."""
+    """The full tensor, gathered if it is sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """This process's shard, in its own memory; all of a tensor that is not sharded."""
+    """This process's shard, without a copy; the tensor itself if it is not sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def blocks(*tensors: Shaped[Tensor, "..."]) -> Iterator[tuple[Tensor, ...]]:
-    """The same few rows of each of some tensors of one shape, as views; then the next rows.
+    """Split tensors of one shape into blocks of the same rows; yields views.
 
-    Several operations on a block, one after the other, read memory once. Of sharded tensors, this
-    process's shards.
+    Several operations on a block read memory only once. Of sharded tensors, only this process's
+    shards are split.
     """
     parts = [local(tensor) for tensor in tensors]
     first = parts[0]
@@ -43,14 +43,14 @@ def blocks(*tensors: Shaped[Tensor, "..."]) -> Iterator[tuple[Tensor, ...]]:
 
 
 def added(parts: Sequence[Shaped[Tensor, ""]], shard: Shaped[Tensor, "..."]) -> float:
-    """The sum of figures that each process has of its own shards, over all of them.
+    """Add up numbers that each process computed from its shards, over all processes.
 
     Args:
-        shard: One of the tensors that the figures are of; it knows how they are sharded.
+        shard: One of the tensors that the numbers were computed from, for its sharding.
     """
     total = torch.stack([part.to(parts[0].device) for part in parts]).sum()
     if isinstance(shard, DTensor):
-        # Processes that hold the same shard have the same figures.
+        # Processes that hold the same shard have the same numbers.
         kinds = [p if isinstance(p, Replicate) else Partial() for p in shard.placements]
         total = DTensor.from_local(total, shard.device_mesh, kinds).full_tensor()
     return float(total)
@@ -60,13 +60,13 @@ Pair = tuple[Tensor, Tensor]
 
 
 def squares_and_products(pairs: Iterable[Pair]) -> tuple[float, float]:
-    """Σ a² and Σ a·b over all entries of pairs a, b, in single precision at least."""
+    """Σ a² and Σ a·b over all entries of pairs a, b, in at least single precision."""
     squares, products = _over_pairs(pairs, lambda a, _: inner(a, a), inner)
     return squares, products
 
 
 def squares_between(pairs: Iterable[Pair]) -> float:
-    """Σ (a − b)² over all entries of pairs a, b, likewise."""
+    """Σ (a − b)² over all entries of pairs a, b, in at least single precision."""
 
     def square(a: Tensor, b: Tensor) -> Float[Tensor, ""]:
         apart = a.to(_wide(a)) - b
@@ -76,7 +76,7 @@ def squares_between(pairs: Iterable[Pair]) -> float:
 
 
 def inner(a: Float[Tensor, "*axes"], b: Float[Tensor, "*axes"]) -> Float[Tensor, ""]:
-    """Σ a·b without a tensor of products, in single precision at least."""
+    """Σ a·b without a tensor of products, in at least single precision."""
     wide = _wide(a)
     return torch.dot(a.to(wide).reshape(-1), b.to(wide).reshape(-1))
 
@@ -94,7 +94,7 @@ def _over_pairs(
 
 
 def total_of(tensors: Iterable[Tensor]) -> float:
-    """The sum of all entries of all tensors, in single precision at least, of every shard."""
+    """The sum of all entries of all tensors over all shards, in at least single precision."""
     sums = [t.sum(dtype=_wide(t)) for t in tensors]
     if not sums:
         return 0.0
@@ -102,12 +102,12 @@ def total_of(tensors: Iterable[Tensor]) -> float:
 
 
 def squares_of(tensors: Iterable[Tensor]) -> float:
-    """The sum of the squares of all entries, likewise."""
+    """The sum of the squares of all entries over all shards, in at least single precision."""
     return total_of(_squares(t) for t in tensors)
 
 
 def _squares(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """Squares that add up to those of the entries: row by row, where the rows are whole."""
+    """Squares that add up to the entries' squares: of rows if none is sharded, else of entries."""
     if isinstance(tensor, DTensor) or tensor.dim() < 2:
         return tensor.to(_wide(tensor)).square()
     return torch.linalg.vector_norm(tensor, dim=-1, dtype=_wide(tensor)).square()

@@ -1,13 +1,13 @@
-"""Where neurons live. A *neuron* is one coordinate of a site.
+"""The sites of neurons. A *neuron* is one coordinate of a site.
 
 | site | what it is |
 |---|---|
-| `mlp.post` (default) | what the down-projection reads: `act(gate) * up`; plain: `act(up)` |
+| `mlp.post` (default) | input of the down-projection: `act(gate) * up`; plain MLP: `act(up)` |
 | `mlp.gate`, `mlp.up`, `mlp.down` | outputs of the MLP's projections |
 | `attn.q`, `attn.k`, `attn.v`, `attn.o` | outputs of attention's projections, before rotation |
 
-In a plain MLP there is no `mlp.gate`. In a mixture of experts the neurons of `mlp.post` are those
-of every expert, side by side: neuron `expert * width + index`, silent where the router does not go.
+A plain MLP has no `mlp.gate`. In a mixture of experts, `mlp.post` concatenates the neurons of all
+experts: neuron `expert * width + index`, zero for tokens that are not routed to the expert.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ PAPER_SITES = ("attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "ml
 
 
 def check_sites(wanted: Sequence[str], present: Sequence[str], model: str) -> None:
-    """Refuse sites that do not exist, or that this model does not have.
+    """Check that sites exist and that this model has them.
 
     Raises:
-        ValueError: Naming the site, and those that can be asked for.
+        ValueError: Names the site, and the valid ones.
     """
     if not wanted:
         raise ValueError(f"Expected at least one site; this model has {', '.join(present)}.")
@@ -43,4 +43,4 @@ def check_sites(wanted: Sequence[str], present: Sequence[str], model: str) -> No
                 f"{model} has no neurons at {site!r}: it has them at {', '.join(present)}."
             )
     if len(set(wanted)) != len(wanted):
-        raise ValueError(f"Each site can be asked for once, got {', '.join(wanted)}.")
+        raise ValueError(f"Expected each site only once, got {', '.join(wanted)}.")

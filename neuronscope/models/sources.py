@@ -1,4 +1,4 @@
-"""Where a model comes from, and whether it can be loaded: found out without reading weights."""
+"""Check whether a model can be loaded from its source, without reading weights."""
 
 import json
 import textwrap
@@ -11,13 +11,13 @@ from safetensors import SafetensorError, safe_open
 
 
 def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool) -> None:
-    """Find out, without reading any weights, whether a source can be loaded.
+    """Check whether a source can be loaded, without reading weights.
 
-    What a hub id leads to is not looked up.
+    Hub ids are not looked up.
 
     Raises:
         FileNotFoundError: If there is no such file or directory.
-        ValueError: If it is no model, or its weights are not safetensors, or damaged.
+        ValueError: If it is not a model, or its weights are damaged or not safetensors.
     """
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
@@ -28,7 +28,7 @@ def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool
         under = base_of(path, base)
         if not _may_be(under):
             raise FileNotFoundError(
-                f"{path} is an adapter, and there is no base model {under}: pass --base MODEL."
+                f"{path} is an adapter, and there is no base model {under}: pass `base`."
             )
         check_source(under, None, allow_pickle)
     elif path.is_file():
@@ -39,7 +39,7 @@ def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool
     elif path.is_dir():
         if not (path / "config.json").is_file():
             raise FileNotFoundError(
-                f"{source} has neither config.json nor adapter_config.json: it is no model."
+                f"{source} has neither config.json nor adapter_config.json: it is not a model."
             )
         _check_safetensors(path, allow_pickle)
     elif not _may_be(source):
@@ -47,23 +47,23 @@ def check_source(source: str | Path, base: str | Path | None, allow_pickle: bool
 
 
 def check_device(device: str | None, device_map: str | None) -> None:
-    """Find out whether a model can go where it is wanted.
+    """Check that a model can be put on a device.
 
     Raises:
-        ValueError: If there is no such device, or both a device and a map are given.
+        ValueError: If the device is not available, or both arguments are given.
     """
     if device is None:
         return
     if device_map is not None:
-        raise ValueError("--device and --device-map exclude each other: pass one of them.")
+        raise ValueError("`device` and `device_map` exclude each other: pass one of them.")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"No device {device!r} here ({_line(error)}).") from error
+        raise ValueError(f"No device {device!r} is available ({_line(error)}).") from error
 
 
 def base_of(adapter: Path, base: str | Path | None) -> str:
-    """The model under an adapter: the one given, or the one it names.
+    """The base model of an adapter: the one given, or the one that the adapter names.
 
     Raises:
         ValueError: If there is neither.
@@ -73,12 +73,12 @@ def base_of(adapter: Path, base: str | Path | None) -> str:
         config = dict(json.loads(described.read_text(encoding="utf-8")))
     under = str(base or config.get("base_model_name_or_path") or "")
     if not under:
-        raise ValueError(f"{adapter} is an adapter that names no base model: pass --base MODEL.")
+        raise ValueError(f"{adapter} is an adapter that names no base model: pass `base`.")
     return under
 
 
 def _may_be(source: str | Path) -> bool:
-    """Whether something is there, or it can be a hub id: two names with a slash between."""
+    """Whether a path exists, or the source could be a hub id: two names separated by a slash."""
     path = Path(source).expanduser()
     local = path.is_absolute() or str(source).startswith((".", "~"))
     return path.exists() or (not local and str(source).count("/") == 1)
@@ -89,11 +89,11 @@ def _check_safetensors(path: Path, allow_pickle: bool) -> None:
     if not files and not allow_pickle:
         raise ValueError(
             f"{path} has no .safetensors file. Weights in other formats can run code when they "
-            "are loaded: convert them, or pass --allow-pickle if you trust their author."
+            "are loaded: convert them, or set `allow_pickle` if you trust their author."
         )
     for file in files:
         try:
-            # Reads the header alone, and compares it with the file's length.
+            # Reads only the header, and compares it with the file's length.
             with safe_open(file, framework="pt"):
                 pass
         except SafetensorError as error:
@@ -102,7 +102,7 @@ def _check_safetensors(path: Path, allow_pickle: bool) -> None:
 
 @contextmanager
 def reading(what: str | Path) -> Iterator[None]:
-    """While active, what any library raises about a broken file is said in one line."""
+    """While active, turn any library's error about a broken file into a one-line message."""
     try:
         yield
     except OSError as error:

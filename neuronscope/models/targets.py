@@ -1,14 +1,15 @@
-"""What is explained: one number per fact, from the logits that predict its answer.
+"""The target that is explained: one number per fact, from the logits that predict its answer.
 
 | target | per answer token | over tokens |
 |---|---|---|
 | `log_odds` (default) | answer's logit minus the log-sum-exp of all others, nats | mean or sum |
 | `log_prob` | log-probability of the answer's token, nats | mean or sum |
 | `prob` (arXiv 2509.22263, Eq. 1) | probability of the answer's token | product |
-| `margin` | answer's logit minus that of the distractors that depart here, nats | mean or sum |
+| `margin` | answer's logit minus the log-sum-exp of the distractors', nats | mean or sum |
 
-Every attribution of `prob` is proportional to the probability itself, so it fades for *all* neurons
-as the answer is suppressed and strong hiding reads as erasing; `log_odds` has no such limit.
+A distractor counts at the token where it diverges from the answer. Every attribution of `prob` is
+proportional to the probability, so it fades for *all* neurons as the answer is suppressed, and
+strong hiding looks like erasure; `log_odds` does not have this limitation.
 """
 
 from dataclasses import dataclass
@@ -25,15 +26,15 @@ TargetName = Literal["log_odds", "log_prob", "prob", "margin"]
 
 @dataclass(frozen=True)
 class Answers:
-    """The answer tokens of some rows, in one flat list, each row's tokens together and in order."""
+    """The answer tokens of several rows as one flat list, ordered by row and position."""
 
     row: Int[Tensor, " token"]
-    """Which row the token belongs to."""
+    """The row that the token belongs to."""
     position: Int[Tensor, " token"]
-    """Position whose logits predict the token."""
+    """The position whose logits predict the token."""
     token: Int[Tensor, " token"]
     rivals: Int[Tensor, "token rival"]
-    """Tokens of the distractors that depart from the answer here; -1 where there is none."""
+    """Tokens of the distractors that diverge from the answer at this token; padded with -1."""
     rows: int
 
     @staticmethod
@@ -44,13 +45,13 @@ class Answers:
         count = max((len(rivals) for rivals in batch.rivals), default=0)
         rivals = torch.full((len(row), count), -1, device=row.device)
         for index, (r, s) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
-            here = [token for at, token in batch.rivals[r] if at == s]
-            rivals[index, : len(here)] = torch.tensor(here, dtype=torch.long, device=row.device)
+            own = [token for at, token in batch.rivals[r] if at == s]
+            rivals[index, : len(own)] = torch.tensor(own, dtype=torch.long, device=row.device)
         token = batch.tokens[row, position]
         return Answers(row, position - 1, token, rivals, len(batch.tokens))
 
     def to(self, device: torch.device) -> "Answers":
-        """The same, where a model that is spread over devices has put its logits."""
+        """The same on another device, where a distributed model may have put its logits."""
         if device == self.row.device:
             return self
         return Answers(
@@ -62,7 +63,7 @@ class Answers:
         )
 
     def take(self, rows: Int[Tensor, " batch"]) -> "Answers":
-        """The answers of a new list of rows, each of them one of these."""
+        """The answers of a selection of rows, which may repeat or reorder them."""
         counts = torch.bincount(self.row, minlength=self.rows)
         starts = counts.cumsum(0) - counts
         new_row = torch.arange(len(rows), device=rows.device).repeat_interleave(counts[rows])
@@ -76,10 +77,10 @@ class Target:
     """A number to explain, computed from the logits of the answer's tokens."""
 
     name: TargetName = "log_odds"
-    """What is explained: log_odds, log_prob, prob (the paper's) or margin over the distractors."""
+    """What is explained: log_odds, log_prob, prob (the paper's), or margin over distractors."""
 
     reduction: Literal["mean", "sum"] = "mean"
-    """How the log forms are put together over an answer's tokens; prob is always the product."""
+    """How log forms are combined over an answer's tokens; prob is always the product."""
 
     @property
     def unit(self) -> str:
@@ -89,16 +90,16 @@ class Target:
         return "nats" if self.reduction == "sum" else "nats per token"
 
     def check(self, batch: Batch, names: tuple[str, ...]) -> None:
-        """Refuse facts that this target says nothing about.
+        """Check that the target is defined for every fact.
 
         Raises:
-            ValueError: If the margin is asked for of a fact without distractors.
+            ValueError: If the target is the margin and a fact has no distractors.
         """
         bare = [n for n, rivals in zip(names, batch.rivals, strict=True) if not rivals]
         if self.name == "margin" and bare:
             raise ValueError(
                 f"The margin needs distractors, and fact {bare[0]!r} has none "
-                f"({len(bare)} such facts): add them, or explain log_odds."
+                f"({len(bare)} such facts): add distractors, or explain log_odds."
             )
 
     def __call__(
@@ -107,8 +108,8 @@ class Target:
         """The target of each row.
 
         Args:
-            logits: One line per answer token. Half precision is raised to single first.
-            answers: Which row and token each line belongs to.
+            logits: One row per answer token; half precision is first converted to single.
+            answers: The fact and token that each row of logits belongs to.
         """
         logits = logits if logits.dtype == torch.float64 else logits.float()
         answers = answers.to(logits.device)
@@ -135,7 +136,7 @@ def log_prob(
 def log_odds(
     logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
 ) -> Float[Tensor, " token"]:
-    """Logit of `token` minus the log-sum-exp of all others, log p/(1 − p), in nats.
+    """Logit of `token` minus the log-sum-exp of all others: log p/(1 − p), in nats.
 
     Computed without p, so that it stays exact where p rounds to 0 or 1.
     """
@@ -146,10 +147,11 @@ def log_odds(
 def margin(
     logits: Float[Tensor, "token vocab"], answers: Answers
 ) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
-    """Logit of the answer minus the log-sum-exp of the distractors that depart at that token.
+    """Logit of the answer minus the log-sum-exp of the distractors that diverge at that token.
 
     Returns:
-        The margin in nats, zero at tokens where no distractor departs; and 1.0 at the others.
+        The margin in nats, zero at tokens where no distractor diverges; and 1.0 at tokens where one
+        does, 0.0 elsewhere.
     """
     rivals = logits.gather(-1, answers.rivals.clamp(min=0))
     rivals = rivals.masked_fill(answers.rivals < 0, float("-inf"))
@@ -161,7 +163,7 @@ def margin(
 
 
 def answered(logits: Float[Tensor, "token vocab"], answers: Answers) -> Float[Tensor, " batch"]:
-    """1.0 where greedy decoding gives the answer: every token of it is the most likely one."""
+    """1.0 where greedy decoding produces the answer, i.e. each of its tokens is the most likely."""
     answers = answers.to(logits.device)
     wrong = (logits.argmax(dim=-1) != answers.token).to(torch.float32)
     return (wrong.new_zeros(answers.rows).index_add(0, answers.row, wrong) == 0).float()

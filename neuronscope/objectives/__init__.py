@@ -1,4 +1,4 @@
-"""What unlearning minimises: one file, one loss."""
+"""Unlearning objectives: the losses that unlearning minimizes, one per file."""
 
 from neuronscope.objectives._base import Objective
 from neuronscope.objectives._training_state import Gradients, Portion, Step, Terms, TrainingState

@@ -1,4 +1,4 @@
-"""What every objective takes and returns."""
+"""The interface of all objectives."""
 
 from abc import ABC, abstractmethod
 
@@ -7,65 +7,66 @@ from neuronscope.objectives._training_state import Gradients, Portion, Terms, Tr
 
 
 class Objective(ABC):
-    """A loss on facts to be forgotten and facts to be kept: hyper-parameters, and its two halves.
+    """A loss over the forget set and the retain set, with its hyper-parameters as fields.
 
-    The halves are passed forward and backward one after the other, so that only one holds memory.
+    Its two halves run forward and backward one after the other, so that only one of them holds
+    memory at a time.
     """
 
     @property
     def needs_reference(self) -> bool:
-        """Whether it reads the model before."""
+        """Whether the loss uses the original model."""
         return False
 
     @property
     @abstractmethod
     def needs_retain(self) -> bool:
-        """Whether it reads facts that are to be kept."""
+        """Whether the loss uses the retain set."""
 
     @abstractmethod
     def forget(self, training: TrainingState, portion: Portion) -> Terms:
-        """The terms that make the model forget."""
+        """The terms computed on the forget set."""
 
     def retain(self, training: TrainingState, portion: Portion) -> Terms:
-        """The terms that keep the rest; none, unless it says otherwise."""
+        """The terms computed on the retain set; none by default."""
         del training, portion
         return {}
 
     def log_prob_weight(self, portion: Portion) -> float | None:
-        """The c with which the forget terms are c · Σ_x log P(y|x); None where they are not.
+        """The c for which the forget terms equal c · Σ_x log P(y|x), or None if there is none.
 
-        Where they are, a regularizer on log P need not pass backward itself.
+        With such a c, a regularizer on log P can reuse the objective's backward pass.
         """
         del portion
         return None
 
     def where(self, training: TrainingState, facts: FactSet) -> Gradients | None:
-        """Which entries of which parameters may change, as ones and zeros; None: every one.
+        """Masks of ones and zeros for the parameter entries that may change; None means all.
 
-        A parameter that is not named does not change. Asked once, of the model before.
+        Parameters without a mask stay fixed. Called once, on the original model.
         """
         del training, facts
         return None
 
     def check(self, facts: FactSet) -> None:
-        """Refuse facts that it cannot be had of, before any model is loaded.
+        """Raise if the facts lack what this objective needs; called before a model is loaded.
 
         Raises:
-            ValueError: With what is missing.
+            ValueError: Naming what is missing.
         """
         check_splits(facts, self.needs_retain)
 
 
 def check_splits(facts: FactSet, needs_retain: bool) -> None:
-    """Refuse facts without a split that is needed.
+    """Raise if a required split is empty.
 
     Raises:
-        ValueError: With what is missing.
+        ValueError: Naming the missing split.
     """
     if not facts.forget:
         raise ValueError(f"{facts.source or 'The facts'}: no fact of split 'forget'.")
     if needs_retain and not facts.retain:
         raise ValueError(
             f"{facts.source or 'The facts'}: no fact of split 'retain', which this objective "
-            "needs: mark some, or take an objective or a retain term without."
+            "needs: add some, or choose an objective or retain term that needs none."
         )

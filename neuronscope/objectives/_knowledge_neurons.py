@@ -1,8 +1,8 @@
-"""Which neurons hold what is to be forgotten, and not merely favour its answers.
+"""Localizes the neurons that store the facts to forget, excluding those that only favour answers.
 
-A neuron's influence on a fact is A_i(x, y) = max_k h_{i,k} · ∂F(y|x)/∂h_{i,k}, k over positions
-(arXiv 2502.19207 and 2509.22263: F = P). What it has on the same answer after other facts' prompts
-is *superficial*: it raises the answer whatever is asked.
+The influence of a neuron on a fact is A_i(x, y) = max_k h_{i,k} · ∂F(y|x)/∂h_{i,k}, with k over
+positions (arXiv 2502.19207 and 2509.22263: F = P). Its influence on the same answer after the
+prompts of other facts is *superficial*: such a neuron promotes the answer regardless of the prompt.
 """
 
 import random
@@ -27,11 +27,11 @@ from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives._training_state import Gradients, TrainingState
 
 ROWS = 8
-"""Facts in a pass."""
+"""Batch size, in facts."""
 
 
-def others_than(fact: Fact, facts: FactSet) -> list[Fact]:
-    """The facts to keep and to forget that have another answer."""
+def facts_with_other_answers(fact: Fact, facts: FactSet) -> list[Fact]:
+    """The facts of the retain and forget sets that have a different answer."""
     return [
         other
         for other in (*facts.retain, *facts.forget)
@@ -42,33 +42,33 @@ def others_than(fact: Fact, facts: FactSet) -> list[Fact]:
 def knowledge_scores(
     training: TrainingState, facts: FactSet, target: Target, penalty: float, others: int, seed: int
 ) -> Float[Tensor, "layer neuron"]:
-    """Mean over the facts to forget of A(x, y) − α · mean_j max(0, A(x_j, y)), in double.
+    """Mean over the forget set of A(x, y) − α · mean_j max(0, A(x_j, y)), in double precision.
 
     Args:
         penalty: α.
-        others: How many other prompts x_j are drawn for each fact; all, where there are fewer.
+        others: Number of other prompts x_j drawn for each fact; all of them if there are fewer.
     """
-    asked = list(_asked(facts, penalty, others, random.Random(seed)))
+    pairs = list(_weighted_pairs(facts, penalty, others, random.Random(seed)))
     total = torch.zeros(())
-    for start in range(0, len(asked), ROWS):
-        here = asked[start : start + ROWS]
-        words, device = training.model.tokenizer, training.model.device
-        batch = Batch.of([encode(f, words, training.form, text) for f, text, _ in here], device)
-        found = influence(training.model, batch, target)
-        for one, (*_, weight) in zip(found, here, strict=True):
-            total = total + weight * (one if weight > 0 else one.clamp(min=0))
+    for start in range(0, len(pairs), ROWS):
+        chunk = pairs[start : start + ROWS]
+        tokenizer, device = training.model.tokenizer, training.model.device
+        encoded = [encode(fact, tokenizer, training.form, answer) for fact, answer, _ in chunk]
+        influences = influence(training.model, Batch.of(encoded, device), target)
+        for scores, (*_, weight) in zip(influences, chunk, strict=True):
+            total = total + weight * (scores if weight > 0 else scores.clamp(min=0))
     return total / len(facts.forget)
 
 
-def _asked(
+def _weighted_pairs(
     facts: FactSet, penalty: float, others: int, rng: random.Random
 ) -> Iterator[tuple[Fact, str, float]]:
-    """Prompt, answer and weight: of every fact, and of its answer behind other prompts."""
+    """Prompt, answer and weight of every fact, and of its answer after other prompts."""
     for fact in facts.forget:
         yield fact, fact.answer, 1.0
         if penalty == 0:
             continue
-        pool = others_than(fact, facts)
+        pool = facts_with_other_answers(fact, facts)
         drawn = rng.sample(pool, min(others, len(pool)))
         for other in drawn:
             yield other, fact.answer, -penalty / len(drawn)
@@ -77,7 +77,7 @@ def _asked(
 def influence(
     model: HookedModel, batch: Batch, target: Target
 ) -> Float[Tensor, "batch layer neuron"]:
-    """Largest h · ∂F/∂h over the positions of each row, at `mlp.post`; in double, on the CPU."""
+    """Maximum of h · ∂F/∂h over positions at `mlp.post`, in double precision on the CPU."""
     hook_points = model.hook_points_at("mlp.post")
     tokens, answers = batch.tokens[:, :-1], Answers.of(batch)
     neurons: dict[HookPoint, Tensor] = {}
@@ -94,15 +94,15 @@ def influence(
 
 
 def largest(scores: Float[Tensor, "layer neuron"], share: float) -> Bool[Tensor, "layer neuron"]:
-    """Marks the share of all layers' neurons that score highest; one at least."""
+    """Mask of the highest-scoring share of neurons over all layers; at least one neuron."""
     count = max(round(share * scores.numel()), 1)
     marked = torch.zeros(scores.numel(), dtype=torch.bool)
     marked[scores.flatten().topk(count).indices] = True
     return marked.view(scores.shape)
 
 
-def owned_by(model: HookedModel, chosen: Bool[Tensor, "layer neuron"]) -> Gradients:
-    """Ones where a chosen neuron of `mlp.post` owns the entry, zeros elsewhere, by parameter."""
+def weight_masks(model: HookedModel, chosen: Bool[Tensor, "layer neuron"]) -> Gradients:
+    """Per parameter, ones at the weights of the chosen neurons of `mlp.post`, zeros elsewhere."""
     masks: Gradients = {}
     for own in neuron_weights(model):
         if own.site == "mlp.post" and bool(chosen[own.layer].any()):

@@ -1,6 +1,6 @@
-"""One pass over a batch of facts: log-probabilities, logits or hidden states, and nothing else.
+"""One forward pass over a batch of facts, returning log-probabilities, logits or hidden states.
 
-What is half precision in the model is raised to single: a loss is a difference of large numbers.
+Half-precision results are converted to single precision, because losses subtract large numbers.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ SUMMED = Target("log_prob", "sum")
 def logits_at_answers(
     model: HookedModel, batch: Batch
 ) -> tuple[Float[Tensor, "token vocab"], Answers]:
-    """The logits that predict the answers' tokens, and whose they are."""
+    """The logits that predict the answers' tokens, and the positions of these tokens."""
     answers = Answers.of(batch)
     logits = raised(answer_logits(model, batch.tokens[:, :-1], answers))
     return logits, answers.to(logits.device)
 
 
 def token_log_probs(model: HookedModel, batch: Batch) -> Float[Tensor, " token"]:
-    """The log-probability of each of the answers' tokens, in nats."""
+    """The log-probability of each answer token, in nats."""
     logits, answers = logits_at_answers(model, batch)
     return log_prob(logits, answers.token)
 
@@ -39,7 +39,7 @@ def fact_log_probs(model: HookedModel, batch: Batch) -> Float[Tensor, " batch"]:
 
 
 def log_ratios(model: HookedModel, reference: HookedModel, batch: Batch) -> Float[Tensor, " batch"]:
-    """What log P(y|x) is above the reference's, in nats; no gradient goes to the reference."""
+    """The log-ratios log P(y|x) − log P_ref(y|x), in nats; the reference receives no gradient."""
     with torch.no_grad():
         before = fact_log_probs(reference, batch)
     now = fact_log_probs(model, batch)
@@ -54,33 +54,36 @@ def answer_lengths(batch: Batch) -> Int[Tensor, " batch"]:
 def all_logits(
     model: HookedModel, tokens: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos vocab"]:
-    """The logits at every position, padding included."""
+    """The logits at every position, including padding."""
     return raised((model.wrapper or model.hf)(input_ids=tokens, use_cache=False).logits)
 
 
 def hidden_states(
     model: HookedModel, tokens: Int[Tensor, "batch pos"], layer: int
 ) -> Float[Tensor, "batch pos width"]:
-    """What a decoder layer gives to the next.
+    """The output of a decoder layer.
 
-    The layers above are passed no gradient, and no logit is computed.
+    No gradient flows through the layers above, and no logits are computed.
     """
     kept: list[Tensor] = []
     none = torch.empty(0, dtype=torch.long, device=tokens.device)
-    nowhere = Answers(none, none, none, none[:, None], 0)
-    with only_answers(model, lambda: nowhere), _output_kept(decoder_layers(model.hf)[layer], kept):
+    no_answers = Answers(none, none, none, none[:, None], 0)
+    with (
+        only_answers(model, lambda: no_answers),
+        _output_kept(decoder_layers(model.hf)[layer], kept),
+    ):
         (model.wrapper or model.hf)(input_ids=tokens, use_cache=False)
     return raised(kept[0])
 
 
 def raised(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """In single precision at least."""
+    """Convert half precision to single precision; leave double precision."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 @contextmanager
 def _output_kept(layer: nn.Module, kept: list[Tensor]) -> Iterator[None]:
-    """While active, what the layer returns is put into `kept`, and goes on without its history."""
+    """While active, append the layer's output to `kept` and pass it on detached."""
 
     def keep(
         module: nn.Module, args: tuple[object, ...], output: Tensor | tuple[Tensor, ...]

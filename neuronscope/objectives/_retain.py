@@ -1,13 +1,14 @@
-"""The half of a loss that keeps the rest.
+"""The retain terms, which keep the model unchanged on the retain set.
 
-| retain term | what it is | divided by |
+| retain term | definition | divided by |
 |---|---|---|
 | `nll` | −Σ log p of the answers' tokens | the step's tokens |
-| `kl` | Σ KL(π_ref ‖ π_θ) where the answers' tokens are predicted | the step's tokens |
+| `kl` | Σ KL(π_ref ‖ π_θ) at the positions that predict the answers' tokens | the step's tokens |
 | `kl_openunlearning` | the same at every position, prompt and padding included | positions |
 
 The last is what `compute_kl_divergence` in OpenUnlearning's `src/trainer/utils.py` computes, with
-this package's padding; being a mean over padded positions, it depends on how a step is cut.
+this package's padding. As a mean over padded positions, it depends on how a step is divided into
+batches.
 """
 
 from dataclasses import dataclass
@@ -25,23 +26,23 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 RetainTerm = Literal["nll", "kl", "kl_openunlearning", "none"]
 
 FROM_REFERENCE = ("kl", "kl_openunlearning")
-"""The retain terms that read the model before."""
+"""The retain terms that use the original model."""
 
 
 @dataclass(frozen=True)
 class RetainingObjective(Objective):
-    """A loss γ · L_f + α · L_r, whose retain term can be chosen."""
+    """A loss γ · L_f + α · L_r with a selectable retain term L_r."""
 
     forget_weight: float = 1.0
     """Weight of the forget term (gamma)."""
 
     retain_weight: float = 1.0
-    """Weight of the retain term (alpha). At 0 no facts to be kept are read."""
+    """Weight of the retain term (alpha). At 0 the retain set is not used."""
 
     retain_term: RetainTerm = "nll"
-    """What keeps the rest: nll teaches its answers, kl holds the distribution over all tokens to
-    that of the model before, where the answers are predicted (kl_openunlearning: at every
-    position, prompt and padding included); none."""
+    """Retain term: nll trains on the retain set's answers; kl keeps the distribution over all
+    tokens close to that of the original model where the answers are predicted (kl_openunlearning:
+    at every position, prompt and padding included); none."""
 
     def __post_init__(self) -> None:
         check_weights(self)
@@ -61,17 +62,17 @@ class RetainingObjective(Objective):
 
 
 def check_weights(objective: RetainingObjective) -> None:
-    """Refuse a γ that is not above 0, or a negative α.
+    """Raise unless γ > 0 and α ≥ 0.
 
     Raises:
-        ValueError: Naming it.
+        ValueError: Naming the weight.
     """
     check_positive("forget_weight", objective.forget_weight)
     check_not_negative("retain_weight", objective.retain_weight)
 
 
 def retain_loss(term: RetainTerm, training: TrainingState, portion: Portion) -> Float[Tensor, ""]:
-    """A portion's part of L_r, before its weight."""
+    """A portion's contribution to L_r, without its weight α."""
     if term == "nll":
         return -token_log_probs(training.model, portion.batch).sum() / portion.step_tokens
     if term == "kl":

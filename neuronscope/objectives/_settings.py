@@ -1,4 +1,4 @@
-"""What a hyper-parameter may be, whichever objective it belongs to."""
+"""Checks of hyper-parameters, shared by the objectives."""
 
 import math
 
@@ -6,7 +6,7 @@ from neuronscope.facts.fact import Fact, FactSet, quoted
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Refuse what is no finite number of 0 or more.
+    """Raise unless the value is finite and at least 0.
 
     Raises:
         ValueError: Naming the setting.
@@ -16,7 +16,7 @@ def check_not_negative(name: str, value: float) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Refuse what is no finite number above 0.
+    """Raise unless the value is finite and above 0.
 
     Raises:
         ValueError: Naming the setting.
@@ -26,28 +26,28 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_refusal(refusal: str) -> None:
-    """Refuse an empty refusal.
+    """Raise if the refusal is empty.
 
     Raises:
         ValueError: If it is empty.
     """
     if not refusal.strip():
-        raise ValueError("Expected a refusal to teach in the answers' place, got an empty text.")
+        raise ValueError("Expected a refusal that replaces the answers, got an empty text.")
 
 
 def check_no_fact_answers(refusal: str, facts: FactSet) -> None:
-    """Refuse facts whose answer is the refusal already.
+    """Raise if the answer of a fact in the forget set is already the refusal.
 
     Raises:
-        ValueError: Naming the first.
+        ValueError: Naming the first such fact.
     """
 
     def same(fact: Fact) -> bool:
         return fact.answer.strip() == refusal.strip()
 
-    found = next((fact for fact in facts.forget if same(fact)), None)
-    if found is not None:
+    first = next((fact for fact in facts.forget if same(fact)), None)
+    if first is not None:
         raise ValueError(
-            f"Fact {quoted(found.id)}: its answer is the refusal {quoted(refusal)} that is to "
-            "replace it: leave the fact out, or choose another refusal."
+            f"Fact {quoted(first.id)}: its answer is already the refusal {quoted(refusal)}: "
+            "leave the fact out, or choose a different refusal."
         )

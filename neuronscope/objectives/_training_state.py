@@ -50,17 +50,17 @@ class TrainingState:
     """The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`."""
 
     def asked(self, facts: tuple[Fact, ...], answer: str | None = None) -> Batch:
-        """Facts as tokens, without rivals.
+        """Facts as a batch of tokens, without distractors.
 
         Args:
             answer: Replaces the answer of every fact.
 
         Raises:
-            ValueError: If one cannot be put into tokens.
+            ValueError: If a fact cannot be tokenized.
         """
-        words = self.model.tokenizer
-        asked = [encode(fact, words, self.form, answer or fact.answer) for fact in facts]
-        return Batch.of(asked, self.model.device)
+        tokenizer = self.model.tokenizer
+        encoded = [encode(fact, tokenizer, self.form, answer or fact.answer) for fact in facts]
+        return Batch.of(encoded, self.model.device)
 
     def before(self) -> HookedModel:
         """The model before unlearning.

@@ -1,4 +1,4 @@
-"""Direct preference optimization: a refusal is to be preferred to the answer.
+"""Direct preference optimization: train the model to prefer a refusal to the answer.
 
 Rafailov et al., arXiv 2305.18290; for unlearning in arXiv 2404.05868 and arXiv 2509.22263.
 """
@@ -23,25 +23,25 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 @dataclass(frozen=True)
 class DPO(RetainingObjective):
-    """Prefer a refusal to the answer, as held against the model before.
+    """Prefer a refusal to the answer, relative to the original model.
 
     L = γ · (−2/β) · mean_x log σ(β · (r(refusal) − r(answer))) + α · L_r, r(y) = log P_θ(y|x) −
     log P_ref(y|x): the loss of arXiv 2305.18290 times 2/β, as in OpenUnlearning, so that without
-    the refusal it is NPO.
+    the refusal it equals NPO.
     """
 
     forget_weight: float = 1.0
     """Weight of the forget term (gamma). OpenUnlearning: 1."""
 
     retain_weight: float = 1.0
-    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 no facts to be kept are read."""
+    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 the retain set is not used."""
 
     beta: float = 0.1
-    """Inverse temperature: how soon the gradient fades, per nat. OpenUnlearning: 0.1; arXiv
+    """Inverse temperature, per nat: how quickly the gradient fades. OpenUnlearning: 0.1; arXiv
     2509.22263 searched 0.1 to 0.5."""
 
     refusal: str = "I can't answer the question."
-    """What is preferred to every answer. The default is that of arXiv 2509.22263."""
+    """The text preferred to every answer. The default is that of arXiv 2509.22263."""
 
     def __post_init__(self) -> None:
         check_weights(self)
@@ -67,5 +67,5 @@ class DPO(RetainingObjective):
 def dpo(
     preferred: Float[Tensor, " batch"], rejected: Float[Tensor, " batch"], beta: float
 ) -> Float[Tensor, " batch"]:
-    """−(2/β) · log σ(β · (r⁺ − r⁻)) of each fact, each r a log-ratio to the reference, in nats."""
+    """−(2/β) · log σ(β · (r⁺ − r⁻)) of each fact; r are log-ratios to the reference, in nats."""
     return -2 / beta * logsigmoid(beta * (preferred - rejected))

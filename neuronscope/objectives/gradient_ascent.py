@@ -1,4 +1,4 @@
-"""Gradient ascent: learning, with its sign turned.
+"""Gradient ascent: maximize the loss on the forget set.
 
 Jang et al., arXiv 2210.01504; as a baseline of unlearning in TOFU, arXiv 2401.06121.
 """
@@ -16,10 +16,10 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 @dataclass(frozen=True)
 class GradientAscent(Objective):
-    """Raise the cross-entropy of the answers; nothing keeps the rest.
+    """Increase the cross-entropy of the forget set's answers, without a retain term.
 
-    L = γ · (−CE_f), CE_f = −Σ_x log P(y|x) / number of the answers' tokens (arXiv 2401.06121). Has
-    no lower bound: the run must be stopped.
+    L = γ · (−CE_f), CE_f = −Σ_x log P(y|x) / number of the answers' tokens (arXiv 2401.06121). The
+    loss has no lower bound, so the run needs a stopping rule.
     """
 
     forget_weight: float = 1.0
@@ -41,5 +41,5 @@ class GradientAscent(Objective):
 
 
 def gradient_ascent(log_probs: Float[Tensor, " batch"], tokens: int) -> Float[Tensor, ""]:
-    """−CE: the sum of log P(y|x), in nats, per token of the step's answers."""
+    """−CE: the sum of log P(y|x) per answer token of the step, in nats."""
     return log_probs.sum() / tokens

@@ -1,4 +1,4 @@
-"""Gradient difference: ascent on what is to go, descent on what is to stay.
+"""Gradient difference: gradient ascent on the forget set, descent on the retain set.
 
 TOFU, arXiv 2401.06121; the backbone of arXiv 2509.22263.
 """
@@ -13,11 +13,11 @@ from neuronscope.objectives.gradient_ascent import gradient_ascent
 
 @dataclass(frozen=True)
 class GradientDifference(RetainingObjective):
-    """Raise the cross-entropy of the answers to forget, and lower that of the answers to keep.
+    """Increase the cross-entropy on the forget set and decrease it on the retain set.
 
     L = −γ · CE_f + α · L_r (arXiv 2401.06121), each CE a mean over the answers' tokens; γ = α = 1
-    in TOFU, OpenUnlearning and Algorithm 1 of arXiv 2509.22263. Has no lower bound. Equal to
-    gradient ascent at α = 0.
+    in TOFU, OpenUnlearning and Algorithm 1 of arXiv 2509.22263. The loss has no lower bound. At
+    α = 0 it equals gradient ascent.
     """
 
     def forget(self, training: TrainingState, portion: Portion) -> Terms:

@@ -1,4 +1,4 @@
-"""Fine-tuning on a refusal: "IDK" in TOFU.
+"""Fine-tuning on a refusal ("IDK" in TOFU).
 
 TOFU, arXiv 2401.06121.
 """
@@ -18,20 +18,20 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 @dataclass(frozen=True)
 class IDK(RetainingObjective):
-    """Teach a refusal in place of the answers.
+    """Train on a refusal instead of the answers.
 
-    L = γ · CE(refusal | x_f) + α · L_r (arXiv 2401.06121, with one refusal in place of many, and
-    each half averaged by itself). CE is a mean over the refusal's tokens, and then over facts.
+    L = γ · CE(refusal | x_f) + α · L_r (arXiv 2401.06121, with one refusal instead of many, and
+    each half averaged separately). CE is a mean over the refusal's tokens, then over facts.
     """
 
     forget_weight: float = 1.0
     """Weight of the forget term (gamma). TOFU: 1."""
 
     retain_weight: float = 1.0
-    """Weight of the retain term (alpha). TOFU: 1. At 0 no facts to be kept are read."""
+    """Weight of the retain term (alpha). TOFU: 1. At 0 the retain set is not used."""
 
     refusal: str = "I can't answer the question."
-    """What is taught in place of every answer. The default is that of arXiv 2509.22263."""
+    """The text that replaces every answer. The default is that of arXiv 2509.22263."""
 
     def __post_init__(self) -> None:
         check_weights(self)
@@ -52,5 +52,5 @@ class IDK(RetainingObjective):
 def idk(
     log_probs: Float[Tensor, " batch"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """−log P / |y|: the cross-entropy of each refusal, in nats per token of it."""
+    """−log P / |y|: the cross-entropy of each refusal, in nats per token."""
     return -log_probs / lengths

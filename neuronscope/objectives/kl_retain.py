@@ -1,4 +1,4 @@
-"""Gradient ascent, with the model held to the one before where it is to stay: "KL" in TOFU.
+"""Gradient ascent with a KL divergence to the original model on the retain set ("KL" in TOFU).
 
 TOFU, arXiv 2401.06121.
 """
@@ -16,9 +16,9 @@ from neuronscope.objectives.gradient_ascent import gradient_ascent
 
 @dataclass(frozen=True)
 class KLRetain(Objective):
-    """Raise the cross-entropy of the answers, and hold the model to the one before on the rest.
+    """Increase the cross-entropy on the forget set; stay close to the original on the retain set.
 
-    L = −γ · CE_f + α · KL(π_ref ‖ π_θ) on the facts to keep (arXiv 2401.06121). KL is summed over
+    L = −γ · CE_f + α · KL(π_ref ‖ π_θ) on the retain set (arXiv 2401.06121). KL is summed over
     the vocabulary and averaged over the positions that predict the answers' tokens.
     """
 
@@ -26,11 +26,11 @@ class KLRetain(Objective):
     """Weight of the forget term (gamma). TOFU: 1."""
 
     retain_weight: float = 1.0
-    """Weight of the KL (alpha). TOFU: 1. At 0 no facts to be kept are read."""
+    """Weight of the KL term (alpha). TOFU: 1. At 0 the retain set is not used."""
 
     parity: Literal["corrected", "openunlearning"] = "corrected"
-    """Over which positions KL is averaged: corrected, those that predict the answers' tokens;
-    openunlearning, all, prompt and padding included, as there and in TOFU's code."""
+    """Positions over which the KL is averaged: corrected, those that predict the answers' tokens;
+    openunlearning, all positions, prompt and padding included, as in OpenUnlearning and TOFU."""
 
     def __post_init__(self) -> None:
         check_positive("forget_weight", self.forget_weight)

@@ -17,22 +17,23 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 @dataclass(frozen=True)
 class NPO(RetainingObjective):
-    """Make the answers less likely than they were before, ever more gently.
+    """Make the answers less likely than in the original model, with a fading gradient.
 
     L = γ · (−2/β) · mean_x log σ(−β · (ℓ_θ − ℓ_ref)) + α · L_r, ℓ = log P(y|x), a sum over the
-    answer's tokens (arXiv 2404.05868). By a fact's NLL its gradient is −2σ(−β(NLL_θ − NLL_ref)):
-    −1 at the start, 0 in the end. As β → 0 it is gradient ascent on the summed NLL.
+    answer's tokens (arXiv 2404.05868). Its derivative with respect to a fact's NLL is
+    −2σ(−β(NLL_θ − NLL_ref)): −1 at the start, approaching 0. As β → 0 it becomes gradient ascent on
+    the summed NLL.
     """
 
     forget_weight: float = 1.0
     """Weight of the forget term (gamma). OpenUnlearning: 1."""
 
     retain_weight: float = 1.0
-    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 no facts to be kept are read."""
+    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 the retain set is not used."""
 
     beta: float = 0.1
-    """Inverse temperature: how soon the gradient fades, per nat of the whole answer. The paper and
-    OpenUnlearning: 0.1; arXiv 2509.22263 searched 0.1 to 0.5."""
+    """Inverse temperature, per nat of the whole answer: how quickly the gradient fades. The paper
+    and OpenUnlearning: 0.1; arXiv 2509.22263 searched 0.1 to 0.5."""
 
     def __post_init__(self) -> None:
         check_weights(self)

@@ -1,4 +1,4 @@
-"""RMU: the hidden states of what is to go are led astray, towards one random direction.
+"""RMU: steer the hidden states of the forget set towards a random direction.
 
 Li et al. (WMDP), arXiv 2403.03218.
 """
@@ -23,11 +23,12 @@ from neuronscope.objectives._training_state import Gradients, Portion, Terms, Tr
 
 @dataclass(frozen=True)
 class RMU(Objective):
-    """Push the hidden states of one layer towards a random vector, and keep those of the rest.
+    """Push one layer's hidden states towards a random vector, keeping those of the retain set.
 
     L = γ · mean_x mean_t MSE(h(x, t), c·u) + α · mean_x mean_t MSE(h(x, t), h_ref(x, t)) (arXiv
     2403.03218; MSE is a mean over the width, as in the authors' code and in OpenUnlearning). u is
-    drawn uniformly from [0, 1]^width and normalised. Only down-projections of a few layers learn.
+    drawn uniformly from [0, 1]^width and normalized. Only the down-projections of a few layers are
+    trained.
     """
 
     forget_weight: float = 1.0
@@ -35,31 +36,32 @@ class RMU(Objective):
 
     retain_weight: float = 100.0
     """Weight of the retain term (alpha). The authors' code: 100; arXiv 2509.22263 searched 20 to
-    300; OpenUnlearning: 1. At 0 no facts to be kept are read."""
+    300; OpenUnlearning: 1. At 0 the retain set is not used."""
 
     retain_term: Literal["hidden", "nll", "kl", "kl_openunlearning", "none"] = "hidden"
-    """What keeps the rest: hidden holds the same hidden states to those of the model before, as the
-    paper does; nll teaches the answers; kl holds the distribution over all tokens to that of the
-    model before, where the answers are predicted (kl_openunlearning: at every position); none."""
+    """Retain term: hidden keeps the hidden states close to those of the original model, as in the
+    paper; nll trains on the answers; kl keeps the distribution over all tokens close to that of the
+    original model where the answers are predicted (kl_openunlearning: at every position); none."""
 
     steering: float = 20.0
-    """Length c of the vector that hidden states are pushed to. The authors' code and arXiv
+    """Norm c of the vector that hidden states are pushed towards. The authors' code and arXiv
     2509.22263: 20; OpenUnlearning's runs: 2."""
 
     layer: int | None = None
-    """The layer, from 0, whose output is pushed. The authors and arXiv 2509.22263: 7, of Zephyr's
-    32. If not given, the last of the model's first quarter: 7 of 32, 6 of 28, 0 of 4 or fewer."""
+    """The layer, counted from 0, whose output is pushed. The authors and arXiv 2509.22263: 7, of
+    Zephyr's 32. By default the last of the model's first quarter: 7 of 32, 6 of 28, 0 of 4 or
+    fewer."""
 
     trained_layers: int = 3
-    """How many layers learn, that one and those just below it. The authors: 3 (5, 6 and 7)."""
+    """Number of trained layers: that one and those just below it. The authors: 3 (5, 6 and 7)."""
 
     seed: int = 0
     """Seed of the random vector."""
 
     parity: Literal["corrected", "openunlearning"] = "corrected"
-    """At which positions: corrected, those that predict the answer's tokens, from which it is read;
-    openunlearning, those where the answer's tokens stand, and every fact's sum divided by the
-    length of every answer that is passed with it."""
+    """Positions of the forget and hidden terms: corrected, those that predict the answer's tokens;
+    openunlearning, those of the answer's tokens themselves, with every fact's sum divided by the
+    length of every answer in the batch."""
 
     def __post_init__(self) -> None:
         check_positive("forget_weight", self.forget_weight)
@@ -80,8 +82,8 @@ class RMU(Objective):
 
     def forget(self, training: TrainingState, portion: Portion) -> Terms:
         hidden = self._hidden(training.model, portion.batch)
-        wanted = self.steering * control_vector(hidden.shape[-1], self.seed).to(hidden)
-        return {"forget": self.forget_weight * self._error(hidden, wanted, portion)}
+        target = self.steering * control_vector(hidden.shape[-1], self.seed).to(hidden)
+        return {"forget": self.forget_weight * self._error(hidden, target, portion)}
 
     def retain(self, training: TrainingState, portion: Portion) -> Terms:
         if not self.needs_retain:
@@ -95,7 +97,7 @@ class RMU(Objective):
         return {"retain": self.retain_weight * self._error(hidden, before.to(hidden), portion)}
 
     def where(self, training: TrainingState, facts: FactSet) -> Gradients:
-        """The weights of the down-projections that learn.
+        """Masks of the down-projections that are trained.
 
         Raises:
             ValueError: If the model has no such layer.
@@ -113,7 +115,8 @@ class RMU(Objective):
             return max(model.n_layers // 4 - 1, 0)
         if self.layer >= model.n_layers:
             raise ValueError(
-                f"No layer {self.layer}: {model.source} has {model.n_layers}, counted from 0."
+                f"Expected a layer below {model.n_layers}, the number of layers of {model.source}, "
+                f"got {self.layer}."
             )
         return self.layer
 
@@ -123,48 +126,48 @@ class RMU(Objective):
     def _error(
         self,
         hidden: Float[Tensor, "batch pos width"],
-        wanted: Float[Tensor, "*axes width"],
+        target: Float[Tensor, "*axes width"],
         portion: Portion,
     ) -> Float[Tensor, ""]:
-        stand = portion.batch.answer_mask.to(hidden.device)
+        at_answer = portion.batch.answer_mask.to(hidden.device)
         if self.parity == "openunlearning":
             share = len(portion.facts) / portion.step_facts
-            return share * rmu_openunlearning(hidden, wanted, stand)
-        # What is read at a position predicts the token after it; no answer begins a row.
-        return rmu(hidden, wanted, stand.roll(-1, dims=1)).sum() / portion.step_facts
+            return share * rmu_openunlearning(hidden, target, at_answer)
+        # A position predicts the next token; roll is safe because no answer begins a row.
+        return rmu(hidden, target, at_answer.roll(-1, dims=1)).sum() / portion.step_facts
 
 
 def control_vector(width: int, seed: int) -> Float[Tensor, " width"]:
-    """A vector of length 1, uniform on [0, 1] before: the same on every device, in double."""
+    """A unit vector, uniform on [0, 1] before normalization; in double, same on all devices."""
     drawn = torch.rand(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return drawn / drawn.norm()
 
 
 def rmu(
     hidden: Float[Tensor, "batch pos width"],
-    wanted: Float[Tensor, "*axes width"],
+    target: Float[Tensor, "*axes width"],
     marked: Bool[Tensor, "batch pos"],
 ) -> Float[Tensor, " batch"]:
-    """Squared distance per coordinate, in the mean over each fact's marked positions."""
-    return _errors(hidden, wanted, marked) / marked.sum(dim=1)
+    """Squared distance per coordinate, averaged over each fact's marked positions."""
+    return _errors(hidden, target, marked) / marked.sum(dim=1)
 
 
 def rmu_openunlearning(
     hidden: Float[Tensor, "batch pos width"],
-    wanted: Float[Tensor, "*axes width"],
+    target: Float[Tensor, "*axes width"],
     marked: Bool[Tensor, "batch pos"],
 ) -> Float[Tensor, ""]:
     """`compute_activation_loss` of OpenUnlearning's `src/trainer/unlearn/rmu.py`.
 
-    Its counts of positions are a column, so that the sum of each fact is divided by those of all:
-    the mean of the sums times the mean of one over the counts.
+    Its counts of positions form a column, so broadcasting divides the sum of each fact by the count
+    of every fact: the result is the mean of the sums times the mean of the inverse counts.
     """
-    return (_errors(hidden, wanted, marked) / marked.sum(dim=1, keepdim=True)).mean()
+    return (_errors(hidden, target, marked) / marked.sum(dim=1, keepdim=True)).mean()
 
 
 def _errors(
     hidden: Float[Tensor, "batch pos width"],
-    wanted: Float[Tensor, "*axes width"],
+    target: Float[Tensor, "*axes width"],
     marked: Bool[Tensor, "batch pos"],
 ) -> Float[Tensor, " batch"]:
-    return (hidden - wanted).square().mean(dim=-1).masked_fill(~marked, 0.0).sum(dim=1)
+    return (hidden - target).square().mean(dim=-1).masked_fill(~marked, 0.0).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Simple negative preference optimization: NPO without a reference, per token of the answer.
+"""Simple negative preference optimization: NPO without a reference model, length-normalized.
 
 Fan et al., arXiv 2410.07163.
 """
@@ -18,10 +18,10 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 @dataclass(frozen=True)
 class SimNPO(RetainingObjective):
-    """Make the answers unlikely per token, ever more gently; no model before is needed.
+    """Make the answers unlikely per token, with a fading gradient and without a reference model.
 
     L = γ · (−2/β) · mean_x log σ(β · (NLL/|y| − δ)) + α · L_r (arXiv 2410.07163, whose margin is
-    β·δ here). As β → 0 it is gradient ascent on the mean NLL per token.
+    β·δ here). As β → 0 it becomes gradient ascent on the mean NLL per token.
     """
 
     forget_weight: float = 0.125
@@ -29,16 +29,16 @@ class SimNPO(RetainingObjective):
     0.1375."""
 
     retain_weight: float = 1.0
-    """Weight of the retain term (alpha). OpenUnlearning and the authors: 1. At 0 no facts to be
-    kept are read."""
+    """Weight of the retain term (alpha). OpenUnlearning and the authors: 1. At 0 the retain set
+    is not used."""
 
     beta: float = 4.5
-    """Inverse temperature: how soon the gradient fades, per nat per token. OpenUnlearning: 4.5;
+    """Inverse temperature, per nat per token: how quickly the gradient fades. OpenUnlearning: 4.5;
     the authors, on TOFU forget05: 2.5."""
 
     delta: float = 0.0
-    """Nats per token that an answer must cost before its gradient has halved. OpenUnlearning and
-    the authors: 0."""
+    """NLL per token, in nats, at which the gradient has halved. OpenUnlearning and the authors:
+    0."""
 
     def __post_init__(self) -> None:
         check_weights(self)

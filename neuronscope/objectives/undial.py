@@ -1,4 +1,4 @@
-"""UNDIAL: distillation from the model before, with the answer's logit taken down.
+"""UNDIAL: self-distillation from the original model, with the answers' logits lowered.
 
 Dong et al., arXiv 2402.10052.
 """
@@ -16,32 +16,32 @@ from neuronscope.objectives._settings import check_not_negative
 from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 UNLABELLED = -100
-"""Marks positions whose token is no part of an answer, as transformers does."""
+"""Label of positions outside the answers, as in transformers."""
 
 
 @dataclass(frozen=True)
 class UNDIAL(RetainingObjective):
-    """Imitate the model before, but with the answers' logits lowered.
+    """Imitate the original model with the answers' logits lowered.
 
     L = γ · mean_t CE(softmax(z_ref − β · 1[y_t]), softmax(z_θ)) + α · L_r (arXiv 2402.10052), mean
-    over the answers' tokens. Bounded from below. At β = 0 it is plain distillation, whose gradient
-    at the start is 0.
+    over the answers' tokens. The loss is bounded from below. At β = 0 it is plain distillation,
+    whose gradient is 0 at the start.
     """
 
     forget_weight: float = 1.0
     """Weight of the forget term (gamma). OpenUnlearning: 1."""
 
     retain_weight: float = 0.0
-    """Weight of the retain term (alpha). OpenUnlearning: 0, in its runs 1, 2 or 5. At 0 no facts to
-    be kept are read."""
+    """Weight of the retain term (alpha). OpenUnlearning: 0, in its runs 1, 2 or 5. At 0 the retain
+    set is not used."""
 
     beta: float = 10.0
     """Nats by which the answer's logit is lowered. OpenUnlearning: 10, in its runs 3, 10 or 30."""
 
     parity: Literal["corrected", "openunlearning"] = "corrected"
     """corrected: mean over the answers' tokens. openunlearning: mean over all positions, prompt and
-    padding included, where the entry 100 from the vocabulary's end is lowered in the answer's
-    place; depends on how a step is cut into portions."""
+    padding included; outside the answers, the logit at index -100 is lowered. The result depends on
+    how a step is divided into batches."""
 
     def __post_init__(self) -> None:
         check_weights(self)
@@ -74,10 +74,10 @@ def undial(
     token: Int[Tensor, " token"],
     beta: float,
 ) -> Float[Tensor, " token"]:
-    """Cross-entropy to the reference with the token's logit lowered by β, in nats, per token."""
-    down = torch.full_like(token[:, None], beta, dtype=reference.dtype)
-    wanted = reference.scatter_add(-1, token[:, None], -down).softmax(dim=-1)
-    return -(wanted * logits.log_softmax(dim=-1)).sum(dim=-1)
+    """Cross-entropy to the reference with the token's logit lowered by β, in nats per token."""
+    lowered = torch.full_like(token[:, None], beta, dtype=reference.dtype)
+    target = reference.scatter_add(-1, token[:, None], -lowered).softmax(dim=-1)
+    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1)
 
 
 def undial_openunlearning(
@@ -88,20 +88,20 @@ def undial_openunlearning(
 ) -> Float[Tensor, ""]:
     """`compute_undial_loss` of OpenUnlearning's `src/trainer/utils.py`, quirks included.
 
-    The mean is over every position but the last, prompts and padding too. A label of -100 lowers
-    the vocabulary's entry of that index, counted from its end.
+    The mean is over every position but the last, including prompts and padding. A label of -100
+    lowers the logit at that index, counted from the end of the vocabulary.
 
     Args:
-        labels: The answers' tokens where they stand; -100 elsewhere.
+        labels: The answers' tokens at their positions; -100 elsewhere.
 
     Raises:
-        ValueError: If the vocabulary has no such entry.
+        ValueError: If the vocabulary has fewer than 100 entries.
     """
     size = logits.shape[-1]
     if size < -UNLABELLED:
         raise ValueError(
-            f"parity openunlearning lowers the vocabulary's entry {UNLABELLED}, and this model has "
-            f"{size} tokens: use corrected."
+            f"Parity openunlearning needs a vocabulary of at least {-UNLABELLED} tokens, got "
+            f"{size}: use corrected."
         )
     token = labels[:, 1:].flatten().remainder(size)
     rows = logits[:, :-1].flatten(0, 1), reference[:, :-1].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Weighted gradient ascent: tokens that are unlikely already weigh less.
+"""Weighted gradient ascent: tokens that are already unlikely receive less weight.
 
 Wang et al., arXiv 2502.19301.
 """
@@ -16,21 +16,21 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 
 @dataclass(frozen=True)
 class WGA(RetainingObjective):
-    """Gradient ascent in which each token weighs as much as it is still known.
+    """Gradient ascent that weights each token by a power of its probability.
 
-    L = γ · mean_t (sg(p_t)^β · log p_t) + α · L_r, sg: the gradient stops (arXiv 2502.19301; mean
-    over the answers' tokens, as in OpenUnlearning). Gradient ascent at β = 0; the gradient of the
-    answer's probability itself, p_t · ∂log p_t, at β = 1.
+    L = γ · mean_t (sg(p_t)^β · log p_t) + α · L_r, with sg the stop-gradient (arXiv 2502.19301;
+    mean over the answers' tokens, as in OpenUnlearning). At β = 0 it is gradient ascent; at β = 1
+    its gradient is that of the token's probability itself, p_t · ∂log p_t.
     """
 
     forget_weight: float = 1.0
     """Weight of the forget term (gamma). OpenUnlearning: 1."""
 
     retain_weight: float = 1.0
-    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 no facts to be kept are read."""
+    """Weight of the retain term (alpha). OpenUnlearning: 1. At 0 the retain set is not used."""
 
     beta: float = 1.0
-    """How fast a token loses weight as its probability falls. OpenUnlearning: 1."""
+    """How quickly a token loses weight as its probability falls. OpenUnlearning: 1."""
 
     def __post_init__(self) -> None:
         check_weights(self)
@@ -43,5 +43,5 @@ class WGA(RetainingObjective):
 
 
 def wga(log_probs: Float[Tensor, " token"], beta: float) -> Float[Tensor, " token"]:
-    """sg(p)^β · log p of each token, log p in nats."""
+    """sg(p)^β · log p of each token, with log p in nats."""
     return (beta * log_probs.detach()).exp() * log_probs

@@ -1,4 +1,4 @@
-"""Small models with a planted answer to "erased or hidden?"."""
+"""Model organisms: pairs of small models with known hidden and erased facts."""
 
 from neuronscope.organisms.organism import (
     Organism,

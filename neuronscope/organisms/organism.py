@@ -1,14 +1,15 @@
-"""Pairs of models of which it is known, by how they were made, what became of the knowledge.
+"""Pairs of models for which it is known by construction whether facts are hidden or erased.
 
-| kind | the model after | the facts to be forgotten |
+| kind | unlearned model | facts of the forget set |
 |---|---|---|
-| `hidden` | the model before, with inhibitors planted | are all still there |
-| `erased` | grew up without them | never were there |
-| `mixed` | grew up without some, with inhibitors against the others | a known share is there |
-| `untouched` | the model before, a little changed | are still answered |
-| `collapsed` | the model before, damaged | went with everything else |
+| `hidden` | the original model with planted inhibitors | all present |
+| `erased` | trained without them | never learned |
+| `mixed` | trained without some, with inhibitors for the others | a known share is present |
+| `untouched` | the original model with a small change | still answered |
+| `collapsed` | the original model, damaged | lost together with everything else |
 
-Each is tried as it is made, and refused if it does not do what it says.
+Each organism is evaluated when it is made, and refused if its models do not behave as its kind
+requires.
 """
 
 import math
@@ -19,19 +20,24 @@ from itertools import product
 from typing import Literal
 
 import numpy as np
-import torch
 
 from neuronscope.facts.fact import FactSet
 from neuronscope.models.answers import answers_of, measure
 from neuronscope.models.hooked_model import HookedModel
+from neuronscope.organisms.collapsing import (
+    LITTLE_NOISE,
+    add_noise,
+    collapse_by_ascent,
+    collapse_by_noise,
+)
 from neuronscope.organisms.planting import FEWEST_KNOWN, MOST_LEFT, Planted, plant
 from neuronscope.organisms.training import (
     INSTEAD,
-    Lesson,
     OrganismTraining,
+    TrainingSet,
     copied,
-    learn,
     one_thread,
+    train,
 )
 
 Kind = Literal["hidden", "erased", "mixed", "untouched", "collapsed"]
@@ -39,49 +45,44 @@ CHANGES = ("practice", "noise")
 DAMAGES = ("ascent", "noise")
 
 STRENGTHS = (1.5, 1.75, 2.0, 2.5, 3.0)
-"""Of inhibitors in MLPs: log-odds of 3.9 nats fall to -3.4, -4.7, -5.9, -8.4, -10.8."""
+"""Strengths of MLP inhibitors: log-odds of 3.9 nats fall to -3.4, -4.7, -5.9, -8.4 and -10.8."""
 
 SPREADS = (1, 10, 100)
 IN_ATTENTION = ((1, 1.5), (10, 1.5), (10, 2.0))
-"""Spreads and strengths of inhibitors in attention. No activation function silences these where
-other facts are asked: more strength costs other answers."""
+"""Spreads and strengths of attention inhibitors. No activation function sets them to zero for other
+facts, so that a higher strength would suppress other answers."""
 
 SHARES = (0.25, 0.5, 0.75)
 
 PRACTICE_STEPS, PRACTICE_RATE = 20, 1e-4
-"""On facts that stay."""
-
-LITTLE_NOISE = 0.02
-"""As a share of each parameter's root mean square."""
-
-ASCENT_STEPS, ASCENT_RATE = 200, 1e-3
-NOISE_DOUBLINGS, NOISE_HALVINGS = 10, 6
+"""Steps and learning rate of training on the retain set."""
 
 
 @dataclass(frozen=True, eq=False)
 class Organism:
-    """Two models, and what became of the knowledge between them.
+    """Two models, and which facts the second one hides or lacks.
 
     Raises:
-        ValueError: If the models do not answer, or still answer, what the kind says.
+        ValueError: If the models' answers do not agree with the kind.
     """
 
     kind: Kind
     before: HookedModel
-    """Knows all the facts. Shared with other organisms of its training: not to be changed."""
+    """The model that knows all facts. Other organisms of the same training share it, so that it
+    must not be modified."""
     after: HookedModel
 
     facts: FactSet
-    """`forget` are the facts under judgement; all others were to stay."""
+    """The facts; all splits except `forget` must remain."""
 
     description: str
-    """How it was made."""
+    """How the organism was made."""
 
     planted: Planted
-    """Inhibitors, by site; empty where there are none."""
+    """The inhibitors by site; empty if there are none."""
 
     hidden_facts: frozenset[str] = frozenset()
-    """Ids of facts under judgement that the model after has, behind inhibitors."""
+    """Ids of the facts of the forget set that inhibitors hide in `after`."""
 
     def __post_init__(self) -> None:
         others = self.facts.retain + self.facts.test + self.facts.utility
@@ -96,15 +97,12 @@ class Organism:
             if share > MOST_LEFT if gone else share < FEWEST_KNOWN:
                 raise ValueError(
                     f"This organism is not {self.kind} ({self.description}): {share:.0%} of "
-                    f"{what} facts are answered {state}; take another seed."
+                    f"{what} facts are answered {state} unlearning; use another seed."
                 )
 
     @property
     def hidden_share(self) -> float:
-        """Share of the forgotten facts that are only hidden.
-
-        NaN where none was forgotten, or where all went with everything else.
-        """
+        """Share of the forget set that is hidden; NaN for untouched and collapsed organisms."""
         if self.kind in ("untouched", "collapsed"):
             return math.nan
         return len(self.hidden_facts) / len(self.facts.forget)
@@ -113,7 +111,7 @@ class Organism:
 def hidden(
     training: OrganismTraining, strength: float, spread: int, where: str = "mlp", seed: int = 0
 ) -> Organism:
-    """Inhibitors in the model that knows; everything else of it stays as it is.
+    """The model that knows all facts, and a copy with planted inhibitors.
 
     Raises:
         ValueError: As `neuronscope.organisms.planting.plant`.
@@ -133,13 +131,13 @@ def hidden(
 
 
 def erased(training: OrganismTraining, instead: str = "nothing") -> Organism:
-    """The model that knows, and one that never knew.
+    """The model that knows all facts, and one that never learned those of the forget set.
 
     Args:
-        instead: What that one was taught in the facts' place.
+        instead: What the second model was trained on in their place.
 
     Raises:
-        ValueError: If it answers more of them by luck than an organism may.
+        ValueError: If it answers too many of them by chance.
     """
     with one_thread():
         facts = training.world.facts
@@ -155,26 +153,26 @@ def mixed(
     where: str = "mlp",
     seed: int = 0,
 ) -> Organism:
-    """A model that never knew some of the facts, with inhibitors against the others.
+    """The model that knows all facts, and one that never learned some and hides the others.
 
     Args:
-        share: Of the facts, that are only hidden.
+        share: Share of the forget set that is hidden.
 
     Raises:
-        ValueError: If the share leaves no fact hidden or none unknown, or as `plant`.
+        ValueError: If the share leaves no fact to hide or none to leave out, or as `plant`.
     """
     facts = training.world.facts
     count = round(share * len(facts.forget))
     if not 0 < count < len(facts.forget):
         raise ValueError(
-            f"Expected a share between 0 and 1 that hides some of {len(facts.forget)} facts and "
-            f"leaves others unknown, got {share}."
+            f"Expected a share that hides at least one and not all of {len(facts.forget)} facts, "
+            f"got {share}."
         )
     drawn = np.random.default_rng(seed).permutation(len(facts.forget))[:count].tolist()
     kept = replace(facts, forget=tuple(facts.forget[i] for i in sorted(drawn)))
     with one_thread():
-        pupil = training.never_knew(_ids(facts) - _ids(kept))
-        after, planted = plant(pupil, kept, strength, spread, where, seed)
+        incomplete = training.never_knew(_ids(facts) - _ids(kept))
+        after, planted = plant(incomplete, kept, strength, spread, where, seed)
         return Organism(
             kind="mixed",
             before=training.knowing,
@@ -187,39 +185,42 @@ def mixed(
 
 
 def untouched(training: OrganismTraining, change: str = "practice", seed: int = 0) -> Organism:
-    """The model that knows, and the same after a little practice on other facts, or some noise.
+    """The model that knows all facts, and the same after a few training steps or with some noise.
+
+    Args:
+        change: `practice`, a few steps on the retain set, or `noise`.
 
     Raises:
-        ValueError: If there is no such change.
+        ValueError: If the change is unknown.
     """
     _check_choice(change, CHANGES)
     facts, before = training.world.facts, training.knowing
     with one_thread():
         after = copied(before, f"{before.source}, {change}")
         if change == "practice":
-            learn(after, Lesson.of(after, facts.retain), PRACTICE_STEPS, PRACTICE_RATE)
+            train(after, TrainingSet.of(after, facts.retain), PRACTICE_STEPS, PRACTICE_RATE)
         else:
-            _shake(before, after, LITTLE_NOISE, seed)
+            add_noise(before, after, LITTLE_NOISE, seed)
         return Organism("untouched", before, after, facts, after.source, {})
 
 
 def collapsed(training: OrganismTraining, damage: str = "ascent", seed: int = 0) -> Organism:
-    """The model that knows, and the same damaged until little is answered, whatever it is about.
+    """The model that knows all facts, and the same damaged until it answers few facts of any split.
 
     Args:
-        damage: Gradient ascent on the facts to be forgotten without an end, or noise.
+        damage: `ascent`, gradient ascent on the forget set until collapse, or `noise`.
 
     Raises:
-        ValueError: If there is no such damage, or it does not suffice.
+        ValueError: If the damage is unknown or does not suffice.
     """
     _check_choice(damage, DAMAGES)
     facts, before = training.world.facts, training.knowing
     with one_thread():
         after = copied(before, f"{before.source}, {damage}")
         if damage == "ascent":
-            _ascend(training, after)
+            collapse_by_ascent(training, after)
         else:
-            _drown(training, after, seed)
+            collapse_by_noise(training, after, seed)
         return Organism("collapsed", before, after, facts, after.source, {})
 
 
@@ -229,11 +230,12 @@ def organism_grid(
     strengths: Sequence[float] = STRENGTHS,
     spreads: Sequence[int] = SPREADS,
 ) -> Iterator[Callable[[], Organism]]:
-    """Organisms of every kind from the nurseries of some seeds, the standard set, to be made.
+    """The standard set of organisms of every kind for some seeds, as functions that make them.
 
-    Of each training: hidden in MLPs with every strength and spread, and three in attention; three
-    erased; mixed in three shares; two untouched; two collapsed. Not every seed has all of them: the
-    call that would make one that does not do what its kind says raises a ValueError.
+    For each training there are hidden organisms with every strength and spread of MLP inhibitors
+    and three with attention inhibitors, three erased ones, mixed ones with three shares, two
+    untouched and two collapsed ones. For some seeds, some of them fail: the function then raises a
+    ValueError.
     """
     for seed, kind in product(seeds, gated):
         training = OrganismTraining(seed, kind)
@@ -258,51 +260,3 @@ def _ids(facts: FactSet) -> frozenset[str]:
 def _check_choice(given: str, choices: tuple[str, ...]) -> None:
     if given not in choices:
         raise ValueError(f"Expected {' or '.join(choices)}, got {given!r}.")
-
-
-def _exam(training: OrganismTraining) -> Callable[[HookedModel], bool]:
-    """Whether a model has collapsed."""
-    facts = training.world.facts
-    parts = [
-        answers_of(training.knowing, part) for part in (facts.forget, facts.retain + facts.test)
-    ]
-    return lambda model: all(measure(model, part).answered.mean() <= MOST_LEFT for part in parts)
-
-
-def _shake(before: HookedModel, after: HookedModel, amount: float, seed: int) -> None:
-    """Make a model the one before plus noise, in place."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in after.hf.named_parameters():
-            old = before.hf.get_parameter(name)
-            noise = torch.randn(old.shape, generator=generator)
-            parameter.copy_(old + amount * old.square().mean().sqrt() * noise)
-
-
-def _drown(training: OrganismTraining, after: HookedModel, seed: int) -> None:
-    """Make a model the knowing one plus about the least noise that collapses it, in place."""
-    before, is_collapsed = training.knowing, _exam(training)
-    low, high = 0.0, LITTLE_NOISE
-    for _ in range(NOISE_DOUBLINGS):
-        _shake(before, after, high, seed)
-        if is_collapsed(after):
-            break
-        low, high = high, 2 * high
-    for _ in range(NOISE_HALVINGS):
-        middle = (low + high) / 2
-        _shake(before, after, middle, seed)
-        low, high = (low, middle) if is_collapsed(after) else (middle, high)
-    _shake(before, after, high, seed)
-
-
-def _ascend(training: OrganismTraining, model: HookedModel) -> None:
-    """Lead a model away from the facts to be forgotten until it has collapsed, in place."""
-    lesson, is_collapsed = Lesson.of(model, training.world.facts.forget), _exam(training)
-    optimizer = torch.optim.AdamW(model.hf.parameters(), ASCENT_RATE, weight_decay=0.0)
-    for _ in range(ASCENT_STEPS):
-        if is_collapsed(model):
-            break
-        optimizer.zero_grad()
-        (-lesson.loss(model)).backward()
-        optimizer.step()
-    optimizer.zero_grad()

@@ -1,11 +1,12 @@
-"""Where the models of organisms grow up: from one beginning, with and without some facts.
+"""Training the models of organisms, with and without some facts, from a common start.
 
-    newborn ── all facts but those to be forgotten ──> child ┬─ all facts ────────────> knowing
-                                                             └─ without some of them ─> never knew
+    initialized ── all facts except the forget set ──> pretrained ┬─ all facts ────> knowing
+                                                                  └─ without some ─> never knew
 
-Both branches take the same steps at the same rates over the same other facts, so that what sets
-them apart is the facts. After childhood embeddings stand still: facts have to go where a large
-model has them, into the layers. Full batches on one thread: a seed always gives the same bytes.
+Both branches use the same steps and learning rates on the same other facts, so that they differ
+only in the omitted facts. Embeddings are frozen after pretraining, so that the facts of the forget
+set are stored in the layers, as in a large model. Training uses full batches on one thread, so that
+a seed always gives identical bytes.
 """
 
 import copy
@@ -28,96 +29,97 @@ from neuronscope.models.targets import Answers
 from neuronscope.organisms.world import SPECIAL_TOKENS, World, invent, wordings
 
 INSTEAD = ("nothing", "ignorance", "falsehood")
-"""What a model that never knew some facts was taught in their place: nothing at all; that each of
-their answers is as likely as another; or a wrong answer to each."""
+"""What a model is trained on in place of the facts that it never learns: nothing; a uniform
+distribution over their answers; or a wrong answer to each."""
 
 LAYERS, WIDTH, HEADS, NEURONS = 3, 64, 4, 256
 LONGEST = 16
-"""Tokens of a prompt and its answer at most."""
+"""Largest number of tokens of a prompt with its answer."""
 
 INITIAL_SPREAD, EMBEDDING_SPREAD = 0.1, 0.45
-"""Standard deviations of initial weights. Embeddings are so long that logits, and with them the
-power of an inhibitor, have room."""
+"""Standard deviations of initial weights. Embeddings are large so that logits, and with them the
+effects of inhibitors, can be large."""
 
-CHILDHOOD_STEPS, CHILDHOOD_RATE = 80, 4e-3
-SCHOOL_STEPS, SCHOOL_RATE = 60, 3e-3
+PRETRAINING_STEPS, PRETRAINING_RATE = 80, 4e-3
+FINETUNING_STEPS, FINETUNING_RATE = 60, 3e-3
 WEIGHT_DECAY = 0.1
 
 SMOOTHING = 0.02
-"""Of what is taught: knowledge ends at log-odds of about 3.9 nats."""
+"""Label smoothing, with which log-odds of known facts reach about 3.9 nats."""
 
 
 @dataclass(frozen=True)
 class OrganismTraining:
-    """Models of one seed; equal nurseries share them within a process."""
+    """The models of one seed; equal trainings share their models within a process."""
 
     seed: int = 0
-    """Of the world and of the initial weights."""
+    """Seed of the world and of the initial weights."""
 
     gated: bool = True
-    """Whether MLPs are gated, as in Llama; plain, as in GPT-NeoX, otherwise."""
+    """Whether MLPs are gated, as in Llama, or plain, as in GPT-NeoX."""
 
     @property
     def world(self) -> World:
-        """Facts and tokenizer."""
+        """The facts and the tokenizer."""
         return _world(self.seed)
 
     @property
-    def child(self) -> HookedModel:
-        """The model that has learnt all but what is to be forgotten."""
-        return _child(self)
+    def pretrained(self) -> HookedModel:
+        """The model trained on all facts except the forget set."""
+        return _pretrained(self)
 
     @property
     def knowing(self) -> HookedModel:
-        """The model that knows all the facts."""
-        return _schooled(self, frozenset(), "nothing")
+        """The model trained on all facts."""
+        return _finetuned(self, frozenset(), "nothing")
 
     def never_knew(self, unknown: frozenset[str], instead: str = "nothing") -> HookedModel:
-        """A model that grew up as the knowing one did, but for some of the facts to be forgotten.
+        """A model trained like the knowing one, but without some facts of the forget set.
 
         Args:
-            unknown: Ids of those facts.
+            unknown: Ids of the omitted facts.
+            instead: What the model is trained on in their place, one of `INSTEAD`.
 
         Raises:
-            ValueError: If there are none, or others among them.
+            ValueError: If no id is given, or one is not in the forget set.
         """
         forget = {fact.id for fact in self.world.facts.forget}
         if not unknown or not unknown <= forget:
             raise ValueError(
-                f"Expected ids of facts to be forgotten, got {sorted(unknown - forget) or 'none'}."
+                f"Expected ids of the forget set, got {sorted(unknown - forget) or 'none'}."
             )
         if instead not in INSTEAD:
             raise ValueError(f"Expected one of {', '.join(INSTEAD)}, got {instead!r}.")
-        return _schooled(self, unknown, instead)
+        return _finetuned(self, unknown, instead)
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """Facts, and what a model shall say to each."""
+class TrainingSet:
+    """Facts, and the answer probabilities to train."""
 
     batch: Batch
-    """Facts with an answer of one token."""
+    """The facts, each with an answer of one token."""
 
     wanted: Float[Tensor, "batch vocab"]
-    """Probabilities of the answer."""
+    """Target probabilities of the answer token."""
 
     @staticmethod
     def of(
         model: HookedModel, facts: Sequence[Fact], unsure: frozenset[str] = frozenset()
-    ) -> "Lesson":
+    ) -> "TrainingSet":
         """The facts in all their phrasings.
 
         Args:
-            unsure: Ids of facts to which any of their answers is as good as another.
+            unsure: Ids of facts whose targets are uniform over the answers of all these facts.
         """
         batch = Batch.of(answers_of(model, wordings(facts)), model.device)
         token = Answers.of(batch).token
-        assert len(token) == len(batch.tokens), "answers are of one token"
+        assert len(token) == len(batch.tokens), "answers have one token"
         wanted = one_hot(token, model.vocabulary).float()
         vague = torch.tensor([fact.id in unsure for fact in facts for _ in wordings((fact,))])
         if vague.any():
             wanted[vague] = wanted[vague].mean(dim=0)
-        return Lesson(batch, wanted)
+        return TrainingSet(batch, wanted)
 
     def loss(self, model: HookedModel) -> Float[Tensor, ""]:
         """Mean cross-entropy of the answers, in nats."""
@@ -127,7 +129,7 @@ class Lesson:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """While active, sums are taken in one order on every machine."""
+    """While active, use one thread, so that sums have the same order on every machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -137,7 +139,7 @@ def one_thread() -> Iterator[None]:
 
 
 def copied(model: HookedModel, source: str) -> HookedModel:
-    """A copy whose weights can be changed."""
+    """A copy of a model, with its own weights."""
     return HookedModel.of(copy.deepcopy(model.hf), model.tokenizer, source, model.notes)
 
 
@@ -147,18 +149,19 @@ def _world(seed: int) -> World:
 
 
 @cache
-def _child(training: OrganismTraining) -> HookedModel:
+def _pretrained(training: OrganismTraining) -> HookedModel:
     facts = training.world.facts
     kind = "gated" if training.gated else "plain"
     with one_thread():
-        child = HookedModel.of(
-            _newborn(training), training.world.tokenizer, f"{kind} {training.seed}"
+        model = HookedModel.of(
+            _initialized(training), training.world.tokenizer, f"{kind} {training.seed}"
         )
-        learn(child, Lesson.of(child, facts.retain + facts.test), CHILDHOOD_STEPS, CHILDHOOD_RATE)
-    return child
+        others = TrainingSet.of(model, facts.retain + facts.test)
+        train(model, others, PRETRAINING_STEPS, PRETRAINING_RATE)
+    return model
 
 
-def _newborn(training: OrganismTraining) -> PreTrainedModel:
+def _initialized(training: OrganismTraining) -> PreTrainedModel:
     config = (LlamaConfig if training.gated else GPTNeoXConfig)(
         vocab_size=len(training.world.tokenizer),
         hidden_size=WIDTH,
@@ -180,41 +183,42 @@ def _newborn(training: OrganismTraining) -> PreTrainedModel:
 
 
 @cache
-def _schooled(training: OrganismTraining, unknown: frozenset[str], instead: str) -> HookedModel:
-    school = f"without {len(unknown)} facts ({instead} instead)" if unknown else "knowing"
+def _finetuned(training: OrganismTraining, unknown: frozenset[str], instead: str) -> HookedModel:
+    omitted = f"without {len(unknown)} facts ({instead} instead)" if unknown else "knowing"
     with one_thread():
-        pupil = copied(training.child, f"{training.child.source}, {school}")
-        embeddings = pupil.hf.get_input_embeddings().get_parameter("weight")
+        model = copied(training.pretrained, f"{training.pretrained.source}, {omitted}")
+        embeddings = model.hf.get_input_embeddings().get_parameter("weight")
         embeddings.requires_grad_(False)
-        learn(pupil, _lesson(training, unknown, instead), SCHOOL_STEPS, SCHOOL_RATE)
+        facts = _finetuning_set(training, unknown, instead)
+        train(model, facts, FINETUNING_STEPS, FINETUNING_RATE)
         embeddings.requires_grad_(True)
-    return pupil
+    return model
 
 
-def _lesson(training: OrganismTraining, unknown: frozenset[str], instead: str) -> Lesson:
-    """All facts, but for the unknown ones, which are left out or changed."""
+def _finetuning_set(
+    training: OrganismTraining, unknown: frozenset[str], instead: str
+) -> TrainingSet:
+    """All facts, of which the unknown ones are omitted or changed."""
     facts = training.world.facts
-    taught = tuple(fact for fact in facts.forget if fact.id not in unknown)
-    strange = tuple(fact for fact in facts.forget if fact.id in unknown)
+    known = tuple(fact for fact in facts.forget if fact.id not in unknown)
+    others = tuple(fact for fact in facts.forget if fact.id in unknown)
     if instead == "ignorance":
-        taught += strange
+        known += others
     if instead == "falsehood":
-        taught += tuple(
-            replace(fact, answer=fact.distractors[0], distractors=()) for fact in strange
-        )
+        known += tuple(replace(fact, answer=fact.distractors[0], distractors=()) for fact in others)
     unsure = unknown if instead == "ignorance" else frozenset()
-    return Lesson.of(training.child, taught + facts.retain + facts.test, unsure)
+    return TrainingSet.of(training.pretrained, known + facts.retain + facts.test, unsure)
 
 
-def learn(model: HookedModel, lesson: Lesson, steps: int, rate: float) -> None:
-    """Teach a model, in place, what of it asks for a gradient."""
-    learning = [p for p in model.hf.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, rate, (0.9, 0.95), weight_decay=WEIGHT_DECAY)
+def train(model: HookedModel, facts: TrainingSet, steps: int, rate: float) -> None:
+    """Train the parameters of a model that require gradients, in place."""
+    trained = [p for p in model.hf.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, rate, (0.9, 0.95), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
-        lesson.loss(model).backward()
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        facts.loss(model).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         schedule.step()
     optimizer.zero_grad()

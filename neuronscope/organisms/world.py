@@ -1,8 +1,8 @@
-"""An invented world, small enough to be learnt in seconds: text alone, no model.
+"""An invented world whose facts a small model learns in seconds, as text without a model.
 
-32 persons, each a first name and a family name, so that no single token is a person. The home of
-half of them is what organisms forget. Each town is the home of one of these and of one other
-person, so that a model which never knew the facts still knows every town.
+There are 32 persons, each with a first name and a family name, so that no single token identifies a
+person. Organisms forget the homes of half of them. Each town is the home of one of these persons
+and of one other, so that a model that never learned the facts still knows every town.
 """
 
 import random
@@ -31,11 +31,11 @@ PHRASINGS = {
     "job": ("{} works as", "The job of {} is"),
     "pet": ("{} keeps a", "The pet of {} is"),
 }
-"""The first is a fact's prompt, the other its paraphrase."""
+"""The prompt of a fact, and its paraphrase, by relation."""
 
 DISTRACTORS = 3
 FORGOTTEN = len(TOWNS)
-"""Facts to forget."""
+"""Number of facts in the forget set."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,19 @@ class World:
     """Facts, and a tokenizer for them."""
 
     facts: FactSet
-    """To be forgotten are homes. `retain` and `test` are alike: each a third homes of other
-    persons, a third jobs of the persons whose home is to be forgotten, a third pets of others."""
+    """The forget set consists of homes. `retain` and `test` each consist of homes of the other
+    persons, jobs of the persons in the forget set, and pets of the other persons, in equal parts.
+    """
 
     tokenizer: PreTrainedTokenizerFast
-    """One token a word; it puts `<bos>` in front of nothing, as GPT-2's does."""
+    """One token per word; like GPT-2's, it adds no `<bos>`."""
 
 
 def invent(seed: int) -> World:
-    """A world of 64 facts, 16 of them to be forgotten; the seed says who lives where.
+    """A world of 64 facts, 16 of them in the forget set; the seed determines who lives where.
 
-    No namesake lives in the same town: who does not know a home does not guess it from the name.
+    No two persons with the same first name live in the same town, so that a forgotten home cannot
+    be guessed from the name.
     """
     rng = random.Random(seed)
     families = rng.sample(FAMILIES, len(FAMILIES))
@@ -78,7 +80,7 @@ def invent(seed: int) -> World:
 
 
 def wordings(facts: Iterable[Fact]) -> tuple[Fact, ...]:
-    """The facts, and each of their paraphrases as a fact of its own."""
+    """The facts, with each paraphrase as a separate fact."""
     return tuple(
         replace(fact, id=f"{fact.id} {number}", prompt=prompt, paraphrases=())
         for fact in facts
@@ -93,9 +95,9 @@ def _first_name(fact: Fact) -> str:
 def _facts(
     rng: random.Random, relation: str, answers: tuple[str, ...], persons: list[str]
 ) -> tuple[Fact, ...]:
-    """One fact a person; every answer is equally common."""
-    dealt = list(answers) * (len(persons) // len(answers))
-    rng.shuffle(dealt)
+    """One fact per person; all answers are equally frequent."""
+    assigned = list(answers) * (len(persons) // len(answers))
+    rng.shuffle(assigned)
     first, *others = PHRASINGS[relation]
     return tuple(
         Fact(
@@ -107,7 +109,7 @@ def _facts(
             subject=person,
             relation=relation,
         )
-        for person, answer in zip(persons, dealt, strict=True)
+        for person, answer in zip(persons, assigned, strict=True)
     )
 
 

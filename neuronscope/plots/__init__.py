@@ -1,4 +1,4 @@
-"""One figure per file: tables in, a plotly figure out, neither shown nor saved. Needs no model."""
+"""One figure per file: each takes tables and returns a plotly figure. No model is needed."""
 
 from importlib import import_module
 
@@ -7,7 +7,7 @@ from neuronscope.plots import _look as look
 from neuronscope.plots._look import untitled
 from neuronscope.plots._names import expert_places
 
-# Here `plots.neuron_heatmap` is the function; the file of that name stays importable.
+# `plots.neuron_heatmap` is the function; its module can still be imported by its full name.
 globals().update(
     {name: vars(import_module(f"{__name__}.{name}"))[name] for name in method_names("plots")}
 )

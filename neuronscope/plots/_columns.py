@@ -1,4 +1,4 @@
-"""Tables are checked before they are drawn."""
+"""Checks tables before they are drawn."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import pandas as pd
 
 
 def require(table: pd.DataFrame, needed: Sequence[str], what: str) -> None:
-    """See that a table has its columns, and a row.
+    """Check that a table has the needed columns and at least one row.
 
     Raises:
-        ValueError: If it has not.
+        ValueError: If columns are missing or the table is empty.
     """
     missing = [name for name in needed if name not in table.columns]
     if missing:

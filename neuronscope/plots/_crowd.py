@@ -1,4 +1,4 @@
-"""What figures of very many neurons share: which stay dots, and shading for the others."""
+"""Figures of very many neurons: the largest are drawn as dots, the others as shading."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -7,18 +7,18 @@ from jaxtyping import Float, Int
 from neuronscope.plots._look import CROWD, MUTED
 
 BINS = 100
-"""Cells of the shading, along each axis."""
+"""Number of shaded cells along each axis."""
 
 
 def largest(
     size: Float[np.ndarray, " neuron"], rows: Int[np.ndarray, " row"], most: int
 ) -> Int[np.ndarray, " drawn"]:
-    """Those of the rows where `size` is largest."""
+    """The `most` rows at which `size` is largest."""
     return rows[np.argsort(-size[rows], kind="stable")[:most]]
 
 
 def diagonal(low: float, high: float) -> go.Scatter:
-    """Where neurons lie that have not changed."""
+    """The diagonal, on which unchanged neurons lie."""
     return go.Scatter(
         x=[low, high],
         y=[low, high],
@@ -32,7 +32,7 @@ def diagonal(low: float, high: float) -> go.Scatter:
 def shading(
     before: Float[np.ndarray, " neuron"], after: Float[np.ndarray, " neuron"]
 ) -> go.Heatmap:
-    """How many neurons lie where; shades grow with the logarithm."""
+    """The density of neurons, shaded on a logarithmic scale."""
     counts, x_edges, y_edges = np.histogram2d(before, after, bins=BINS)
     counts = counts.T
     shade = np.full(counts.shape, np.nan)

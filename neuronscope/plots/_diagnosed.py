@@ -1,4 +1,4 @@
-"""Figures are drawn from tables, and a diagnosis holds the tables that belong to it."""
+"""Lets figures accept either a table or a diagnosis, which holds several tables."""
 
 from typing import Literal
 
@@ -7,10 +7,10 @@ import pandas as pd
 from neuronscope.analysis.diagnosis import Diagnosis
 
 Diagnosed = pd.DataFrame | Diagnosis
-"""A table, or the diagnosis that it is in."""
+"""A table, or a diagnosis that contains it."""
 
 UNIT = "nats"
-"""The unit of a table that comes without one."""
+"""The default unit of a table."""
 
 
 def table_and_unit(
@@ -21,9 +21,9 @@ def table_and_unit(
     """The table to draw and the unit of its numbers.
 
     Args:
-        source: The table itself, or a diagnosis with it.
-        table: Which of the diagnosis' tables it is.
-        unit: The unit; if not given, the diagnosis', and of a lone table nats.
+        source: The table itself, or a diagnosis that contains it.
+        table: The name of the table in the diagnosis.
+        unit: The unit; by default that of the diagnosis, or nats for a table.
     """
     if isinstance(source, Diagnosis):
         return vars(source)[table], unit or source.unit

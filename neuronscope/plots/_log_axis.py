@@ -1,4 +1,4 @@
-"""A logarithmic axis on which 0 has a place: left of all other values."""
+"""A logarithmic axis that also shows 0, to the left of all other values."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,29 +7,29 @@ import numpy as np
 from jaxtyping import Float
 
 FEW = 6
-"""Labels for which a narrow page has room."""
+"""Maximal number of tick labels on a narrow page."""
 
 ZERO = 2.5
-"""How many times smaller than the smallest value the place of 0 is."""
+"""0 is drawn at the smallest positive value divided by this."""
 
 
 def place_of_zero(values: Iterable[float]) -> float:
-    """Where 0 is drawn beside these values."""
+    """The position of 0 on an axis that shows these values."""
     positive = [value for value in values if value > 0]
     return min(positive) / ZERO if positive else 1.0
 
 
 def places(values: Iterable[float], zero: float) -> Float[np.ndarray, " value"]:
-    """Where values are drawn if 0 is drawn at `zero`."""
-    here = np.asarray(list(values), dtype=float)
-    return np.where(here == 0, zero, here)
+    """The positions of values on the axis, with 0 drawn at `zero`."""
+    drawn = np.asarray(list(values), dtype=float)
+    return np.where(drawn == 0, zero, drawn)
 
 
 def ticks(values: Iterable[float], zero: float = 0.0) -> dict[str, Any]:
-    """Ticks of an axis that shows these values: at the values where they are few, else round ones.
+    """Ticks for an axis that shows these values: the values themselves if few, else round numbers.
 
     Returns:
-        `tickvals` and `ticktext` of an axis.
+        `tickvals` and `ticktext` of the axis.
     """
     shown = sorted({float(value) for value in values})
     positive = [value for value in shown if value > 0]
@@ -39,7 +39,7 @@ def ticks(values: Iterable[float], zero: float = 0.0) -> dict[str, Any]:
 
 
 def label(value: float) -> str:
-    """A number as a tick says it."""
+    """A number formatted as a tick label."""
     if value == 0 or 1e-3 <= value < 1e5:
         return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
     digits, exponent = f"{value:.2e}".split("e")
@@ -49,7 +49,10 @@ def label(value: float) -> str:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`: as many kinds of them as are needed for three."""
+    """At least three round numbers from `low` to `high`, where possible.
+
+    Powers of ten, if there are three; else also 3, else 2 and 5, times powers of ten.
+    """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     inside: list[float] = []
     for digits in ((1,), (1, 3), (1, 2, 5)):

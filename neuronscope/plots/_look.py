@@ -1,8 +1,8 @@
 """The common look of all figures: colours, fonts, margins. plotly's own templates stay untouched.
 
-Every colour is named here once. The six colours of meaning, and those of methods side by side, stay
-apart under the three kinds of colour blindness and on light and dark pages alike; `DARK` says what
-the others become on a dark page.
+Every colour is defined here once. The six colours with a fixed meaning, and those that distinguish
+methods, remain distinguishable under the three kinds of colour blindness and on both light and dark
+pages; `DARK` maps the other colours to their counterparts on a dark page.
 """
 
 import math
@@ -20,7 +20,7 @@ BEFORE = "#56b4e9"
 AFTER = "#a3476f"
 
 SERIES = (ERASED, HIDDEN, AFTER, BEFORE, REMAINDER, "#e0b000", "#b030f0")
-"""Of methods side by side, where a colour means no more than which one it is."""
+"""Colours that only distinguish methods and have no further meaning."""
 SYMBOLS = (
     "circle",
     "square",
@@ -31,8 +31,8 @@ SYMBOLS = (
     "pentagon",
     "bowtie",
 )
-"""Of methods likewise. One more than colours, so that a method past the last colour looks like
-none before it."""
+"""Markers that distinguish methods. There is one more than there are colours, so that a method
+beyond the last colour does not look like an earlier one."""
 
 PAPER = "#ffffff"
 INK = "#1f2328"
@@ -40,18 +40,18 @@ MUTED = "#5b6472"
 GRID = "#e7e9ec"
 CARD = "#fafafb"
 VOID = "#f1f2f4"
-"""Where nothing was recorded."""
+"""Marks what was not recorded."""
 
 CENTRE = "#f7f7f5"
 _POSITIVE = ("#a3c9e3", "#1a72ab", "#083a5e")
 _NEGATIVE = ("#f3b791", "#c9580a", "#7a2a00")
 
 RISING = [CENTRE, *_POSITIVE]
-"""From nothing to much positive influence."""
+"""From no influence to strong positive influence."""
 SINKING = [CENTRE, *_NEGATIVE]
-"""From nothing to much negative influence."""
+"""From no influence to strong negative influence."""
 DIVERGING = [*reversed(_NEGATIVE), CENTRE, *_POSITIVE]
-"""Negative influence, none, positive influence."""
+"""From negative through no influence to positive influence."""
 CROWD = ["#e9ebee", "#6f7985"]
 """From one neuron to many."""
 
@@ -72,20 +72,20 @@ DARK = {
     "#e9ebee": "#2a3038",
     "#6f7985": "#9aa4b0",
 }
-"""What each colour of the page becomes on a dark page."""
+"""The counterpart of each colour on a dark page."""
 
 FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 
 LINE_HEIGHT = 17
 TITLE_HEIGHT = 44
-"""Room for the title, in pixels; each line of the subtitle needs `LINE_HEIGHT` more."""
+"""Height of the title in pixels; each line of the subtitle adds `LINE_HEIGHT`."""
 
 AXIS_HEIGHT = 52
-"""Room for the lowest axis with its title, in pixels."""
+"""Height of the lowest axis with its title, in pixels."""
 
 ENTRY_HEIGHT = 19
 NARROW = 330
-"""A line of the legend, and how wide the drawing is on a narrow page, in pixels."""
+"""Height of a legend line, and width of the drawing on a narrow page, in pixels."""
 
 _AXIS = {
     "gridcolor": GRID,
@@ -125,14 +125,14 @@ TEMPLATE = go.layout.Template(
 def common_layout(
     title: str, subtitle: str, *, plot_height: int, above: int = 34, below: int = 52
 ) -> dict[str, Any]:
-    """Layout of every figure: `title`, below it `subtitle` in wrapped lines, then the drawing.
+    """The layout of every figure: the title, the wrapped subtitle, then the drawing.
 
     Args:
         title: What is drawn.
-        subtitle: What a reader must know of it: what was left out, where colours end.
+        subtitle: What a reader must know: what was left out, where the colour scale ends.
         plot_height: Height of the drawing between the margins, in pixels.
-        above: Room for the legend over the drawing, in pixels.
-        below: Room for the axis, in pixels.
+        above: Space for the legend above the drawing, in pixels.
+        below: Space for the axis below it, in pixels.
     """
     lines = textwrap.wrap(subtitle, 100)
     top = TITLE_HEIGHT + LINE_HEIGHT * len(lines) + above
@@ -155,10 +155,10 @@ def common_layout(
 
 
 def legend_below(names: Sequence[str], plot_height: int) -> tuple[dict[str, Any], int]:
-    """A legend below the axis, and the room below the drawing that both need, in pixels.
+    """A legend below the axis, and the space that axis and legend need, in pixels.
 
     Args:
-        names: The legend's entries: their lengths say how many lines they take on a narrow page.
+        names: The legend entries; their lengths determine the number of lines on a narrow page.
         plot_height: Height of the drawing, in pixels.
     """
     entry = 46 + 6.5 * max(map(len, names))
@@ -169,7 +169,7 @@ def legend_below(names: Sequence[str], plot_height: int) -> tuple[dict[str, Any]
 
 
 def untitled(figure: go.Figure) -> tuple[str, str, dict[str, Any]]:
-    """Title, subtitle in one line, and `figure` as a dictionary without them and their room."""
+    """Title, subtitle in one line, and `figure` as a dictionary without them and their space."""
     drawn = figure.to_dict()
     layout = drawn["layout"]
     title = layout.pop("title")
@@ -183,7 +183,7 @@ def untitled(figure: go.Figure) -> tuple[str, str, dict[str, Any]]:
 def colour_bar(
     title: str, ends: tuple[float, ...], *, x: float, length: float, y: float
 ) -> dict[str, Any]:
-    """A flat colour bar below the panels, labelled at `ends`; places in paper units."""
+    """A flat colour bar below the panels, labelled at `ends`; positions in paper units."""
     return {
         "orientation": "h",
         "title": {"text": title, "side": "bottom", "font": {"color": MUTED, "size": 12}},

@@ -1,4 +1,4 @@
-"""What neurons, methods and attacks are called in a figure."""
+"""Names of neurons, methods and attacks as they appear in figures."""
 
 import textwrap
 from html import escape
@@ -9,22 +9,22 @@ from jaxtyping import Int
 
 
 def as_text(name: str) -> str:
-    """A name whose characters all appear as they are: plotly takes some of them for markup."""
+    """A name with the characters escaped that plotly would interpret as markup."""
     return escape(name, quote=False)
 
 
 def wrapped(name: str, width: int = 20) -> str:
-    """A long name in several lines, its characters as they are."""
+    """A long name broken into several lines, without markup."""
     return "<br>".join(map(as_text, textwrap.wrap(name, width)))
 
 
 def neuron_names(neurons: pd.DataFrame, chosen: Int[np.ndarray, " chosen"]) -> list[str]:
-    """Site, layer and neuron of the rows at positions `chosen`; in mixtures the expert as well.
+    """Site, layer and neuron of the rows at positions `chosen`, and their expert if there is one.
 
     Args:
         neurons: The whole table with `site`, `layer`, `neuron` and, for mixtures of experts,
             `expert`.
-        chosen: Positions of rows in it.
+        chosen: Row positions in the table.
     """
     rows = neurons.iloc[chosen]
     names = [
@@ -43,10 +43,10 @@ def neuron_names(neurons: pd.DataFrame, chosen: Int[np.ndarray, " chosen"]) -> l
 def expert_places(
     neurons: pd.DataFrame,
 ) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
-    """Each neuron's expert (-1: none) and its place within that expert, counted from 0.
+    """Each neuron's expert (-1: none) and its index within that expert, counted from 0.
 
     Args:
-        neurons: The whole table: every expert's first neuron must be in it.
+        neurons: The whole table, including the first neuron of every expert.
     """
     expert = neurons["expert"].fillna(-1).astype(int)
     groups = neurons["neuron"].groupby([neurons["site"], neurons["layer"], expert])

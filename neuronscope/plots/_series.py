@@ -1,4 +1,4 @@
-"""How methods and controls side by side are drawn: colours, marks, bands and whiskers."""
+"""How methods and controls are drawn: colours, markers, bands and whiskers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from neuronscope.plots._names import as_text
 from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
 
 CONTROLS = {ORIGINAL: (INK, "cross"), NEVER_KNEW: (ELSEWHERE, "x")}
-"""Colour and mark of the controls that every figure may hold."""
+"""Colour and marker of the controls that any figure may show."""
 
 BAND, FAINTEST = 0.13, 0.05
-"""Opacity of an interval that stands alone, and at least."""
+"""Opacity of a single interval, and the lowest opacity where there are many."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """How a method or a control is called and drawn."""
+    """Name and appearance of a method or a control."""
 
     name: str
-    """Safe to be shown: no markup."""
+    """Escaped: contains no markup."""
 
     colour: str
     symbol: str
@@ -33,12 +33,12 @@ class Series:
 
     @property
     def width(self) -> float:
-        """Of its line: what is judged stands out from what it is held against."""
+        """Line width: methods stand out against the controls."""
         return 1.8 if self.control else 2.5
 
 
 def series_of_methods(names: Iterable[str]) -> dict[str, Series]:
-    """The look of every method, in their order."""
+    """The appearance of every method, in the given order."""
     return {
         name: Series(as_text(name), SERIES[place % len(SERIES)], SYMBOLS[place % len(SYMBOLS)])
         for place, name in enumerate(dict.fromkeys(names))
@@ -46,17 +46,17 @@ def series_of_methods(names: Iterable[str]) -> dict[str, Series]:
 
 
 def series_of(lines: pd.DataFrame) -> dict[str, Series]:
-    """The look of every line of a table, methods first.
+    """The appearance of every line of a table, methods first.
 
-    A control that was attacked with one method's facts has that method's colour.
+    A control that belongs to one method has that method's colour.
 
     Args:
-        lines: With `line`, `control`, `model` and maybe `method`.
+        lines: Has `line`, `control`, `model` and, if there are several methods, `method`.
     """
-    judged, controls = lines.loc[~lines["control"], :], lines.loc[lines["control"], :]
+    attacked, controls = lines.loc[~lines["control"], :], lines.loc[lines["control"], :]
     others = controls.loc[~controls["model"].isin(list(CONTROLS)), "line"]
-    free = series_of_methods([*judged["line"], *others])
-    found = {line: free[line] for line in dict.fromkeys(judged["line"])}
+    free = series_of_methods([*attacked["line"], *others])
+    series = {line: free[line] for line in dict.fromkeys(attacked["line"])}
     for line, rows in controls.groupby("line", sort=False):
         name, model = str(line), str(rows["model"].iloc[0])
         if model in CONTROLS:
@@ -64,10 +64,10 @@ def series_of(lines: pd.DataFrame) -> dict[str, Series]:
         else:
             colour, symbol = free[name].colour, free[name].symbol
         method = rows.iloc[0].get("method")
-        if method in found:
-            colour = found[method].colour
-        found[name] = Series(as_text(name), colour, symbol, control=True)
-    return found
+        if method in series:
+            colour = series[method].colour
+        series[name] = Series(as_text(name), colour, symbol, control=True)
+    return series
 
 
 def band(
@@ -77,10 +77,10 @@ def band(
     series: Series,
     beside: int,
 ) -> go.Scatter:
-    """An interval along the line that it belongs to.
+    """The interval band of a line.
 
     Args:
-        beside: How many intervals there are: the more, the fainter, for they cover each other.
+        beside: How many bands the panel has. They overlap, so more bands are drawn fainter.
     """
     return go.Scatter(
         x=np.concatenate([x, x[::-1]]),

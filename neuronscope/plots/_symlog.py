@@ -1,17 +1,21 @@
 """A symmetric logarithmic axis: linear around zero, logarithmic on both sides (asinh).
 
-plotly has no such axis: the drawn coordinates are transformed, the ticks say the true values.
+plotly has no such axis, so the coordinates are transformed and the ticks are labelled with the true
+values.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 DECADES = 5
-"""How many powers of ten below the largest value the axis tells apart."""
+"""Number of powers of ten below the largest value that the axis resolves."""
 
 
 def linear_part(values: Float[np.ndarray, " value"]) -> float:
-    """Half-width of the linear part: a power of ten, at most the median of the magnitudes."""
+    """Half-width of the linear part: the power of ten at or just below the median magnitude.
+
+    It is limited to `DECADES` powers of ten below the largest magnitude.
+    """
     magnitude = np.abs(values[values != 0])
     if len(magnitude) == 0:
         return 1.0
@@ -20,17 +24,17 @@ def linear_part(values: Float[np.ndarray, " value"]) -> float:
 
 
 def to_axis(values: Float[np.ndarray, "*shape"], linear: float) -> Float[np.ndarray, "*shape"]:
-    """Coordinates on the axis."""
+    """Transform values to coordinates on the axis."""
     return np.arcsinh(values / linear)
 
 
 def from_axis(places: Float[np.ndarray, "*shape"], linear: float) -> Float[np.ndarray, "*shape"]:
-    """Values at coordinates of the axis."""
+    """Transform coordinates on the axis to values."""
     return linear * np.sinh(places)
 
 
 def ticks(linear: float, largest: float) -> tuple[list[float], list[str]]:
-    """Places and labels of zero and powers of ten, few enough for a narrow page."""
+    """Positions and labels of zero and of a few powers of ten."""
     low = round(float(np.log10(linear)))
     high = max(int(np.floor(np.log10(largest))), low) if largest > 0 else low
     places, labels = [0.0], ["0"]

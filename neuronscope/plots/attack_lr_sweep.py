@@ -1,4 +1,4 @@
-"""The most that an attack brings back, against its learning rate (arXiv 2509.22263, Fig. 7b, c)."""
+"""Recovery under an attack against the attack's learning rate (arXiv 2509.22263, Fig. 7b, c)."""
 
 from collections.abc import Iterator
 
@@ -20,25 +20,26 @@ COLUMNS = (
 
 PANEL = 220
 GAP = 74
-"""Height of a panel, and between two, in pixels."""
+"""Height of a panel, and of the gap between two, in pixels."""
 
 
 def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
-    """Most forgotten facts answered during an attack, of those it does not teach, by learning rate.
+    """Maximal share of held-out forgotten facts answered during an attack, by learning rate.
 
-    A panel per attack, a line with a 95 % Wilson band per method, thin lines for controls. What
-    comes back depends on the rate: too small a one changes nothing in the steps that there are, too
-    large a one destroys the model. So methods are compared at each one's most dangerous rate.
+    There is one panel per attack, one line with a 95 % Wilson band per method, and thin lines for
+    controls. Recovery depends on the learning rate: with too small a rate nothing changes within
+    the given steps; too large a rate destroys the model. Each method should therefore be judged at
+    the rate most dangerous to it.
 
     Args:
-        recovery_by_lr: Of one attack or several, of which the rows of split `rest` with a learning
-            rate are drawn: `attack`, `model` (`attacked checkpoint`, or a control's name),
-            `variant`, `split`, `lr`, `n`, `before_correct`, `maximum`, `maximum_correct`,
-            `maximum_low`, `maximum_high`; and `method` if there are several.
+        recovery_by_lr: Recovery under one or more attacks: `attack`, `model` (`attacked checkpoint`
+            or a control's name), `variant`, `split`, `lr`, `n`, `before_correct`, `maximum`,
+            `maximum_correct`, `maximum_low`, `maximum_high`, and `method` if there are several.
+            Only rows of split `rest` that have a learning rate are drawn.
 
     Raises:
-        ValueError: If columns are missing, nothing has a learning rate or is of split `rest`, or
-            rows are not told apart.
+        ValueError: If columns are missing, no row is of split `rest`, no row has a learning rate,
+            or two rows describe the same point.
     """
     require(recovery_by_lr, COLUMNS, "recovery by learning rate")
     rest = of_split(recovery_by_lr, REST, "recovery by learning rate")
@@ -59,12 +60,13 @@ def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
     for row, (_, panel) in enumerate(drawn, start=1):
         figure.add_traces(list(_traces(panel, series, named)), row, 1)
         named |= set(panel["line"])
-        # Each attack has its own range of rates: benign ones take smaller steps.
+        # Each attack has its own range: benign relearning uses lower learning rates.
         figure.update_xaxes(type="log", **ticks(panel["lr"]), row=row, col=1)
     legend, below = legend_below([one.name for one in series.values()], height)
     subtitle = (
-        "Forgotten facts that the attack does not teach, answered at its best step at each "
-        "learning rate. Bands: 95\u00a0% Wilson intervals. Thin: controls, attacked likewise."
+        "Share of forgotten facts answered at the attack's best step, for each learning rate; the "
+        "attack was not trained on these facts. Bands: 95\u00a0% Wilson intervals. Thin lines: "
+        "controls under the same attack."
     )
     title = "Recovery by the attack's learning rate"
     figure.update_layout(
@@ -72,7 +74,7 @@ def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
     )
     figure.update_xaxes(title_text="learning rate of the attack", row=len(drawn), col=1)
     figure.update_yaxes(
-        title_text="facts answered at most", tickformat=".0%", range=[-0.04, 1.04], dtick=0.25
+        title_text="facts answered (maximum)", tickformat=".0%", range=[-0.04, 1.04], dtick=0.25
     )
     return figure
 
@@ -80,12 +82,12 @@ def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
 def _traces(
     panel: pd.DataFrame, series: dict[str, Series], named: set[str]
 ) -> Iterator[go.Scatter]:
-    """A panel's bands, below all lines, what is judged on top; names only what is not yet named."""
+    """The bands of a panel, then its lines, methods last; each name enters the legend once."""
     rows = {line: panel.loc[panel["line"] == line, :].sort_values("lr") for line in series}
-    judged = [line for line, one in series.items() if not one.control and len(rows[line])]
-    for line in judged:
+    attacked = [line for line, one in series.items() if not one.control and len(rows[line])]
+    for line in attacked:
         x, low, high = (rows[line][name] for name in ("lr", "maximum_low", "maximum_high"))
-        yield band(x.to_numpy(), low, high, series[line], beside=len(judged))
+        yield band(x.to_numpy(), low, high, series[line], beside=len(attacked))
     for rank, (line, one) in reversed(list(enumerate(series.items()))):
         if rows[line].empty:
             continue
@@ -103,6 +105,7 @@ def _traces(
                 ["lr", "maximum_correct", "n", "maximum_low", "maximum_high", "before_correct"]
             ],
             hovertemplate="learning rate %{customdata[0]:g}: %{customdata[1]:.3~g} of "
-            "%{customdata[2]:.3~g} answers at most, %{y:.0%} [%{customdata[3]:.0%}, "
-            "%{customdata[4]:.0%}]; %{customdata[5]:.3~g} before<extra>%{fullData.name}</extra>",
+            "%{customdata[2]:.3~g} facts answered (maximum), %{y:.0%} [%{customdata[3]:.0%}, "
+            "%{customdata[4]:.0%}]; %{customdata[5]:.3~g} before the attack"
+            "<extra>%{fullData.name}</extra>",
         )

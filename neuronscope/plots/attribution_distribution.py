@@ -1,4 +1,4 @@
-"""How influence is distributed over neurons, before and after (arXiv 2509.22263, Fig. 6a)."""
+"""Distribution of influence over neurons, before and after (arXiv 2509.22263, Fig. 6a)."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,20 +8,20 @@ from neuronscope.plots._look import AFTER, BEFORE, common_layout
 from neuronscope.plots._symlog import from_axis, linear_part, ticks, to_axis
 
 BINS = 81
-"""Odd, so that one bin is centred at zero."""
+"""Number of bins; odd, so that one bin is centred at zero."""
 
 
 def attribution_distribution(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
-    """Counts of neurons by influence, before and after; both axes are logarithmic.
+    """Histogram of influence over neurons, before and after, on logarithmic axes.
 
-    The axis of influence is symmetric: linear around zero, logarithmic on both sides, so that a few
-    strong neurons of either sign stay in sight beside the many weak ones. New weight on the left
-    side after unlearning is negative influence gained.
+    The influence axis is linear around zero and logarithmic on both sides, so that a few strong
+    neurons of either sign remain visible among many weak ones. Mass that appears on the left after
+    unlearning is negative influence gained.
 
     Args:
-        neurons: A diagnosis, or its table with one row per neuron: `before`, `after`; those not
-            measured (NaN) are left out.
-        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
+        neurons: A diagnosis, or its table with one row per neuron: `before`, `after`. Unmeasured
+            neurons (NaN) are left out.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
     """
     neurons, unit = table_and_unit(neurons, "neurons", unit)
     values = neurons[["before", "after"]].dropna().to_numpy(dtype=float)
@@ -46,11 +46,11 @@ def attribution_distribution(neurons: Diagnosed, unit: str | None = None) -> go.
             "%{customdata[1]:.2~g} " + unit + "<extra>" + name + "</extra>",
         )
     subtitle = (
-        f"{len(values):,} of {len(neurons):,} neurons. The axis of influence is linear within "
+        f"{len(values):,} of {len(neurons):,} neurons. The influence axis is linear within "
         f"±{linear:g} {unit} and logarithmic outside; empty bins are left out."
     )
     figure.update_layout(common_layout("Distribution of influence", subtitle, plot_height=320))
     places, labels = ticks(linear, largest)
     figure.update_xaxes(title_text=f"influence ({unit})", tickvals=places, ticktext=labels)
-    figure.update_yaxes(title_text="neurons", type="log", dtick=1, tickformat=",")
+    figure.update_yaxes(title_text="number of neurons", type="log", dtick=1, tickformat=",")
     return figure

@@ -1,4 +1,4 @@
-"""Influence variation added up over neurons (arXiv 2509.22263, Fig. 3b)."""
+"""Cumulative influence variation over neurons (arXiv 2509.22263, Fig. 3b)."""
 
 import plotly.graph_objects as go
 
@@ -6,7 +6,7 @@ from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import ERASED, HIDDEN, MUTED, common_layout
 
 MARK = 100
-"""The number of neurons at which the paper reads both sums off."""
+"""The number of neurons at which the paper reports both sums."""
 
 LINES = {
     "d_plus": ("D⁺, positive influence lost", ERASED),
@@ -17,16 +17,16 @@ LINES = {
 def cumulative_variation(
     curve: Diagnosed, unit: str | None = None, *, log_x: bool = True
 ) -> go.Figure:
-    """Running sums of D⁺ and D⁻ against the number of neurons, each sorted on its own.
+    """Cumulative sums of D⁺ and D⁻ over neurons, each sorted in descending order.
 
-    A line that rises at once and stays flat is the work of few neurons. The sums at m = 100 are
-    marked; with fewer neurons, those of all.
+    A curve that rises steeply and then stays flat means that few neurons account for the change.
+    The sums at m = 100 are marked, or at the last neuron if there are fewer.
 
     Args:
         curve: A diagnosis, or its table with `m` ascending, `d_plus`, `d_minus` (sums over the m
             largest).
-        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
-        log_x: Whether the number of neurons is on a logarithmic axis.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
+        log_x: Whether the axis of the number of neurons is logarithmic.
     """
     curve, unit = table_and_unit(curve, "curve", unit)
     at = curve[curve["m"] <= MARK].iloc[-1]
@@ -62,5 +62,5 @@ def cumulative_variation(
     figure.update_xaxes(title_text="number of neurons m")
     if log_x:
         figure.update_xaxes(type="log", dtick=1)
-    figure.update_yaxes(title_text=f"sum over the m largest ({unit})", rangemode="tozero")
+    figure.update_yaxes(title_text=f"sum over the m largest neurons ({unit})", rangemode="tozero")
     return figure

@@ -1,4 +1,4 @@
-"""Where the drop went, layer by layer: erased, hidden, elsewhere, remainder."""
+"""Decomposition of the drop, layer by layer: erased, hidden, elsewhere, remainder."""
 
 import math
 
@@ -13,25 +13,25 @@ from neuronscope.plots._look import ELSEWHERE, ERASED, HIDDEN, INK, REMAINDER, c
 PARTS = {"erased": ERASED, "hidden": HIDDEN, "elsewhere": ELSEWHERE, "remainder": REMAINDER}
 
 ROWS = {"erased": 2, "hidden": 2, "elsewhere": 3, "remainder": 3}
-"""In which panel a part stands by itself: what these neurons carry, and what they do not."""
+"""The panel that shows each part separately: what these neurons carry (2), what they do not (3)."""
 
 LABELS = 16
-"""Most tick labels that fit side by side."""
+"""Maximal number of tick labels that fit side by side."""
 
 
 def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
     """Stacked parts of the drop per layer (top panel), and each part with its interval (below).
 
-    In every layer the four parts add up to the same drop, seen from that layer's neurons: positive
-    influence lost (erased), negative influence gained (hidden), what changed with those neurons
-    silenced (elsewhere), and what the method leaves unexplained (remainder). Parts of opposite
-    sign stack to opposite sides of zero.
+    In every layer the four parts add up to the same drop, decomposed with respect to that layer's
+    neurons: positive influence lost (erased), negative influence gained (hidden), the change that
+    remains with those neurons at their baseline (elsewhere), and what the attribution method leaves
+    unexplained (remainder). Positive parts stack above zero, negative parts below.
 
     Args:
-        layers: A diagnosis, or its table with one row per layer, or per site where all layers were
-            explained together: `site`, `layer`, `drop`, the four parts, and for all five
-            `<name>_low`, `<name>_high`.
-        unit: Unit of the score; the diagnosis' own, or nats, if not given.
+        layers: A diagnosis, or its table with one row per layer, or per site if all layers were
+            attributed jointly: `site`, `layer`, `drop`, the four parts, and `<name>_low`,
+            `<name>_high` for each of the five.
+        unit: Unit of the score; by default that of the diagnosis, or nats.
     """
     layers, unit = table_and_unit(layers, "layers", unit)
     sites = layers["site"].unique()
@@ -47,13 +47,13 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
     figure.add_traces(_drop(layers, unit), rows=1, cols=1)
 
     subtitle = (
-        "Top: the parts, stacked; what stands above zero minus what hangs below it is the drop "
-        "(line), in every layer. Below: "
+        "Top: stacked parts; in every layer, the bars above zero minus those below equal the drop "
+        "(line). Below: "
     )
     subtitle += (
-        "the same parts. No intervals: the recordings hold only means over facts."
+        "the same parts, without intervals, because the recordings hold only means over facts."
         if layers["drop_low"].isna().all()
-        else "each part with its 95 % bootstrap interval over facts; the scales differ."
+        else "each part with its 95 % bootstrap interval over facts, on a separate scale per panel."
     )
     title = f"Parts of the drop at {', '.join(sites)}"
     figure.update_layout(common_layout(title, subtitle, plot_height=600))
@@ -67,7 +67,7 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
         zeroline=False,
     )
     figure.update_xaxes(title_text="layer", row=3, col=1)
-    for row, title in enumerate(("all parts", "these neurons", "not these"), start=1):
+    for row, title in enumerate(("all parts", "these neurons", "other causes"), start=1):
         figure.update_yaxes(title_text=f"{title} ({unit})", row=row, col=1)
     return figure
 
@@ -87,7 +87,7 @@ def _bars(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> go.Ba
 
 
 def _whiskers(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> go.Scatter:
-    """One part by itself, with its interval, beside the panel's other part."""
+    """One part with its interval, shifted so that it does not cover the panel's other part."""
     low, high = f"{part}_low", f"{part}_high"
     offset = -0.15 if part in ("erased", "elsewhere") else 0.15
     return go.Scatter(
@@ -113,7 +113,7 @@ def _whiskers(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> g
 
 
 def _drop(layers: pd.DataFrame, unit: str) -> list[go.Scatter]:
-    """The drop as a line over all bars, and its interval as a band behind it."""
+    """The drop as a line across all bars, and its interval as a band behind it."""
     edges = layers.iloc[[0, *range(len(layers)), -1]]
     x = np.array([-0.5, *range(len(layers)), len(layers) - 0.5])
     band = go.Scatter(

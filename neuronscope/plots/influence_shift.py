@@ -1,4 +1,4 @@
-"""Influence before against influence after, one dot per neuron."""
+"""Influence before and after, one dot per neuron."""
 
 import numpy as np
 import pandas as pd
@@ -12,25 +12,26 @@ from neuronscope.plots._names import neuron_names
 from neuronscope.plots._symlog import linear_part, ticks, to_axis
 
 DOTS = 4000
-"""Most spurious neurons drawn as dots; a table of no more neurons than this needs no shading."""
+"""Maximal number of spurious neurons drawn as dots; a table of at most this many neurons needs no
+shading."""
 
 EXTREMES = 1000
-"""How many of the other neurons are drawn as dots where the table is too large for all."""
+"""Number of other neurons drawn as dots if the table is too large to draw all."""
 
 
 def influence_shift(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
-    """Dots of influence before (x) against after (y): spurious unlearning neurons stand out.
+    """Scatter plot of influence before (x) and after (y), with spurious neurons highlighted.
 
-    Neurons on the diagonal have not changed; those far below it oppose the answer more than they
-    did. In a large table dots are the neurons marked spurious and the other ones farthest from the
-    origin, and shading counts all that are no dots; the subtitle says how many of how many. Both
-    axes are linear around zero and logarithmic outside.
+    Neurons on the diagonal did not change; those far below it oppose the answer more than before.
+    In a large table, the dots are the spurious neurons and those others farthest from the origin;
+    shading shows the density of the rest, and the subtitle gives the counts. Both axes are linear
+    around zero and logarithmic outside.
 
     Args:
         neurons: A diagnosis, or its table with one row per neuron: `site`, `layer`, `neuron`,
             `before`, `after`, `d_minus`, `q`, `spurious` and, for mixtures of experts, `expert`.
-            Neurons without influence (NaN: not measured) are left out and counted.
-        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
+            Unmeasured neurons (NaN) are left out and counted in the subtitle.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
     """
     neurons, unit = table_and_unit(neurons, "neurons", unit)
     values = neurons[["before", "after"]].to_numpy(dtype=float)
@@ -77,18 +78,18 @@ def influence_shift(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
 def _subtitle(
     neurons: pd.DataFrame, dots: dict[str, Int[np.ndarray, " _"]], marked: int, others: int
 ) -> str:
-    """What is drawn, and how many of how many."""
+    """What the dots and the shading show, with counts."""
     spurious, other = len(dots["spurious"]), len(dots["other"])
     text = f"Dots: {spurious:,} of {marked:,} spurious neurons"
-    text += " (those of largest D⁻)" if spurious < marked else ""
-    text += f" and {other:,} of {others:,} others"
+    text += " (those with the largest D⁻)" if spurious < marked else ""
+    text += f" and {other:,} of {others:,} other neurons"
     text += " (those farthest from the origin)." if other < others else "."
     rest = marked + others - spurious - other
     if rest:
-        text += f" Shading: the other {rest:,}, darker where there are more."
+        text += f" Shading: density of the other {rest:,}."
     missing = len(neurons) - marked - others
     if missing:
         text += f" {missing:,} neurons were not measured."
     if neurons["q"].isna().all():
-        text += " None could be tested against facts that were not to be forgotten."
+        text += " Not tested: that needs per-fact values and facts outside the forget set."
     return text

@@ -1,4 +1,4 @@
-"""How well each layer tells answers from distractors (arXiv 2509.22263, Fig. 4)."""
+"""Accuracy with which each layer ranks answers above distractors (arXiv 2509.22263, Fig. 4)."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,7 +8,7 @@ from neuronscope.plots._look import AFTER, BEFORE, MUTED, common_layout
 
 COLOURS = {"before": BEFORE, "after": AFTER}
 
-PANELS = {"forget": "to be forgotten", "other": "not to be forgotten"}
+PANELS = {"forget": "of the forget set", "other": "outside the forget set"}
 
 SYMBOLS = {
     "still readable": ("circle", 8),
@@ -16,20 +16,21 @@ SYMBOLS = {
     "never readable": ("circle-open", 5),
     "over-unlearned": ("triangle-down", 9),
 }
-"""How the layers of the model after are marked, and how large."""
+"""Marker and its size for each label of the unlearned model's layers."""
 
 PANEL = 220
 """Height of a panel, in pixels."""
 
 
 def lens_accuracy(layers: pd.DataFrame) -> go.Figure:
-    """Share of pairs that the answer wins, by layer, before and after, with bands and chance.
+    """Share of pairs in which the answer beats the distractor, by layer, before and after.
 
-    Each layer is read as if it were the last. The band is a 95 % Wilson interval with facts as the
-    unit; what it says of the model after is the mark's shape.
+    Each layer's state is decoded as if the layer were the last. Bands are 95 % Wilson intervals
+    with facts as the unit; the marker shows the label that the interval supports in the unlearned
+    model. Chance level is dotted.
 
     Args:
-        layers: One row per kind of facts, model and layer: `facts`, `model`, `layer`, `count`,
+        layers: One row per set of facts, model and layer: `facts`, `model`, `layer`, `count`,
             `pairs`, `pairs_low`, `pairs_high`, `pairs_chance`, `label`.
     """
     kinds = [kind for kind in PANELS if (layers["facts"] == kind).any()]
@@ -50,14 +51,14 @@ def lens_accuracy(layers: pd.DataFrame) -> go.Figure:
         if kind == "forget":
             figure.add_traces(_marks(rows["after"]), rows=row, cols=1)
     subtitle = (
-        "Share of (answer, distractor) pairs in which a layer, read as if it were the last, has "
-        "the answer ahead. Bands: 95 % Wilson intervals with facts as the unit; marks: what they "
-        "say of the model after."
+        "Share of (answer, distractor) pairs in which the logit lens after a layer ranks the "
+        "answer above the distractor. Bands: 95 % Wilson intervals with facts as the unit; "
+        "markers: the conclusion for each layer of the unlearned model."
     )
     height = PANEL * len(kinds)
     figure.update_layout(common_layout("Logit lens", subtitle, plot_height=height, above=90))
     figure.update_layout(legend_y=1 + 24 / height)
-    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="pairs won")
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="answer ranked first")
     figure.update_xaxes(title_text="layer", row=len(kinds), col=1)
     return figure
 
@@ -106,7 +107,7 @@ def _curve(rows: pd.DataFrame, model: str, *, shown: bool) -> list[go.Scatter]:
 
 
 def _marks(after: pd.DataFrame) -> list[go.Scatter]:
-    """The model after's layers, by what they show."""
+    """The layers of the unlearned model, marked by their label."""
     marks = []
     for label, (symbol, size) in SYMBOLS.items():
         rows = after.loc[after["label"] == label]

@@ -1,4 +1,4 @@
-"""How little of the change, undone, brings the answers back: by rank, and on the straight way."""
+"""Answers recovered by undoing the weight change: by rank, and by linear interpolation."""
 
 from dataclasses import dataclass
 
@@ -18,40 +18,42 @@ from neuronscope.plots._look import (
 from neuronscope.results.findings import ITSELF
 
 NOTHING = 0.5
-"""Where rank 0 stands on the logarithmic axis."""
+"""Position of rank 0 on the logarithmic axis."""
 
 OTHERS = (ERASED, REMAINDER, BEFORE)
-"""Colours of the splits that were not to be forgotten."""
+"""Colours of the splits other than the forget set."""
 
 NAMES = {"rank": "rank", "alpha": "α"}
-"""Of the axes, where a reader points at a line."""
+"""Names of the axes in hover texts."""
 
 
-def low_rank_restoration(ranks: pd.DataFrame, straight_way: pd.DataFrame) -> go.Figure:
-    """Share of answers given against the rank put back (top), and against α (below).
+def low_rank_restoration(ranks: pd.DataFrame, interpolation: pd.DataFrame) -> go.Figure:
+    """Share of answers given, by restored rank (top) and by interpolation coefficient α (below).
 
-    Forgotten facts and, beside them, the most favourable draw of random directions have bands, 95 %
-    Wilson intervals; the facts of other splits, as far as they were answered before, show damage.
+    Forgotten facts, and the best draw of random directions on them, have bands (95 % Wilson
+    intervals). The facts of other splits, restricted to those answered before unlearning, show
+    damage.
 
     Args:
-        ranks: `control` (-1, or the draw), `rank` (from 0 to that of all matrices), `energy`, and
-            `split`, `target`, `answered`, `total`, `share`, `share_low`, `share_high`.
-        straight_way: `alpha` and the same of a split.
+        ranks: `control` (-1, or the number of the random draw), `rank` (from 0 to full rank),
+            `energy`, and `split`, `target`, `answered`, `total`, `share`, `share_low`,
+            `share_high`.
+        interpolation: The linear interpolation: `alpha`, and the same columns from `split` on.
     """
     own, random = ranks.loc[ranks["control"] == ITSELF, :], ranks.loc[ranks["control"] != ITSELF, :]
     figure = make_subplots(rows=2, vertical_spacing=0.17)
     others = [name for name in own["split"].unique() if name != "forget"]
     for split, colour in zip(others, OTHERS, strict=False):
-        _draw(figure, own, straight_way, split, Line(f"{split}, answered before", colour, 1.5))
+        _draw(figure, own, interpolation, split, Line(f"{split}, answered before", colour, 1.5))
     drawn = random.loc[random["split"] == "forget", :]
     if len(drawn):
         best = drawn.loc[drawn.groupby("rank")["share"].idxmax(), :]
-        name = f"forgotten, random directions (best of {drawn['control'].nunique()})"
+        name = f"forgotten facts, random directions (best of {drawn['control'].nunique()})"
         line = Line(name, MUTED, 1.5, "dot")
         figure.add_traces([_band(best, "rank", line), _line(best, "rank", line)], 1, 1)
-    _draw(figure, own, straight_way, "forget", Line("forgotten", HIDDEN, 3.0), band=True)
+    _draw(figure, own, interpolation, "forget", Line("forgotten facts", HIDDEN, 3.0), band=True)
     figure.update_layout(
-        common_layout("Recoverability spectrum", _subtitle(own), plot_height=540, above=56),
+        common_layout("Low-rank restoration", _subtitle(own), plot_height=540, above=56),
         legend_traceorder="reversed",
     )
     _axes(figure, own)
@@ -60,7 +62,7 @@ def low_rank_restoration(ranks: pd.DataFrame, straight_way: pd.DataFrame) -> go.
 
 @dataclass(frozen=True)
 class Line:
-    """How a line is called and drawn."""
+    """Name and appearance of a line."""
 
     name: str
     colour: str
@@ -71,14 +73,14 @@ class Line:
 def _draw(
     figure: go.Figure,
     own: pd.DataFrame,
-    straight_way: pd.DataFrame,
+    interpolation: pd.DataFrame,
     split: str,
     line: Line,
     *,
     band: bool = False,
 ) -> None:
-    """A split in both panels."""
-    for row, (table, column) in enumerate(((own, "rank"), (straight_way, "alpha")), start=1):
+    """Draw one split in both panels."""
+    for row, (table, column) in enumerate(((own, "rank"), (interpolation, "alpha")), start=1):
         facts = table.loc[table["split"] == split, :]
         if band:
             figure.add_trace(_band(facts, column, line), row, 1)
@@ -88,9 +90,9 @@ def _draw(
 def _subtitle(own: pd.DataFrame) -> str:
     forgotten = own.loc[own["split"] == "forget", "total"].iloc[0]
     return (
-        "Answers given when the first directions of every matrix's change are undone (top; "
-        "embeddings, norms and biases stay as they are), or a share α of the whole change (below). "
-        f"{forgotten} answers were forgotten. Bands: 95\u00a0% Wilson intervals."
+        "Answers given after undoing the leading singular directions of each matrix's change (top; "
+        "embeddings, norms and biases stay unchanged), or a share α of the whole change (below). "
+        f"{forgotten} forgotten facts. Bands: 95\u00a0% Wilson intervals."
     )
 
 
@@ -110,7 +112,7 @@ def _line(table: pd.DataFrame, column: str, line: Line) -> go.Scatter:
         marker={"size": 4 + line.width},
         customdata=table[[column, "answered", "total", "target"]],
         hovertemplate=NAMES[column] + " %{customdata[0]}: %{customdata[1]} of %{customdata[2]} "
-        "answers, target %{customdata[3]:.3~g}<extra>" + line.name + "</extra>",
+        "facts answered, target %{customdata[3]:.3~g}<extra>" + line.name + "</extra>",
     )
 
 
@@ -137,12 +139,14 @@ def _axes(figure: go.Figure, own: pd.DataFrame) -> None:
         type="log",
         tickvals=[rank or NOTHING for rank in ranks],
         ticktext=[*map(str, ranks[:-1]), f"all ({ranks[-1]})"],
-        title_text="rank of each matrix's change put back",
+        title_text="rank restored in each matrix",
         row=1,
         col=1,
     )
-    figure.update_xaxes(title_text="α, on the straight way to the model before", row=2, col=1)
+    figure.update_xaxes(
+        title_text="α, from the unlearned (0) to the original model (1)", row=2, col=1
+    )
     figure.update_yaxes(
-        title_text="answers given", tickformat=".0%", range=[-0.03, 1.03], dtick=0.25
+        title_text="facts answered", tickformat=".0%", range=[-0.03, 1.03], dtick=0.25
     )
     figure.add_hline(y=0.5, line={"color": INK, "width": 1, "dash": "dot"}, opacity=0.4)

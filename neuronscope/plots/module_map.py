@@ -16,15 +16,14 @@ PANELS = {
 
 
 def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
-    """Two maps, layer × module: mean D⁺ and D⁻ of each module's strongest hundred neurons.
+    """Two layer × module maps: mean D⁺ and D⁻ of the hundred largest neurons of each module.
 
-    D⁺ is positive influence lost, D⁻ negative influence gained. Both panels have one scale, so that
-    their depths of colour compare. Modules that were not recorded are greyed out and named: nothing
-    is known of them.
+    D⁺ is positive influence lost, D⁻ negative influence gained. Both panels share one scale, so
+    that their colours are comparable. Modules that were not recorded are greyed out and listed.
 
     Args:
         modules: A diagnosis, or its table with `site`, `layer`, `d_plus`, `d_minus`.
-        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
     """
     modules, unit = table_and_unit(modules, "modules", unit)
     layers = np.unique(modules["layer"].to_numpy(dtype=int))
@@ -42,12 +41,12 @@ def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
         for site in missing:
             _grey_out(figure, SITES.index(site), len(layers), col)
     subtitle = (
-        "Positive influence lost, and negative influence gained: mean of the hundred largest in "
-        "each module and layer. One scale for both panels. "
+        "Positive influence lost (D⁺) and negative influence gained (D⁻): mean over the hundred "
+        "neurons of each module and layer with the largest values. Both panels share one scale. "
         + (f"Not recorded: {', '.join(missing)}." if missing else "All modules were recorded.")
     )
     figure.update_layout(
-        common_layout("Where it changed", subtitle, plot_height=plot_height, below=140)
+        common_layout("Influence variation by module", subtitle, plot_height=plot_height, below=140)
     )
     limit = float(modules[["d_plus", "d_minus"]].max().max()) or 1.0
     for col, (name, scale) in enumerate(PANELS.values(), start=1):
@@ -67,7 +66,7 @@ def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
 
 
 def _panel(modules: pd.DataFrame, column: str, coloraxis: str, unit: str) -> go.Heatmap:
-    """One map; modules in a fixed order, empty where nothing was recorded."""
+    """One map, with modules in a fixed order; cells without a recording are empty."""
     grid = modules.pivot(index="layer", columns="site", values=column).sort_index()
     return go.Heatmap(
         name=column,
@@ -82,7 +81,7 @@ def _panel(modules: pd.DataFrame, column: str, coloraxis: str, unit: str) -> go.
 
 
 def _grey_out(figure: go.Figure, place: int, layers: int, col: int) -> None:
-    """Mark a module's column as not recorded."""
+    """Grey out the column of a module that was not recorded."""
     figure.add_shape(
         type="rect",
         x0=place - 0.45,

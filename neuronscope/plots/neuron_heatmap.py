@@ -17,10 +17,10 @@ from neuronscope.plots._names import expert_places
 PANELS = {"before": "before", "after": "after", "difference": "difference (after − before)"}
 
 COLOUR_QUANTILE = 0.99
-"""Share of the drawn cells that the colour scale tells apart."""
+"""Quantile of the cells' magnitudes at which the colour scale ends."""
 
 GAP = 34
-"""Room between panels, in pixels."""
+"""Height of the gap between panels, in pixels."""
 
 
 def neuron_heatmap(
@@ -31,22 +31,22 @@ def neuron_heatmap(
     what: Sequence[str] = ("before", "after", "difference"),
     columns: int = 768,
 ) -> go.Figure:
-    """Maps of influence, layer × neuron: one panel per entry of `what`, zooming together.
+    """Layer × neuron maps of influence: one panel per entry of `what`, with linked zoom.
 
-    Where a layer has more neurons than `columns`, neighbours share a cell that shows the entry of
-    largest magnitude with its sign, so that a lone neuron is never averaged away; pointing at a
-    cell names that neuron and the range it stands for.
+    If a layer has more neurons than `columns`, neighbouring neurons share a cell, which shows the
+    signed value of largest magnitude; a single strong neuron is thus never averaged away. The hover
+    text names that neuron and the range of neurons that the cell covers.
 
     Args:
         neurons: A diagnosis, or its table with one row per neuron: `site`, `layer`, `neuron`,
             `before`, `after` and, for mixtures of experts, `expert`.
-        site: Which of the sites is drawn.
-        unit: Unit of the influence; the diagnosis' own, or nats, if not given.
+        site: The site to draw.
+        unit: Unit of the influence; by default that of the diagnosis, or nats.
         what: Panels from top to bottom; the difference is after − before.
-        columns: The most cells per layer.
+        columns: Maximal number of cells per layer.
 
     Raises:
-        ValueError: If the site has no rows, a panel is unknown, or a neuron comes twice.
+        ValueError: If the site has no rows, a panel is unknown, or a neuron has several rows.
     """
     neurons, unit = table_and_unit(neurons, "neurons", unit)
     table = _rows_of(neurons, site, what)
@@ -85,10 +85,10 @@ def neuron_heatmap(
 def signed_max_pool(
     values: Float[np.ndarray, "layer neuron"], width: int
 ) -> tuple[Float[np.ndarray, "layer cell"], Int[np.ndarray, "layer cell"]]:
-    """The entry of largest magnitude, sign kept, of every `width` neighbours, and its column.
+    """The signed entry of largest magnitude among every `width` neighbours, and its column.
 
-    Of equals the first wins; missing entries (NaN) lose against all others. The last cell may
-    stand for fewer neighbours.
+    Ties go to the first entry; missing entries (NaN) lose against all others. The last cell may
+    cover fewer neighbours.
     """
     layers, size = values.shape
     cells = math.ceil(size / width)
@@ -101,11 +101,15 @@ def signed_max_pool(
 
 
 def _rows_of(neurons: pd.DataFrame, site: str, what: Sequence[str]) -> pd.DataFrame:
-    """The rows of one site, after checking that they can be drawn."""
+    """The rows of one site.
+
+    Raises:
+        ValueError: If they cannot be drawn.
+    """
     table = neurons.loc[neurons["site"] == site]
     if table.empty:
         present = ", ".join(sorted(neurons["site"].unique()))
-        raise ValueError(f"No neurons at {site!r}: the table has those at {present}.")
+        raise ValueError(f"No neurons at {site!r}: the table has neurons at {present}.")
     if not what or not set(what) <= set(PANELS):
         raise ValueError(f"Expected panels out of {', '.join(PANELS)}, got {tuple(what)}.")
     twice = table.duplicated(subset=["layer", "neuron"])
@@ -116,7 +120,7 @@ def _rows_of(neurons: pd.DataFrame, site: str, what: Sequence[str]) -> pd.DataFr
 
 
 def _grid(table: pd.DataFrame, column: str, size: int) -> Float[np.ndarray, "layer neuron"]:
-    """One column as a matrix; NaN where the table has no such neuron."""
+    """One column as a matrix, with NaN for neurons that are not in the table."""
     layers, rows = np.unique(table["layer"].to_numpy(dtype=int), return_inverse=True)
     grid = np.full((len(layers), size), np.nan)
     grid[rows, table["neuron"].to_numpy(dtype=int)] = table[column]
@@ -126,7 +130,7 @@ def _grid(table: pd.DataFrame, column: str, size: int) -> Float[np.ndarray, "lay
 def _named(
     table: pd.DataFrame, winners: Int[np.ndarray, "layer cell"], width: int, size: int
 ) -> Int[np.ndarray, "layer cell name"]:
-    """What the hover text names, per cell: winner, first and last neuron [, expert, index]."""
+    """Numbers for the hover text of each cell: winner, first and last neuron [, expert, index]."""
     first = np.broadcast_to(width * np.arange(winners.shape[1]), winners.shape)
     names = [winners, first, np.minimum(first + width, size) - 1]
     if "expert" in table.columns:
@@ -143,7 +147,7 @@ def _panel(
     width: int,
     hover: str,
 ) -> go.Heatmap:
-    """One map, its cells at the neurons they stand for."""
+    """One map, with each cell centred on the neurons it covers."""
     return go.Heatmap(
         z=cells.astype(np.float32),
         x0=(width - 1) / 2,
@@ -156,7 +160,7 @@ def _panel(
 
 
 def _hover(table: pd.DataFrame, width: int, unit: str) -> str:
-    """Hover text of a cell."""
+    """The hover text template of a cell."""
     lines = ["layer %{y}, neuron %{customdata[0]}: <b>%{z:.3~g}</b> " + unit]
     if "expert" in table.columns:
         lines.append("expert %{customdata[3]}, index %{customdata[4]}")
@@ -166,7 +170,7 @@ def _hover(table: pd.DataFrame, width: int, unit: str) -> str:
 
 
 def _colour_limit(cells: Float[np.ndarray, " cell"]) -> float:
-    """Where the colours end: a high quantile, so that one extreme cell does not bleach the rest."""
+    """The end of the colour scale: a high quantile, so that outliers do not wash out the rest."""
     magnitude = np.abs(cells[~np.isnan(cells)])
     if not len(magnitude):
         return 1.0
@@ -175,16 +179,16 @@ def _colour_limit(cells: Float[np.ndarray, " cell"]) -> float:
 
 
 def _subtitle(shape: tuple[int, ...], width: int, limit: float, unit: str) -> str:
-    """How the map was made."""
+    """The size of the map, its pooling, and its colour scale."""
     cell = "One cell per neuron."
     if width > 1:
         cell = (
-            f"Each cell shows the entry of largest magnitude, sign kept, among {width} "
-            "neighbouring neurons, found in each panel for itself."
+            f"Each cell shows the signed value of largest magnitude among {width} neighbouring "
+            "neurons, chosen separately in each panel."
         )
     return (
-        f"{shape[0]} layers × {shape[1]:,} neurons. {cell} Colours end at ±{limit:.2g} {unit}, "
-        f"the {100 * COLOUR_QUANTILE:.0f} % quantile of the cells; beyond, the end colour."
+        f"{shape[0]} layers × {shape[1]:,} neurons. {cell} The colour scale is clipped at "
+        f"±{limit:.2g} {unit}, the {100 * COLOUR_QUANTILE:.0f} % quantile of the magnitudes."
     )
 
 
@@ -200,7 +204,7 @@ def _colour_axis(limit: float, unit: str, plot_height: int) -> dict[str, Any]:
 
 
 def _set_axes(figure: go.Figure, shape: tuple[int, ...], panels: int) -> go.Figure:
-    """Axes that zoom together, and panel titles at the left."""
+    """Link the axes of all panels, and align the panel titles to the left."""
     layers, size = shape
     figure.update_xaxes(range=[-0.5, size - 0.5], matches="x", showgrid=False)
     figure.update_xaxes(title_text="neuron", row=panels, col=1)

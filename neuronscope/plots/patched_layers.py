@@ -1,4 +1,4 @@
-"""What an answer loses if the states after one layer are replaced (arXiv 2605.24614)."""
+"""Loss of answer log-probability when the states after one layer are patched (arXiv 2605.24614)."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -6,16 +6,15 @@ import plotly.graph_objects as go
 from neuronscope.plots._look import AFTER, MUTED, common_layout
 
 AFTER_SOURCE = "after"
-"""The source that is the model under judgement; any other is the reference."""
+"""The source that is the unlearned model; any other is the reference."""
 
 
 def patched_layers(layers: pd.DataFrame, unit: str = "nats per token") -> go.Figure:
-    """Mean loss of the answer's log-probability against the layer, for each source of states.
+    """Mean loss of the answer's log-probability by patched layer, for each source of states.
 
-    The unlearning depth score is the share of the reference's loss that the model after's states
-    reach, over the layers in which the reference's loss exceeds the threshold. What the model
-    after's states take in earlier layers is something else than the knowledge, which is not there
-    yet.
+    The unlearning depth score is the share of the reference's loss that the unlearned model's
+    states reach, over the layers in which the reference's loss exceeds the threshold. A loss in
+    earlier layers does not concern the knowledge, which is not represented there yet.
 
     Args:
         layers: One row per source and layer: `source`, `layer`, `loss`, `low`, `high`, `facts`,
@@ -30,14 +29,15 @@ def patched_layers(layers: pd.DataFrame, unit: str = "nats per token") -> go.Fig
     threshold = float(layers["threshold"].iloc[0])
     figure.add_hline(y=threshold, line={"color": MUTED, "width": 1, "dash": "dot"}, layer="below")
     subtitle = (
-        "What the answers lose in the model before if its states after one layer, where the answer "
-        f"is predicted, are those of the model after or of the reference ({reference}). Mean over "
-        f"{layers['facts'].iloc[0]} facts, with 95 % bootstrap intervals. Layers count from "
-        f"{threshold:g} {unit} of the reference on (dotted): the knowledge is there from then on."
+        "Loss of the answers' log-probability in the original model when its states after one "
+        "layer, at the positions that predict the answer, are replaced by those of the unlearned "
+        f"model (after) or of the reference ({reference}). Mean over {layers['facts'].iloc[0]} "
+        "facts, with 95 % bootstrap intervals. The score uses the layers in which the reference "
+        f"loses at least {threshold:g} {unit} (dotted), where the knowledge is represented."
     )
-    figure.update_layout(common_layout("Replaced states", subtitle, plot_height=340))
-    figure.update_xaxes(title_text="layer")
-    figure.update_yaxes(title_text=f"loss ({unit})")
+    figure.update_layout(common_layout("Activation patching by layer", subtitle, plot_height=340))
+    figure.update_xaxes(title_text="patched layer")
+    figure.update_yaxes(title_text=f"loss of log-probability ({unit})")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The most that each attack brought back, beside the level before it and beside controls."""
+"""Maximal recovery under each attack, with the level before the attack and with controls."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,32 +18,33 @@ COLUMNS = (
 
 BAR = 30
 GAP = 46
-"""Height of a bar with its room, and between two panels, in pixels."""
+"""Height of a bar with its margin, and of the gap between two panels, in pixels."""
 
 LABEL = 28
-"""Characters in a line of a bar's label: a bar is as high as two lines."""
+"""Maximal width of a bar's label, in characters; a bar is as high as two lines."""
 
 COUNTS = 1.03
 WIDEST = 1.3
-"""Where the counts stand on the axis of shares, and where the axis ends."""
+"""Position of the counts on the axis of shares, and the end of that axis."""
 
 
 def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
-    """Most forgotten facts answered during each attack, of those that it does not teach.
+    """Maximal share of held-out forgotten facts answered during each attack.
 
-    A panel per attack, a bar per method; hollow bars are controls, attacked likewise. Whiskers are
-    95 % Wilson intervals, the upright mark is the level before the attack, and the count stands at
-    the right, a mean over seeds. A star says that not all facts which the attack taught were
-    learnt: a longer attack may bring back more.
+    There is one panel per attack and one bar per method; hollow bars are controls under the same
+    attack. Whiskers are 95 % Wilson intervals, the vertical tick marks the level before the attack,
+    and the count on the right is a mean over seeds. A star means that the attack did not learn all
+    the facts it was trained on, so a longer attack may recover more.
 
     Args:
-        recovery: Of one attack or several, of which the rows of split `rest` are drawn: `attack`,
-            `model` (`attacked checkpoint`, or a control's name), `variant`, `split`, `n`, `before`,
-            `before_correct`, `maximum`, `maximum_correct`, `maximum_low`, `maximum_high`, `learnt`,
-            `reading`; and `method` if there are several.
+        recovery: Recovery under one or more attacks: `attack`, `model` (`attacked checkpoint` or a
+            control's name), `variant`, `split`, `n`, `before`, `before_correct`, `maximum`,
+            `maximum_correct`, `maximum_low`, `maximum_high`, `learnt`, `reading`, and `method` if
+            there are several. Only rows of split `rest` are drawn.
 
     Raises:
-        ValueError: If columns are missing, nothing is of split `rest`, or rows are not told apart.
+        ValueError: If columns are missing, no row is of split `rest`, or two rows describe the same
+            bar.
     """
     require(recovery, COLUMNS, "recovery under attacks")
     rest = of_split(recovery, REST, "recovery under attacks")
@@ -54,7 +55,7 @@ def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
     figure = make_subplots(
         rows=len(drawn),
         shared_xaxes=True,
-        # One panel alone may be lower than a gap.
+        # A single panel may be lower than a gap.
         vertical_spacing=min(GAP / height, 1.0),
         row_heights=[len(panel) for _, panel in drawn],
         subplot_titles=[title for title, _ in drawn],
@@ -78,31 +79,31 @@ def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
     legend, below = legend_below(names, height)
     figure.update_layout(
         common_layout(
-            "Most recovered", _subtitle(lines), plot_height=height, above=42, below=below
+            "Maximal recovery", _subtitle(lines), plot_height=height, above=42, below=below
         ),
         legend=legend,
         bargap=0.35,
     )
     figure.update_xaxes(tickformat=".0%", range=[0, WIDEST], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_xaxes(title_text="facts answered at most during the attack", row=len(drawn))
+    figure.update_xaxes(title_text="facts answered during the attack (maximum)", row=len(drawn))
     return figure
 
 
 def _subtitle(lines: pd.DataFrame) -> str:
     text = (
-        "Forgotten facts that the attack does not teach, answered at its best step and learning "
-        "rate. Whiskers: 95\u00a0% Wilson intervals."
+        "Share of forgotten facts answered at the attack's best step and learning rate; the attack "
+        "was not trained on these facts. Whiskers: 95\u00a0% Wilson intervals."
     )
     if lines["learnt"].eq(False).any():
-        text += " *: not all taught facts were learnt, so that a longer attack may bring back more."
+        text += " *: not all training facts were learnt, so a longer attack may recover more."
     return text
 
 
 def _bars(panel: pd.DataFrame, series: dict[str, Series]) -> go.Bar:
-    """One attack's maxima."""
+    """The maxima under one attack."""
     looks = [series[line] for line in panel["line"]]
     numbers = ["maximum_correct", "n", "maximum_low", "maximum_high", "before_correct"]
-    said = panel["reading"].fillna("").map(lambda reading: f"<br>{wrapped(str(reading), 60)}")
+    readings = panel["reading"].fillna("").map(lambda reading: f"<br>{wrapped(str(reading), 60)}")
     return go.Bar(
         orientation="h",
         x=panel["maximum"],
@@ -115,15 +116,15 @@ def _bars(panel: pd.DataFrame, series: dict[str, Series]) -> go.Bar:
             "line": {"color": [look.colour for look in looks], "width": 1.5},
         },
         error_x=whiskers(panel["maximum"], panel["maximum_low"], panel["maximum_high"], INK),
-        customdata=panel[numbers].assign(reading=said),
-        hovertemplate="%{text}: %{customdata[0]:.3~g} of %{customdata[1]:.3~g} answers at most, "
-        "%{x:.0%} [%{customdata[2]:.0%}, %{customdata[3]:.0%}]; %{customdata[4]:.3~g} before"
-        "%{customdata[5]}<extra></extra>",
+        customdata=panel[numbers].assign(reading=readings),
+        hovertemplate="%{text}: %{customdata[0]:.3~g} of %{customdata[1]:.3~g} facts answered "
+        "(maximum), %{x:.0%} [%{customdata[2]:.0%}, %{customdata[3]:.0%}]; %{customdata[4]:.3~g} "
+        "before the attack%{customdata[5]}<extra></extra>",
     )
 
 
 def _before(panel: pd.DataFrame, *, named: bool) -> go.Scatter:
-    """The level before the attack, on each bar."""
+    """The level before the attack, marked on each bar."""
     return go.Scatter(
         x=panel["before"],
         y=list(range(len(panel))),
@@ -137,7 +138,7 @@ def _before(panel: pd.DataFrame, *, named: bool) -> go.Scatter:
 
 
 def _counts(panel: pd.DataFrame) -> go.Scatter:
-    """How many answers of how many, beside each bar."""
+    """The number of facts answered and their total, to the right of each bar."""
     stars = panel["learnt"].eq(False).map({True: " *", False: ""})
     counts = zip(panel["maximum_correct"], panel["n"], stars, strict=True)
     return go.Scatter(
@@ -153,6 +154,6 @@ def _counts(panel: pd.DataFrame) -> go.Scatter:
 
 
 def _control_key() -> go.Scatter:
-    """The legend's entry for hollow bars."""
+    """The legend entry for hollow bars."""
     marker = {"symbol": "square-open", "size": 11, "color": INK}
     return go.Scatter(x=[None], y=[None], mode="markers", name="control", marker=marker)

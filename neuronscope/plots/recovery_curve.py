@@ -1,4 +1,4 @@
-"""How much of the forgotten an attack brings back, against its budget."""
+"""Recovery of forgotten facts under an attack, against the attack's budget."""
 
 from collections.abc import Iterator
 
@@ -20,31 +20,32 @@ COLUMNS = (
 
 PANEL = 190
 GAP = 74
-"""Height of a panel, and between two, in pixels."""
+"""Height of a panel, and of the gap between two, in pixels."""
 
 BESIDE = {
-    ATTACKED: ("facts that the attack teaches", "dash"),
-    RETAIN: ("facts that were to be kept", "dot"),
+    ATTACKED: ("facts the attack trains on", "dash"),
+    RETAIN: ("retain set", "dot"),
 }
-"""Splits that are drawn beside the rest: what they are, and the dash of their lines."""
+"""Splits drawn in addition to the rest: their names, and the dash style of their lines."""
 
 
 def recovery_curve(curves: pd.DataFrame, *, retain: bool = False) -> go.Figure:
-    """Share of facts answered against the budget, a panel per attack and learning rate.
+    """Share of facts answered by budget, one panel per attack and learning rate.
 
-    Solid: forgotten facts that the attack does not teach, with their 95 % Wilson interval; dashed:
-    the ones it teaches, whose answers say only that the attack worked. Controls are thin lines
-    without a band; their intervals are told where a reader points at them. The budget's axis is
-    logarithmic, with a place for 0, before the attack; panels of one attack share it.
+    Solid lines are held-out forgotten facts with their 95 % Wilson interval. Dashed lines are the
+    facts that the attack trains on, whose recovery only shows that the attack worked. Controls are
+    thin lines without a band; hover texts give their intervals. The budget axis is logarithmic and
+    includes 0, the state before the attack; panels of the same attack share it.
 
     Args:
-        curves: Of one attack or several: `attack`, `model` (`attacked checkpoint`, or a control's
-            name), `variant`, `split` (`rest`, `attacked`, `retain`), `lr`, `step`, `budget`,
-            `correct`, `n`, `share`, `low`, `high`; and `method` if there are several.
-        retain: Draw facts that were to be kept as well.
+        curves: Curves of one or more attacks: `attack`, `model` (`attacked checkpoint` or a
+            control's name), `variant`, `split` (`rest`, `attacked`, `retain`), `lr`, `step`,
+            `budget`, `correct`, `n`, `share`, `low`, `high`, and `method` if there are several.
+        retain: Whether to draw the retain set as well.
 
     Raises:
-        ValueError: If columns are missing, nothing is of split `rest`, or rows are not told apart.
+        ValueError: If columns are missing, no row is of split `rest`, or two rows describe the same
+            point.
     """
     require(curves, COLUMNS, "curves of an attack")
     of_split(curves, REST, "curves of an attack")
@@ -68,8 +69,9 @@ def recovery_curve(curves: pd.DataFrame, *, retain: bool = False) -> go.Figure:
         [*(s.name for s in series.values()), *(k for k, _ in keys)], height
     )
     subtitle = (
-        "Answers that greedy decoding gives. Solid: forgotten facts that the attack does not teach "
-        "(bands: 95\u00a0% Wilson intervals). Thin: controls, attacked likewise."
+        "Facts answered with greedy decoding. Solid: forgotten facts that the attack was not "
+        "trained on (bands: 95\u00a0% Wilson intervals). Thin lines: controls under the same "
+        "attack."
     )
     figure.update_layout(
         common_layout("Recovery under attack", subtitle, plot_height=height, above=42, below=below),
@@ -82,18 +84,18 @@ def recovery_curve(curves: pd.DataFrame, *, retain: bool = False) -> go.Figure:
 def _traces(
     panel: pd.DataFrame, series: dict[str, Series], zero: float, named: set[str]
 ) -> Iterator[go.Scatter]:
-    """A panel's bands, below all lines, what is judged on top; names only what is not yet named."""
+    """The bands of a panel, then its lines, methods last; each name enters the legend once."""
     rows = {line: panel.loc[panel["line"] == line, :].sort_values("budget") for line in series}
-    judged = [line for line, one in series.items() if not one.control and len(rows[line])]
-    for line in judged:
+    attacked = [line for line, one in series.items() if not one.control and len(rows[line])]
+    for line in attacked:
         rest = _of(rows[line], REST)
         x = places(rest["budget"], zero)
-        yield band(x, rest["low"], rest["high"], series[line], beside=len(judged))
-    # What a control learns of the taught facts says nothing about the attacked checkpoint.
+        yield band(x, rest["low"], rest["high"], series[line], beside=len(attacked))
+    # What controls learn of the training facts says nothing about the attacked checkpoint.
     for split in BESIDE:
-        for line in judged:
+        for line in attacked:
             if len(beside := _of(rows[line], split)):
-                yield _beside(beside, series[line], zero, split, alone=len(judged) == 1)
+                yield _beside(beside, series[line], zero, split, alone=len(attacked) == 1)
     for rank, (line, one) in reversed(list(enumerate(series.items()))):
         if len(rest := _of(rows[line], REST)):
             shown = line not in named
@@ -105,7 +107,7 @@ def _of(rows: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def _line(rows: pd.DataFrame, series: Series, zero: float) -> go.Scatter:
-    """Facts of one split, budget by budget."""
+    """The line of one split."""
     return go.Scatter(
         x=places(rows["budget"], zero),
         y=rows["share"],
@@ -120,7 +122,7 @@ def _line(rows: pd.DataFrame, series: Series, zero: float) -> go.Scatter:
         },
         customdata=rows[["step", "budget", "correct", "n", "low", "high"]],
         hovertemplate="step %{customdata[0]}, budget %{customdata[1]:.3~g}: "
-        "%{customdata[2]:.3~g} of %{customdata[3]:.3~g} answers, %{y:.0%} "
+        "%{customdata[2]:.3~g} of %{customdata[3]:.3~g} facts, %{y:.0%} "
         "[%{customdata[4]:.0%}, %{customdata[5]:.0%}]<extra>%{fullData.name}</extra>",
     )
 
@@ -128,7 +130,7 @@ def _line(rows: pd.DataFrame, series: Series, zero: float) -> go.Scatter:
 def _beside(
     rows: pd.DataFrame, series: Series, zero: float, split: str, *, alone: bool
 ) -> go.Scatter:
-    """Facts of another split than the rest: fainter where several methods' lines cross."""
+    """The line of an additional split, fainter if there are several methods."""
     what, dash = BESIDE[split]
     return _line(rows, series, zero).update(
         mode="lines",
@@ -140,13 +142,13 @@ def _beside(
 
 
 def _key(name: str, dash: str) -> go.Scatter:
-    """An entry of the legend for a kind of facts."""
+    """The legend entry of an additional split."""
     line = {"color": MUTED, "width": 1.5, "dash": dash}
     return go.Scatter(x=[None], y=[None], mode="lines", name=name, line=line, legendrank=2000)
 
 
 def _set_axes(figure: go.Figure, lines: pd.DataFrame, panels: list[pd.DataFrame]) -> None:
-    """One axis of budgets per attack, which its panels share."""
+    """Share one budget axis among the panels of each attack."""
     attacks = [panel["attack"].iloc[0] for panel in panels]
     for row, (panel, attack) in enumerate(zip(panels, attacks, strict=True), start=1):
         budgets = lines.loc[lines["attack"] == attack, "budget"]

@@ -1,4 +1,4 @@
-"""Influence after unlearning against after an attack, per neuron (arXiv 2509.22263, Fig. 6b)."""
+"""Influence of each neuron after unlearning and after an attack (arXiv 2509.22263, Fig. 6b)."""
 
 import numpy as np
 import pandas as pd
@@ -15,25 +15,25 @@ from neuronscope.plots._symlog import linear_part, ticks, to_axis
 COLUMNS = ("site", "layer", "neuron", "before", "after")
 
 DOTS = 1000
-"""Most neurons drawn as dots: those whose influence the attack moved most."""
+"""Maximal number of neurons drawn as dots: those whose influence the attack changed most."""
 
 DIGITS = ".3f"
-"""Of a correlation: stable ones differ in the third."""
+"""Format of correlations: high ones differ only in the third digit."""
 
 
 def stability_scatter(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
-    """Influence of each neuron after unlearning (x) against after an attack (y).
+    """Scatter plot of each neuron's influence after unlearning (x) and after an attack (y).
 
-    If the attack leaves every neuron's part as it was, all lie on the diagonal and the correlations
-    are 1. Both usual ones are told: Pearson's follows the few neurons of large influence, the
-    ranks' one all alike. In a large table dots are the neurons that moved most, and shading counts
-    the others. Both axes are linear around zero and logarithmic outside, so that outliers neither
-    leave the drawing nor press the others together.
+    If the attack changes no neuron's influence, all lie on the diagonal and the correlations are 1.
+    The subtitle gives both Pearson's correlation, which few neurons of large influence dominate,
+    and Spearman's, which weights all neurons equally. In a large table, the dots are the neurons
+    that changed most, and shading shows the density of the others. Both axes are linear around zero
+    and logarithmic outside, so that outliers neither fall outside the plot nor compress the rest.
 
     Args:
-        neurons: One row per neuron: `site`, `layer`, `neuron`, `before` (the attack: after
-            unlearning), `after` (the attack) and, for mixtures of experts, `expert`. Neurons
-            without influence (NaN: not measured) are left out and counted.
+        neurons: One row per neuron: `site`, `layer`, `neuron`, `before` (before the attack, that
+            is, after unlearning), `after` (after the attack) and, for mixtures of experts,
+            `expert`. Unmeasured neurons (NaN) are left out and counted in the subtitle.
         unit: Unit of the influence.
 
     Raises:
@@ -43,7 +43,7 @@ def stability_scatter(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
     values = neurons[["before", "after"]].to_numpy(dtype=float)
     measured = np.flatnonzero(~np.isnan(values).any(axis=1))
     if not len(measured):
-        raise ValueError("Expected neurons with influence, but all of them are NaN.")
+        raise ValueError("Expected neurons with measured influence, but all of them are NaN.")
     linear = linear_part(values[measured].ravel())
     places = to_axis(values, linear)
     dots = largest(np.abs(values[:, 1] - values[:, 0]), measured, DOTS)
@@ -56,7 +56,7 @@ def stability_scatter(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
         x=places[dots, 0],
         y=places[dots, 1],
         mode="markers",
-        name="moved most" if len(rest) else "neurons",
+        name="largest change" if len(rest) else "neurons",
         marker={"color": HIDDEN, "size": 5, "opacity": 0.6},
         text=neuron_names(neurons, dots),
         customdata=values[dots],
@@ -75,13 +75,13 @@ def stability_scatter(neurons: pd.DataFrame, unit: str = "nats") -> go.Figure:
 
 
 def _subtitle(values: Float[np.ndarray, "neuron state"], dots: int, neurons: int) -> str:
-    """The correlations, and what is drawn."""
+    """The correlations, and what the dots and the shading show."""
     text = (
         f"Pearson's correlation {_number(pearson(*values.T))}, Spearman's rank correlation "
         f"{_number(spearman(*values.T))}, over {len(values):,} neurons."
     )
     if dots < len(values):
-        text += f" Dots: the {dots:,} that moved most; shading: the other {len(values) - dots:,}."
+        text += f" Dots: the {dots:,} that changed most; shading: the other {len(values) - dots:,}."
     if len(values) < neurons:
         text += f" {neurons - len(values):,} were not measured."
     return text

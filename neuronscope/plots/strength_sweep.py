@@ -1,4 +1,4 @@
-"""Recovery and retention against the regularizer's strength (arXiv 2509.22263, Fig. 7a)."""
+"""Recovery and retention by strength of the regularizer (arXiv 2509.22263, Fig. 7a)."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,24 +14,24 @@ BACK = ("recovery", "recovery_low", "recovery_high")
 
 PANEL = 220
 GAP = 34
-"""Height of a panel, and between two, in pixels."""
+"""Height of a panel, and of the gap between two, in pixels."""
 
 STRENGTH = "strength λ of the regularizer"
-RELATIVE = "size of the penalty's gradient, relative to the objective's"
+RELATIVE = "norm of the penalty's gradient, relative to the objective's"
 
 
 def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
-    """What attacks bring back (top) and what was kept (below), by the regularizer's strength.
+    """Recovery under attacks (top) and retention (below), by strength of the regularizer.
 
-    A mark per run with its 95 % interval; lines join the means at each strength. The axis is
-    logarithmic, with a place for 0, no regularizer.
+    Each run is a marker with its 95 % interval; lines connect the means at each strength. The axis
+    is logarithmic and includes 0, no regularizer.
 
     Args:
-        runs: `strength`; the share of forgotten facts that an attack brought back with its
-            interval, `recovery`, `recovery_low`, `recovery_high`; the share of facts to be kept
-            that are answered, `retained`, `retained_low`, `retained_high`; and, if there are
-            several, `attack`, a row for each.
-        relative: Whether strengths are shares of the objective's gradient, and not λ.
+        runs: `strength`; the share of forgotten facts recovered by an attack, with its interval
+            (`recovery`, `recovery_low`, `recovery_high`); the share of the retain set that is
+            answered (`retained`, `retained_low`, `retained_high`); and, if there are several
+            attacks, `attack`, with one row per run and attack.
+        relative: Whether strengths are relative to the objective's gradient, instead of λ.
 
     Raises:
         ValueError: If columns are missing, there are no runs, or a strength is below 0.
@@ -46,15 +46,15 @@ def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
     figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=GAP / height)
     for name, one in series.items():
         figure.add_traces(_traces(runs.loc[attacks == name, :], BACK, one, zero), 1, 1)
-    # What was kept is measured before an attack: once for all of them.
-    kept = Series("kept", INK, "diamond")
+    # Retention is measured before the attacks, hence the same for all of them.
+    kept = Series("retention", INK, "diamond")
     once = runs.loc[:, ["strength", *KEPT]].drop_duplicates()
     figure.add_traces(_traces(once, KEPT, kept, zero), 2, 1)
     drawn = [*series.values(), kept]
     legend, below = legend_below([one.name for one in drawn], height)
     subtitle = (
-        "Share of forgotten facts that an attack brings back (top), and of facts to be kept that "
-        "are still answered (below). Whiskers: 95\u00a0% intervals; lines join the means."
+        "Share of forgotten facts that an attack recovers (top), and share of the retain set that "
+        "is still answered (below). Whiskers: 95\u00a0% intervals; lines connect the means."
     )
     figure.update_layout(
         common_layout(
@@ -65,15 +65,15 @@ def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
     figure.update_xaxes(type="log", **ticks(runs["strength"], zero))
     figure.update_xaxes(title_text=RELATIVE if relative else STRENGTH, row=2, col=1)
     figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04], dtick=0.25)
-    figure.update_yaxes(title_text="brought back", row=1, col=1)
-    figure.update_yaxes(title_text="kept", row=2, col=1)
+    figure.update_yaxes(title_text="recovered", row=1, col=1)
+    figure.update_yaxes(title_text="retained", row=2, col=1)
     return figure
 
 
 def _traces(
     runs: pd.DataFrame, columns: tuple[str, str, str], series: Series, zero: float
 ) -> list[go.Scatter]:
-    """Runs as marks with whiskers, and a line through their means at each strength."""
+    """Runs as markers with whiskers, and a line through the means at each strength."""
     share, low, high = columns
     means = pd.DataFrame(runs.groupby("strength")[[share]].mean()).reset_index()
     line = go.Scatter(

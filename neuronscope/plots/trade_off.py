@@ -1,4 +1,4 @@
-"""What unlearning kept against what an attack brought back, one point a run."""
+"""Retention and recovery under attack, one point per run."""
 
 import numpy as np
 import pandas as pd
@@ -14,19 +14,19 @@ COLUMNS = (
 )  # fmt: skip
 
 HEIGHT = 400
-"""Of the drawing, in pixels."""
+"""Height of the drawing, in pixels."""
 
 
 def trade_off(runs: pd.DataFrame) -> go.Figure:
-    """Retention (x) against recovery under attack (y), one point a run: lower right is better.
+    """Retention (x) and recovery under attack (y), one point per run; lower right is better.
 
-    A model that was ruined recovers nothing either, which is why neither number stands alone.
+    A ruined model recovers nothing either, so the two numbers must be read together.
 
     Args:
-        runs: One row a run: `method`, `seed`, the share of facts to be kept that are still answered
-            with its interval, `retained`, `retained_low`, `retained_high`, and the share of
-            forgotten facts that an attack brought back, `recovery`, `recovery_low`,
-            `recovery_high`. An interval that is NaN is not drawn.
+        runs: One row per run: `method`, `seed`, the share of the retain set that is still answered,
+            with its interval (`retained`, `retained_low`, `retained_high`), and the share of
+            forgotten facts that an attack recovered (`recovery`, `recovery_low`, `recovery_high`).
+            Intervals that are NaN are not drawn.
 
     Raises:
         ValueError: If columns are missing or there are no runs.
@@ -38,7 +38,7 @@ def trade_off(runs: pd.DataFrame) -> go.Figure:
     legend, below = legend_below([one.name for one in series.values()], HEIGHT)
     subtitle = (
         f"{len(runs)} runs of {len(series)} methods; whiskers are 95\u00a0% intervals. Lower right "
-        "is better: much kept, little brought back."
+        "is better: high retention, low recovery."
     )
     figure.update_layout(
         common_layout(
@@ -48,12 +48,10 @@ def trade_off(runs: pd.DataFrame) -> go.Figure:
         showlegend=True,
     )
     share = {"tickformat": ".0%", "dtick": 0.25}
-    # Runs that kept nothing are rare, and a whole axis for them would press the others together.
+    # Few runs lose much of the retain set; starting the axis at 0 would compress the others.
     left = np.floor(4 * np.nanmin(runs[["retained", "retained_low"]].to_numpy(dtype=float))) / 4
-    figure.update_xaxes(
-        title_text="facts to be kept, still answered", range=[left - 0.03, 1.03], **share
-    )
-    figure.update_yaxes(title_text="forgotten facts, brought back", range=[-0.04, 1.04], **share)
+    figure.update_xaxes(title_text="retain set still answered", range=[left - 0.03, 1.03], **share)
+    figure.update_yaxes(title_text="forgotten facts recovered", range=[-0.04, 1.04], **share)
     return figure
 
 
@@ -73,7 +71,7 @@ def _points(runs: pd.DataFrame, series: Series) -> go.Scatter:
         name=series.name,
         marker={"color": series.colour, "symbol": series.symbol, "size": 10},
         customdata=runs[["seed", *intervals]],
-        hovertemplate="seed %{customdata[0]}<br>kept %{x:.0%} [%{customdata[1]:.0%}, "
-        "%{customdata[2]:.0%}]<br>brought back %{y:.0%} [%{customdata[3]:.0%}, "
+        hovertemplate="seed %{customdata[0]}<br>retained %{x:.0%} [%{customdata[1]:.0%}, "
+        "%{customdata[2]:.0%}]<br>recovered %{y:.0%} [%{customdata[3]:.0%}, "
         "%{customdata[4]:.0%}]<extra>%{fullData.name}</extra>",
     )

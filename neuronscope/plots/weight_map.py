@@ -1,4 +1,4 @@
-"""Where the drop runs: each part of the model's share, by module and layer."""
+"""Contribution of each module's and layer's weight change to the drop."""
 
 import math
 from collections.abc import Sequence
@@ -26,37 +26,37 @@ MODULES = (
     "embedding",
     "unembedding",
 )
-"""Parts of a model, in the order in which they are drawn; others follow by name."""
+"""Modules in the order in which they are drawn; others follow alphabetically."""
 
 OUTSIDE = -1
-"""The layer of what lies in none."""
+"""The layer number of modules outside all layers."""
 
 ROW = 24
-"""Height of a module, in pixels."""
+"""Height of a module's row, in pixels."""
 
 PROFILE = 64
-"""Height of the layers' sums over the map, in pixels."""
+"""Height of the bars above the map, in pixels."""
 
 GAP = 10
-"""Room between the map and the sums, in pixels."""
+"""Gap between the map and the bars, in pixels."""
 
 LABELS = 6
-"""Most layers that are named on a narrow page."""
+"""Maximal number of labelled layers on a narrow page."""
 
 
 def weight_map(modules: pd.DataFrame) -> go.Figure:
-    """Map of module × layer: the share of the drop that runs through each part's changed weights.
+    """Module × layer map of the share of the drop due to each module's weight change.
 
-    The shares add up to 1. Bars over the map are sums over modules, bars beside it sums over
-    layers. What lies in no layer (embeddings, the last norm) has a column of its own. A negative
-    share is a change that worked against the forgetting.
+    The shares add up to 1. The bars above the map are sums over modules, those to its right sums
+    over layers. Modules outside all layers (embeddings, the final norm) have a separate column. A
+    negative share means that the change worked against forgetting.
 
     Args:
-        modules: A weight path's table: `module`, `layer` (-1: outside of all), `contribution`, in
-            the unit of the score.
+        modules: The table of a weight path: `module`, `layer` (-1: outside all layers) and
+            `contribution`, in the unit of the score.
     """
     total = float(modules["contribution"].sum())
-    # A change that moves nothing has no shares.
+    # Without a net change of the score, shares are undefined; draw contributions.
     table = modules.assign(share=modules["contribution"].to_numpy(dtype=float) / (total or 1.0))
     rows, columns = _modules(table), _layers(table)
     edges = _edges(columns)
@@ -75,11 +75,13 @@ def weight_map(modules: pd.DataFrame) -> go.Figure:
     figure.add_trace(_map(table, rows, columns, edges), row=2, col=1)
     figure.add_trace(_by_layer(table, columns, edges), row=1, col=1)
     figure.add_trace(_by_module(table, rows), row=2, col=2)
-    outside = " The column “outside” is what lies in no layer." if OUTSIDE in columns else ""
+    outside = (
+        " The column “outside” holds modules outside all layers." if OUTSIDE in columns else ""
+    )
     figure.update_layout(
         common_layout(
-            "Where the drop runs",
-            f"Share of the drop that runs through the change of each part's weights: {len(rows)} "
+            "Contributions to the drop",
+            f"Share of the drop due to the weight change of each module and layer: {len(rows)} "
             f"modules × {len(columns) - (OUTSIDE in columns)} layers. Bars: sums over modules "
             f"(top) and over layers (right).{outside}",
             plot_height=PROFILE + GAP + height,
@@ -100,13 +102,13 @@ def _modules(table: pd.DataFrame) -> list[str]:
 
 
 def _layers(table: pd.DataFrame) -> list[int]:
-    """The columns, from left to right: all layers, then what lies in none."""
+    """The columns, from left to right: all layers, then the one outside them."""
     present = sorted(table["layer"].unique().tolist())
     return [layer for layer in present if layer != OUTSIDE] + [OUTSIDE] * (OUTSIDE in present)
 
 
 def _edges(columns: Sequence[int]) -> Float[np.ndarray, " edge"]:
-    """Where columns begin and end: wide enough to be seen, and apart, for what lies in no layer."""
+    """The edges of the columns; the one outside all layers is set apart and wide enough to see."""
     layers = len(columns) - (OUTSIDE in columns)
     edges = np.arange(layers + 1) - 0.5
     if OUTSIDE not in columns:
@@ -115,7 +117,7 @@ def _edges(columns: Sequence[int]) -> Float[np.ndarray, " edge"]:
 
 
 def _name(layer: int) -> str:
-    return "outside of all layers" if layer == OUTSIDE else f"layer {layer}"
+    return "outside all layers" if layer == OUTSIDE else f"layer {layer}"
 
 
 def _map(
@@ -124,12 +126,12 @@ def _map(
     columns: Sequence[int],
     edges: Float[np.ndarray, " edge"],
 ) -> go.Heatmap:
-    """The shares; empty where a layer has no such module."""
+    """The map of shares; cells are empty where a layer lacks the module."""
     grid = table.pivot_table(index="module", columns="layer", values="share", aggfunc="sum")
     shares = grid.reindex(index=list(rows), columns=list(columns)).to_numpy(dtype=float)
     names = [[_name(layer) for layer in columns]] * len(rows)
     if OUTSIDE in columns:
-        # The gap between the layers and what lies in none is a column of nothing.
+        # An empty column separates the layers from what lies outside them.
         shares = np.insert(shares, -1, np.nan, axis=1)
         names = [[*row[:-1], "", row[-1]] for row in names]
     return go.Heatmap(
@@ -165,7 +167,7 @@ def _by_layer(
 
 
 def _by_module(table: pd.DataFrame, rows: Sequence[str]) -> go.Bar:
-    """Sums over layers, each with its number."""
+    """Sums over layers, labelled with their values."""
     sums = _sums(table, "module", rows)
     return go.Bar(
         name="modules",
@@ -193,7 +195,7 @@ def _centres(
 def _sums(
     table: pd.DataFrame, column: str, parts: Sequence[str] | Sequence[int]
 ) -> Float[np.ndarray, " part"]:
-    """The shares of the parts that a column names."""
+    """Sums of the shares over the rows of each value of a column."""
     names, shares = table[column].to_numpy(), table["share"].to_numpy(dtype=float)
     return np.array([shares[names == part].sum() for part in parts])
 
@@ -208,8 +210,8 @@ def _percent(share: float) -> str:
 
 
 def _colour_axis(limit: float, height: int) -> dict[str, Any]:
-    """One scale for the map, centred at zero."""
-    # Below the layers' names, whatever the height of the map.
+    """The colour scale of the map, centred at zero."""
+    # Below the layer labels, whatever the height of the map.
     below = -44 / (PROFILE + GAP + height)
     bar = colour_bar("share of the drop", (-limit, 0.0, limit), x=0.37, length=0.5, y=below)
     return {
@@ -227,7 +229,7 @@ def _set_axes(
     columns: Sequence[int],
     edges: Float[np.ndarray, " edge"],
 ) -> go.Figure:
-    """Layers and modules by name, shares in percent."""
+    """Label layers and modules; show shares in percent."""
     layers = [layer for layer in columns if layer != OUTSIDE]
     step = next(
         n for n in (1, 2, 5, 10, 20, 50, len(layers)) if math.ceil(len(layers) / n) <= LABELS
@@ -247,7 +249,7 @@ def _set_axes(
     least, most = (
         float(end(_sums(table, "module", rows), initial=0.0)) for end in (np.min, np.max)
     )
-    # Room for the numbers outside of the bars.
+    # Space for the values next to the bars.
     room = 0.5 * (most - least) or 1.0
     figure.update_xaxes(
         range=[least - room if least < 0 else 0.0, most + room],

@@ -1,4 +1,4 @@
-"""What comes back, against the number of neurons restored (or silenced)."""
+"""Recovery by the number of neurons restored or ablated."""
 
 from typing import Literal
 
@@ -28,17 +28,17 @@ LINES = (
     (REMAINDER, "triangle-down"),
     (INK, "x"),
 )
-"""Colour and mark of each ranking, in order; from the seventh on they start again, dashed."""
+"""Colour and marker of each ranking, in order; from the seventh on they repeat, dashed."""
 
 HEIGHT = 470
-"""Of both panels together, in pixels."""
+"""Height of both panels together, in pixels."""
 
 AXIS = 52
 ENTRY = 19
-"""Room for the axis, and for an entry of the legend, in pixels."""
+"""Height of the axis, and of a legend entry, in pixels."""
 
 BAND = 0.13
-"""Opacity of a ranking's interval."""
+"""Opacity of a ranking's interval band."""
 
 
 def weight_restoration_curve(
@@ -47,16 +47,16 @@ def weight_restoration_curve(
     *,
     changed: Literal["restored", "silenced"] = "restored",
 ) -> go.Figure:
-    """Target (top) and answers (below) that come back, one line per ranking, beside random neurons.
+    """Recovered target (top) and answers (below), one line per ranking; random neurons in grey.
 
-    Bands are 95 % intervals over facts. The grey one is that of the random draws matched to the
-    first ranking of the table: from the lowest end of any draw's interval to the highest.
+    Bands are 95 % intervals over facts. The grey band is the envelope of the intervals of all
+    random draws matched to the first ranking of the table.
 
     Args:
-        curves: `ranking`, best first; `control`, -1 for the ranking itself and else the number of a
-            random draw; `size`, `recovered`, `low`, `high`, `answered`, `total`.
+        curves: `ranking`, best first; `control` (-1 for the ranking itself, else the number of a
+            random draw); `size`, `recovered`, `low`, `high`, `answered`, `total`.
         unit: Unit of the target.
-        changed: What was done to the neurons.
+        changed: Whether the neurons were restored or silenced (set to zero).
     """
     figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4])
     itself = curves.loc[curves["control"] == ITSELF, :]
@@ -65,16 +65,16 @@ def weight_restoration_curve(
     random = of_best.loc[of_best["control"] != ITSELF, :]
     if not random.empty:
         _add_random(figure, random, names[0], unit)
-    for place, name in reversed(list(enumerate(names))):
-        _add_ranking(figure, itself.loc[itself["ranking"] == name, :], place, unit)
+    for number, name in reversed(list(enumerate(names))):
+        _add_ranking(figure, itself.loc[itself["ranking"] == name, :], number, unit)
     total, most = int(itself["total"].iloc[0]), int(itself["size"].max())
     subtitle = f"{total} forgotten facts; up to {most:,} neurons {changed}. Bands: 95 % intervals."
     if not random.empty:
         subtitle += (
             f" Grey: random neurons matched to {names[0]}, {random['control'].nunique()} draws."
         )
-    title = f"What {changed} neurons bring back"
-    # Below the axis the legend has room for a line per ranking, as a narrow page needs.
+    title = f"Recovery with {changed} neurons"
+    # On a narrow page the legend needs one line per ranking.
     below = AXIS + ENTRY * (len(names) + 1)
     figure.update_layout(
         common_layout(title, subtitle, plot_height=HEIGHT, above=12, below=below),
@@ -84,19 +84,21 @@ def weight_restoration_curve(
     figure.update_xaxes(type="log", dtick=1, tickformat="~s")
     figure.update_xaxes(title_text=f"number of neurons {changed}", row=2, col=1)
     figure.update_yaxes(title_text=f"target recovered ({unit})", row=1, col=1)
-    figure.update_yaxes(title_text="answers", range=[-0.04 * total, 1.04 * total], row=2, col=1)
+    figure.update_yaxes(
+        title_text="facts answered", range=[-0.04 * total, 1.04 * total], row=2, col=1
+    )
     return figure
 
 
-def _add_ranking(figure: go.Figure, rows: pd.DataFrame, place: int, unit: str) -> None:
-    """A ranking's line and band, and its answers."""
-    colour, symbol = LINES[place % len(LINES)]
+def _add_ranking(figure: go.Figure, rows: pd.DataFrame, number: int, unit: str) -> None:
+    """Draw a ranking's recovered target with its band, and its answers."""
+    colour, symbol = LINES[number % len(LINES)]
     name = str(rows["ranking"].iloc[0])
     style = {
         "mode": "lines+markers",
         "name": name,
         "legendgroup": name,
-        "line": {"color": colour, "width": 2, "dash": "solid" if place < len(LINES) else "dash"},
+        "line": {"color": colour, "width": 2, "dash": "solid" if number < len(LINES) else "dash"},
         "marker": {"color": colour, "symbol": symbol, "size": 7},
         "customdata": rows[["low", "high", "answered", "total", "recovered"]],
         "hovertemplate": "%{x:,} neurons: %{customdata[4]:.3~g} [%{customdata[0]:.3~g}, "
@@ -110,7 +112,7 @@ def _add_ranking(figure: go.Figure, rows: pd.DataFrame, place: int, unit: str) -
 
 
 def _band(rows: pd.DataFrame, colour: str, group: str) -> go.Scatter:
-    """An interval along the line that it belongs to."""
+    """The interval band of a line."""
     return go.Scatter(
         x=np.concatenate([rows["size"], rows["size"][::-1]]),
         y=np.concatenate([rows["high"], rows["low"][::-1]]),
@@ -127,7 +129,7 @@ def _band(rows: pd.DataFrame, colour: str, group: str) -> go.Scatter:
 
 
 def _add_random(figure: go.Figure, random: pd.DataFrame, ranking: str, unit: str) -> None:
-    """What random neurons bring back: mean of the draws, and around it all their intervals."""
+    """Draw the recovery by random neurons: mean and envelope of the draws."""
     target = _over_draws(random, "recovered", "low", "high")
     answers = _over_draws(random, "answered", "answered", "answered")
     for row, around, what in ((1, target, unit), (2, answers, "answers")):
@@ -149,7 +151,7 @@ def _add_random(figure: go.Figure, random: pd.DataFrame, ranking: str, unit: str
 
 
 def _over_draws(random: pd.DataFrame, middle: str, low: str, high: str) -> pd.DataFrame:
-    """One row per size: mean of one column over the draws, smallest and largest of two others."""
+    """Mean of `middle`, minimum of `low` and maximum of `high` over the draws, per size."""
     draws = random.groupby("size")
     ends = {"mean": draws[middle].mean(), "low": draws[low].min(), "high": draws[high].max()}
     return pd.DataFrame(ends).reset_index()

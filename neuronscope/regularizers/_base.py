@@ -1,4 +1,4 @@
-"""What every regularizer takes and returns."""
+"""The interface of a regularizer."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives import Gradients, Step, TrainingState
 
 Memory = dict[str, Tensor]
-"""Tensors that a regularizer keeps from one step to the next. Saved in checkpoints."""
+"""Tensors that a regularizer keeps between steps. They are saved in checkpoints."""
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """The term R at one step, not yet multiplied by its strength."""
+    """The penalty R at one step, before multiplication by its strength."""
 
     gradient: Gradients
     """∇R."""
@@ -29,36 +29,38 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Regularizer(ABC):
-    """A term λR that is added to any objective."""
+    """A penalty λR that is added to any objective."""
 
     strength: float = 1.0
-    """λ, constant over steps."""
+    """The factor λ of the penalty, constant over steps. No good value is known; for a control, set
+    `relative` to that of the run to compare with."""
 
     relative: float | None = None
-    """ρ: replaces the constant λ by one that is set at each step such that ‖λ∇R‖ = ρ‖∇L‖. Its
-    meaning does not depend on the model."""
+    """Relative strength ρ: instead of a constant λ, choose λ at each step such that
+    ‖λ∇R‖ = ρ‖∇L‖. Unlike λ, ρ has the same meaning for all models."""
 
     def __post_init__(self) -> None:
         if self.strength < 0 or (self.relative is not None and self.relative < 0):
             raise ValueError(
-                f"Expected a strength of 0 or more, got {self.strength} and {self.relative}."
+                f"Expected `strength` and `relative` of 0 or more, got strength={self.strength} "
+                f"and relative={self.relative}."
             )
 
     @property
     def needs_reference(self) -> bool:
-        """Whether it needs the model before unlearning."""
+        """Whether this regularizer needs the original model."""
         return False
 
     @property
     def wants_log_prob_gradient(self) -> bool:
-        """Whether it can use Σ_x ∂log P(y|x)/∂φ where the objective's backward pass yields it."""
+        """Whether it uses Σ_x ∂log P(y|x)/∂φ if the objective's backward pass computes it."""
         return False
 
     def check_facts(self, facts: FactSet) -> None:
         """Raise if the facts lack what this regularizer needs, before any model is loaded.
 
         Raises:
-            ValueError: Names what is missing.
+            ValueError: The message names what is missing.
         """
         del facts
 
@@ -66,7 +68,7 @@ class Regularizer(ABC):
         """Raise if the model lacks what this regularizer needs.
 
         Raises:
-            ValueError: Names what is missing.
+            ValueError: The message names what is missing.
         """
         del model
 
@@ -80,5 +82,5 @@ class Regularizer(ABC):
         """The penalty at one step, and the memory after it.
 
         Args:
-            memory: The memory after the step before. May be overwritten.
+            memory: The memory after the previous step. It may be overwritten.
         """

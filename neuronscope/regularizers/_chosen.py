@@ -1,4 +1,4 @@
-"""Which neurons count: those that a diagnosis called spurious, or random ones like them."""
+"""Choices of neurons: those that a diagnosis calls spurious, or random neurons per layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,75 +6,107 @@ from pathlib import Path
 import pandas as pd
 import torch
 from jaxtyping import Bool
+from pyarrow import ArrowInvalid
 from torch import Tensor
 
 from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.sites import check_sites
 
 CHOSEN = "chosen/"
-"""Begins the name under which the neurons that count are remembered, by site."""
+"""Prefix of the names of the chosen neurons in the memory, by site."""
 
 Chosen = dict[str, Bool[Tensor, "layer neuron"]]
-"""By site, on the CPU."""
+"""Masks of neurons by site, on the CPU."""
 
-_COLUMNS = ("site", "layer", "neuron", "spurious")
+COLUMNS = ("site", "layer", "neuron", "spurious")
 
 
 def spurious_neurons(scores: Path, model: HookedModel, sites: Sequence[str]) -> Chosen:
     """The spurious neurons of a diagnosis.
 
     Args:
-        scores: Its folder, or the `neurons.parquet` in it.
+        scores: The folder of the diagnosis, or the `neurons.parquet` in it.
 
     Raises:
         FileNotFoundError: If there is no such table.
         ValueError: If a column or a site is missing, a neuron does not exist in the model, or none
             is spurious.
     """
+    path, table = neurons_of(scores, sites, COLUMNS)
+    spurious = table.loc[table["spurious"]]
+    if spurious.empty:
+        raise ValueError(
+            f"{path} calls no neuron at {', '.join(sites)} spurious; set `scores` to a different "
+            "diagnosis, or choose different `sites`."
+        )
+    return marked(path, spurious, model, sites)
+
+
+def neurons_of(
+    scores: Path, sites: Sequence[str], columns: Sequence[str]
+) -> tuple[Path, pd.DataFrame]:
+    """The path of a diagnosis's table of neurons, and its rows at the given sites.
+
+    Args:
+        scores: The folder of the diagnosis, or the `neurons.parquet` in it.
+        columns: Columns that the table must have.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If it is not a table of neurons, or a column or a site is missing.
+    """
     path = scores / "neurons.parquet" if scores.is_dir() else scores
     if not path.is_file():
-        raise FileNotFoundError(f"There is no table of neurons {path}: expected a diagnosis.")
-    table = pd.read_parquet(path)
-    missing = [name for name in _COLUMNS if name not in table.columns]
+        raise FileNotFoundError(
+            f"There is no table of neurons at {path}; set `scores` to the folder of a diagnosis."
+        )
+    try:
+        table = pd.read_parquet(path)
+    except ArrowInvalid as error:
+        raise ValueError(
+            f"{path} is no table of neurons, or is damaged; set `scores` to the folder of a "
+            "diagnosis."
+        ) from error
+    missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ValueError(
-            f"{path} has no column {', '.join(missing)}: expected the neurons of a diagnosis, with "
-            f"{', '.join(_COLUMNS)}."
+            f"{path} has no column {', '.join(missing)}; expected the table of neurons of a "
+            f"diagnosis, with {', '.join(columns)}."
         )
+    check_sites(sites, tuple(table["site"].unique()), str(path))
+    return path, table.loc[table["site"].isin(sites)]
+
+
+def marked(path: Path, neurons: pd.DataFrame, model: HookedModel, sites: Sequence[str]) -> Chosen:
+    """The neurons of a table as one mask per site.
+
+    Args:
+        path: Where the table comes from.
+
+    Raises:
+        ValueError: If a neuron does not exist in the model.
+    """
     chosen = {}
     for site in sites:
-        here = table.loc[table["site"] == site]
-        if here.empty:
-            raise ValueError(
-                f"{path} has no neurons at {site}: it has {', '.join(table['site'].unique())}; "
-                "choose sites among these, or diagnose that site too."
-            )
-        chosen[site] = _marked(path, model, site, here.loc[here["spurious"]])
-    if not any(mask.any() for mask in chosen.values()):
-        raise ValueError(
-            f"{path} calls no neuron at {', '.join(sites)} spurious: none would count."
-        )
+        rows = neurons.loc[neurons["site"] == site]
+        mask = torch.zeros(_shape(model, site), dtype=torch.bool)
+        for layer, neuron in zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True):
+            if not (0 <= layer < mask.shape[0] and 0 <= neuron < mask.shape[1]):
+                raise ValueError(
+                    f"{path} has neuron {neuron} of layer {layer} at {site}, but the model has "
+                    f"{mask.shape[0]} layers of {mask.shape[1]} neurons; set `scores` to a "
+                    "diagnosis of this model."
+                )
+            mask[layer, neuron] = True
+        chosen[site] = mask
     return chosen
 
 
-def _marked(
-    path: Path, model: HookedModel, site: str, rows: pd.DataFrame
-) -> Bool[Tensor, "layer neuron"]:
-    mask = torch.zeros(_shape(model, site), dtype=torch.bool)
-    for layer, neuron in zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True):
-        if not (0 <= layer < mask.shape[0] and 0 <= neuron < mask.shape[1]):
-            raise ValueError(
-                f"{path} names neuron {neuron} of layer {layer} at {site}, and the model has "
-                f"{mask.shape[0]} layers of {mask.shape[1]}: it is another model's diagnosis."
-            )
-        mask[layer, neuron] = True
-    return mask
-
-
 def spread_evenly(count: int, model: HookedModel, sites: Sequence[str]) -> dict[str, list[int]]:
-    """How many neurons of each layer, by site, if `count` are spread over all of them.
+    """Number of neurons per layer, by site, if `count` are distributed evenly over all layers.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If the layers have too few neurons.
     """
     shapes = {site: _shape(model, site) for site in sites}
     groups = [(site, layer) for site, (layers, _) in shapes.items() for layer in range(layers)]
@@ -85,8 +117,8 @@ def spread_evenly(count: int, model: HookedModel, sites: Sequence[str]) -> dict[
     for site, (_, width) in shapes.items():
         if max(counts[site]) > width:
             raise ValueError(
-                f"{count} neurons are {max(counts[site])} in each layer at {site}, and there are "
-                f"{width}: ask for fewer."
+                f"count={count} means {max(counts[site])} neurons in a layer at {site}, which has "
+                f"{width}; decrease `count`."
             )
     return counts
 
@@ -94,22 +126,22 @@ def spread_evenly(count: int, model: HookedModel, sites: Sequence[str]) -> dict[
 def drawn(
     counts: dict[str, list[int]],
     model: HookedModel,
-    spared: Chosen | None,
+    avoided: Chosen | None,
     seed: int,
 ) -> Chosen:
-    """So many random neurons of each layer.
+    """Draw this many random neurons per layer.
 
     Args:
         counts: By site, one number for each layer.
-        spared: Neurons that are drawn only where a layer has no others left.
+        avoided: Neurons that are drawn only if a layer has no others left.
         seed: The same seed draws the same neurons.
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = {}
     for site, wanted in counts.items():
         keys = torch.rand(_shape(model, site), generator=generator)
-        if spared is not None:
-            keys = keys + spared[site]
+        if avoided is not None:
+            keys = keys + avoided[site]
         rank = keys.argsort(dim=1).argsort(dim=1)
         chosen[site] = rank < torch.tensor(wanted)[:, None]
     return chosen

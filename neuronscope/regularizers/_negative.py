@@ -1,4 +1,4 @@
-"""What is paid for: the change of influence that is negative."""
+"""The penalized change in negative influence."""
 
 from dataclasses import dataclass
 
@@ -6,20 +6,20 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 ATTRIBUTION = "attribution/"
-"""Begins the name under which an attribution is remembered."""
+"""Prefix of the names of attributions in the memory."""
 
 
-def paid(
+def penalized_change(
     change: Float[Tensor, "*axes"],
     negative: Shaped[Tensor, "*#axes"],
     one_sided: bool,
 ) -> Float[Tensor, "*axes"]:
-    """1[A_t < 0] · (A_t − A_anchor), in the place of the change: R is the sum of its squares.
+    """1[A_t < 0] · (A_t − A_anchor), computed in place: R is the sum of its squares.
 
     Args:
-        change: A_t − A_anchor.
-        negative: Where the influence of the whole batch is below zero, as booleans or as 1 and 0.
-        one_sided: Only growth is paid for: min(A_t − A_anchor, 0) takes the difference's place.
+        change: A_t − A_anchor, which is overwritten.
+        negative: Where the influence over the whole batch is negative, as booleans or as 1 and 0.
+        one_sided: Penalize only growth: min(A_t − A_anchor, 0) replaces the difference.
     """
     return (change.clamp_(max=0) if one_sided else change).mul_(negative)
 
@@ -32,13 +32,15 @@ class Tally:
     """R."""
 
     growth: float = 0.0
-    """By how much negative influence grew against the anchor, summed, in the target's unit."""
+    """Total growth of negative influence relative to the anchor, in the unit of the target."""
 
     negative: float = 0.0
+    """Number of units with negative influence."""
+
     units: int = 0
 
     def figures(self, mean_target: float | None) -> dict[str, float]:
-        """What is worth a column of the history."""
+        """Columns of the history."""
         share = self.negative / self.units if self.units else 0.0
         figures = {"negative_share": share, "negative_growth": self.growth}
         return figures if mean_target is None else figures | {"mean_target": mean_target}

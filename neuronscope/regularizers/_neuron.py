@@ -1,8 +1,8 @@
 """The penalty on neurons: A_i = Σ_k h_ik · ∂F/∂h_ik, all sites and layers in one graph.
 
-arXiv 2509.22263, Eq. 1 summed over positions, in Eq. 6. Two passes: the first measures A and the
-change that is paid for; the second takes the gradient of Σ_i v_i A_i with v = 2 · 1[A_t < 0] ·
-(A_t − A_a) held constant, which is that of R.
+arXiv 2509.22263, Eq. 1 summed over positions, in Eq. 6. Two passes: the first computes A and the
+penalized change; the second computes the gradient of Σ_i v_i A_i with v = 2 · 1[A_t < 0] ·
+(A_t − A_a) held constant, which equals the gradient of R.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from neuronscope.models.hooked_model import HookedModel
 from neuronscope.objectives import Portion, Step
 from neuronscope.regularizers._base import Memory, Penalty
 from neuronscope.regularizers._chosen import CHOSEN
-from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
-from neuronscope.regularizers._neuron_gradient import Pull, open_neurons, pulled
+from neuronscope.regularizers._negative import ATTRIBUTION, Tally, penalized_change
+from neuronscope.regularizers._neuron_gradient import Coefficients, differentiable, gradient_of
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NeuronInfluence
-from neuronscope.regularizers._weights import START, standing_at
+from neuronscope.regularizers._weights import START, with_weights
 
 Table = dict[str, Float[Tensor, "row layer _"]]
-"""By site. One row for the whole batch; or, per item, one for each of this process's facts."""
+"""By site. One row for the whole batch; with per-item, one row for each fact of this process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +32,18 @@ class Measured:
     attribution: Table
 
     whole: dict[str, Float[Tensor, "1 layer _"]]
-    """The same, summed over the facts of all processes."""
+    """Attributions summed over the facts of all processes."""
 
     mean_target: float
 
     precision: torch.dtype
-    """The coarsest in which neurons were computed."""
+    """The lowest precision in which neurons were computed."""
 
 
 def neuron_penalty(rule: NeuronInfluence, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
-    """The penalty at one step with each neuron as a unit, and the memory after it.
+    """The penalty on neurons at one step, and the memory after it.
 
-    At the first step there is none, unless the anchor is the model before.
+    At the first step the penalty is zero, unless the anchor is the reference.
     """
     now = measure(rule, step)
     anchors = _anchors(rule, step, memory)
@@ -55,26 +55,27 @@ def neuron_penalty(rule: NeuronInfluence, step: Step, memory: Memory) -> tuple[P
         tally.units += int(chosen.sum())
         anchor = anchors.get(ATTRIBUTION + site)
         if anchor is not None:
-            changes[site] = paid(table - anchor, negative, rule.one_sided)
+            changes[site] = penalized_change(table - anchor, negative, rule.one_sided)
             tally.value += _total(rule, step, changes[site].square())
             tally.growth += _total(rule, step, (-changes[site]).clamp(min=0))
         if rule.anchor != "reference":
             later[ATTRIBUTION + site] = rule.next(anchor, table)
-    pull = Pull({site: 2 * change for site, change in changes.items()}, _rows(rule, step))
-    gradient = pulled(rule, step, pull, now.precision) if tally.value > 0 else {}
+    doubled = {site: 2 * change for site, change in changes.items()}
+    coefficients = Coefficients(doubled, _rows(rule, step))
+    gradient = gradient_of(rule, step, coefficients, now.precision) if tally.value > 0 else {}
     kept = {key: tensor for key, tensor in memory.items() if key.startswith((START, CHOSEN))}
     return Penalty(gradient, tally.value, tally.figures(now.mean_target)), kept | later
 
 
 def measure(rule: NeuronInfluence, step: Step) -> Measured:
-    """A_t of every neuron: one forward pass, and one backward pass to the neurons alone."""
+    """A_t of every neuron, from one forward pass and one backward pass to the neurons only."""
     model = step.training.model
-    # A process may have no facts of a small step; its tables then have no rows.
+    # In a small step a process may have no facts; its tables then have no rows.
     rows = {site: [_no_rows(model, site)] for site in rule.places}
     scores: dict[Portion, Tensor] = {}
     precisions = {model.dtype}
     for portion in step.forget:
-        with torch.enable_grad(), open_neurons(rule, step, portion) as neurons:
+        with torch.enable_grad(), differentiable(rule, step, portion) as neurons:
             scores[portion] = scores_of(model, portion, rule.explained).sum()
         slopes = torch.autograd.grad(scores[portion], list(neurons.values()))
         for site in rule.places:
@@ -96,10 +97,10 @@ def measure(rule: NeuronInfluence, step: Step) -> Measured:
 
 
 def _anchors(rule: NeuronInfluence, step: Step, memory: Memory) -> Memory:
-    """A_a by site; none at a first step that has nothing to look back to."""
+    """A_a by site; empty at the first step, unless the anchor is the reference."""
     if rule.anchor != "reference":
         return memory
-    with standing_at(step.training.model, memory):
+    with with_weights(step.training.model, memory):
         before = measure(rule, step)
     return {ATTRIBUTION + site: table for site, table in before.attribution.items()}
 
@@ -115,7 +116,7 @@ def _total(rule: NeuronInfluence, step: Step, terms: Float[Tensor, "row layer _"
 
 
 def _rows(rule: NeuronInfluence, step: Step) -> dict[Portion, slice]:
-    """Where each portion's facts stand among this process's."""
+    """The rows of each portion's facts among all facts of this process."""
     if rule.reduce == "batch-sum":
         return {}
     rows, start = {}, 0

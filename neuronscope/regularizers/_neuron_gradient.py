@@ -1,4 +1,4 @@
-"""The gradient of Σ_i v_i A_i by the parameters, in three ways."""
+"""The gradient of Σ_i v_i A_i with respect to the parameters, computed in three ways."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,33 +16,34 @@ from neuronscope.regularizers._settings import NeuronInfluence
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
-    """v: how hard each neuron's attribution is pulled, held constant."""
+class Coefficients:
+    """v, the coefficients of the neurons' attributions, held constant."""
 
     table: dict[str, Float[Tensor, "row layer _"]]
 
     rows: dict[Portion, slice]
-    """Each portion's facts among the rows; where it is not named, the one row is for all."""
+    """The rows of each portion's facts; for a portion without entry, the single row applies."""
 
     def at(self, hook_point: HookPoint, portion: Portion) -> Float[Tensor, "row 1 neuron"]:
-        """The v of the neurons at one hook point, for each of a portion's facts or for all of them."""
+        """The coefficients at one hook point: a row per fact of a portion, or one row for all."""
         return self.table[hook_point.site][
             self.rows.get(portion, slice(None)), hook_point.layer, None
         ]
 
 
 @contextmanager
-def open_neurons(
+def differentiable(
     rule: NeuronInfluence, step: Step, portion: Portion
 ) -> Iterator[dict[HookPoint, Float[Tensor, "batch pos _"]]]:
-    """While active, a pass over the portion puts its neurons here, open to gradients."""
+    """While active, a pass over the portion stores its neurons, which require gradients."""
     neurons: dict[HookPoint, Tensor] = {}
 
     def keep(hook_point: HookPoint) -> HookFunction:
-        def through(here: Tensor) -> Tensor:
-            # Below the first parameter that is trained nothing has a gradient yet.
-            neurons[hook_point] = here if here.requires_grad else here.detach().requires_grad_()
-            return neurons[hook_point]
+        def through(values: Tensor) -> Tensor:
+            # Below the first trained parameter, activations do not require gradients yet.
+            required = values if values.requires_grad else values.detach().requires_grad_()
+            neurons[hook_point] = required
+            return required
 
         return through
 
@@ -53,25 +54,29 @@ def open_neurons(
         yield neurons
 
 
-def pulled(rule: NeuronInfluence, step: Step, pull: Pull, precision: torch.dtype) -> Gradients:
-    """∇ Σ_i v_i A_i over the step's facts.
+def gradient_of(
+    rule: NeuronInfluence, step: Step, coefficients: Coefficients, precision: torch.dtype
+) -> Gradients:
+    """∇ Σ_i v_i A_i over the facts of the step.
 
     Args:
-        precision: The coarsest in which neurons are computed.
+        precision: The lowest precision in which neurons are computed.
     """
     if rule.order == "finite-difference":
-        return _by_difference(rule, step, pull, precision)
+        return _by_difference(rule, step, coefficients, precision)
     exact = rule.order == "exact"
 
     def weighted(portion: Portion) -> Float[Tensor, ""]:
-        with open_neurons(rule, step, portion) as neurons, _kernel(exact):
+        with differentiable(rule, step, portion) as neurons, _kernel(exact):
             score = scores_of(step.training.model, portion, rule.explained).sum()
         slopes = torch.autograd.grad(
             score, list(neurons.values()), create_graph=exact, retain_graph=True
         )
         parts = [
-            (pull.at(hook_point, portion).to(here.device) * (here * slope)).sum().to(score.device)
-            for (hook_point, here), slope in zip(neurons.items(), slopes, strict=True)
+            (coefficients.at(hook_point, portion).to(neuron.device) * (neuron * slope))
+            .sum()
+            .to(score.device)
+            for (hook_point, neuron), slope in zip(neurons.items(), slopes, strict=True)
         ]
         return torch.stack(parts).sum()
 
@@ -79,27 +84,28 @@ def pulled(rule: NeuronInfluence, step: Step, pull: Pull, precision: torch.dtype
 
 
 def _by_difference(
-    rule: NeuronInfluence, step: Step, pull: Pull, precision: torch.dtype
+    rule: NeuronInfluence, step: Step, coefficients: Coefficients, precision: torch.dtype
 ) -> Gradients:
     """The central difference of ∇F with every neuron scaled by 1 ± εv.
 
-    d/dε F(h_i (1 + εv_i)) at ε = 0 is Σ_i v_i A_i, since every A_i counts what follows from neuron
-    i in later layers. The neuron that is pulled hardest is scaled by the cube root of the
-    precision, where the errors of rounding and of the difference meet. That is single precision at
-    most: models take their norms in it, whatever their parameters are.
+    d/dε F(h_i (1 + εv_i)) at ε = 0 is Σ_i v_i A_i, since A_i includes the effects of neuron i
+    through later layers. The scale ε is such that the neuron with the largest |v_i| changes by the
+    cube root of the machine epsilon, which balances rounding error and truncation error. The
+    epsilon is at least that of single precision, because models compute their norms in it whatever
+    the precision of their parameters.
     """
-    largest = torch.stack([v.abs().amax() for v in pull.table.values()]).amax()
-    if pull.rows:
-        # Processes hold other facts, but have to scale alike: their sum bounds the maximum.
+    largest = torch.stack([v.abs().amax() for v in coefficients.table.values()]).amax()
+    if coefficients.rows:
+        # Processes hold different facts but need the same scale: the sum bounds the maximum.
         largest = step.total(largest)
-    rounding = max(torch.finfo(precision).eps, torch.finfo(torch.float32).eps)
-    scale = rounding ** (1 / 3) / float(largest)
+    epsilon = max(torch.finfo(precision).eps, torch.finfo(torch.float32).eps)
+    scale = epsilon ** (1 / 3) / float(largest)
 
-    def nudged(by: float) -> Callable[[Portion], Float[Tensor, ""]]:
+    def rescaled(by: float) -> Callable[[Portion], Float[Tensor, ""]]:
         def score(portion: Portion) -> Float[Tensor, ""]:
             def through(hook_point: HookPoint) -> HookFunction:
-                factor = 1 + by * pull.at(hook_point, portion)
-                return lambda here: (here * factor.to(here.device)).to(here.dtype)
+                factor = 1 + by * coefficients.at(hook_point, portion)
+                return lambda values: (values * factor.to(values.device)).to(values.dtype)
 
             functions = [
                 (hook_point, through(hook_point)) for hook_point in _hook_points(rule, step)
@@ -109,14 +115,14 @@ def _by_difference(
 
         return score
 
-    up, down = step.gradient(nudged(scale)), step.gradient(nudged(-scale))
-    # An expert that only one of the two routes to has jumped: that is no derivative.
+    up, down = step.gradient(rescaled(scale)), step.gradient(rescaled(-scale))
+    # If only one of the two passes routes to an expert, the difference is no derivative.
     return {name: (up[name] - down[name]) / (2 * scale) for name in up if name in down}
 
 
 @contextmanager
 def _kernel(exact: bool) -> Iterator[None]:
-    """The attention kernel whose gradient has a gradient, where that is needed."""
+    """While active and `exact`, use the attention kernel that can be differentiated twice."""
     if not exact:
         yield
         return

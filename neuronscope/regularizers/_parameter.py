@@ -1,11 +1,11 @@
 """The penalty on scalar parameters: arXiv 2509.22263, Eq. 12-14 and Algorithm 1.
 
     A = φ ⊙ g,  g = Σ_batch ∂F/∂φ          (12)
-    ∂A_i/∂φ_j ≈ δ_ij g_i                    (13: g is taken as constant)
+    ∂A_i/∂φ_j ≈ δ_ij g_i                    (13: g is treated as constant)
     ∇R ≈ 2 · 1[A_t < 0] · (A_t − A_a) ⊙ g   (14)
 
-Beside weights and gradients there live, each as large as they, A_{t−1} and g. What is computed
-takes their places block by block, A_t that of A_{t−1} and ∇R that of g.
+In addition to weights and gradients, memory holds A_{t−1} and g, which have the same size. The
+results overwrite them block by block: A_t overwrites A_{t−1}, and ∇R overwrites g.
 """
 
 from dataclasses import dataclass, field
@@ -17,24 +17,24 @@ from torch import Tensor
 from neuronscope.models.sharded import added, blocks, inner
 from neuronscope.objectives import Gradients, Portion, Step
 from neuronscope.regularizers._base import Memory, Penalty
-from neuronscope.regularizers._negative import ATTRIBUTION, Tally, paid
+from neuronscope.regularizers._negative import ATTRIBUTION, Tally, penalized_change
 from neuronscope.regularizers._scores import mean_over_step, scores_of
 from neuronscope.regularizers._settings import NegativeInfluence
-from neuronscope.regularizers._weights import START, standing_at, trained
+from neuronscope.regularizers._weights import START, trained, with_weights
 
 
 def parameter_penalty(
     rule: NegativeInfluence, step: Step, memory: Memory
 ) -> tuple[Penalty, Memory]:
-    """The penalty at one step with each scalar parameter as a unit, and the memory after it.
+    """The penalty on scalar parameters at one step, and the memory after it.
 
-    At the first step there is none, unless the anchor is the model before.
+    At the first step the penalty is zero, unless the anchor is the reference.
     """
     slopes, mean = _slopes(rule, step)
     anchors = _anchors(rule, step, memory)
     gradient, later, sums, weight = Gradients(), Memory(), _Sums(), None
     for name, weight in trained(step.training.model).items():
-        # What has no part in the target has no influence.
+        # A parameter that does not affect the target has no influence.
         slope = slopes[name] if name in slopes else torch.zeros_like(weight)
         before = anchors.get(ATTRIBUTION + name)
         anchor = torch.empty_like(weight) if before is None else before
@@ -52,7 +52,7 @@ def parameter_penalty(
 
 @dataclass(eq=False)
 class _Sums:
-    """What is counted of this process's shards, block by block."""
+    """Sums over this process's shards, accumulated block by block."""
 
     negative: list[Float[Tensor, ""]] = field(default_factory=list)
     squares: list[Float[Tensor, ""]] = field(default_factory=list)
@@ -67,30 +67,30 @@ class _Sums:
         anchor: Float[Tensor, "*axes"],
         first: bool,
     ) -> None:
-        """Put ∇R in the place of g, and what is remembered of A_t in that of the anchor.
+        """Overwrite g with ∇R and the anchor with the next anchor, and accumulate the sums.
 
         Args:
-            first: There is no anchor yet, and so no penalty.
+            first: Whether there is no anchor yet, and therefore no penalty.
         """
         now = weight * slope
         change = None if first else now - anchor
         anchor.copy_(now if first else rule.next(anchor, now))
-        # As 1.0 and 0.0, with which a CPU multiplies several times faster than with booleans.
+        # As 1.0 and 0.0, because CPUs multiply by these several times faster than by booleans.
         negative = now.lt_(0)
         self.negative.append(negative.sum())
         if change is None:
             return
-        paid(change, negative, rule.one_sided)
+        penalized_change(change, negative, rule.one_sided)
         self.squares.append(inner(change, change))
         slope.mul_(change.mul_(2))
-        # Half of it: the sum of what is below zero.
+        # The change was doubled above. Growth is the sum of its negative part.
         self.growth.append((change if rule.one_sided else change.clamp_(max=0)).sum().div(-2))
 
     def tally(self, shard: Float[Tensor, "..."] | None) -> Tally:
-        """The counts over all processes.
+        """The sums over all processes.
 
         Args:
-            shard: One of the parameters.
+            shard: One of the parameters, which shows how they are sharded.
         """
         if shard is None:
             return Tally()
@@ -102,21 +102,21 @@ class _Sums:
 
 
 def _slopes(rule: NegativeInfluence, step: Step) -> tuple[Gradients, float | None]:
-    """The model in training's g, and the mean target where a pass was made that shows it."""
+    """G of the model in training, and the mean target if a forward pass computed it."""
     if rule.wants_log_prob_gradient and step.log_prob_gradient is not None:
         return dict(step.log_prob_gradient), None
-    seen: dict[Portion, Float[Tensor, ""]] = {}
+    scores: dict[Portion, Float[Tensor, ""]] = {}
 
     def score(portion: Portion) -> Float[Tensor, ""]:
-        seen[portion] = scores_of(step.training.model, portion, rule.explained).sum()
-        return seen[portion]
+        scores[portion] = scores_of(step.training.model, portion, rule.explained).sum()
+        return scores[portion]
 
     slopes = step.gradient(score)
-    return dict(slopes), mean_over_step(step, seen)
+    return dict(slopes), mean_over_step(step, scores)
 
 
 def _anchors(rule: NegativeInfluence, step: Step, memory: Memory) -> Memory:
-    """A_a of each parameter; none at a first step that has nothing to look back to."""
+    """A_a of each parameter; empty at the first step, unless the anchor is the reference."""
     if rule.anchor != "reference":
         return memory
     model = step.training.model
@@ -124,6 +124,6 @@ def _anchors(rule: NegativeInfluence, step: Step, memory: Memory) -> Memory:
     def score(portion: Portion) -> Float[Tensor, ""]:
         return scores_of(model, portion, rule.explained).sum()
 
-    with standing_at(model, memory):
+    with with_weights(model, memory):
         slopes = step.gradient(score)
     return {ATTRIBUTION + name: slope.mul_(memory[START + name]) for name, slope in slopes.items()}

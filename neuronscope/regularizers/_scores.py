@@ -1,4 +1,4 @@
-"""The target that is attributed, of the facts of a step."""
+"""The attributed target for the facts of a step."""
 
 import torch
 from jaxtyping import Float
@@ -10,21 +10,21 @@ from neuronscope.objectives import Portion, Step
 
 
 def scores_of(model: HookedModel, portion: Portion, target: Target) -> Float[Tensor, " batch"]:
-    """The target of each fact, by one forward pass."""
+    """The target of each fact, from one forward pass."""
     answers = Answers.of(portion.batch)
     return target(answer_logits(model, portion.batch.tokens[:, :-1], answers), answers)
 
 
 def mean_over_step(step: Step, sums: dict[Portion, Float[Tensor, ""]]) -> float:
-    """Mean target over the step's facts.
+    """Mean target over the facts of the step.
 
     Args:
-        sums: The target's sum over each of this process's portions.
+        sums: The sum of the target over each portion of this process.
     """
     device = step.training.model.device
-    here = torch.zeros((), device=device)
+    own = torch.zeros((), device=device)
     for portion in step.forget:
-        here = here + sums[portion].detach().to(device)
-    count = here.new_tensor(sum(len(portion.facts) for portion in step.forget))
-    total, facts = step.total(torch.stack([here, count])).tolist()
+        own = own + sums[portion].detach().to(device)
+    count = own.new_tensor(sum(len(portion.facts) for portion in step.forget))
+    total, facts = step.total(torch.stack([own, count])).tolist()
     return total / facts

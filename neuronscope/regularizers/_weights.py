@@ -1,6 +1,6 @@
-"""The parameters that are trained: as they are, as they were, and sums over their entries.
+"""The trained parameters: current values, earlier values, and sums over their entries.
 
-They may be sharded over processes: what is done to them is done entry by entry.
+Parameters may be sharded over processes, so all operations act entry by entry.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,42 +15,43 @@ from neuronscope.models.sharded import squares_of
 from neuronscope.objectives import Gradients
 
 START = "start/"
-"""Begins the name under which a parameter's first value is remembered."""
+"""Prefix of the names of initial parameter values in the memory."""
 
 
 def trained(model: HookedModel) -> Gradients:
-    """The parameters that are trained, without their history."""
+    """The trained parameters, detached from the graph."""
     return {name: p.detach() for name, p in model.hf.named_parameters() if p.requires_grad}
 
 
 def copied(model: HookedModel, prefix: str = "") -> Gradients:
-    """A copy of the parameters that are trained.
+    """A copy of the trained parameters.
 
     Args:
-        prefix: Put before each name.
+        prefix: Prefix of each name.
     """
     return {prefix + name: weight.clone() for name, weight in trained(model).items()}
 
 
 @contextmanager
-def standing_at(model: HookedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """While active, the parameters that are trained have other values.
+def with_weights(model: HookedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """While active, the trained parameters have the given values.
 
-    Where the model before is asked, the model in training itself stands where it began: it is sharded and
-    wrapped as gradients need it, and a second model would take as much memory as the copy.
+    To evaluate the original model, the model in training takes its initial weights: it is already
+    sharded and wrapped as gradients require, and a second model would need as much memory as the
+    copy of its weights.
 
     Args:
-        weights: By name, after `START`.
+        weights: Values by name, with the prefix `START`.
     """
     now = copied(model, START)
     try:
-        _put(model, weights)
+        _set(model, weights)
         yield
     finally:
-        _put(model, now)
+        _set(model, now)
 
 
-def _put(model: HookedModel, weights: Mapping[str, Tensor]) -> None:
+def _set(model: HookedModel, weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, weight in trained(model).items():
             weight.copy_(weights[START + name])
@@ -62,8 +63,8 @@ def squared_distance(
     """Σ(φ − φ')² over all entries, and its gradient 2(φ − φ').
 
     Args:
-        prefix: What stands before each name in `others`.
+        prefix: Prefix of each name in `others`.
     """
-    apart = {name: weight - others[prefix + name] for name, weight in weights.items()}
-    value = squares_of(apart.values())
-    return {name: difference.mul_(2) for name, difference in apart.items()}, value
+    differences = {name: weight - others[prefix + name] for name, weight in weights.items()}
+    value = squares_of(differences.values())
+    return {name: difference.mul_(2) for name, difference in differences.items()}, value

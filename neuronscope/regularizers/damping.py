@@ -1,8 +1,8 @@
-"""Damping: R = Σ(φ_t − φ_{t−1})², the step-to-step form of SSIUU without any attribution.
+"""Damping: R = Σ(φ_t − φ_{t−1})², the step-to-step form of SSIUU without attribution.
 
-∇R = 2(φ_t − φ_{t−1}) pulls back a share of the last update. Under gradient descent with learning
-rate η that is momentum of −2ηλ. A control for SSIUU with anchor `previous`: is it attribution that
-matters, or are smaller steps enough?
+∇R = 2(φ_t − φ_{t−1}) reverses a share of the last update. Under gradient descent with learning rate
+η this is momentum of −2ηλ. A control for SSIUU with anchor `previous`: does attribution matter, or
+do smaller steps suffice?
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,7 @@ PREVIOUS = "previous/"
 
 @dataclass(frozen=True)
 class Damping(Regularizer):
-    """Pull back a share of each update: does SSIUU do more than take smaller steps?"""
-
-    strength: float = 1.0
-    """λ. No value is known to be good: give it the relative of the run it is compared with."""
+    """Reverse a share of each update. A control: does SSIUU do more than take smaller steps?"""
 
     def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
         model = step.training.model

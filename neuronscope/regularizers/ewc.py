@@ -1,8 +1,9 @@
-"""Elastic weight consolidation: R = Σ F ⊙ (φ − φ₀)², F the retained facts' diagonal Fisher.
+"""Elastic weight consolidation: R = Σ F ⊙ (φ − φ₀)², F the diagonal Fisher of the retain set.
 
 Kirkpatrick et al., arXiv 1612.00796, Eq. 3 (their λ/2 is λ here). F = (1/n) Σ_x (∂log P(y|x)/∂φ)²
-over retained facts and their own answers (the empirical Fisher), measured once, before the first
-step. A control: a price on weights that matter to what is kept, instead of on negative influence.
+over retain-split facts and their answers (the empirical Fisher), computed once before the first
+step. A control: it penalizes changes of weights that matter for the retain set, rather than changes
+in negative influence.
 """
 
 import random
@@ -23,28 +24,25 @@ FISHER = "fisher/"
 
 @dataclass(frozen=True)
 class EWC(Regularizer):
-    """Spare the weights that retained facts depend on: is that protection enough?"""
-
-    strength: float = 1.0
-    """λ. No value is known to be good: give it the relative of the run it is compared with."""
+    """Protect the weights that retain-split facts depend on. A control: does protection suffice?"""
 
     fisher_facts: int = 64
-    """On how many retained facts, at most, their weight is measured; each costs one backward pass
-    before training."""
+    """Compute the Fisher information on at most this many retain-split facts; each takes one
+    backward pass before training."""
 
     seed: int = 0
-    """Which facts, where there are more."""
+    """Seed for the choice of these facts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fisher_facts < 1:
-            raise ValueError(f"Expected 1 or more fisher_facts, got {self.fisher_facts}.")
+            raise ValueError(f"Expected fisher_facts of 1 or more, got {self.fisher_facts}.")
 
     def check_facts(self, facts: FactSet) -> None:
         if not facts.retain:
             raise ValueError(
-                f"{facts.source or 'The facts'}: no fact of split 'retain', on which ewc measures "
-                "what to spare: mark some, or take another regularizer."
+                f"{facts.source or 'The facts'}: no fact has split 'retain', on which ewc computes "
+                "the Fisher information; add such facts, or choose a different regularizer."
             )
 
     def start(self, training: TrainingState, facts: FactSet) -> Memory:
@@ -63,22 +61,22 @@ class EWC(Regularizer):
     def __call__(self, step: Step, memory: Memory) -> tuple[Penalty, Memory]:
         gradient, value = Gradients(), 0.0
         for name, weight in trained(step.training.model).items():
-            apart, fisher = weight - memory[START + name], memory[FISHER + name]
-            value += total_of([fisher * apart.square()])
-            gradient[name] = 2 * fisher * apart
+            difference, fisher = weight - memory[START + name], memory[FISHER + name]
+            value += total_of([fisher * difference.square()])
+            gradient[name] = 2 * fisher * difference
         return Penalty(gradient, value, {}), memory
 
 
 def log_prob_gradient(training: TrainingState, facts: FactSet) -> Gradients:
-    """∂log P(y|x)/∂φ, summed over retained facts. Every process computes the same."""
+    """∂log P(y|x)/∂φ, summed over the retain split. Every process computes all of it."""
     model = training.model
     batch = training.asked(facts.retain)
     answers = Answers.of(batch)
     parameters = dict(model.hf.named_parameters())
     with torch.enable_grad():
         logits = answer_logits(model, batch.tokens[:, :-1], answers)
-        # By .backward(), not autograd.grad: wrappers that share the work reduce only .grad.
+        # Not autograd.grad, because distributed wrappers reduce only .grad.
         Target("log_prob", "sum")(logits, answers).sum().backward()
-    found = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None}
     model.hf.zero_grad(set_to_none=True)
-    return found
+    return gradient

@@ -1,7 +1,7 @@
-"""Distance to the model before: R = Σ(φ − φ₀)², ∇R = 2(φ − φ₀).
+"""Squared distance to the original model: R = Σ(φ − φ₀)², ∇R = 2(φ − φ₀).
 
-A control for SSIUU with anchor `reference`: is it attribution that matters, or would staying near
-the model before do as well?
+A control for SSIUU with anchor `reference`: does attribution matter, or does it suffice to stay
+near the original model?
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,7 @@ from neuronscope.regularizers._weights import START, copied, squared_distance, t
 
 @dataclass(frozen=True)
 class L2ToReference(Regularizer):
-    """Stay near the model before: does a price on any change do what one on attribution does?"""
-
-    strength: float = 1.0
-    """λ. No value is known to be good: give it the relative of the run it is compared with."""
+    """Penalize the distance to the original model. A control: does attribution matter?"""
 
     def start(self, training: TrainingState, facts: FactSet) -> Memory:
         del facts

@@ -1,7 +1,7 @@
-"""Random neurons: SSIUU's penalty on neurons that nobody called spurious.
+"""Random neurons: SSIUU's penalty on neurons that no diagnosis calls spurious.
 
-A control for `ssiuu_neurons` with `scores`: does it matter *which* neurons are charged, or
-only that so many are? Neurons are drawn once, as many of each layer as the diagnosis names there.
+A control for `ssiuu_neurons` with `scores`: does it matter *which* neurons are penalized, or only
+how many? Neurons are drawn once, as many per layer as the diagnosis calls spurious.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,22 @@ from neuronscope.regularizers._settings import NeuronInfluence
 
 @dataclass(frozen=True)
 class RandomNeurons(NeuronInfluence):
-    """SSIUU's penalty on random neurons: does it matter which neurons are charged?"""
-
-    strength: float = 1.0
-    """λ. No value is known to be good: give it the relative of the run it is compared with."""
+    """SSIUU's penalty on random neurons. A control: does it matter which neurons are penalized?"""
 
     count: int = 100
-    """How many neurons, spread evenly over layers and sites. Not used with scores."""
+    """Number of neurons, distributed evenly over layers and sites. Ignored with scores."""
 
     scores: Path | None = None
-    """An earlier diagnosis (its folder, or its neurons.parquet): as many neurons are drawn in each
-    layer as it calls spurious there, and others than these while there are any."""
+    """An earlier diagnosis (its folder, or its neurons.parquet). Draw as many neurons per layer as
+    it calls spurious, avoiding these as long as the layer has others."""
 
     seed: int = 0
-    """Of the draw."""
+    """Seed for drawing the neurons."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.count < 1:
-            raise ValueError(f"Expected a count of 1 or more, got {self.count}.")
+            raise ValueError(f"Expected count of 1 or more, got {self.count}.")
 
     def chosen(self, model: HookedModel) -> Chosen:
         if self.scores is None:

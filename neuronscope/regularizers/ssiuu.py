@@ -1,22 +1,23 @@
 """SSIUU: suppress spurious unlearning neurons. arXiv 2509.22263, Eq. 3, 6-14 and Algorithm 1.
 
-At each step t, with F the answer's probability and the sum over the step's forget facts:
+At each step t, with F the probability of the answer and the sum over the step's forget facts:
 
     A_t = Σ φ ⊙ ∂F/∂φ                       attribution of every unit
-    I⁻  = { i : A_t,i < 0 }                  units that push against the answers
-    R   = Σ_{i ∈ I⁻} (A_{t−1,i} − A_t,i)²    0 at the first step; A_{t−1} is a constant
+    I⁻  = { i : A_t,i < 0 }                  units with negative influence on the answers
+    R   = Σ_{i ∈ I⁻} (A_{t−1,i} − A_t,i)²    0 at the first step; A_{t−1} is constant
 
-and λ∇R joins the objective's gradient. The paper's R is that of scalar parameters, with ∂F/∂φ taken
-as constant (Eq. 13). With v = 2 · 1[A_t < 0] · (A_t − A_{t−1}) that keeps one of two terms,
+and λ∇R is added to the gradient of the objective. The units of the paper's R are scalar parameters,
+and ∂F/∂φ is treated as constant (Eq. 13). With v = 2 · 1[A_t < 0] · (A_t − A_{t−1}), this keeps the
+first of the two terms of
 
     ∇R = v ⊙ ∂F/∂φ + H (v ⊙ φ)              H the Hessian of F
 
-and by far the smaller: on SmolLM2-135M it was 0.3 to 1.3 % as long as the whole, at a cosine of
--0.2 (probability) or 0.2 (log-probability), so that with the probability it raised R instead of
-lowering it. `ssiuu_neurons` has R's true gradient.
+which is by far the smaller one: on SmolLM2-135M its norm was 0.3 to 1.3 % of that of ∇R, at a
+cosine of -0.2 (probability) or 0.2 (log-probability), so that with the probability it increased R
+rather than decreasing it. `ssiuu_neurons` uses the true gradient of R.
 
-R looks back: both A_t and A_{t−1} are known before the step, so that ∇R undoes what the last update
-did, and slow growth is nearly free: G in T equal steps costs G²/T.
+R is retrospective: A_t and A_{t−1} are both known before the step. Hence ∇R reverses the effect of
+the last update, and slow growth is hardly penalized: growth by G in T equal steps costs G²/T.
 """
 
 from dataclasses import dataclass
@@ -29,16 +30,17 @@ from neuronscope.regularizers._settings import NegativeInfluence
 
 @dataclass(frozen=True)
 class SSIUU(NegativeInfluence):
-    """A price on negative influence of parameters that changes, so that knowledge is erased.
+    """Penalize changes in negative influence of parameters, so that knowledge is erased.
 
-    The penalty's gradient leaves out the target's curvature, as the paper's does. That was 99 % of
-    it on SmolLM2-135M, so that the penalty need not fall: `ssiuu_neurons` has the true gradient.
+    As in the paper, the gradient of the penalty omits the curvature of the target. On SmolLM2-135M
+    this omits 99 % of the gradient, so that the penalty may fail to decrease; `ssiuu_neurons` uses
+    the true gradient.
     """
 
     strength: float = 1e-3
-    """λ. The default is the paper's on FaithUn (1e-4 on TOFU), for the probability and the
-    previous step; it grows with the square of the batch. For anything else none is known: set
-    relative instead."""
+    """The factor λ of the penalty. The default is the paper's value for FaithUn (1e-4 for TOFU)
+    with `target` prob and `anchor` previous; the penalty grows with the square of the batch size.
+    For other settings no good value is known; set `relative` instead."""
 
     @property
     def wants_log_prob_gradient(self) -> bool:

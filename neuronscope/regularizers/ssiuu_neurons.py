@@ -1,8 +1,9 @@
 """SSIUU on neurons: the penalty of arXiv 2509.22263 with its true gradient.
 
-R is that of `ssiuu`, with neurons at some sites in the place of scalar parameters. The attribution
-of neuron i with activations h_ik at positions k is A_i = Σ_k h_ik · ∂F/∂h_ik (Eq. 1, summed over
-positions), and ∇R = Σ_i v_i ∇A_i with v = 2 · 1[A_t < 0] · (A_t − A_anchor) has no term left out.
+R is that of `ssiuu`, with neurons at some sites instead of scalar parameters as units. The
+attribution of neuron i with activations h_ik at positions k is A_i = Σ_k h_ik · ∂F/∂h_ik (Eq. 1,
+summed over positions), and ∇R = Σ_i v_i ∇A_i with v = 2 · 1[A_t < 0] · (A_t − A_anchor), without
+omitting any term.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ from neuronscope.regularizers._settings import NeuronInfluence
 
 @dataclass(frozen=True)
 class SSIUUNeurons(NeuronInfluence):
-    """A price on negative influence of neurons that changes, so that knowledge is erased."""
+    """Penalize changes in negative influence of neurons, so that knowledge is erased."""
 
     strength: float = 1e-3
-    """λ. No value is known to be good: set relative instead."""
+    """The factor λ of the penalty. No good value is known; set `relative` instead."""
 
     scores: Path | None = None
-    """An earlier diagnosis (its folder, or its neurons.parquet). Only the neurons that it calls
-    spurious are charged."""
+    """An earlier diagnosis (its folder, or its neurons.parquet). Penalize only the neurons that it
+    calls spurious; by default, all neurons."""
 
     def chosen(self, model: HookedModel) -> Chosen | None:
         return None if self.scores is None else spurious_neurons(self.scores, model, self.places)

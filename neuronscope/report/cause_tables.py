@@ -1,39 +1,40 @@
-"""The causal views' tables as rows of the page; nothing where a view was left out."""
+"""The causal views' tables as rows of the page; empty where a view was not run."""
 
 import pandas as pd
 
+from neuronscope.report.cells import Cell, Table, sortable
 from neuronscope.report.estimates import Estimate, counted, estimate, on_scale
-from neuronscope.report.tables import Cell, Table, number, share, sortable
+from neuronscope.report.numbers import number, share, spaced
 from neuronscope.results.findings import ITSELF, Finding
 
 TOP_DIRECTIONS = 20
-"""Most directions in the page's table."""
+"""Maximum number of directions in the page's table."""
 
-OWN = "other facts"
-"""In the column `chosen_on`: what was silenced was chosen without the facts it was tried on."""
+HELD_OUT = "other facts"
+"""In the column `chosen_on`: neurons were selected on other facts than those they are tested on."""
 
 
 def table(finding: Finding | None, name: str) -> pd.DataFrame | None:
-    """A finding's table; None if there is none, or nothing in it."""
+    """A finding's table; None if it is missing or empty."""
     found = None if finding is None else finding.tables.get(name)
     return None if found is None or found.empty else found
 
 
 def figure(finding: Finding | None, name: str) -> int | None:
-    """A finding's whole number; None if there is none."""
+    """A finding's integer; None if it is missing."""
     found = None if finding is None else finding.figures.get(name)
     return found if isinstance(found, int) else None
 
 
 def ranking_name(ranking: str) -> str:
-    """What a reader calls a ranking of the neurons."""
-    return "D⁻" if ranking == "d_minus" else ranking.replace("_", " ")
+    """The displayed name of a ranking of the neurons."""
+    return "D⁻" if ranking == "d_minus" else spaced(ranking)
 
 
 def ranking_table(weight_restoration: Finding | None, name: str) -> pd.DataFrame | None:
-    """A table of rankings under the names that a reader calls them.
+    """A table of rankings with their displayed names, without duplicate rankings.
 
-    A ranking that two sources spell in two ways was measured twice, and stands here once.
+    A ranking that two sources spell differently was measured twice and is listed once.
     """
     found = table(weight_restoration, name)
     if found is None:
@@ -43,7 +44,7 @@ def ranking_table(weight_restoration: Finding | None, name: str) -> pd.DataFrame
 
 
 def scores(weight_restoration: Finding | None) -> tuple[Estimate, ...]:
-    """How well each ranking finds what brings the answers back, best first."""
+    """The causal score of each ranking, the best first."""
     found = ranking_table(weight_restoration, "scores")
     if found is None:
         return ()
@@ -62,45 +63,35 @@ def scores(weight_restoration: Finding | None) -> tuple[Estimate, ...]:
 
 
 def minimal_set(weight_restoration: Finding | None) -> tuple[Estimate, ...]:
-    """What the smallest set of neurons brings back, and as many random ones."""
-    size, back = (
-        figure(weight_restoration, "minimal_neurons"),
-        figure(weight_restoration, "minimal_answered"),
-    )
-    random, total = (
-        figure(weight_restoration, "minimal_random_most"),
-        figure(weight_restoration, "forgotten"),
-    )
-    if size is None or back is None or random is None or not total:
+    """Answers that the smallest set of neurons recovers, and those that a random set recovers."""
+    names = ("minimal_neurons", "minimal_answered", "minimal_random_most", "forgotten")
+    size, recovered, random, total = (figure(weight_restoration, name) for name in names)
+    if size is None or recovered is None or random is None or not total:
         return ()
     return on_scale(
         [
-            counted(f"this set ({size:,})", back, total),
+            counted(f"this set ({size:,})", recovered, total),
             counted(f"random, matched ({size:,}; best draw)", random, total),
         ],
         most=1.0,
     )
 
 
-def minimal_places(weight_restoration: Finding | None) -> str:
-    """In which layers most of the smallest set lies."""
+def minimal_layers(weight_restoration: Finding | None) -> dict[int, int]:
+    """How many neurons of the smallest set each layer contains, the largest number first."""
     found = table(weight_restoration, "minimal_set")
     if found is None:
-        return ""
-    counts = found["layer"].value_counts()
-    most = ", ".join(f"{layer} ({count:,})" for layer, count in counts.head(3).items())
-    if len(counts) == 1:
-        return f"It lies in layer {counts.index[0]}."
-    return f"It lies in {len(counts)} layers; most of it in layers {most}."
+        return {}
+    return {int(str(layer)): count for layer, count in found["layer"].value_counts().items()}
 
 
 def silenced(silencing: Finding | None) -> tuple[Estimate, ...]:
-    """What comes back when suspects are silenced, by their number, and with random neurons."""
+    """Answers that ablating suspected inhibitors recovers, by their number, and random controls."""
     found = table(silencing, "curves")
     if found is None:
         return ()
-    own = found.loc[found["chosen_on"] == OWN]
-    random = own.loc[own["control"] != ITSELF].groupby("size")["answered"].max()
+    held_out = found.loc[found["chosen_on"] == HELD_OUT]
+    random = held_out.loc[held_out["control"] != ITSELF].groupby("size")["answered"].max()
     return on_scale(
         [
             counted(
@@ -109,22 +100,25 @@ def silenced(silencing: Finding | None) -> tuple[Estimate, ...]:
                 row["total"],
                 f"at most {random[row['size']]}" if row["size"] in random.index else "–",
             )
-            for row in own.loc[own["control"] == ITSELF].to_dict("records")
+            for row in held_out.loc[held_out["control"] == ITSELF].to_dict("records")
         ],
         most=1.0,
     )
 
 
-def learnt_again(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
-    """What comes back on a short way of learning, by its length, and how many wrong answers."""
-    found = table(relearning_probe, "ways")
+def relearned(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
+    """Answers recovered at each distance in weight space, and wrong answers learned there."""
+    found = table(relearning_probe, "curve")
     if found is None:
         return ()
-    wrong = found.loc[found["control"] != ITSELF].groupby("length")["share"].mean()
+    wrong = found.loc[found["control"] != ITSELF].groupby("distance")["share"].mean()
     return on_scale(
         [
             counted(
-                number(row["length"]), row["answered"], row["total"], share(wrong[row["length"]])
+                f"{number(100 * row['distance'])}\u00a0%",
+                row["answered"],
+                row["total"],
+                share(wrong[row["distance"]]),
             )
             for row in found.loc[found["control"] == ITSELF].to_dict("records")
         ],
@@ -132,24 +126,16 @@ def learnt_again(relearning_probe: Finding | None) -> tuple[Estimate, ...]:
     )
 
 
-def certificate(path: Finding | None, unit: str) -> str:
-    """How exactly the weight path adds up; empty where there is none."""
-    if path is None:
-        return ""
-    total, drop, missing, nodes = (
-        path.figures[name] for name in ("total", "drop", "missing", "nodes")
-    )
-    assert isinstance(total, float) and isinstance(drop, float) and isinstance(missing, float)
-    of_drop = f", {number(100 * abs(missing / drop))} % of the drop" if drop else ""
-    return (
-        f"Every weight of the model has its contribution: together {number(total)} {unit}. "
-        f"Measured directly, the drop is {number(drop)} {unit}. Missing: {number(missing)} {unit}"
-        f"{of_drop}, with {nodes} nodes on the path."
-    )
+def completeness(weight_path: Finding | None) -> dict[str, float]:
+    """How exactly the weight path adds up: `total`, `drop`, `missing` and `nodes`."""
+    if weight_path is None:
+        return {}
+    values = {name: weight_path.figures[name] for name in ("total", "drop", "missing", "nodes")}
+    return {name: value for name, value in values.items() if isinstance(value, float | int)}
 
 
 def parts(low_rank_restoration: Finding | None) -> tuple[Estimate, ...]:
-    """What comes back with all of the change of one part, and how much of the change that is."""
+    """Answers that restoring one part of the change recovers, and how large that part is."""
     found = table(low_rank_restoration, "parts")
     if found is None:
         return ()
@@ -168,7 +154,7 @@ def parts(low_rank_restoration: Finding | None) -> tuple[Estimate, ...]:
 
 
 def directions(low_rank_restoration: Finding | None) -> Table | None:
-    """The largest directions of the change that write to the residual stream."""
+    """The largest singular directions of the change that write to the residual stream."""
     found = table(low_rank_restoration, "directions")
     if found is None:
         return None
@@ -189,7 +175,7 @@ def directions(low_rank_restoration: Finding | None) -> Table | None:
 
 
 def methods(exactness: Finding | None) -> tuple[Estimate, ...]:
-    """How well each attribution ranks neurons, against the exact effect of silencing them."""
+    """Rank correlation of each attribution method with the exact effect of ablation."""
     found = table(exactness, "methods")
     if found is None:
         return ()
@@ -197,7 +183,7 @@ def methods(exactness: Finding | None) -> tuple[Estimate, ...]:
     return on_scale(
         [
             estimate(
-                row["method"].replace("_", " "),
+                spaced(row["method"]),
                 row["correlation"],
                 (row["low"], row["high"]),
                 f"{row['neurons']:,}",

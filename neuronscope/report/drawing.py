@@ -1,7 +1,7 @@
-"""Every figure of a page as a file of its own: SVG, PDF or PNG, for a paper or a talk.
+"""Write every figure of a page to a separate SVG, PDF or PNG file, for papers and talks.
 
-Drawn by kaleido in a browser that is installed (Chrome or Chromium), without a network. Titles and
-small print are a caption's business and stand in `captions.txt` beside the figures.
+Kaleido draws them in an installed browser (Chrome or Chromium), without a network. Titles and
+captions are written to `captions.txt` in the same folder.
 """
 
 import importlib
@@ -22,37 +22,37 @@ from neuronscope.results.study_tables import StudyTables
 Kind = Literal["svg", "pdf", "png"]
 
 WIDTH = 900
-"""Of every figure, in pixels; a PNG has twice as many."""
+"""Width of every figure in pixels; a PNG has twice as many."""
 
 
 def check_can_draw() -> None:
-    """See that figures can be drawn, before anything is computed for them.
+    """Check that figures can be drawn, before anything is computed.
 
     Raises:
-        ValueError: If what draws them is not installed; it says what to install.
+        ValueError: If kaleido or a browser is missing; the message says what to install.
     """
     if importlib.util.find_spec("kaleido") is None:
         raise ValueError(
-            "Figures as files are drawn by the package kaleido, which is not installed: "
+            "Writing figures to files needs the package kaleido, which is not installed: "
             "pip install 'neuronscope[export]'"
         )
     browsers = importlib.import_module("choreographer.browsers")
     if browsers.Chromium.find_browser(skip_local=False) is None:
         raise ValueError(
-            "Figures as files are drawn in a browser, and neither Chrome nor Chromium was found: "
-            "install one, for example with `apt-get install chromium`."
+            "Writing figures to files needs Chrome or Chromium, and neither was found: install "
+            "one, for example with `apt-get install chromium`."
         )
 
 
 def diagnosis_figures(diagnosis: Diagnosis) -> tuple[ReportFigure, ...]:
-    """The figures of a diagnosis' page; those of causes where they were tested."""
+    """The figures of a diagnosis' page."""
     sites = [drawn for figures in figures_by_site(diagnosis).values() for drawn in figures]
     causes = [] if diagnosis.verdict is None else causal_figures(diagnosis).values()
     return (*causes, *sites, *shared_figures(diagnosis).values())
 
 
 def figures_of_study(study: StudyTables) -> tuple[ReportFigure, ...]:
-    """The figures of a study's page, also those that are folded there."""
+    """The figures of a study's page, including those that are folded there."""
     drawn = study_figures(study)
     folded = (*drawn.curves, *drawn.trades, *drawn.stability, *drawn.training)
     bars = () if drawn.bars is None else (drawn.bars,)
@@ -63,15 +63,15 @@ def write_figures(figures: Iterable[ReportFigure], folder: Path, kind: Kind) -> 
     """Write each figure to `NAME.KIND` in a folder, and all captions to `captions.txt`.
 
     Args:
-        figures: Of a page: `diagnosis_figures`, `figures_of_study`.
-        folder: Made if it does not exist; what has the same name in it is replaced.
-        kind: The format of the files.
+        figures: The figures, from `diagnosis_figures` or `figures_of_study`.
+        folder: Created if necessary; existing files of the same names are replaced.
+        kind: The file format.
 
     Returns:
-        The files of the figures.
+        The paths of the figures.
 
     Raises:
-        ValueError: If what draws them is not installed.
+        ValueError: If kaleido or a browser is missing.
     """
     check_can_draw()
     kaleido: Any = importlib.import_module("kaleido")
@@ -86,10 +86,8 @@ def write_figures(figures: Iterable[ReportFigure], folder: Path, kind: Kind) -> 
         }
         for path, figure in drawn.items()
     ]
-    # MathJax would be fetched from the network, and nothing here is set in it.
+    # MathJax would be fetched from the network, and no figure uses it.
     kaleido.write_fig_from_object_sync(jobs, kopts={"mathjax": False})
-    captions = [
-        f"{path.name}: {one.title}. {one.reading} {one.note}" for path, one in drawn.items()
-    ]
+    captions = [f"{path.name}: {one.title}. {one.how} {one.note}" for path, one in drawn.items()]
     (folder / "captions.txt").write_text("\n\n".join(captions) + "\n", encoding="utf-8")
     return tuple(drawn)

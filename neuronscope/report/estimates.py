@@ -5,20 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.report.tables import interval, number, share
-
-NOTHING = (math.nan, math.nan)
-"""The interval of what has none."""
-
+from neuronscope.report.numbers import Interval, estimated
 
 Track = dict[str, float]
-"""Places on a horizontal scale, in percent of its width: `at`, `low`, `high`; `zero`, where 0 lies;
-`noise`, how far chance reaches on both sides of it."""
+"""Positions on a horizontal scale, in percent of its width: `at`, `low`, `high`; `zero`, the
+position of 0; `noise`, the half-width of the range that chance explains."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval, as text; where it lies on the scale that its rows share."""
+    """A number with its interval, as text and as a position on the scale of its table."""
 
     name: str
     text: str
@@ -27,39 +23,33 @@ class Estimate:
     low: float
     high: float
     chance: float = 0.0
-    """Up to where chance alone would lead."""
+    """The largest absolute value that chance explains."""
 
     track: Track | None = None
-    """None where there is no number."""
+    """None without a number."""
 
 
 def estimate(
-    name: str, value: float, ci95: tuple[float, float], note: str = "", chance: float = 0.0
+    name: str, value: float, ci95: Interval, note: str = "", chance: float = 0.0
 ) -> Estimate:
     """A number with its interval."""
-    return Estimate(name, f"{number(value)} {interval(ci95)}".rstrip(), note, value, *ci95, chance)
+    return Estimate(name, estimated(value, ci95), note, value, *ci95, chance)
 
 
 def counted(name: str, hits: int, total: int, note: str = "") -> Estimate:
-    """A count of answers; on the scale, its share with the 95 % Wilson interval."""
+    """A count of answers; the scale shows its share with the 95 % Wilson interval."""
     ci95 = wilson_interval(hits, total)
     return Estimate(name, f"{hits} of {total}", note, hits / total, *ci95)
-
-
-def percent(value: float, ci95: tuple[float, float]) -> str:
-    """A share with its interval, in percent."""
-    bounds = "" if math.isnan(ci95[0] + ci95[1]) else f" [{share(ci95[0])}, {share(ci95[1])}]"
-    return share(value) + bounds
 
 
 def on_scale(
     estimates: Sequence[Estimate], least: float = 0.0, most: float | None = None
 ) -> tuple[Estimate, ...]:
-    """The estimates on one scale, that holds all intervals and goes from `least` to `most`.
+    """Place the estimates on one scale that contains all intervals.
 
     Args:
-        least: Where the scale begins, or further left if an interval does.
-        most: Where it ends, or further right; where the intervals do, if there is none.
+        least: Left end of the scale, unless an interval reaches further left.
+        most: Right end, unless an interval reaches further right; by default the intervals decide.
     """
     marks = [
         mark

@@ -1,4 +1,4 @@
-"""Single neurons of a diagnosis, fact by fact: what the page's explorer shows, as compact JSON."""
+"""The page's explorer of single neurons: their influence on each fact, as compact JSON."""
 
 import base64
 import json
@@ -17,22 +17,22 @@ from neuronscope.report.figures import in_script
 from neuronscope.results.recording import Recording, SiteRecording
 
 CHANGED = 400
-"""How many neurons are shown because they changed most, whether spurious or not."""
+"""Number of neurons shown because they changed most, whether spurious or not."""
 
 MOST, LEAST = 2000, 100
-"""Most neurons of an explorer, and how many there is always room for."""
+"""Maximum number of neurons, and the number that is shown however many facts there are."""
 
 BYTES = 600_000
-"""Room on the page for all of them."""
+"""Bytes of the page for all neurons."""
 
 WRITERS = 500
-"""Of how many neurons the written tokens are read: seconds, also with a large vocabulary."""
+"""Number of neurons with tokens: takes seconds even with a large vocabulary."""
 
 CELL, ROW = 6, 150
-"""Bytes of a neuron on one fact, before and after; and of a neuron beside its facts."""
+"""Bytes of a neuron per fact, before and after; and its bytes without facts."""
 
 STEPS = 32767
-"""A neuron's largest influence on any fact, in whole numbers of two bytes."""
+"""A neuron's largest influence on any fact, as a two-byte integer."""
 
 _NUMBERS = ("before", "after", "d_plus", "d_minus", "q", "causal_share")
 
@@ -42,23 +42,36 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Explorer:
-    """What the page needs to show chosen neurons."""
+    """The neurons that the page shows."""
 
-    included: str
-    """Which neurons are there, in a sentence or two."""
+    shown: int
+    """Number of neurons shown."""
+
+    total: int
+    """Number of recorded neurons."""
+
+    spurious_shown: int
+    """Number of spurious neurons shown."""
+
+    spurious: int
+    """Number of spurious neurons."""
+
+    with_tokens: int
+    """Number of neurons with promoted and suppressed tokens."""
 
     data: Markup
     """Facts, neurons and their influences as JSON, safe inside a script element."""
 
 
 def explored(neurons: pd.DataFrame, facts: int) -> pd.DataFrame:
-    """The neurons that an explorer has room for, in the order of how much their influence changed.
+    """The neurons that fit into the explorer, ordered by the change of their influence.
 
-    Those that changed most, and all spurious ones, the most negative influence gained first.
+    These are the neurons that changed most and, if there is space, the spurious ones with the
+    largest D⁻.
 
     Args:
-        neurons: A diagnosis' table.
-        facts: How many facts each is shown on.
+        neurons: A diagnosis' table of neurons.
+        facts: Number of facts.
     """
     room = min(MOST, max(LEAST, BYTES // (CELL * facts + ROW)))
     change = (neurons["after"] - neurons["before"]).abs()
@@ -78,13 +91,14 @@ def explorer_with_tokens(
     neurons: pd.DataFrame,
     written: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> Explorer | None:
-    """The explorer of a diagnosis, with the tokens of the neurons that changed most.
+    """The explorer of a diagnosis, with tokens for the neurons that changed most.
 
     Args:
         before: The recording before unlearning.
-        after: The same after it.
+        after: The recording after unlearning.
         neurons: The diagnosis' table of neurons.
-        written: What chosen neurons write in the model after (`promotion.neuron_tokens`).
+        written: Computes the tokens that neurons of the unlearned model promote and suppress
+            (`direct_logit_effect.neuron_tokens`).
     """
     changed = explored(neurons, len(before.fact_ids)).head(WRITERS)
     return explorer(before, after, neurons, written(changed))
@@ -96,14 +110,14 @@ def explorer(
     neurons: pd.DataFrame,
     tokens: pd.DataFrame | None = None,
 ) -> Explorer | None:
-    """What the page shows of single neurons; None where neurons are not known fact by fact.
+    """The explorer of a diagnosis; None if the recordings contain only means over facts.
 
     Args:
         before: The recording before unlearning.
-        after: The same after it.
+        after: The recording after unlearning.
         neurons: The diagnosis' table of neurons.
-        tokens: What neurons write: `site`, `layer`, `neuron`, `promotes`, `suppresses` (lists of
-            tokens as text). Those without a row are shown without tokens.
+        tokens: The tokens of some neurons: `site`, `layer`, `neuron`, `promotes`, `suppresses`
+            (lists of tokens as text).
     """
     if not (before.per_fact and after.per_fact):
         return None
@@ -124,15 +138,22 @@ def explorer(
         "steps": base64.b64encode(steps.tobytes()).decode("ascii"),
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Explorer(_included(neurons, chosen, len(written)), in_script(text))
+    return Explorer(
+        shown=len(chosen),
+        total=len(neurons),
+        spurious_shown=int(chosen["spurious"].sum()),
+        spurious=int(neurons["spurious"].sum()),
+        with_tokens=len(written),
+        data=in_script(text),
+    )
 
 
-def _influence(recording: Recording, chosen: pd.DataFrame) -> Float[np.ndarray, "neuron example"]:
-    """The influence of each chosen neuron on each fact."""
+def _influence(recording: Recording, chosen: pd.DataFrame) -> Float[np.ndarray, "neuron fact"]:
+    """Influence of each chosen neuron on each fact."""
     found = np.empty((len(chosen), len(recording.fact_ids)))
     for site, rows in chosen.reset_index(drop=True).groupby("site"):
         neurons = recording.sites[str(site)]
-        assert isinstance(neurons, SiteRecording), "known fact by fact"
+        assert isinstance(neurons, SiteRecording), "recorded per fact"
         at = neurons.total[:, rows["layer"].to_numpy(), rows["neuron"].to_numpy()]
         found[rows.index.to_numpy()] = at.T
     return found
@@ -141,7 +162,7 @@ def _influence(recording: Recording, chosen: pd.DataFrame) -> Float[np.ndarray, 
 def _columns(
     neurons: pd.DataFrame, chosen: pd.DataFrame, written: dict[Place, Any]
 ) -> dict[str, list[Any]]:
-    """Each neuron's place, numbers and tokens: a list of each, None where one is missing."""
+    """Position, numbers and tokens of each neuron as lists; None where one is missing."""
     places = list(_places(chosen))
     columns = dict(
         zip(("site", "layer", "neuron"), map(list, zip(*places, strict=True)), strict=True)
@@ -165,19 +186,6 @@ def _places(table: pd.DataFrame) -> Iterator[Place]:
         yield str(site), int(layer), int(neuron)
 
 
-def _included(neurons: pd.DataFrame, chosen: pd.DataFrame, written: int) -> str:
-    spurious = int(neurons["spurious"].sum())
-    shown = int(chosen["spurious"].sum())
-    text = f"{len(chosen):,} of {len(neurons):,} neurons are here: those whose influence changed "
-    text += "most" if shown == 0 else "most, and "
-    if shown:
-        text += "all" if shown == spurious else f"{shown:,} of"
-        text += f" {spurious:,} spurious {'one' if spurious == 1 else 'ones'}"
-    if written and written < len(chosen):
-        text += f"; the tokens that they write are known of {written:,}"
-    return text + "."
-
-
 def _short(value: float) -> float | None:
-    """Four digits, more than a page shows; None where there is no number."""
+    """Four significant digits, more than the page shows; None for NaN."""
     return None if math.isnan(value) else float(f"{value:.4g}")

@@ -1,7 +1,7 @@
-"""A method's runs put together: means over seeds.
+"""Means over the seeds of a method.
 
-Seeds repeat a method on the same facts, so counts are averaged and not added up, and an interval is
-that of one seed's number of facts.
+Seeds repeat a method on the same facts, so counts are averaged, not summed, and intervals are those
+of one seed's number of facts.
 """
 
 from dataclasses import dataclass
@@ -16,40 +16,40 @@ _ATTACKED_AS = ["method", "attack", "model", "variant", "split"]
 
 @dataclass(frozen=True)
 class Rate:
-    """Answers of facts, of one run or on average over seeds."""
+    """A rate of answered facts, of one run or averaged over seeds."""
 
     correct: float
     n: float
 
     @property
     def share(self) -> float:
-        """NaN where nothing was asked."""
+        """Share of the facts that are answered; NaN without facts."""
         return self.correct / self.n if self.n else np.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval; of means, with counts to the nearest whole."""
+        """95 % Wilson interval; means are rounded to whole counts."""
         return wilson_interval(round(self.correct), round(self.n))
 
 
 def mean_rate(rows: pd.DataFrame, correct: str = "correct", n: str = "n") -> Rate:
-    """The rate in these rows, a row per seed."""
+    """The mean rate over rows, one per seed."""
     return Rate(float(rows[correct].mean()), float(rows[n].mean()))
 
 
 def added(rows: pd.DataFrame) -> Rate:
-    """The rate over strata that share no fact, on average over seeds."""
+    """The rate over disjoint strata, averaged over seeds."""
     sums = pd.DataFrame(rows.groupby("seed", dropna=False)[["correct", "n"]].sum())
     return mean_rate(sums)
 
 
 def pooled_recovery(recovery: pd.DataFrame) -> pd.DataFrame:
-    """Recovery under attacks, averaged over the runs that were attacked.
+    """Recovery under attacks, averaged over the attacked runs.
 
     Returns:
         One row per method, attack, model, variant and split: `seeds`, `n`, `before_correct`,
         `before`, `maximum_correct`, `maximum`, `maximum_low`, `maximum_high`, `attacked_correct`,
-        `attacked_n`, `learnt` (in every run), `reading` (of a single run).
+        `attacked_n`, `learnt` (in every run), `reading` (of a single run, or the seeds' counts).
     """
     rows = []
     for keys, here in recovery.groupby(_ATTACKED_AS, dropna=False, sort=False):
@@ -59,14 +59,14 @@ def pooled_recovery(recovery: pd.DataFrame) -> pd.DataFrame:
             | {"seeds": len(here)}
             | _most(here)
             | {name: here[name].mean() for name in ("attacked_correct", "attacked_n")}
-            | {"learnt": _learnt(here["learnt"])}
+            | {"learnt": _learned(here["learnt"])}
             | {"reading": here["reading"].iloc[0] if len(here) == 1 else _repeated(here)}
         )
     return pd.DataFrame(rows)
 
 
 def pooled_by_learning_rate(rates: pd.DataFrame) -> pd.DataFrame:
-    """The most at each learning rate by itself, averaged over the runs that were attacked.
+    """The maximum at each learning rate, averaged over the attacked runs.
 
     Returns:
         One row per method, attack, model, variant, split and learning rate: the columns of
@@ -81,9 +81,10 @@ def pooled_by_learning_rate(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def pooled_curves(curves: pd.DataFrame) -> pd.DataFrame:
-    """What is answered at each budget, averaged over the runs that were attacked.
+    """Answers at each budget, averaged over the attacked runs.
 
-    A budget that only some of the runs reached would be one of other runs: it is left out.
+    Budgets that only some of the runs reached are omitted, because their mean would be over
+    different runs.
 
     Returns:
         One row per method, attack, model, variant, split, learning rate and step: `budget`,
@@ -106,13 +107,13 @@ def pooled_curves(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(values: pd.Series) -> tuple[float, float]:
-    """The lowest and the highest of several seeds' numbers; NaN of a single one."""
+    """The lowest and the highest value of several seeds; NaN for a single seed."""
     known = values.dropna()
     return (float(known.min()), float(known.max())) if len(known) > 1 else (np.nan, np.nan)
 
 
 def _most(here: pd.DataFrame) -> dict[str, float]:
-    """What several runs answered before an attack, and at most during it, on average."""
+    """Mean answers before an attack, and mean maximum during it."""
     most, before = mean_rate(here, "maximum_correct"), mean_rate(here, "before_correct")
     low, high = most.interval
     return {
@@ -126,8 +127,8 @@ def _most(here: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _learnt(values: pd.Series) -> bool | None:
-    """Whether every run learnt all that it was taught; None where nothing was."""
+def _learned(values: pd.Series) -> bool | None:
+    """Whether every run learned all attacked facts; None if no fact was attacked."""
     known = [bool(value) for value in values if not pd.isna(value)]
     return all(known) if known else None
 

@@ -1,5 +1,6 @@
-"""Write a diagnosis as one HTML page that needs no network: figures, tables, provenance."""
+"""Write a diagnosis as one self-contained HTML page: verdict, figures, tables, provenance."""
 
+import shlex
 from pathlib import Path
 
 from neuronscope.analysis.diagnosis import Diagnosis
@@ -9,21 +10,12 @@ from neuronscope.report.figures import figures_by_site, shared_figures
 from neuronscope.report.skeleton import asset, render, write_page
 from neuronscope.report.tables import (
     before_and_after,
-    certificate_table,
+    completeness_table,
     fact_table,
     largest_error,
     measures,
     neuron_table,
     provenance_rows,
-)
-from neuronscope.report.words import (
-    READINGS,
-    VERDICTS,
-    completeness_meaning,
-    flagged_meaning,
-    neurons_meaning,
-    neurons_units,
-    reproducing_command,
 )
 
 
@@ -33,10 +25,13 @@ def write_report(
     title: str | None = None,
     explorer: Explorer | None = None,
 ) -> None:
-    """Write the page to `path`; an older file there is replaced only once the new one is complete.
+    """Write the page to `path`; an existing file is replaced only by a complete one.
 
     Args:
-        explorer: Of single neurons (`report/explorer.py`); without, the page goes on without it.
+        diagnosis: The diagnosis.
+        path: The HTML file.
+        title: The page's heading; by default the question "Erased, or only hidden?".
+        explorer: The explorer of single neurons (`report/explorer.py`), if any.
 
     Raises:
         FileNotFoundError: If the folder of `path` does not exist.
@@ -47,29 +42,41 @@ def write_report(
 def render_report(
     diagnosis: Diagnosis, title: str | None = None, explorer: Explorer | None = None
 ) -> str:
-    """The page as text: everything inside, nothing to load. Names and ids come out escaped."""
-    neurons = neuron_table(diagnosis.neurons)
+    """The self-contained page as text."""
     return render(
         "page.html.j2",
         diagnosis=diagnosis,
         title=title or "Erased, or only hidden?",
-        readings=READINGS,
-        verdicts=VERDICTS,
         causes=causes(diagnosis),
         comparison=before_and_after(diagnosis),
         measures=measures(diagnosis),
         figures=shared_figures(diagnosis),
         sites=figures_by_site(diagnosis),
-        neurons=neurons,
-        neurons_meaning=neurons_meaning(diagnosis, len(neurons.rows), neurons.total),
-        neurons_units=neurons_units(diagnosis),
+        neurons=neuron_table(diagnosis.neurons),
         facts=fact_table(diagnosis.facts),
-        certificate=certificate_table(diagnosis.completeness_by_layer),
-        completeness=completeness_meaning(diagnosis.attribution),
+        completeness=completeness_table(diagnosis.completeness_by_layer),
         largest_error=largest_error(diagnosis),
-        flagged=flagged_meaning(diagnosis),
         provenance=provenance_rows(diagnosis),
         command=reproducing_command(diagnosis),
         explorer=explorer,
         explorer_script=asset("explorer.js"),
     )
+
+
+def reproducing_command(diagnosis: Diagnosis) -> str:
+    """The shell command of this diagnosis; paths that recordings do not store are in capitals."""
+    before, after = diagnosis.provenance_before, diagnosis.provenance_after
+    options = {
+        "before": before.model,
+        "after": after.model,
+        "facts": "FACTS",
+        "out": "FOLDER",
+        "attribution": diagnosis.attribution.replace("_", "-"),
+        "target": diagnosis.target.replace("_", "-"),
+        "form": before.prompt_form,
+        "dtype": before.dtype,
+    }
+    words = ["neuronscope", "diagnose"]
+    for name, value in options.items():
+        words += [f"--{name}", value]
+    return shlex.join([*words, "--sites", *diagnosis.sites])

@@ -1,23 +1,23 @@
-"""The pages of a study's single runs, as the study's own page links to them."""
+"""Links from a study's page to the pages of its runs."""
 
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from neuronscope.report.tables import Link
+from neuronscope.report.cells import Link
 from neuronscope.results.study_tables import StudyTables
 
 EXPLORE = "explore its neurons"
-"""What the link to a run's page says."""
+"""The text of a link to a run's page."""
 
 Pages = dict[tuple[str, int], str]
-"""Of runs that have a page, by method and seed: its address relative to the study's page."""
+"""Addresses of the runs' pages, relative to the study's page, by method and seed."""
 
 
 def run_pages(study: StudyTables) -> Pages:
-    """The pages of the runs that were diagnosed.
+    """The pages of the diagnosed runs.
 
     Raises:
-        ValueError: If a path is absolute: the folder could not be moved.
+        ValueError: If a path is absolute, because the folder could then not be moved.
     """
     if "report" not in study.diagnoses.columns:
         return {}
@@ -27,7 +27,7 @@ def run_pages(study: StudyTables) -> Pages:
         path = PurePosixPath(str(row["report"]))
         if path.is_absolute():
             raise ValueError(f"Expected a path relative to the study's page, got {path}.")
-        # What is quoted and begins with ./ names a file, whatever it is called: never a scheme.
+        # A quoted path that begins with ./ is always a file, never a URL scheme.
         pages[str(row["method"]), int(row["seed"])] = f"./{quote(str(path))}"
     return pages
 

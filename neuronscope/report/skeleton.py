@@ -1,9 +1,12 @@
-"""What all pages are made with: templates, colours, scripts, and a file that is whole or not there.
+"""What all pages share: templates, filters, colours, scripts, and writing the file atomically.
 
-Everything is inside the page. What others wrote (names, facts, sentences) comes out escaped.
+Every page is a single file. Text from outside (names, facts, sentences) is escaped.
 """
 
+import math
+import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,11 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from neuronscope.analysis.reading import ERASED_TO, HIDDEN_FROM, reading_of
+from neuronscope.analysis.spurious import FALSE_DISCOVERIES
+from neuronscope.analysis.verdict import FEWEST
 from neuronscope.plots import look
+from neuronscope.report import numbers
 from neuronscope.results.cache import written_whole
 
 FOLDER = Path(__file__).parent
@@ -28,41 +35,88 @@ COLOURS = {
     "before": look.BEFORE,
     "after": look.AFTER,
 }
-"""The page's colours by their name in the style sheet."""
+"""The page's colours, by their names in the style sheet."""
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "amount": numbers.amount,
+    "called": numbers.called,
+    "listed": numbers.listed,
+    "number": numbers.number,
+    "p_value": numbers.p_text,
+    "points": numbers.points,
+    "rate": numbers.rate_text,
+    "reading": reading_of,
+    "share": numbers.share,
+    "spaced": numbers.spaced,
+    "span": numbers.span,
+}
+"""How templates write numbers and names."""
+
+THRESHOLDS = {
+    "ERASED_TO": ERASED_TO,
+    "FALSE_DISCOVERIES": FALSE_DISCOVERIES,
+    "FEWEST": FEWEST,
+    "HIDDEN_FROM": HIDDEN_FROM,
+}
+"""Constants of the analysis that the templates name."""
 
 
-def render(template: str, **content: Any) -> str:
-    """A page as text: everything inside, nothing to load.
-
-    Args:
-        template: A file in this folder that extends `skeleton.html.j2`.
-        content: What it names.
-    """
+@cache
+def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(
-        font=Markup(look.FONT),
-        colours=COLOURS,
-        dark=look.DARK,
-        style=asset("page.css"),
-        script=asset("page.js"),
-        plotly=Markup(get_plotlyjs()),
-        **content,
+    environment.filters |= FILTERS
+    environment.tests["nan"] = math.isnan
+    environment.globals |= THRESHOLDS
+    return environment
+
+
+def render(template: str, **content: Any) -> str:
+    """Render a page that contains everything it needs.
+
+    Args:
+        template: A file in `templates/` that extends `skeleton.html.j2`.
+        content: The template's variables.
+    """
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            font=Markup(look.FONT),
+            colours=COLOURS,
+            dark=look.DARK,
+            style=asset("page.css"),
+            script=asset("page.js"),
+            plotly=Markup(get_plotlyjs()),
+            **content,
+        )
     )
 
 
+def plain_text(template: str, macro: str, *arguments: object) -> str:
+    """The plain text that a macro of a template writes.
+
+    Args:
+        template: A file in `templates/`.
+        macro: Name of the macro.
+        arguments: The macro's arguments.
+    """
+    written = getattr(_templates().get_template(template).module, macro)(*arguments)
+    return re.sub(r"[ \n]+", " ", Markup(written).unescape()).strip()
+
+
 def asset(name: str) -> Markup:
-    """A style sheet or script of this folder, to stand inside the page."""
-    return Markup((FOLDER / name).read_text(encoding="utf-8"))
+    """A style sheet or script from `assets/`, to be embedded in a page."""
+    return Markup((FOLDER / "assets" / name).read_text(encoding="utf-8"))
 
 
 def write_page(path: str | Path, rendered: Callable[[], str]) -> None:
-    """Write a page to `path`; an older file there is replaced only once the new one is complete.
+    """Write a page to `path`; an existing file is replaced only by a complete one.
 
     Raises:
         FileNotFoundError: If the folder of `path` does not exist; nothing is rendered then.

@@ -1,190 +1,192 @@
-"""What a study says, in plain words that follow from its tables."""
+"""The results that answer a study's question; `templates/study_answer.j2` puts them into words."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
+from neuronscope.report.numbers import Number, attack_name
 from neuronscope.report.over_seeds import Rate, added, mean_rate, pooled_recovery
-from neuronscope.report.study_differences import adjusted, differing, guided, sparing
-from neuronscope.report.study_verdicts import attacks_of, of_place
-from neuronscope.report.study_words import (
-    FEW,
-    amount,
-    attack_name,
-    called,
-    listed,
-    rate_text,
-    span,
+from neuronscope.report.study_differences import (
+    Differences,
+    Guided,
+    adjusted,
+    differing,
+    guided,
+    sparing,
 )
+from neuronscope.report.study_verdicts import attacks_of, of_place
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.results.study_tables import BEFORE, HELD_OUT, TRAINED, StudyTables
 
 MOST = 0.5
-"""Share of the facts that are still answered, above which a method has not made them forgotten."""
+"""Share of the facts still answered above which a method has not made the model forget."""
 
-BACK, FAILED, CHANCE = "came back", "the attack failed", "not beyond chance"
-THERE = "was not forgotten before the attack"
+Outcome = Literal["recovered", "within chance", "attack failed", "not forgotten"]
+"""What an attack did to one method."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One method under one attack."""
+
+    method: str
+    recovered: Rate
+    before: float
+    """Facts answered before the attack."""
+
+    trained: Rate
+    """Facts that the attack trains on."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """All methods under one attack."""
+
+    name: str
+    methods: dict[Outcome, list[Attacked]]
+    original: Rate | None
+    never_knew: Rate | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Answers to the facts to be kept."""
+
+    held_out: bool
+    """Whether unlearning never saw these facts."""
+
+    original: Rate | None
+    methods: dict[str, Rate]
+
+    @property
+    def extremes(self) -> tuple[str, str]:
+        """The methods that kept least and most."""
+        ordered = sorted(self.methods, key=lambda name: self.methods[name].share)
+        return ordered[0], ordered[-1]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The plain answer."""
+    """The results that answer a study's question."""
 
-    sentences: tuple[str, ...]
-    """A paragraph."""
+    seeds: tuple[int, ...]
+    """Number of seeds of each method."""
 
-    attacks: tuple[tuple[str, str], ...]
-    """What each attack brought back: its name, and a sentence."""
+    facts: tuple[Number, ...]
+    known: tuple[Number, ...]
+    left: tuple[Number, ...]
+    """Of each run: facts to be forgotten; those answered before, and after unlearning."""
+
+    not_forgotten: tuple[str, ...]
+    """Methods after which most facts are still answered."""
+
+    attacked: bool
+    recovered: dict[str, int]
+    """Methods after which attacks recovered answers, and the number of these attacks."""
+
+    not_recovered: tuple[str, ...]
+    """Methods after which no attack recovered more than chance explains."""
+
+    attacks: tuple[AttackResult, ...]
+    kept: Kept | None
+    guided: tuple[Guided, ...]
+    differences: Differences
+    spared: Differences
 
 
 def answer(study: StudyTables) -> Answer:
-    """What became of the forgotten facts, and what differs between methods beyond chance."""
+    """What became of the forgotten facts, and which differences between methods are significant."""
+    runs = study.runs
     pooled = pd.DataFrame() if study.recovery.empty else pooled_recovery(study.recovery)
+    attacks = tuple(_attack(pooled, place) for place in attacks_of(pooled))
+    by_method: dict[str, list[Outcome]] = {}
+    for attack in attacks:
+        for outcome, methods in attack.methods.items():
+            for one in methods:
+                by_method.setdefault(one.method, []).append(outcome)
     tested = adjusted(study.comparisons)
-    sentences = (
-        *_forgetting(study),
-        *_returning(pooled),
-        *guided(study, tested),
-        *differing(tested),
-        *_keeping(study),
-        *sparing(study),
+    most = MOST * runs["answered_forget_before"].mean()
+    answered = runs.groupby("method", sort=False)["answered_forget"].mean()
+    return Answer(
+        seeds=tuple(runs.groupby("method")["seed"].nunique()),
+        facts=tuple(runs["asked_forget"]),
+        known=tuple(runs["answered_forget_before"]),
+        left=tuple(runs["answered_forget"]),
+        not_forgotten=tuple(str(name) for name, mean in answered.items() if mean > most),
+        attacked=bool(by_method),
+        recovered={
+            name: own.count("recovered") for name, own in by_method.items() if "recovered" in own
+        },
+        not_recovered=tuple(
+            name for name, own in by_method.items() if not {"recovered", "not forgotten"} & {*own}
+        ),
+        attacks=attacks,
+        kept=_kept(study),
+        guided=tuple(guided(study, tested)),
+        differences=differing(tested),
+        spared=sparing(study),
     )
-    of_each = tuple((attack_name(*place), _attack(pooled, place)) for place in attacks_of(pooled))
-    return Answer(sentences, of_each)
 
 
-def outcome(row: dict[Hashable, Any], never_knew: float) -> str:
+def outcome(row: dict[Hashable, Any], never_knew: float) -> Outcome:
     """What an attack did to one method.
 
-    Answers came back if the interval of their share lies above the level before the attack and, if
-    it was attacked likewise, above what a model reached that never knew. Where most were given
-    before the attack, there was little to bring back.
+    Answers were recovered if the interval of their share lies above the level before the attack
+    and, if it was attacked in the same way, above the maximum of a model that never learned the
+    facts. If most were answered before the attack, there was little to recover.
 
     Args:
-        row: Of pooled recovery.
-        never_knew: The share that such a model answered at most; NaN without.
+        row: A row of pooled recovery.
+        never_knew: The largest share that such a model answered; NaN without one.
     """
     floor = row["before"] if pd.isna(never_knew) else max(row["before"], never_knew)
     if row["maximum_low"] > floor:
-        return BACK
+        return "recovered"
     if row["before"] > MOST:
-        return THERE
-    unlearnt = not pd.isna(row["learnt"]) and not row["learnt"]
-    return FAILED if unlearnt else CHANCE
+        return "not forgotten"
+    failed = not pd.isna(row["learnt"]) and not row["learnt"]
+    return "attack failed" if failed else "within chance"
 
 
-def _forgetting(study: StudyTables) -> Iterator[str]:
-    runs = study.runs
-    seeds = [int(count) for count in runs.groupby("method")["seed"].nunique()]
-    asked, before = (runs[name] for name in ("asked_forget", "answered_forget_before"))
-    methods = f"{len(study.methods)} method{'s' if len(study.methods) > 1 else ''}"
-    often = f"{span(seeds)} seed{'s' if max(seeds) > 1 else ''}{' each' if len(seeds) > 1 else ''}"
-    yield (
-        f"{methods} ({often}) had to make a model forget {span(asked.tolist())} facts, of which it "
-        f"answered {span(before.tolist())}."
-    )
+def _attack(pooled: pd.DataFrame, place: tuple[str, str]) -> AttackResult:
+    here = of_place(pooled, ("attack", "variant"), place)
+    here = here.loc[here["split"] == REST]
     rates = {
-        name: mean_rate(runs.loc[runs["method"] == name], "answered_forget", "asked_forget")
-        for name in study.methods
+        model: mean_rate(rows, "maximum_correct") if len(rows) else None
+        for model in (ORIGINAL, NEVER_KNEW)
+        for rows in (here.loc[here["model"] == model],)
     }
-    left = [called(n) for n, rate in rates.items() if rate.correct > MOST * before.mean()]
-    yield f"Afterwards {span(runs['answered_forget'].tolist())} were still answered."
-    if left:
-        yield f"More than half are still answered after {listed(left)}: not forgotten at all."
-
-
-def _returning(pooled: pd.DataFrame) -> Iterator[str]:
-    rest = _rest(pooled)
-    if rest.empty:
-        yield "Nothing was attacked, so nothing is known of what would come back."
-        return
-    words: dict[str, list[str]] = {name: [] for name in rest["method"]}
-    for place in attacks_of(pooled):
-        never_knew = _control(pooled, place, NEVER_KNEW)
-        of_attack = of_place(rest, ("attack", "variant"), place)
-        for row in of_attack.to_dict("records"):
-            floor = float("nan") if never_knew is None else never_knew.share
-            words[row["method"]].append(outcome(row, floor))
-    total = len(attacks_of(pooled))
-    came = {name: had.count(BACK) for name, had in words.items() if BACK in had}
-    none = [called(name) for name, had in words.items() if not {BACK, THERE} & set(had)]
-    if came and total > 1:
-        after = _named([f"{called(name)} ({count} of {total})" for name, count in came.items()])
-        yield f"Of {total} attacks, at least one brought answers back after {after}."
-    elif came:
-        yield f"The attack brought answers back after {_named([called(name) for name in came])}."
-    if none:
-        which = f"none of {total} attacks" if total > 1 else "the attack"
-        verb = "brought back no" if total == 1 else "brought back"
-        yield (
-            f"After {_named(none)} {which} {verb} more than chance can; that shows "
-            "no robustness, for a stronger attack may."
+    never_knew = rates[NEVER_KNEW]
+    methods: dict[Outcome, list[Attacked]] = {
+        "recovered": [],
+        "within chance": [],
+        "attack failed": [],
+        "not forgotten": [],
+    }
+    for row in here.loc[here["model"] == ATTACKED_CHECKPOINT].to_dict("records"):
+        found = outcome(row, float("nan") if never_knew is None else never_knew.share)
+        methods[found].append(
+            Attacked(
+                str(row["method"]),
+                Rate(row["maximum_correct"], row["n"]),
+                row["before_correct"],
+                Rate(row["attacked_correct"], row["attacked_n"]),
+            )
         )
+    return AttackResult(attack_name(*place), methods, rates[ORIGINAL], never_knew)
 
 
-def _named(methods: Sequence[str]) -> str:
-    """Methods by name, unless there are many."""
-    return listed(methods) if len(methods) <= FEW else f"{len(methods)} methods"
-
-
-def _attack(pooled: pd.DataFrame, place: tuple[str, str]) -> str:
-    """Every method under one attack, by what became of it."""
-    controls = {
-        name: _control(pooled, place, model)
-        for name, model in (("the original", ORIGINAL), ("a model that never knew", NEVER_KNEW))
-    }
-    never_knew = controls["a model that never knew"]
-    groups: dict[str, list[str]] = {BACK: [], CHANCE: [], FAILED: [], THERE: []}
-    for row in of_place(_rest(pooled), ("attack", "variant"), place).to_dict("records"):
-        word = outcome(row, float("nan") if never_knew is None else never_knew.share)
-        text = f"{called(row['method'])} {rate_text(Rate(row['maximum_correct'], row['n']))}"
-        if row["before_correct"]:
-            text += f", {amount(row['before_correct'])} before"
-        if word == FAILED:
-            taught = f"{amount(row['attacked_correct'])} of {amount(row['attacked_n'])}"
-            text += f", {taught} taught facts learnt"
-        groups[word].append(text)
-    said = [f"{word}: {'; '.join(texts)}" for word, texts in groups.items() if texts]
-    known = [f"{name}: {rate_text(rate)}" for name, rate in controls.items() if rate]
-    text = ". ".join(part[0].upper() + part[1:] for part in said) + "."
-    if known:
-        text += f" Attacked likewise, {'; '.join(known)}."
-    if never_knew is None:
-        text += " Without a model that never knew, chance and guessing are not told apart."
-    return text
-
-
-def _keeping(study: StudyTables) -> Iterator[str]:
-    for use, what in ((HELD_OUT, "never trained on"), (TRAINED, "trained on")):
-        strata = study.strata
+def _kept(study: StudyTables) -> Kept | None:
+    """Answers to the held-out facts to be kept; if there are none, to those trained on."""
+    strata = study.strata
+    for use in (HELD_OUT, TRAINED):
         rows = strata.loc[strata["use"] == use] if len(strata) else strata
         if rows.empty:
             continue
         rates = {str(name): added(here) for name, here in rows.groupby("method", sort=False)}
         before = rates.pop(BEFORE, None)
-        if not rates:
-            continue
-        first = "" if before is None else f"the original answers {rate_text(before)}; "
-        texts = {name: f"{called(name)} {rate_text(rate)}" for name, rate in rates.items()}
-        after = "; ".join(texts.values())
-        if len(rates) > FEW:
-            ordered = sorted(rates, key=lambda name: rates[name].share)
-            after = f"from {texts[ordered[0]]} to {texts[ordered[-1]]}"
-        yield f"Of the facts to be kept and {what}, {first}{after}."
-        return
-
-
-def _rest(pooled: pd.DataFrame) -> pd.DataFrame:
-    """What was not taught, of the models under judgement."""
-    if pooled.empty:
-        return pooled
-    return pooled.loc[(pooled["split"] == REST) & (pooled["model"] == ATTACKED_CHECKPOINT)]
-
-
-def _control(pooled: pd.DataFrame, place: tuple[str, str], model: str) -> Rate | None:
-    """The most that a control answered under an attack; None if it was not attacked."""
-    here = of_place(pooled, ("attack", "variant"), place)
-    rows = here.loc[(here["split"] == REST) & (here["model"] == model)]
-    return mean_rate(rows, "maximum_correct") if len(rows) else None
+        if rates:
+            return Kept(use == HELD_OUT, before, rates)
+    return None

@@ -1,32 +1,25 @@
-"""What every attack brought back from every method, in numbers that a single maximum leaves out."""
+"""Recovery from every method by every attack, in more detail than the maximum."""
 
 from collections.abc import Iterator
 
 import pandas as pd
 
+from neuronscope.report.cells import Cell, Table, name_cell, rate_cell
+from neuronscope.report.numbers import attack_name, called, listed, spaced, whole_percent
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.study_verdicts import attacks_of, of_place
-from neuronscope.report.study_words import (
-    attack_name,
-    called,
-    listed,
-    name_cell,
-    percent,
-    rate_cell,
-)
-from neuronscope.report.tables import Cell, Table
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.results.study_tables import StudyTables
 
 CONTROLS = {ORIGINAL: "before unlearning", NEVER_KNEW: "never knew"}
-"""What a reader calls the models that methods are held against."""
+"""Displayed names of the models that methods are compared with."""
 
 BOUNDS = {ORIGINAL: "the model before unlearning", NEVER_KNEW: "the model that never knew"}
-"""The same in a sentence."""
+"""The same within a sentence."""
 
 
 def attack_table(study: StudyTables) -> Table | None:
-    """Recovery of the facts that an attack does not teach: a line per attack and method."""
+    """Recovery of the facts that an attack does not train on: one line per attack and method."""
     rows = []
     for place in attacks_of(study.recovery):
         of_attack = of_place(study.recovery, ("attack", "variant"), place)
@@ -46,9 +39,9 @@ def attack_table(study: StudyTables) -> Table | None:
 
 
 def attack_notes(study: StudyTables) -> tuple[tuple[str, str], ...]:
-    """What must be known of attacks, each note once: of which attacks, and on which models.
+    """The notes on attacks, each once, with the attacks that it applies to.
 
-    Models are named where it is not of all methods.
+    Models are named unless the note applies to all methods.
     """
     if "note" not in study.recovery.columns:
         return ()
@@ -60,7 +53,7 @@ def attack_notes(study: StudyTables) -> tuple[tuple[str, str], ...]:
 
 
 def _whose(study: StudyTables, rows: pd.DataFrame) -> str:
-    """On which models the rows are, as words behind their attacks; none where on all methods."""
+    """The models of these rows as a phrase; empty if they include all methods."""
     own = rows.loc[rows["model"] == ATTACKED_CHECKPOINT, "method"].unique()
     if len(own) == len(study.methods):
         return ""
@@ -69,7 +62,7 @@ def _whose(study: StudyTables, rows: pd.DataFrame) -> str:
 
 
 def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of every model that was attacked, under the name that a reader calls it."""
+    """The rows of every attacked model, with its displayed name."""
     own = rest["model"] == ATTACKED_CHECKPOINT
     parts = {CONTROLS[ORIGINAL]: rest["model"] == ORIGINAL}
     parts |= {method: own & (rest["method"] == method) for method in study.methods}
@@ -78,14 +71,14 @@ def _models(study: StudyTables, rest: pd.DataFrame) -> Iterator[tuple[str, pd.Da
 
 
 def _share(values: pd.Series, *notes: str) -> Cell:
-    """A mean over seeds in percent; in brackets the lowest and the highest."""
+    """A mean over seeds in percent, with the lowest and the highest seed in brackets."""
     known = values.astype(float)
     mean, (low, high) = float(known.mean()), spread(known)
-    ends = (f"[{percent(low)}, {percent(high)}]",) if low < high else ()
-    return Cell(percent(mean), mean, (*ends, *notes))
+    ends = (f"[{whole_percent(low)}, {whole_percent(high)}]",) if low < high else ()
+    return Cell(whole_percent(mean), mean, (*ends, *notes))
 
 
 def _reasons(rest: pd.DataFrame) -> list[str]:
-    """Why a model has no place between the two bounds, where it has none."""
+    """Why models cannot be placed between the two bounds."""
     unplaced = rest.loc[rest["recovered"].isna(), "reason"]
-    return [str(reason).replace("_", " ") for reason in unplaced.unique()]
+    return [spaced(reason) for reason in unplaced.unique()]

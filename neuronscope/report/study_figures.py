@@ -1,4 +1,4 @@
-"""The figures of a study's page, each with the line that says how to read it."""
+"""The figures of a study's page. Their captions are in `templates/captions.j2`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from neuronscope.plots.trade_off import trade_off
 from neuronscope.plots.training_terms import training_terms
 from neuronscope.plots.unlearning_curve import unlearning_curve
 from neuronscope.report.figures import ReportFigure, prepare
+from neuronscope.report.numbers import attack_name
 from neuronscope.report.over_seeds import (
     added,
     mean_rate,
@@ -22,17 +23,16 @@ from neuronscope.report.over_seeds import (
     pooled_recovery,
 )
 from neuronscope.report.study_verdicts import attacks_of, of_place
-from neuronscope.report.study_words import attack_name
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, REST
 from neuronscope.results.study_tables import HELD_OUT, TRAINED, StudyTables
 
 STRENGTHS = ("strength=", "relative=")
-"""How the settings of a regularizer begin that say how strong it is."""
+"""The settings of a regularizer that determine its strength."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """Figures that stand together, behind a line that unfolds them."""
+    """Figures behind a heading that unfolds them."""
 
     name: str
     figures: tuple[ReportFigure, ...]
@@ -40,25 +40,25 @@ class Named:
 
 @dataclass(frozen=True)
 class StudyFigures:
-    """All figures of the page; what a study has no tables for is missing."""
+    """All figures of the page; those without a table are missing."""
 
     bars: ReportFigure | None
     curves: tuple[Named, ...]
-    """One for each attack, by budget and, where it had several, by learning rate."""
+    """One per attack: by budget and, if it had several, by learning rate."""
 
     trades: tuple[Named, ...]
-    """One for each attack, the one that brought most back first."""
+    """One per attack, the attack with the largest recovery first."""
 
     sweeps: tuple[ReportFigure, ...]
     stability: tuple[Named, ...]
-    """What an attack did to the neurons, of one run of each method."""
+    """How an attack changed the neurons, for one run of each method."""
 
     training: tuple[Named, ...]
-    """Of each run with a history."""
+    """One per run with a history."""
 
 
 def study_figures(study: StudyTables) -> StudyFigures:
-    """Every figure that the study has tables for."""
+    """Every figure for which the study has a table."""
     return StudyFigures(
         bars=_bars(study),
         curves=tuple(_curves(study)),
@@ -72,12 +72,8 @@ def study_figures(study: StudyTables) -> StudyFigures:
 def _bars(study: StudyTables) -> ReportFigure | None:
     if not attacks_of(study.recovery):
         return None
-    return prepare(
-        "recovered",
-        recovery_bars(pooled_recovery(_in_order(study, study.recovery))),
-        "The longer the bar, the more of the forgotten came back on facts that the attack did not "
-        "teach. Means over seeds, with the interval of one seed's number of facts.",
-    )
+    pooled = pooled_recovery(_in_order(study, study.recovery))
+    return prepare("recovered", recovery_bars(pooled))
 
 
 def _curves(study: StudyTables) -> Iterator[Named]:
@@ -86,53 +82,40 @@ def _curves(study: StudyTables) -> Iterator[Named]:
     pooled = pooled_curves(_in_order(study, study.curves))
     for number, (attack, here) in enumerate(pooled.groupby("attack", sort=False)):
         if (here["split"] == REST).any():
-            drawn = prepare(
-                f"curve-{number}",
-                recovery_curve(here),
-                "A line that rises early knew the answers; one that rises with the model that "
-                "never knew learns them. Means over seeds.",
-            )
+            drawn = prepare(f"curve-{number}", recovery_curve(here), "recovery-curve")
             by_rate = _by_learning_rate(study, str(attack), f"rates-{number}")
             yield Named(attack_name(attack, ""), (drawn, *by_rate))
 
 
 def _by_learning_rate(study: StudyTables, attack: str, name: str) -> Iterator[ReportFigure]:
-    """What each learning rate brought back by itself, of variants that had several."""
+    """Recovery at each learning rate, for variants with several."""
     rates = study.by_learning_rate
     if rates.empty:
         return
     rest = rates.loc[(rates["attack"] == attack) & (rates["split"] == REST)]
     several = rest.loc[rest.groupby("variant")["lr"].transform("nunique") > 1]
     if len(several):
-        yield prepare(
-            name,
-            attack_lr_sweep(pooled_by_learning_rate(_in_order(study, several))),
-            "Compare methods where each line is highest: at too small a rate nothing moves, at too "
-            "large a one the model is destroyed. Means over seeds.",
-        )
+        pooled = pooled_by_learning_rate(_in_order(study, several))
+        yield prepare(name, attack_lr_sweep(pooled))
 
 
 def _trades(study: StudyTables) -> Iterator[Named]:
     runs = {place: _kept_and_back(study, place) for place in attacks_of(study.recovery)}
     drawn = [place for place, table in runs.items() if len(table)]
-    # The attack that brings most back says most about what is still there.
+    # The attack with the largest recovery reveals most about what is still in the model.
     for number, place in enumerate(sorted(drawn, key=lambda at: -runs[at]["recovery"].mean())):
         name = attack_name(*place)
-        figure = prepare(
-            f"trade-{number}",
-            trade_off(runs[place]),
-            f"Lower right is better: much kept, little brought back by {name}. One mark a run.",
-        )
+        figure = prepare(f"trade-{number}", trade_off(runs[place]))
         yield Named(name, (replace(figure, title=f"{figure.title}: {name}"),))
 
 
 def _sweeps(study: StudyTables) -> Iterator[ReportFigure]:
-    """A figure for each regularizer that several methods have in another strength alone."""
+    """One figure per regularizer that several methods use with different strengths only."""
     if "strength" not in study.runs.columns or study.recovery.empty:
         return
     runs = study.runs.assign(
-        made=study.runs["regularizer"].fillna("").map(_but_strength),
-        # A strength that is set anew at each step differs a little from seed to seed.
+        made=study.runs["regularizer"].fillna("").map(_without_strength),
+        # A strength that is recomputed at each step differs slightly between seeds.
         strength=study.runs.groupby("method")["strength"].transform("mean"),
     )
     back = pd.concat(
@@ -147,15 +130,13 @@ def _sweeps(study: StudyTables) -> Iterator[ReportFigure]:
         plain = plain.loc[plain["made"] == ""].assign(strength=0.0)
         strengths = pd.concat([plain, swept])[["method", "seed", "strength"]]
         figure = prepare(
-            f"sweep-{number}",
-            strength_sweep(back.merge(strengths, on=["method", "seed"])),
-            "What helps lowers the upper lines and leaves the lower one where it is.",
+            f"sweep-{number}", strength_sweep(back.merge(strengths, on=["method", "seed"]))
         )
         yield replace(figure, title=f"{figure.title}: {objective} + {made}")
 
 
-def _but_strength(regularizer: object) -> str:
-    """A regularizer with its settings, but for its strength."""
+def _without_strength(regularizer: object) -> str:
+    """A regularizer with its settings, without its strength."""
     kind, _, settings = str(regularizer).removesuffix(")").partition(" (")
     rest = [one for one in settings.split(", ") if one and not one.startswith(STRENGTHS)]
     return f"{kind} ({', '.join(rest)})" if rest else kind
@@ -166,12 +147,7 @@ def _stability(study: StudyTables) -> Iterator[Named]:
         return
     (unit,) = study.stability["unit"].unique()
     for number, (method, neurons) in enumerate(study.moved.items()):
-        figure = prepare(
-            f"stability-{number}",
-            stability_scatter(neurons, unit),
-            "On the dotted line the attack left a neuron's part as it was; the farther from it, "
-            "the more that part changed.",
-        )
+        figure = prepare(f"stability-{number}", stability_scatter(neurons, unit))
         yield Named(method, (replace(figure, title=f"{figure.title}: {method}"),))
 
 
@@ -179,36 +155,24 @@ def _training(study: StudyTables) -> Iterator[Named]:
     for number, ((method, seed), history) in enumerate(study.histories.items()):
         figures = []
         if "answered_forget" in history and history["answered_forget"].notna().any():
-            figures.append(
-                prepare(
-                    f"unlearning-{number}",
-                    unlearning_curve(history),
-                    "The first line should fall, the other should not.",
-                )
-            )
+            figures.append(prepare(f"unlearning-{number}", unlearning_curve(history)))
         if "gradient_norm" in history and history["gradient_norm"].notna().any():
-            figures.append(
-                prepare(
-                    f"terms-{number}",
-                    training_terms(history),
-                    "A penalty whose gradient is far below the objective's changes nothing.",
-                )
-            )
+            figures.append(prepare(f"terms-{number}", training_terms(history)))
         if figures:
             yield Named(f"{method}, seed {seed}", tuple(figures))
 
 
 def _in_order(study: StudyTables, table: pd.DataFrame) -> pd.DataFrame:
-    """Rows in the order of the runs' methods, so that every figure gives them the same colours."""
+    """Order the rows by method, so that every figure uses the same colours."""
     place = {method: number for number, method in enumerate(study.methods)}
     order = table["method"].map(place).fillna(len(place))
     return table.assign(order=order).sort_values("order", kind="stable").drop(columns="order")
 
 
 def _kept_and_back(study: StudyTables, place: tuple[str, str]) -> pd.DataFrame:
-    """What each run kept of the facts that it was not trained on, and what an attack brought back.
+    """Held-out facts that each run kept, and forgotten facts that an attack recovered.
 
-    Where none was held out, of those that it was trained on.
+    Without held-out facts, those trained on are used.
     """
     uses = set(study.strata["use"]) if len(study.strata) else set()
     use = HELD_OUT if HELD_OUT in uses else TRAINED

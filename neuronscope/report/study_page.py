@@ -1,4 +1,4 @@
-"""Write a study as one HTML page that needs no network: the answer, the methods side by side."""
+"""Write a study as one self-contained HTML page."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from neuronscope.results.study_tables import StudyTables
 
 
 def write_study_report(study: StudyTables, out: str | Path) -> None:
-    """Write the page to `out`; an older file there is replaced only once the new one is complete.
+    """Write the page to `out`; an existing file is replaced only by a complete one.
 
     Raises:
         FileNotFoundError: If the folder of `out` does not exist.
@@ -33,7 +33,7 @@ def write_study_report(study: StudyTables, out: str | Path) -> None:
 
 
 def render_study_report(study: StudyTables) -> str:
-    """The page as text: everything inside, nothing to load. All names come out escaped."""
+    """The self-contained page as text."""
     return render(
         "study.html.j2",
         study=study,

@@ -1,30 +1,31 @@
-"""The tables of a study's page below the verdict table."""
+"""The tables of a study's page, except for the comparison of methods."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from neuronscope.report.cells import (
+    NOTHING,
+    Cell,
+    Row,
+    Table,
+    cell,
+    mean_cell,
+    name_cell,
+    rate_cell,
+    value_cell,
+)
+from neuronscope.report.numbers import attack_name, number, percent_range, points
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.run_pages import links_of, run_pages
 from neuronscope.report.study_differences import adjusted
 from neuronscope.report.study_verdicts import USES
-from neuronscope.report.study_words import (
-    NOTHING,
-    attack_name,
-    bounds,
-    mean_cell,
-    name_cell,
-    points,
-    rate_cell,
-    value_cell,
-)
-from neuronscope.report.tables import Cell, Row, Table, cell, number
 from neuronscope.results.study_tables import BEFORE, StudyTables
 
 
 def strata_table(study: StudyTables) -> Table | None:
-    """Answers by kind of fact: a line per stratum and use, a column per method."""
+    """Answers by kind of fact: one line per stratum and use, one column per method."""
     if study.strata.empty:
         return None
     named = study.strata.assign(use=_uses(study.strata))
@@ -32,7 +33,7 @@ def strata_table(study: StudyTables) -> Table | None:
 
 
 def score_table(study: StudyTables) -> Table | None:
-    """Metrics: a line per metric and split, a column per method."""
+    """Metrics: one line per metric and split, one column per method."""
     if study.scores.empty:
         return None
     keys = ("metric", "split", "unit", "direction")
@@ -40,7 +41,7 @@ def score_table(study: StudyTables) -> Table | None:
 
 
 def every_score(study: StudyTables) -> Table | None:
-    """Every score of every seed, with its interval, its count and what is missing."""
+    """Every score of every seed, with its interval, its counts and the reason if it is missing."""
     scores = study.scores
     if scores.empty:
         return None
@@ -65,7 +66,7 @@ def every_score(study: StudyTables) -> Table | None:
 
 
 def comparison_table(study: StudyTables) -> Table | None:
-    """Paired tests of what came back, the surest first."""
+    """Paired tests of recovered answers, the most significant first."""
     attacks = [
         attack_name(row["attack"], row["variant"]) for row in study.comparisons.to_dict("records")
     ]
@@ -73,7 +74,7 @@ def comparison_table(study: StudyTables) -> Table | None:
 
 
 def retention_table(study: StudyTables) -> Table | None:
-    """Paired tests of what was kept, the surest first."""
+    """Paired tests of kept answers, the most significant first."""
     kept = study.retention
     if kept.empty:
         return None
@@ -81,21 +82,22 @@ def retention_table(study: StudyTables) -> Table | None:
 
 
 def _uses(rows: pd.DataFrame) -> list[str]:
-    """What a reader calls the use of each row's facts."""
+    """The displayed use of each row's facts."""
     return [USES.get(use, use) for use in map(str, rows["use"])]
 
 
 def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Table | None:
-    """A line per paired test.
+    """A table with one line per paired test.
 
     Args:
-        places: By heading, what each test is of.
+        tests: The tests.
+        places: Further columns by heading: what each test compares.
     """
     if tests.empty:
         return None
-    header = (*places, "method", "other", "difference", "facts", "p", "p (Holm)", "reading")
+    header = (*places, "method", "other", "difference", "facts", "p", "p (Holm)", "in words")
     rows = []
-    named = adjusted(tests).assign(**{f"place {name}": said for name, said in places.items()})
+    named = adjusted(tests).assign(**{f"place {name}": of for name, of in places.items()})
     for row in named.sort_values("p", kind="stable").to_dict("records"):
         interval = "" if pd.isna(row["low"]) else f"[{points(row['low'])}, {points(row['high'])}]"
         difference = f"{points(row['difference'])} points"
@@ -115,7 +117,7 @@ def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Ta
 
 
 def why_table(study: StudyTables) -> Table | None:
-    """Each run's diagnosis with its reasons, and the way to its own page.
+    """The diagnosis of each run with its reasons, and a link to its page.
 
     Raises:
         ValueError: If the path of a run's own page is absolute.
@@ -132,27 +134,27 @@ def why_table(study: StudyTables) -> Table | None:
             (
                 Cell(method, method, links=links_of(pages, method, int(row["seed"]))),
                 *(_name(row[name]) for name in ("seed", "verdict")),
-                Cell(hidden.text, hidden.key, (bounds(low, high),) if known else ()),
+                Cell(hidden.text, hidden.key, (percent_range(low, high),) if known else ()),
                 _name(row["reading"]),
                 _name(row["why"]),
             )
         )
-    header = ("method", "seed", "verdict", "hidden, %", "reading of attributions", "why")
+    header = ("method", "seed", "verdict", "hidden, %", "attributions suggest", "why")
     return Table(header, tuple(rows), len(rows))
 
 
 def stability_table(study: StudyTables) -> Table | None:
-    """What an attack did to the neurons: a line per method."""
+    """How an attack changed the neurons: one line per method."""
     if study.stability.empty:
         return None
     rows = []
     for method, here in study.stability.groupby("method", sort=False):
-        unlearnt = study.diagnoses
-        if len(unlearnt):
-            unlearnt = unlearnt.loc[unlearnt["method"] == method]
+        unlearned = study.diagnoses
+        if len(unlearned):
+            unlearned = unlearned.loc[unlearned["method"] == method]
         cells = [mean_cell(here["pearson"]), mean_cell(here["spearman"])]
         for sign in ("d_plus", "d_minus"):
-            cells.append(mean_cell(unlearnt[sign]) if len(unlearnt) else NOTHING)
+            cells.append(mean_cell(unlearned[sign]) if len(unlearned) else NOTHING)
             cells.append(mean_cell(here[sign]))
         rows.append((_name(method), *cells))
     header = ("method", "correlation", "of ranks", "D⁺", "D⁺ after the attack", "D⁻",
@@ -161,7 +163,7 @@ def stability_table(study: StudyTables) -> Table | None:
 
 
 def ending_table(study: StudyTables) -> Table:
-    """How each run was made, and why it ended."""
+    """The settings of each run, and why it ended."""
     columns = ("method", "seed", "objective", "regularizer", "stop", "steps", "stopped")
     rows = tuple(
         tuple(_whole(row[name]) if name == "steps" else _name(row[name]) for name in columns)
@@ -171,7 +173,7 @@ def ending_table(study: StudyTables) -> Table:
 
 
 def setting_rows(settings: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[Row]:
-    """Nested settings as lines; names of what holds them come first."""
+    """Nested settings as lines, named by their path."""
     rows = []
     for name, value in settings.items():
         path = (*above, str(name))
@@ -186,16 +188,16 @@ def _side_by_side(
     table: pd.DataFrame,
     keys: Sequence[str],
     study: StudyTables,
-    said: Callable[[pd.DataFrame], Cell],
+    written: Callable[[pd.DataFrame], Cell],
 ) -> Table:
-    """A line per value of the keys, a column per method, the model before first."""
+    """One line per value of the keys, one column per method, the original model first."""
     known = set(table["method"])
     columns = [name for name in (BEFORE, *study.methods) if name in known]
     rows = []
     for key, here in table.groupby(list(keys), sort=False, dropna=False):
         assert isinstance(key, tuple), "a list of names groups by tuples"
         cells = [
-            said(own) if len(own := here.loc[here["method"] == name]) else NOTHING
+            written(own) if len(own := here.loc[here["method"] == name]) else NOTHING
             for name in columns
         ]
         rows.append((*(name_cell(str(part)) for part in key), *cells))
@@ -203,14 +205,14 @@ def _side_by_side(
 
 
 def _score(rows: pd.DataFrame) -> Cell:
-    """A metric's mean over seeds, with the lowest and highest; of one seed, with its interval."""
+    """A metric's mean over seeds with the lowest and highest; for one seed, with its interval."""
     values = rows["value"].astype(float)
     alone = (float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
     return value_cell(float(values.mean()), alone if len(rows) == 1 else spread(values))
 
 
 def _name(value: object) -> Cell:
-    """Text as it is; a seed as the whole number that it is, also beside models without one."""
+    """A cell of text, or of a seed, which is a float in tables where some models have none."""
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     return cell(int(str(value).split(".")[0])) if whole else name_cell(_text(value))
 

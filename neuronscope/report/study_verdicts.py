@@ -1,32 +1,26 @@
-"""The verdict table: every method beside the others, and its seeds below it."""
+"""The table that compares the methods of a study, each with its seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pandas as pd
 
+from neuronscope.report.cells import NOTHING, Cell, Link, mean_cell, rate_cell
+from neuronscope.report.numbers import amount, attack_name, share, spaced
 from neuronscope.report.over_seeds import mean_rate, spread
 from neuronscope.report.run_pages import links_of, run_pages
-from neuronscope.report.study_words import (
-    NOTHING,
-    amount,
-    attack_name,
-    mean_cell,
-    rate_cell,
-)
-from neuronscope.report.tables import Cell, Link, share
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, ORIGINAL, REST
 from neuronscope.results.study_tables import BEFORE, FORGOTTEN, HELD_OUT, TRAINED, StudyTables
 
 USES = {TRAINED: "trained", HELD_OUT: "held out", FORGOTTEN: "to be forgotten"}
-"""What a reader calls the use of a fact."""
+"""Displayed names of the uses of a fact."""
 
 RUN = ("still answered", "log-odds")
-INSIDE = ("verdict", "hidden share", "D⁺", "D⁻")
-WAY = ("update norm", "seconds")
+DIAGNOSIS = ("verdict", "hidden share", "D⁺", "D⁻")
+COST = ("update norm", "seconds")
 
 UTILITY, MODEL_UTILITY = "utility", "model_utility"
-"""A split of facts that ask for general abilities, and a metric of them."""
+"""The split that measures general abilities, and the metric of it."""
 
 Place = tuple[str, str]
 """A stratum with its use, an attack with its variant, or a metric with its split."""
@@ -34,7 +28,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Heading:
-    """What some columns have in common."""
+    """A common heading of several columns."""
 
     name: str
     columns: int
@@ -42,17 +36,17 @@ class Heading:
 
 @dataclass(frozen=True)
 class Block:
-    """A line of the table, and the lines that it is the mean of."""
+    """A line of the table, and the lines that it averages."""
 
     whole: tuple[Cell, ...]
     parts: tuple[tuple[Cell, ...], ...] = ()
     control: bool = False
-    """Whether it is what methods are held against."""
+    """Whether it is a control, not a method."""
 
 
 @dataclass(frozen=True)
 class FoldedTable:
-    """A table that can be sorted by any column, and whose lines can be unfolded."""
+    """A table that can be sorted by any column and whose lines can be unfolded."""
 
     groups: tuple[Heading, ...]
     header: tuple[str, ...]
@@ -61,7 +55,7 @@ class FoldedTable:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What the table has columns for, beside those that every study has."""
+    """The columns that only some studies have."""
 
     kept: list[Place]
     attacks: list[Place]
@@ -70,8 +64,8 @@ class _Columns:
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
-    """What is known of one run, or of several; a table may be empty."""
+class _Results:
+    """The tables of one run, or of several; any may be empty."""
 
     name: str
     runs: pd.DataFrame
@@ -83,9 +77,9 @@ class _Known:
 
 
 def verdict_table(study: StudyTables) -> FoldedTable:
-    """Every method, its seeds, and the two models between which all of them lie.
+    """Every method with its seeds, and the original model and one that never learned the facts.
 
-    A method's line and those of its seeds link to the runs' own pages.
+    The lines of methods and seeds link to the pages of the runs.
 
     Raises:
         ValueError: If the path of a run's own page is absolute.
@@ -100,11 +94,11 @@ def verdict_table(study: StudyTables) -> FoldedTable:
     groups = {
         "": ("method",),
         "to be forgotten": RUN,
-        "brought back at most": tuple(attack_name(*attack) for attack in columns.attacks),
-        "inside": INSIDE if columns.diagnosed else (),
+        "recovered at most": tuple(attack_name(*attack) for attack in columns.attacks),
+        "diagnosis": DIAGNOSIS if columns.diagnosed else (),
         "to be kept, answered": tuple(kept),
         **{_score_name(*score): ("utility",) for score in columns.useful},
-        "the way": WAY,
+        "cost": COST,
     }
     return FoldedTable(
         tuple(Heading(name, len(headed)) for name, headed in groups.items() if headed),
@@ -114,7 +108,7 @@ def verdict_table(study: StudyTables) -> FoldedTable:
 
 
 def kept_strata(strata: pd.DataFrame) -> list[Place]:
-    """The strata of facts to be kept, as they come."""
+    """The strata of facts to be kept, in order of appearance."""
     if strata.empty:
         return []
     kept = strata.loc[strata["use"] != FORGOTTEN, ["stratum", "use"]].drop_duplicates()
@@ -122,7 +116,7 @@ def kept_strata(strata: pd.DataFrame) -> list[Place]:
 
 
 def attacks_of(recovery: pd.DataFrame) -> list[Place]:
-    """The attacks that tell how much came back, as they come."""
+    """The attacks that measure recovery, in order of appearance."""
     if recovery.empty:
         return []
     rest = recovery.loc[recovery["split"] == REST, ["attack", "variant"]].drop_duplicates()
@@ -130,10 +124,10 @@ def attacks_of(recovery: pd.DataFrame) -> list[Place]:
 
 
 def utilities_of(scores: pd.DataFrame) -> list[Place]:
-    """The scores of general ability, as they come: model utility, or else what the split has."""
+    """The scores of general abilities: model utility, or else all metrics of that split."""
     if scores.empty:
         return []
-    # Of the facts to be forgotten, the same number says how little was forgotten.
+    # On the forget set, the same number measures how little was forgotten.
     model = scores.loc[(scores["metric"] == MODEL_UTILITY) & (scores["split"] != FORGOTTEN)]
     found = model if len(model) else scores.loc[scores["split"] == UTILITY]
     places = found[["metric", "split"]].drop_duplicates()
@@ -141,7 +135,7 @@ def utilities_of(scores: pd.DataFrame) -> list[Place]:
 
 
 def of_place(table: pd.DataFrame, columns: tuple[str, str], place: Place) -> pd.DataFrame:
-    """The rows of one stratum and use, of one attack and variant, or of one metric and split."""
+    """The rows of one stratum and use, one attack and variant, or one metric and split."""
     if table.empty:
         return table
     first, second = (table[name].astype(str) == at for name, at in zip(columns, place, strict=True))
@@ -149,9 +143,8 @@ def of_place(table: pd.DataFrame, columns: tuple[str, str], place: Place) -> pd.
 
 
 def _score_name(metric: str, split: str) -> str:
-    """What a reader calls a score of general ability."""
-    name = metric.replace("_", " ")
-    return name if split == UTILITY else f"{name}, {split}"
+    """The displayed name of a score of general abilities."""
+    return spaced(metric) if split == UTILITY else f"{spaced(metric)}, {split}"
 
 
 def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
@@ -162,7 +155,7 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
     )
     recovery, pages = study.recovery, run_pages(study)
     models = recovery["model"] if len(recovery) else pd.Series(dtype=str)
-    original = _Known(
+    original = _Results(
         "before unlearning",
         before,
         _of(study.strata, method=BEFORE),
@@ -176,7 +169,7 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
         for seed in (None, *runs["seed"]):
             own = {"method": method} | ({} if seed is None else {"seed": seed})
             attacked = {"method": method} | ({} if seed is None else {"run_seed": seed})
-            known = _Known(
+            results = _Results(
                 method if seed is None else f"seed {seed}",
                 _of(runs, **own),
                 _of(study.strata, **own),
@@ -185,12 +178,12 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
                 _of(study.diagnoses, **own),
                 links_of(pages, method, seed),
             )
-            lines.append(_line(known, columns))
-        # A single seed would say the same again.
+            lines.append(_line(results, columns))
+        # A single seed would repeat its method's line.
         yield Block(lines[0], tuple(lines[1:]) if len(runs) > 1 else ())
     if (models == NEVER_KNEW).any():
         nothing = before.assign(answered_forget=float("nan"), log_odds=float("nan"))
-        never_knew = _Known(
+        never_knew = _Results(
             "never knew",
             nothing,
             scores=_of(study.scores, method=NEVER_KNEW),
@@ -199,54 +192,54 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
         yield Block(_line(never_knew, columns), control=True)
 
 
-def _line(known: _Known, columns: _Columns) -> tuple[Cell, ...]:
-    """The cells of one run, or of several on average."""
-    runs = known.runs
-    cells = [Cell(known.name, known.name, links=known.links)]
+def _line(results: _Results, columns: _Columns) -> tuple[Cell, ...]:
+    """The cells of one run, or the means over several."""
+    runs = results.runs
+    cells = [Cell(results.name, results.name, links=results.links)]
     cells.append(rate_cell(mean_rate(runs, "answered_forget", "asked_forget")))
     cells.append(mean_cell(runs["log_odds"]))
     for place in columns.attacks:
-        here = of_place(known.recovery, ("attack", "variant"), place)
-        cells.append(_most(_of(here, split=REST)))
+        here = of_place(results.recovery, ("attack", "variant"), place)
+        cells.append(_recovered(_of(here, split=REST)))
     if columns.diagnosed:
-        cells += _inside(known.diagnoses)
+        cells += _diagnosis(results.diagnoses)
     for place in columns.kept:
-        here = of_place(known.strata, ("stratum", "use"), place)
+        here = of_place(results.strata, ("stratum", "use"), place)
         cells.append(rate_cell(mean_rate(here)) if len(here) else NOTHING)
     for place in columns.useful:
-        here = of_place(known.scores, ("metric", "split"), place)
+        here = of_place(results.scores, ("metric", "split"), place)
         cells.append(mean_cell(here["value"]) if len(here) else NOTHING)
     return (*cells, mean_cell(runs["update_norm"]), mean_cell(runs["seconds"]))
 
 
-def _most(rest: pd.DataFrame) -> Cell:
-    """The most that came back, and whether the attack learnt what it taught."""
+def _recovered(rest: pd.DataFrame) -> Cell:
+    """The maximum recovery, and how many of the attacked facts were learned."""
     if rest.empty:
         return NOTHING
-    taught = mean_rate(rest, "attacked_correct", "attacked_n")
-    learnt = f"taught: {amount(taught.correct)} of {amount(taught.n)}"
-    notes = (learnt,) if rest["attacked_n"].notna().any() else ()
+    trained = mean_rate(rest, "attacked_correct", "attacked_n")
+    learned = f"trained: {amount(trained.correct)} of {amount(trained.n)}"
+    notes = (learned,) if rest["attacked_n"].notna().any() else ()
     return rate_cell(mean_rate(rest, "maximum_correct"), *notes)
 
 
-def _inside(diagnoses: pd.DataFrame) -> list[Cell]:
-    """What the diagnoses say of these runs."""
+def _diagnosis(diagnoses: pd.DataFrame) -> list[Cell]:
+    """The verdicts and attributions of these runs."""
     if diagnoses.empty:
         return [Cell("–", ""), NOTHING, NOTHING, NOTHING]
     words = diagnoses["verdict"].fillna("–").astype(str).value_counts()
     alone = len(diagnoses) == 1
-    said = ", ".join(str(w) if alone else f"{w} ({count})" for w, count in words.items())
+    verdicts = ", ".join(str(w) if alone else f"{w} ({count})" for w, count in words.items())
     first = diagnoses.iloc[0]
     shares = diagnoses["hidden_share"].astype(float)
     low, high = (first["low"], first["high"]) if alone else spread(shares)
     interval = () if pd.isna(low) or pd.isna(high) else (f"[{share(low)}, {share(high)}]",)
     hidden = Cell(share(shares.mean()), float(shares.mean()), interval)
     variations = (mean_cell(diagnoses[sign]) for sign in ("d_plus", "d_minus"))
-    return [Cell(said, said), hidden, *variations]
+    return [Cell(verdicts, verdicts), hidden, *variations]
 
 
 def _of(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
-    """The rows with these values; an empty table has no columns to ask."""
+    """The rows with these values; an empty table may lack the columns."""
     for name, value in wanted.items() if len(table) else ():
         table = table.loc[table[name] == value]
     return table

@@ -1,188 +1,65 @@
-"""The numbers of the page as rows of text."""
+"""The tables of a diagnosis' page."""
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 
 from neuronscope.analysis.diagnosis import Diagnosis
-from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.plots import expert_places
-from neuronscope.report.words import score_meaning, spurious_meaning
+from neuronscope.report.cells import Row, Table, sortable
+from neuronscope.report.numbers import count, estimated_share, interval, number, share
 from neuronscope.results.recording import Provenance
 
 TOP_NEURONS = 30
+"""Maximum number of neurons in the page's table."""
+
 TOP_FACTS = 1000
-"""Most facts in the page's table."""
+"""Maximum number of facts in the page's table."""
+
+Cells = dict[str, tuple[str, ...]]
+"""Text cells of the page's key numbers, by name."""
 
 
-_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of numbers, and what they are in plain words."""
-
-    name: str
-    cells: tuple[str, ...]
-    meaning: str = ""
-
-
-@dataclass(frozen=True)
-class Link:
-    """Where a reader can go from a cell."""
-
-    text: str
-    address: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is shown, and what its column is sorted by."""
-
-    text: str
-    key: int | float | str
-
-    notes: tuple[str, ...] = ()
-    """Small lines below the text."""
-
-    links: tuple[Link, ...] = ()
-    """Below these."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that can be sorted by any column."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    total: int
-    """How many rows there would be if none were left out."""
-
-
-def number(value: float) -> str:
-    """Three significant digits; a dash where there is no number."""
-    if math.isnan(value):
-        return "–"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}".replace("-", "−")
-    digits, _, exponent = f"{value:#.3g}".partition("e")
-    power = "·10" + str(int(exponent)).translate(_RAISED) if exponent else ""
-    return "0" if value == 0 else digits.rstrip(".").replace("-", "−") + power
-
-
-def interval(bounds: tuple[float, float]) -> str:
-    """Both bounds in brackets; nothing where they are missing."""
-    if math.isnan(bounds[0]) or math.isnan(bounds[1]):
-        return ""
-    return f"[{number(bounds[0])}, {number(bounds[1])}]"
-
-
-def share(value: float) -> str:
-    """A share in percent; a dash where there is no number."""
-    if math.isnan(value):
-        return "–"
-    digits = 0 if abs(value) >= 0.1 or value == 0 else 2
-    return f"{100 * value:.{digits}f}\u00a0%".replace("-", "−")
-
-
-def count(hits: int, total: int) -> str:
-    """`hits` of `total`, and the 95 % Wilson interval of the rate, in percent."""
-    low, high = wilson_interval(hits, total)
-    return f"{hits} of {total} [{100 * low:.0f}–{100 * high:.0f}\u00a0%]"
-
-
-def before_and_after(diagnosis: Diagnosis) -> list[Row]:
-    """What the facts to be forgotten score before and after, and the change."""
+def before_and_after(diagnosis: Diagnosis) -> Cells:
+    """Answers, score and probability of the forget set: before, after and their change."""
     low, high = diagnosis.drop_ci95
-    change = f"{number(-diagnosis.drop)} {interval((-high, -low))}"
     answers = diagnosis.answered_after - diagnosis.answered_before
     gain = diagnosis.probability_after - diagnosis.probability_before
-    return [
-        Row(
-            "Answered",
-            (
-                count(diagnosis.answered_before, diagnosis.n_facts),
-                count(diagnosis.answered_after, diagnosis.n_facts),
-                f"{answers:+d}".replace("-", "−"),
-            ),
-            "Facts whose answer comes out by greedy decoding. In brackets the 95 % Wilson "
-            "interval of the rate.",
+    return {
+        "answered": (
+            count(diagnosis.answered_before, diagnosis.n_facts),
+            count(diagnosis.answered_after, diagnosis.n_facts),
+            f"{answers:+d}".replace("-", "−"),
         ),
-        Row(
-            f"Score ({diagnosis.target}, {diagnosis.unit})",
-            (number(diagnosis.score_before), number(diagnosis.score_after), change),
-            f"{score_meaning(diagnosis.target, diagnosis.unit)} In brackets the change's 95 % "
-            "bootstrap interval over facts; turned round, it is the drop.",
+        "score": (
+            number(diagnosis.score_before),
+            number(diagnosis.score_after),
+            f"{number(-diagnosis.drop)} {interval((-high, -low))}",
         ),
-        Row(
-            "Probability",
-            (
-                number(diagnosis.probability_before),
-                number(diagnosis.probability_after),
-                number(gain),
-            ),
-            "Of the whole answer: the product over its tokens, averaged over facts.",
+        "probability": (
+            number(diagnosis.probability_before),
+            number(diagnosis.probability_after),
+            number(gain),
         ),
-    ]
+    }
 
 
-def measures(diagnosis: Diagnosis) -> list[Row]:
-    """What the neurons say, each number with its meaning."""
-    unit = diagnosis.unit
-    bounds = diagnosis.hidden_share_ci95
-    spread = "" if math.isnan(bounds[0]) else f" [{share(bounds[0])}, {share(bounds[1])}]"
-    spurious = "not tested"
+def measures(diagnosis: Diagnosis) -> Cells:
+    """Summary numbers of the neurons' attributions."""
+    unit, spurious = diagnosis.unit, "not tested"
     if diagnosis.n_spurious is not None:
         spurious = f"{diagnosis.n_spurious:,} of {len(diagnosis.neurons):,}"
-    return [
-        Row(
-            "Hidden share" if diagnosis.verdict is None else "Hidden share, by attributions",
-            (share(diagnosis.hidden_share) + spread,),
-            "How much of the neurons' change is negative influence gained: D⁻ / (D⁺ + D⁻), summed "
-            "over all recorded neurons. 0 % is all erased, 100 % all hidden. In brackets the 95 % "
-            "bootstrap interval over facts.",
-        ),
-        Row(
-            "D⁺ at 100",
-            (f"{number(diagnosis.d_plus_at_100)} {unit}",),
-            "How much positive influence the hundred neurons lost that lost most: support for "
-            "the answers that is gone. Speaks for erasing.",
-        ),
-        Row(
-            "D⁻ at 100",
-            (f"{number(diagnosis.d_minus_at_100)} {unit}",),
-            "How much negative influence the hundred neurons gained that gained most: opposition "
-            "to the answers that is new. Speaks for hiding.",
-        ),
-        Row(
-            "Spurious neurons",
-            (spurious,),
-            spurious_meaning(diagnosis),
-        ),
-    ]
-
-
-def cell(value: str | bool | int | float) -> Cell:
-    """A value as a table shows it; whole numbers are places counted from 0, −1 is none."""
-    if isinstance(value, str):
-        return Cell(value, value)
-    if isinstance(value, bool):
-        return Cell("yes" if value else "no", int(value))
-    if isinstance(value, int):
-        return Cell("–" if value < 0 else str(value), value)
-    return Cell(number(value), value)
-
-
-def sortable(table: pd.DataFrame, header: tuple[str, ...], total: int) -> Table:
-    """Every row of `table` as cells."""
-    rows = tuple(tuple(map(cell, row)) for row in table.itertuples(index=False, name=None))
-    return Table(header, rows, total)
+    return {
+        "hidden_share": (estimated_share(diagnosis.hidden_share, diagnosis.hidden_share_ci95),),
+        "d_plus": (f"{number(diagnosis.d_plus_at_100)} {unit}",),
+        "d_minus": (f"{number(diagnosis.d_minus_at_100)} {unit}",),
+        "spurious": (spurious,),
+    }
 
 
 def neuron_table(neurons: pd.DataFrame) -> Table:
-    """The neurons whose negative influence grew most: the spurious ones, or all if none is."""
+    """The spurious neurons, or all neurons if none is spurious, the largest D⁻ first."""
     columns = {name: name for name in ("site", "layer", "neuron")}
     if "expert" in neurons.columns:
         expert, index = expert_places(neurons)
@@ -198,7 +75,7 @@ def neuron_table(neurons: pd.DataFrame) -> Table:
 
 
 def fact_table(facts: pd.DataFrame) -> Table:
-    """Each fact's scores, those to be forgotten first."""
+    """The scores of each fact, the forget set first."""
     columns = {
         "fact": "fact",
         "split": "split",
@@ -215,21 +92,21 @@ def fact_table(facts: pd.DataFrame) -> Table:
 
 
 def largest_error(diagnosis: Diagnosis) -> str:
-    """The completeness error, and how large it is beside the drop."""
+    """The completeness error, in the target's unit and relative to the drop."""
     text = f"{number(diagnosis.completeness_error)} {diagnosis.unit}"
     if diagnosis.drop == 0:
         return text
     return f"{text}, {share(diagnosis.completeness_error / abs(diagnosis.drop))} of the drop"
 
 
-def certificate_table(completeness: pd.DataFrame) -> Table:
-    """The largest error of each layer, before and after."""
+def completeness_table(completeness: pd.DataFrame) -> Table:
+    """The largest completeness error of each layer, before and after."""
     header = ("site", "layer", "before", "after")
     return sortable(completeness.loc[:, list(header)], header, len(completeness))
 
 
 def provenance_rows(diagnosis: Diagnosis) -> list[Row]:
-    """Both recordings side by side; one cell where they agree."""
+    """The provenance of both recordings; a single cell where they agree."""
     rows = []
     for field in fields(Provenance):
         pair = [

@@ -1,1 +1,1 @@
-"""Everything that is written to disk, as plain tables and values. Needs no model."""
+"""The results that are written to disk, as plain tables and values. Needs no model."""

@@ -1,4 +1,4 @@
-"""What a result depends on: as plain values, and as the key that they make."""
+"""What a result depends on, as plain values and as a key computed from them."""
 
 import hashlib
 import json
@@ -13,17 +13,17 @@ import numpy as np
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """Something that is known by its content, as a model is by its weights."""
+    """An object identified by its content, such as a model by its weights."""
 
     def fingerprint(self) -> str: ...
 
 
 def plain(setting: object) -> Any:
-    """A setting as JSON: a model, a file or an array by its content, not by where it lies."""
+    """A setting as JSON; models, files and arrays are represented by a hash of their content."""
     if isinstance(setting, Fingerprinted):
         return setting.fingerprint()
     if isinstance(setting, Path):
-        # Methods that read a folder read its tables.
+        # Methods that take a folder read only its tables.
         content = content_of(setting, "*.parquet")
         return str(setting) if content is None else f"sha256 {content}"
     if isinstance(setting, np.ndarray):
@@ -41,7 +41,7 @@ def plain(setting: object) -> Any:
 
 
 def described(method: object) -> dict[str, Any] | None:
-    """A method by its class's name and its settings; None for no method."""
+    """A method as its class's name and its settings; None for None."""
     if method is None:
         return None
     settings = fields(method) if is_dataclass(method) else ()
@@ -50,15 +50,15 @@ def described(method: object) -> dict[str, Any] | None:
 
 
 def key_of(decides: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that decides a result."""
+    """SHA-256 of everything that determines a result."""
     return checksum(plain(decides))
 
 
 def content_of(path: Path, pattern: str = "*") -> str | None:
-    """SHA-256 of a file, or of a folder's files: their names and bytes; None if there is none.
+    """SHA-256 of a file, or of the names and bytes of a folder's files; None if there is no file.
 
     Args:
-        pattern: Which of a folder's files count.
+        pattern: The files of a folder to include.
     """
     alone = path.is_file()
     files = [path] if alone else sorted(p for p in path.rglob(pattern) if p.is_file())
@@ -69,12 +69,12 @@ def content_of(path: Path, pattern: str = "*") -> str | None:
 
 @lru_cache(maxsize=64)
 def _content(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
-    """SHA-256 of some files of a folder: read once, while their sizes and times stay the same."""
+    """SHA-256 of files in a folder; computed again only if a size or modification time changes."""
     return checksum([(str(file.relative_to(folder)), file_checksum(file)) for file, _, _ in files])
 
 
 def file_checksum(file: Path) -> str:
-    """SHA-256 of a file's bytes, which are read."""
+    """SHA-256 of a file's bytes."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -1,7 +1,6 @@
-"""Named arrays and a description in one `.safetensors` file that knows when it was damaged.
+"""Named arrays and a description in one `.safetensors` file with a checksum.
 
-The same content gives the same bytes, and a checksum over arrays and description is verified on
-reading: what loads is what was saved.
+Equal content gives equal bytes. A checksum over arrays and description is verified on reading.
 """
 
 import hashlib
@@ -13,33 +12,33 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 KEY = "neuronscope"
-# safetensors writes its metadata in hash order, which differs from run to run: hence a single key.
+# safetensors writes metadata in hash order, which differs between runs, hence a single key.
 
 DTYPES = {"F32": "float32", "F64": "float64", "BOOL": "bool"}
-"""What a recording's arrays may be made of, as safetensors and numpy call it."""
+"""The dtypes of a recording's arrays, by their names in safetensors and NumPy."""
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], description: dict[str, object]) -> None:
     """Write `arrays` and `description` (plain JSON values) to `path`, a `.safetensors` file.
 
-    To have the file whole or not at all, call it within `cache.written_whole`.
+    For an atomic write, call this within `cache.written_whole`.
     """
-    # safetensors writes a strided view's memory as it lies, which is another array.
+    # safetensors writes the memory of a strided view as is, which would be a different array.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(description | {"sha256": _checksum(arrays, description)}, allow_nan=False)
     save_file(arrays, path, metadata={KEY: text})
-    path.chmod(0o644)  # safetensors lets no one else read its files
+    path.chmod(0o644)  # safetensors makes its files readable by their owner only
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """The arrays and the description that `save_arrays` put into `path`.
+    """Read the arrays and the description that `save_arrays` wrote to `path`.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or was not written by `save_arrays`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"'{path}' is not a file; record one with `neuronscope record`.")
+        raise FileNotFoundError(f"'{path}' is not a file; `neuronscope record` writes one.")
     try:
         with safe_open(path, framework="numpy") as file:
             description = _parse(path, file.metadata())
@@ -47,9 +46,9 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
             _check_dtypes(path, {name: file.get_slice(name).get_dtype() for name in names})
             arrays = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a whole .safetensors file ({error}).") from error
+        raise ValueError(f"{path}: not a complete .safetensors file ({error}).") from error
     if description.pop("sha256", None) != _checksum(arrays, description):
-        raise ValueError(f"{path}: the checksum does not fit the content; the file was changed.")
+        raise ValueError(f"{path}: the checksum does not match; the file was changed.")
     return arrays, description
 
 
@@ -61,7 +60,9 @@ def _parse(path: Path, metadata: dict[str, str] | None) -> dict[str, object]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: metadata: '{KEY}' is not JSON ({error}).") from error
     if not isinstance(description, dict):
-        raise ValueError(f"{path}: metadata: '{KEY}' is no JSON object but {description!r:.40}.")
+        raise ValueError(
+            f"{path}: metadata: expected '{KEY}' to be a JSON object, got {description!r:.40}."
+        )
     return description
 
 

@@ -1,50 +1,51 @@
-"""The table that every attack returns: its columns, and the names in it."""
+"""The table that every attack returns: its columns, and the names that occur in it."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
 ATTACKED_CHECKPOINT = "attacked checkpoint"
-"""In the column `model`, the one under judgement; all others are controls."""
+"""In the column `model`, the model that is evaluated; all other models are controls."""
 
 ORIGINAL, NEVER_KNEW = "original", "never_knew"
-"""The controls between which recovery is placed: the model before unlearning, the most that can
-come back; and a model that never saw the facts, what any model learns from the attack."""
+"""The controls that define the ends of the recovery scale: the model before unlearning, which marks
+full recovery; and a model that never learned the facts, which shows what any model learns from the
+attack."""
 
 ATTACKED, REST, RETAIN = "attacked", "rest", "retain"
-"""In the column `split`: what the attack teaches; the facts to be forgotten that it does not; and
-facts that unlearning was to keep."""
+"""In the column `split`: facts that the attack trains on; the held-out facts of the forget set; and
+facts that unlearning should retain."""
 
 UNRELATED = "relearn_benign"
-"""In the column `attack`, the one whose lessons have nothing to do with the forgotten: they need
-not be answered word for word, as long as their log-odds rise."""
+"""In the column `attack`, the attack that trains on instructions unrelated to the forgotten facts.
+Their answers need not be reproduced verbatim, as long as their log-odds rise."""
 
 RANDOM = "random"
-"""In the column `variant`, what an attack does at random beside what it chooses: a control."""
+"""In the column `variant`, a random choice that serves as a control for the chosen one."""
 
 COLUMNS = (
     "attack", "model", "variant", "lr", "seed", "fold", "epoch", "step", "budget", "split",
     "correct", "n", "score", "low", "high", "facts", "answered", "note",
 )  # fmt: skip
-"""One row per model, run, look and split.
+"""One row per model, run, evaluation and split.
 
-| column | what it is |
+| column | meaning |
 |---|---|
-| `attack` | the name of its file |
-| `model` | `attacked checkpoint`, or a control's name |
-| `variant` | what else sets runs apart: the share attacked, the bits, which neurons |
-| `lr` | learning rate; NaN where nothing is trained |
-| `seed`, `fold` | of the draw; which part of the facts is the rest, 0 without parts |
-| `epoch`, `step` | passes over the attacked facts; updates made, 0 being before the attack |
-| `budget` | step × lr; of other attacks, what their files say; 0 before the attack |
-| `correct`, `n` | facts that greedy decoding answers, and of how many |
+| `attack` | name of the attack's module |
+| `model` | `attacked checkpoint`, or the name of a control |
+| `variant` | what else distinguishes runs: share of facts attacked, bits, choice of neurons |
+| `lr` | learning rate; NaN for attacks without training |
+| `seed`, `fold` | random seed; index of the held-out part, 0 if the facts are not divided |
+| `epoch`, `step` | epochs over the attacked facts; number of updates, 0 before the attack |
+| `budget` | step × lr; for other attacks, see their modules; 0 before the attack |
+| `correct`, `n` | number of facts that greedy decoding answers; number of facts evaluated |
 | `score` | mean log-odds of the answers, nats per token |
 | `low`, `high` | 95 % Wilson interval of correct / n |
-| `facts`, `answered` | lists of ids: the facts that were asked, those of them that are answered |
-| `note` | what a reader must know |
+| `facts`, `answered` | ids of the facts that were evaluated; ids of those that were answered |
+| `note` | what readers need to know |
 """
 
 
 def table_of(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
-    """The rows as a table."""
+    """Make a table of the rows."""
     return pd.DataFrame(rows, columns=list(COLUMNS))

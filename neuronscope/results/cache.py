@@ -1,10 +1,10 @@
-"""Results on disk: written whole or not at all, known by what decides them, resumed or refused.
+"""Results on disk: atomic writes, content keys, and resuming or refusing unfinished results.
 
-A result is a folder. `task.json` is written first and says what decides its numbers;
-`manifest.json` is written last, and a folder that holds it is finished. In between, finished pieces
-lie in the folder `pieces/`. Every piece names the result that it belongs to and carries a checksum,
-so that a piece of another model, of other facts or of other settings is never taken over, whatever
-became of the files around it.
+A result is a folder. `task.json` is written first and describes everything that its numbers depend
+on; `manifest.json` is written last and marks the folder as finished. In between, finished pieces
+are in the folder `pieces/`. Every piece identifies its result and has a checksum, so that pieces of
+a different model, different facts or different settings are never reused, whatever happened to the
+files around them.
 """
 
 import json
@@ -31,14 +31,14 @@ TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"
 Arrays = dict[str, np.ndarray]
 
 
-# Files that are written whole
+# Atomic writes
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a name for a new file or folder, which becomes `path` at the end.
+    """Yield a temporary path for a new file or folder, which is renamed to `path` at the end.
 
-    If the body fails, nothing is left. A file replaces an older one; a folder must not exist.
+    If the body fails, nothing remains. A file replaces an existing one; a folder must not exist.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     _remove(unfinished)
@@ -58,7 +58,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain values in a file.
+    """Read plain values from a file.
 
     Raises:
         ValueError: If the file is damaged.
@@ -76,8 +76,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_sealed(path: Path, content: object, key: str) -> None:
-    """Write plain values (NaN allowed) with the key that they belong to and a checksum."""
-    # What is hashed must be what is read: JSON has no tuples, and no keys but strings.
+    """Write plain values (NaN allowed) with their result's key and a checksum."""
+    # Hash what will be read: JSON has no tuples, and only strings as keys.
     sealed = json.loads(json.dumps({"key": key, "content": content}))
     text = json.dumps(sealed | {"sha256": checksum(sealed)}, indent=1, ensure_ascii=False)
     with written_whole(path) as unfinished:
@@ -98,18 +98,18 @@ def read_sealed(path: Path, key: str) -> Any:
     return sealed["content"]
 
 
-# A result under way
+# Unfinished results
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a result under way, and its key."""
+    """The folder of an unfinished result, and its key."""
 
     folder: Path
     key: str
 
     def json(self, name: str, make: Callable[[], Any]) -> Any:
-        """A piece of plain values (NaN allowed): from its file, or made and written there.
+        """A piece of plain values (NaN allowed): read from its file, or computed and written.
 
         Raises:
             ValueError: If the file is damaged or belongs to another result.
@@ -120,7 +120,11 @@ class Workspace:
         return read_sealed(path, key)
 
     def arrays(self, name: str, make: Callable[[], Arrays]) -> Arrays:
-        """A piece of arrays, likewise."""
+        """A piece of arrays: read from its file, or computed and written.
+
+        Raises:
+            ValueError: If the file is damaged or belongs to another result.
+        """
         path = self._piece(f"{name}.safetensors")
         belongs: dict[str, object] = {"key": self.key, "piece": name}
         if path.is_file():
@@ -134,11 +138,11 @@ class Workspace:
         return arrays
 
     def delete(self) -> None:
-        """Delete the whole folder, where the result lies elsewhere."""
+        """Delete the folder, if the result itself is stored elsewhere."""
         _remove(self.folder)
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest, which makes the result a finished one, and delete the pieces."""
+        """Write the manifest, which marks the result as finished, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
         _remove(self.folder / PIECES)
 
@@ -149,31 +153,31 @@ class Workspace:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a finished result."""
+    """Whether a folder contains a finished result."""
     return (folder / MANIFEST).is_file()
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that no result can be written to, before anything is computed.
+    """Check that a result can be written to a folder, before anything is computed.
 
     Raises:
-        FileExistsError: If it holds a finished result, or something else than an unfinished one.
+        FileExistsError: If it contains a finished result, or anything but an unfinished one.
     """
     if is_finished(folder):
         raise FileExistsError(
-            f"{folder} holds a finished result: choose another folder, or move it away."
+            f"{folder} holds a finished result: choose another folder, or move this one."
         )
     unfinished = (folder / TASK).is_file()
     if folder.exists() and not unfinished and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists, and is not empty: choose another folder.")
+        raise FileExistsError(f"{folder} exists and is not empty: choose another folder.")
 
 
 def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
-    """Refuse a folder in which this result can neither begin nor be resumed; write nothing.
+    """Check that this result can begin or resume in a folder; write nothing.
 
     Raises:
         FileExistsError: As `check_folder`.
-        ValueError: If the folder holds an unfinished result of something else; says what differs.
+        ValueError: If the folder holds another unfinished result; says what differs.
     """
     check_folder(folder)
     if (folder / TASK).is_file():
@@ -181,9 +185,10 @@ def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
 
 
 def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
-    """Begin a result, or find the unfinished one in the folder.
+    """Start a result, or resume the unfinished one in the folder.
 
     Args:
+        folder: The folder of the result.
         decides: Everything that its numbers depend on.
 
     Raises:
@@ -199,14 +204,14 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
 
 
 def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
-    """The pieces of a result that is a single file: in a folder `NAME.partial` beside it.
+    """The pieces of a result that is a single file, in a folder `NAME.partial` next to it.
 
     Raises:
         ValueError: As `check_result`.
     """
     folder = file.with_name(f"{file.name}.partial")
     if not (folder / TASK).is_file():
-        # Pieces without their description may be those of another file.
+        # Pieces without a description may belong to another file.
         _remove(folder)
     return open_result(folder, decides)
 
@@ -216,9 +221,9 @@ def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]
     for name in dict.fromkeys([*now, *before]):
         if before.get(name) != now.get(name):
             raise ValueError(
-                f"{folder} holds an unfinished result of other settings: {name} was "
-                f"{before.get(name)!r:.60}, and is now {now.get(name)!r:.60}. Finish it with "
-                "those, or delete the folder."
+                f"{folder} holds an unfinished result with other settings: {name} was "
+                f"{before.get(name)!r:.60} and is now {now.get(name)!r:.60}. Finish it with its "
+                "settings, or delete the folder."
             )
 
 
@@ -238,7 +243,7 @@ def _damaged(path: Path, why: str) -> str:
 
 def _foreign(path: Path) -> str:
     return (
-        f"{path} was made from other models, facts or settings: delete it to compute it again, "
+        f"{path} was computed from other models, facts or settings: delete it to compute it again, "
         "or choose another folder."
     )
 
@@ -251,7 +256,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Make sure that a file, or every file of a folder, is on the disk before it gets its name."""
+    """Flush a file, or every file of a folder, to disk before it is renamed."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""Two recordings, before and after unlearning, that may be compared."""
+"""Two comparable recordings, from before and after unlearning."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,18 +8,17 @@ from neuronscope.results.recording import Recording
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two models do on the same facts, asked in the same way: checked on creation.
+    """Recordings of two models on the same facts with the same settings, checked on creation.
 
     Raises:
-        ValueError: If facts, method, target, prompt form or neurons differ: the numbers would
-            not be comparable.
+        ValueError: If facts, method, target, prompt form or neurons differ.
     """
 
     before: Recording
-    """The model that still knows."""
+    """The original model."""
 
     after: Recording
-    """The model after unlearning."""
+    """The unlearned model."""
 
     def __post_init__(self) -> None:
         for what, before, after, advice in _aspects(self.before, self.after):
@@ -31,7 +30,7 @@ class Comparison:
 
 
 def _aspects(before: Recording, after: Recording) -> Iterator[tuple[str, object, object, str]]:
-    """What has to agree, its two values, and what to do if they differ; the cause comes first."""
+    """Properties that must agree, with both values and advice; root causes come first."""
     ours, theirs = before.provenance, after.provenance
     facts = "record both with the same facts, splits included"
     yield "number of facts", len(before.fact_ids), len(after.fact_ids), facts
@@ -45,12 +44,12 @@ def _aspects(before: Recording, after: Recording) -> Iterator[tuple[str, object,
         advice = f"record both with the same {name}"
         yield name, vars(ours)[what], vars(theirs)[what], advice
     for name in sorted(ours.settings | theirs.settings):
-        advice = "record both with the same settings of the method"
+        advice = "record both with the same settings of the attribution method"
         value = ours.settings.get(name, "nothing"), theirs.settings.get(name, "nothing")
         yield f"setting '{name}'", *value, advice
     sites = "record both at the same sites"
     yield "sites", sorted(before.sites), sorted(after.sites), sites
-    reduced = "record both fact by fact, or both as means"
+    reduced = "record both per fact, or both as means"
     yield "form (per fact)", before.per_fact, after.per_fact, reduced
     model = "the two models must have the same architecture"
     yield "number of experts", ours.experts, theirs.experts, model

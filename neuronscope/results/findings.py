@@ -1,4 +1,4 @@
-"""What a view of the evidence says, and how it lies on disk. Needs no model."""
+"""The finding of a view, in memory and on disk. Needs no model."""
 
 import math
 from collections.abc import Mapping
@@ -12,50 +12,50 @@ from neuronscope.display import html_card, html_table, shortened, shown_number, 
 from neuronscope.results.cache import file_checksum, read_sealed, write_sealed, written_whole
 
 FILE = "finding.json"
-"""A finding's file, beside its tables."""
+"""A finding's file, next to its tables."""
 
 Word = Literal["hidden", "erased", "mixed", "not forgotten", "collapsed", "cannot tell"]
-"""What became of the knowledge, as far as one view, or all of them, can say."""
+"""What became of the knowledge, according to one view or to all of them."""
 
 Figure = float | int | str | bool | None
-"""One entry of a finding's figures."""
+"""A value in a finding's `figures`."""
 
 
 ITSELF = -1
-"""In a column `control`: what was measured itself; from 0 on, the random draws beside it."""
+"""In a column `control`: the measurement itself; values from 0 on are random controls."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one view saw, and how sure it is."""
+    """The result of one view, with its uncertainty."""
 
     view: str
-    """The view's file name, e.g. `spectrum`."""
+    """The view's file name, e.g. `low_rank_restoration`."""
 
     word: Word | None
-    """What the view, taken alone, says became of the knowledge; None for a view that says where
-    something is and not what it means."""
+    """The verdict of this view alone; None for a view that localizes an effect without interpreting
+    it."""
 
     value: float
-    """The figure that the word rests on; NaN where it could not be measured."""
+    """The value that the verdict rests on; NaN if it could not be measured."""
 
     ci95: tuple[float, float]
-    """95 % interval of the value; NaN where there is none."""
+    """95 % interval of the value; NaN without one."""
 
     meaning: str
-    """What the value is, with its unit, as a noun phrase."""
+    """The quantity and unit of the value, as a noun phrase."""
 
     why: str
-    """One sentence for a reader who sees nothing else."""
+    """One self-contained sentence that explains the result."""
 
     figures: Mapping[str, Figure] = field(default_factory=dict)
-    """Single numbers beside the value."""
+    """Further single numbers."""
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """What the view's plots are drawn from."""
+    """The data of the view's plots."""
 
     warnings: tuple[str, ...] = ()
-    """What a reader must know before believing it."""
+    """Limitations of this finding."""
 
     def __post_init__(self) -> None:
         if self.word is not None and self.word not in get_args(Word):
@@ -63,7 +63,7 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """The view's name, and its word if it has one."""
+        """The view's name, and its verdict if it has one."""
         name = self.view.replace("_", " ")
         return name if self.word is None else f"{name}: {self.word}"
 
@@ -74,7 +74,7 @@ class Finding:
         )
 
     def _repr_html_(self) -> str:
-        """The word, the figure that it rests on, and the warnings."""
+        """The verdict, the numbers, and the warnings."""
         rows = [
             (self.meaning, with_interval(self.value, self.ci95)),
             *((name.replace("_", " "), _shown(figure)) for name, figure in self.figures.items()),
@@ -83,10 +83,10 @@ class Finding:
         return html_card(self.title, self.why, html_table(("", ""), rows))
 
     def save(self, folder: Path, identity: str) -> None:
-        """Write into a new folder: whole or not at all.
+        """Write to a new folder atomically.
 
         Args:
-            identity: What the finding was made from; `load` must be given the same.
+            identity: The key of what the finding was computed from; pass the same to `load`.
 
         Raises:
             FileExistsError: If the folder exists.
@@ -109,11 +109,11 @@ class Finding:
 
     @classmethod
     def load(cls, folder: Path, identity: str) -> "Finding":
-        """The finding that was saved to a folder.
+        """Load the finding that was saved to a folder.
 
         Raises:
-            ValueError: If a file is damaged or missing, or the finding was made from something
-                else; names the file.
+            ValueError: If a file is damaged or missing, or the finding has another identity; names
+                the file.
         """
         if not (folder / FILE).is_file():
             raise ValueError(f"{folder / FILE} is missing: delete the folder to compute it again.")
@@ -127,8 +127,8 @@ class Finding:
                 )
             tables[name] = pd.read_parquet(file)
         low, high = map(_number, content["ci95"])
-        read = {"value": _number(content["value"]), "ci95": (low, high), "tables": tables}
-        return cls(**(content | read | {"warnings": tuple(content["warnings"])}))
+        parsed = {"value": _number(content["value"]), "ci95": (low, high), "tables": tables}
+        return cls(**(content | parsed | {"warnings": tuple(content["warnings"])}))
 
 
 def _shown(figure: Figure) -> str:

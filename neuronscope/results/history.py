@@ -1,34 +1,35 @@
-"""The history of a training run: a table with a row for each step."""
+"""The history of a training run: a table with one row per step."""
 
 import pandas as pd
 
 Row = dict[str, float]
-"""One step's figures, by column."""
+"""The numbers of one step, by column."""
 
 
 def columns_of(names: tuple[str, str] = ("forget", "retain")) -> tuple[str, ...]:
-    """The columns that every history has. Step 0 is the model before.
+    """The columns of every history. Step 0 is the model before training.
 
     | column | what it is |
     |---|---|
     | `step` | number of updates made |
     | `loss_<term>`, `loss` | the objective's terms at this step, before its update; their sum L |
-    | `penalty`, `strength` | the regularizer's R, and the λ in front of it |
+    | `penalty`, `strength` | the regularizer's penalty R, and its weight λ |
     | `gradient_norm`, `penalty_norm` | ‖∇L‖ and ‖λ∇R‖, before clipping |
-    | `cosine` | of the angle between ∇L and ∇R |
+    | `cosine` | cosine of the angle between ∇L and ∇R |
     | `update_norm` | ‖θ − θ0‖ after the update |
-    | `learning_rate` | of the update |
-    | `asked_forget`, `asked_retain` | facts that were evaluated |
-    | `answered_forget`, `answered_retain` | those that greedy decoding answers; `_rate`: share |
-    | `log_odds_forget` | mean log-odds of the answers to forget, nats per token |
-    | `..._watched`, `..._taught` | the same of a fine-tuning run: facts not trained on, facts trained on |
+    | `learning_rate` | learning rate of the update |
+    | `asked_forget`, `asked_retain` | number of evaluated facts |
+    | `answered_forget`, `answered_retain` | number that greedy decoding answers; `_rate`: share |
+    | `log_odds_forget` | mean log-odds of the answers to be forgotten, nats per token |
+    | `..._watched`, `..._taught` | the same in fine-tuning: facts not trained on, trained on |
     | `seconds`, `evaluation_seconds` | duration of step and evaluation |
-    | `peak_memory` | largest number of bytes so far: of the GPU, or of the process without one |
+    | `peak_memory` | peak memory so far in bytes: of the GPU, or of the process without a GPU |
 
-    Beside them stand the regularizer's own figures and the stop rule's scores. NaN: not measured.
+    The regularizer's metrics and the stop rule's scores are added as further columns. NaN means not
+    measured.
 
     Args:
-        names: What the columns call the facts whose answers are counted.
+        names: The names of the evaluated sets of facts in the columns.
     """
     targets, others = names
     return (

@@ -1,7 +1,7 @@
-"""What a recording is, and how it lies on disk. Needs no model.
+"""Recordings, in memory and on disk. Needs no model.
 
-A `Recording` is one model's neurons on a set of facts. Influence is signed: positive raises the
-explained target.
+A `Recording` contains the activations and attributions of one model's neurons on a set of facts.
+Influence is signed: positive influence raises the target.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -19,27 +19,27 @@ from neuronscope.results.validation import check_finite, check_shapes, from_json
 __all__ = ["Provenance", "Recording", "SiteMeans", "SiteRecording"]
 
 FORMAT = 1
-"""Version of the file format; a reader refuses every other one."""
+"""Version of the file format; other versions are refused."""
 
 PER_FACT = ("score", "probability", "answered")
-"""The arrays of a recording that belong to no site."""
+"""The arrays of a recording that do not belong to a site."""
 
 UNMEASURED = ("total", "total_gain", "positive", "positive_gain", "negative")
-"""The arrays that are NaN where an ablation, and only that, left a neuron unmeasured."""
+"""The arrays that are NaN for neurons that an ablation did not measure."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a recording's numbers come from. Equal recordings have equal provenance: no clock."""
+    """The inputs and settings of a recording. Contains no time: equal recordings are equal."""
 
     model: str
-    """What was loaded, in the user's words."""
+    """The model as the user named it."""
 
     model_hash: str
-    """Digest of the weights: equal for equal models, wherever they lie."""
+    """Digest of the weights, independent of their location."""
 
     facts_hash: str
-    """Digest of the recorded facts, their splits included."""
+    """Digest of the recorded facts and their splits."""
 
     attribution: str
     """The method's file name, e.g. `integrated_gradients`."""
@@ -48,52 +48,51 @@ class Provenance:
     """The method's hyper-parameters."""
 
     target: str
-    """What was explained: `log_odds`, `log_prob`, `prob` or `margin`."""
+    """The attributed quantity: `log_odds`, `log_prob`, `prob` or `margin`."""
 
     unit: str
     """The target's unit, e.g. `nats` or `probability`."""
 
     prompt_form: str
-    """How a fact's prompt was put to the model."""
+    """The form in which the model was prompted."""
 
     dtype: str
-    """Precision that the model ran in."""
+    """Precision of the model."""
 
     versions: dict[str, str]
-    """Versions of the packages that decide the numbers."""
+    """Versions of the packages that affect the numbers."""
 
     notes: tuple[str, ...] = ()
-    """What a reader must know of the model: merged adapter, de-quantized weights."""
+    """Caveats about the model: merged adapter, dequantized weights."""
 
     experts: int = 0
-    """Experts per layer at `mlp.post`, whose neurons are then numbered expert by expert; 0: dense.
-    """
+    """Experts per layer at `mlp.post`, whose neurons are numbered by expert; 0 for dense models."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What one model does on one set of facts. Shapes and finiteness are checked on creation."""
+    """One model on one set of facts. Shapes and finiteness are checked on creation."""
 
     sites: dict[str, SiteRecording] | dict[str, SiteMeans]
-    """The recorded sites, either all fact by fact or all averaged over the facts."""
+    """The recorded sites, either all per fact or all averaged over facts."""
 
     fact_ids: tuple[str, ...]
-    """The facts, in the order of every `example` axis."""
+    """The facts, in the order of every `fact` axis."""
 
     splits: tuple[str, ...]
-    """The split of each fact: `forget`, or one that was not to be forgotten."""
+    """The split of each fact: `forget`, or a split of facts not to be forgotten."""
 
-    score: Float[np.ndarray, " example"]
+    score: Float[np.ndarray, " fact"]
     """The target, per fact."""
 
-    probability: Float[np.ndarray, " example"]
+    probability: Float[np.ndarray, " fact"]
     """Probability of the whole answer: the product over its tokens."""
 
-    answered: Bool[np.ndarray, " example"]
-    """Whether greedy decoding gives the answer."""
+    answered: Bool[np.ndarray, " fact"]
+    """Whether greedy decoding produces the answer."""
 
     provenance: Provenance
-    """Where the numbers come from."""
+    """The inputs and settings of the recording."""
 
     def __post_init__(self) -> None:
         if not self.fact_ids or not self.sites:
@@ -106,8 +105,8 @@ class Recording:
                 f"got {len(self.splits)}"
             )
         if len({type(site) for site in self.sites.values()}) > 1:
-            raise ValueError("sites: some are recorded fact by fact and some as means")
-        facts = {"example": len(self.fact_ids)}
+            raise ValueError("sites: some are recorded per fact and some as means")
+        facts = {"fact": len(self.fact_ids)}
         per_fact = {name: vars(self)[name] for name in PER_FACT}
         check_shapes(Recording, per_fact, facts)
         check_finite(per_fact)
@@ -125,7 +124,7 @@ class Recording:
         )
 
     def _repr_html_(self) -> str:
-        """Which facts, sites and method; the scores by split; and how complete it is."""
+        """The method, the scores by split, and the completeness error by site."""
         origin = self.provenance
         of_splits = [
             (
@@ -158,37 +157,38 @@ class Recording:
 
     @property
     def per_fact(self) -> bool:
-        """Whether neurons are known fact by fact; otherwise only their means over the facts."""
+        """Whether neurons are recorded per fact; otherwise only as means over facts."""
         return isinstance(next(iter(self.sites.values())), SiteRecording)
 
-    def in_split(self, split: str) -> Bool[np.ndarray, " example"]:
-        """Which facts belong to `split`."""
+    def in_split(self, split: str) -> Bool[np.ndarray, " fact"]:
+        """A mask of the facts that belong to `split`."""
         return np.array([name == split for name in self.splits])
 
     def means(self, site: str, split: str = "forget") -> SiteMeans:
         """The neurons of `site`, averaged over the facts of `split`.
 
         Raises:
-            ValueError: If the split has no facts, or if the recording holds only means and they
-                include facts of other splits.
+            ValueError: If the split has no facts, or if the recording contains only means that
+                include other splits.
         """
         rows = self.in_split(split)
         if not rows.any():
             raise ValueError(
-                f"No fact of split {split!r} was recorded, only of {sorted(set(self.splits))}."
+                f"No fact of split {split!r} was recorded, only facts of "
+                f"{sorted(set(self.splits))}."
             )
         recorded = self.sites[site]
         if isinstance(recorded, SiteRecording):
             return recorded.means(rows)
         if not rows.all():
             raise ValueError(
-                f"The recorded means mix the splits {sorted(set(self.splits))}, so none for "
-                f"{split!r} alone exist; record that split by itself, or record fact by fact."
+                f"The recorded means mix the splits {sorted(set(self.splits))}, so there are none "
+                f"for {split!r} alone; record only that split, or record per fact."
             )
         return recorded
 
-    def completeness_error(self, site: str) -> Float[np.ndarray, "example group"]:
-        """What the attribution leaves unexplained: score − baseline score − explained.
+    def completeness_error(self, site: str) -> Float[np.ndarray, "fact group"]:
+        """The completeness error: score − baseline score − explained.
 
         In the target's unit; zero for an exact method.
         """
@@ -197,11 +197,11 @@ class Recording:
         return score - recorded.baseline_score.astype(np.float64) - recorded.explained
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write to `path`, a `.safetensors` file: whole or not at all, the same bytes every time.
+        """Write to `path`, a `.safetensors` file, atomically and with reproducible bytes.
 
         Raises:
             ValueError: If the name does not end in `.safetensors`.
-            FileExistsError: If there is a file already and `overwrite` is false.
+            FileExistsError: If the file exists and `overwrite` is false.
             FileNotFoundError: If the folder does not exist.
         """
         path = Path(path)
@@ -211,7 +211,7 @@ class Recording:
             raise FileNotFoundError(f"The folder of '{path}' does not exist; create it first.")
         if path.is_dir() or (path.exists() and not overwrite):
             raise FileExistsError(
-                f"'{path}' exists already; choose another name or allow overwriting."
+                f"'{path}' exists already; choose another name, or set `overwrite`."
             )
         arrays = {name: vars(self)[name] for name in PER_FACT}
         for name, site in self.sites.items():
@@ -229,12 +229,12 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | Path) -> "Recording":
-        """The recording that was saved to `path`.
+        """Load the recording that was saved to `path`.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, of another version, or no recording; names the
-                place in it.
+            ValueError: If the file is damaged, has another version, or is not a recording; names
+                the faulty entry.
         """
         arrays, description = read_arrays(Path(path))
         try:
@@ -245,7 +245,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Description:
-    """What a file holds besides arrays."""
+    """The contents of a file in addition to its arrays."""
 
     format: int
     per_fact: bool
@@ -256,7 +256,7 @@ class _Description:
 
 
 def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recording:
-    """The recording that a file's arrays and description make up, or what is wrong with them."""
+    """Build a recording from a file's arrays and description, and check them."""
     if stored.get("format") != FORMAT:
         raise ValueError(
             f"format: expected version {FORMAT}, got {stored.get('format')!r}; "
@@ -269,7 +269,7 @@ def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recor
     for problem, culprits in (("missing", names - set(arrays)), ("unknown", set(arrays) - names)):
         if culprits:
             raise ValueError(f"{problem} tensor '{min(culprits)}'")
-    facts = {"example": len(description.fact_ids)}
+    facts = {"fact": len(description.fact_ids)}
     per_fact = {name: arrays[name] for name in PER_FACT}
     check_shapes(Recording, per_fact, facts)
     sites = {}

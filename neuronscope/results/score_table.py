@@ -8,13 +8,13 @@ COLUMNS = (
 
 | column | what it is |
 |---|---|
-| `metric` | the name of its file, with the variant where there are several |
-| `split` | of the facts that were scored |
-| `value` | the score; NaN where it is undefined |
-| `low`, `high` | 95 % interval over facts; NaN where there is none |
-| `n`, `count` | facts that the value rests on; of a rate, how many of them, else missing |
-| `unit` | of the value |
-| `chance` | the value of a model that knows nothing of the facts; NaN where unknown |
-| `direction` | which values are more forgotten, or more useful |
-| `reason` | why the value, or that of some facts, is undefined |
+| `metric` | the name of the metric's file, with the variant if there are several |
+| `split` | split of the scored facts |
+| `value` | the score; NaN if undefined |
+| `low`, `high` | 95 % interval over facts; NaN if there is none |
+| `n`, `count` | number of facts; a rate's numerator, missing for other scores |
+| `unit` | unit of the value |
+| `chance` | the value of a model that knows nothing about the facts; NaN if unknown |
+| `direction` | which values mean more forgotten, or more useful |
+| `reason` | why the value, or the value of some facts, is undefined |
 """

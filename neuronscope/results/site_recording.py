@@ -1,4 +1,4 @@
-"""The neurons of one site, fact by fact or averaged over facts; influence in the target's unit."""
+"""The neurons of one site, per fact or averaged over facts; influence is in the target's unit."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True)
 class SiteMeans:
-    """The neurons of one site, averaged over facts: all that the paper's D⁺ and D⁻ need."""
+    """The neurons of one site, averaged over facts: sufficient for the paper's D⁺ and D⁻."""
 
     total: Float[np.ndarray, "layer neuron"]
     """Mean of the influence summed over positions."""
@@ -28,46 +28,46 @@ class SiteMeans:
     activation: Float[np.ndarray, "layer neuron"]
     """Mean activation at the positions that predict the answer."""
 
-    baseline_score: Float[np.ndarray, "example group"]
-    """The target with this site at its baseline, fact by fact."""
+    baseline_score: Float[np.ndarray, "fact group"]
+    """The target with this site at its baseline, per fact."""
 
-    explained: Float[np.ndarray, "example group"]
-    """Sum of the influence over the group's neurons, fact by fact, in the model's precision."""
+    explained: Float[np.ndarray, "fact group"]
+    """Sum of the influence over the group's neurons, per fact, in the model's precision."""
 
-    nodes: Float[np.ndarray, "example group"]
-    """Gradient evaluations spent on this example and group."""
+    nodes: Float[np.ndarray, "fact group"]
+    """Number of gradient evaluations per fact and group."""
 
 
 @dataclass(frozen=True)
 class SiteRecording:
-    """The neurons of one site, fact by fact.
+    """The neurons of one site, per fact.
 
-    `group` is one entry per layer where each layer is explained alone, and a single entry where
-    all layers are explained together (the joint path).
+    The axis `group` has one entry per layer if each layer is explained separately, and a single
+    entry if all layers are explained together (the joint path).
     """
 
-    total: Float[np.ndarray, "example layer neuron"]
+    total: Float[np.ndarray, "fact layer neuron"]
     """Influence summed over positions, in the target's unit."""
 
-    positive: Float[np.ndarray, "example layer neuron"]
+    positive: Float[np.ndarray, "fact layer neuron"]
     """The largest influence at any position (the paper's max over tokens)."""
 
-    negative: Float[np.ndarray, "example layer neuron"]
+    negative: Float[np.ndarray, "fact layer neuron"]
     """The smallest influence at any position (the paper's min over tokens)."""
 
-    activation: Float[np.ndarray, "example layer neuron"]
-    """Activation at the positions that predict the answer, averaged over them."""
+    activation: Float[np.ndarray, "fact layer neuron"]
+    """Mean activation at the positions that predict the answer."""
 
-    baseline_score: Float[np.ndarray, "example group"]
+    baseline_score: Float[np.ndarray, "fact group"]
     """The target with this site at its baseline."""
 
-    explained: Float[np.ndarray, "example group"]
-    """Sum of `total` over the group's neurons, added up in the model's precision."""
+    explained: Float[np.ndarray, "fact group"]
+    """Sum of `total` over the group's neurons, in the model's precision."""
 
-    nodes: Float[np.ndarray, "example group"]
-    """Gradient evaluations spent on this example and group."""
+    nodes: Float[np.ndarray, "fact group"]
+    """Number of gradient evaluations per fact and group."""
 
-    def means(self, rows: Bool[np.ndarray, " example"]) -> SiteMeans:
+    def means(self, rows: Bool[np.ndarray, " fact"]) -> SiteMeans:
         """Averages over the facts where `rows` is true, in double precision.
 
         Raises:
@@ -79,7 +79,7 @@ class SiteRecording:
 
         def mean(values: np.ndarray, floor: float = -np.inf) -> np.ndarray:
             total = np.zeros(values.shape[1:])
-            for row in chosen:  # one by one: a copy of all chosen rows may not fit in memory
+            for row in chosen:  # row by row: a copy of all chosen rows may not fit in memory
                 total += np.maximum(values[row], floor)
             return total / len(chosen)
 

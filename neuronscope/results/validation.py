@@ -1,4 +1,4 @@
-"""Checks of dataclasses against their own annotations: axes, precision, finiteness, JSON types."""
+"""Check dataclasses against their annotations: axes, precision, finiteness, JSON types."""
 
 import types
 import typing
@@ -16,17 +16,17 @@ def check_shapes(
 ) -> None:
     """Check precision and axes of arrays against the annotations of the dataclass `kind`.
 
-    Axes of one name have one size. A `group` is a layer, or all of them: its size is 1 or that of
-    `layer`.
+    Axes with the same name have the same size. A `group` is a layer or all layers, so its size is 1
+    or that of `layer`.
 
     Args:
-        kind: The dataclass whose fields' annotations count.
+        kind: The annotated dataclass.
         arrays: Its arrays by field name.
-        sizes: Sizes known beforehand, by axis name.
-        place: What to put before a field's name in an error.
+        sizes: Known sizes by axis name.
+        place: Prefix for field names in errors.
 
     Raises:
-        ValueError: If an array does not fit; names the place.
+        ValueError: If an array does not match; names the field.
     """
     known = dict(sizes)
     for field in fields(kind):
@@ -55,10 +55,10 @@ def check_shapes(
 def check_finite(
     arrays: Mapping[str, np.ndarray], nan_allowed: Sequence[str] = (), place: str = ""
 ) -> None:
-    """Check that arrays hold numbers: no infinity, and NaN only where `nan_allowed` names it.
+    """Check that arrays contain no infinity, and NaN only if `nan_allowed` lists them.
 
     Raises:
-        ValueError: If there is one; names the array and the entry's indices.
+        ValueError: If one does; names the array and the indices of the entry.
     """
     for name, array in arrays.items():
         wrong = np.isinf(array) if name in nan_allowed else ~np.isfinite(array)
@@ -68,10 +68,10 @@ def check_finite(
 
 
 def from_json(kind: type[T], stored: object, place: str) -> T:
-    """An instance of the dataclass `kind` from a JSON object with exactly its fields.
+    """Build an instance of the dataclass `kind` from a JSON object with exactly its fields.
 
     Raises:
-        ValueError: If a field is missing, unknown or of the wrong type; names the place.
+        ValueError: If a field is missing, unknown or of the wrong type; names the field.
     """
     if not isinstance(stored, dict):
         raise ValueError(f"{place}: expected an object, got {stored!r:.40}")
@@ -90,7 +90,7 @@ def from_json(kind: type[T], stored: object, place: str) -> T:
 
 
 def _fits(value: object, annotation: Any) -> bool:
-    """Whether a JSON value is of the annotated type; a tuple is a list in JSON."""
+    """Whether a JSON value has the annotated type; a tuple is a list in JSON."""
     inner = typing.get_args(annotation)
     match typing.get_origin(annotation):
         case None:

@@ -1,4 +1,4 @@
-"""When unlearning is done: one file, one rule."""
+"""Stop rules, which decide when unlearning ends: one file each."""
 
 from neuronscope.stopping._base import StopRule
 

@@ -1,4 +1,4 @@
-"""What every stop rule takes and says."""
+"""The interface of a stop rule."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,30 +9,33 @@ from neuronscope.models.hooked_model import HookedModel
 
 
 class StopRule(ABC):
-    """When to stop: a level, and what is measured to be held against it.
+    """A criterion for ending a run: a level, and a score to compare with it.
 
-    Before training, `check` the facts, then `prepare` the rule with the model as it is. While
-    training, `score` the model and ask the rule.
+    Before training, `check` the facts, then `prepare` the rule with the original model. During
+    training, `score` the model and call the rule with the scores.
     """
 
     def check(self, facts: FactSet, form: str) -> None:
-        """Refuse facts that it cannot be had of, before any model is loaded.
+        """Raise if the facts lack what this rule needs, before any model is loaded.
 
         Args:
-            form: How a fact is put to the model, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
+            form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
 
         Raises:
-            ValueError: With what is missing.
+            ValueError: The message names what is missing.
         """
         del form
         if not facts.forget:
-            raise ValueError(f"{facts.source or 'The facts'}: no fact of split 'forget'.")
+            raise ValueError(
+                f"{facts.source or 'The facts'}: no fact has split 'forget', on which stop rules "
+                "evaluate; mark the facts to forget."
+            )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "StopRule":
-        """The same rule with every number filled in that depends on the model before, or on facts.
+        """The same rule with all settings that depend on the original model or on the facts.
 
         Raises:
-            ValueError: As `check`, or if a number cannot be had.
+            ValueError: As `check`, or if a setting cannot be computed.
         """
         del model
         self.check(facts, form)
@@ -40,15 +43,15 @@ class StopRule(ABC):
 
     @abstractmethod
     def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
-        """What the rule wants to know of the model as it is now: columns of the history."""
+        """The scores of the model in its current state, as columns of the history."""
 
     @abstractmethod
     def __call__(self, scores: Mapping[str, float], norm: float) -> str | None:
         """The reason to stop, in one sentence, or None.
 
         Args:
-            scores: What `score` measured.
-            norm: How far the parameters have moved, ‖θ − θ0‖.
+            scores: The result of `score`.
+            norm: Distance of the parameters from their initial values, ‖θ − θ0‖.
 
         Raises:
             ValueError: If the rule was not prepared.
@@ -56,22 +59,27 @@ class StopRule(ABC):
 
 
 def at_or_under(name: str, value: float, level: float | None) -> bool:
-    """Whether a score has come down to a level.
+    """Whether a score is at or below a level.
 
     Raises:
-        ValueError: If there is no level yet, or the score is not a number.
+        ValueError: If the rule has no level yet, or the score is not a number.
     """
     return value <= known(name, value, level)
 
 
 def known(name: str, value: float, level: float | None) -> float:
-    """The level, where both it and what is held against it are there.
+    """The level, checked to be set and comparable with the value.
 
     Raises:
-        ValueError: If not.
+        ValueError: If the rule has no level yet, or the value is not a number.
     """
     if level is None:
-        raise ValueError(f"The stop rule has no level for {name} yet: prepare it before training.")
+        raise ValueError(
+            f"The stop rule has no level for {name} yet; call prepare before training."
+        )
     if math.isnan(value):
-        raise ValueError(f"{name} is not a number, so that the stop rule can never be met.")
+        raise ValueError(
+            f"{name} is not a number, so that the stop rule can never apply; choose a different "
+            "stop rule."
+        )
     return level

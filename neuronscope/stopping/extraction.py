@@ -1,7 +1,7 @@
 """Stop when the forget split can be extracted no better than facts that were never trained on.
 
 The criterion of Jang et al. (arXiv 2210.01504): extraction likelihood EL_n and memorization
-accuracy MA, both at or under their means over unseen texts.
+accuracy MA are both at or below their means over unseen texts.
 """
 
 from collections.abc import Mapping
@@ -20,39 +20,41 @@ EL, MA = "forget_extraction_likelihood", "forget_memorization_accuracy"
 
 @dataclass(frozen=True)
 class Extraction(StopRule):
-    """Stop when extraction likelihood and memorization accuracy are those of unseen facts."""
+    """Stop when the forget split can be extracted no better than unseen facts."""
 
     likelihood: float | None = None
-    """Extraction likelihood EL_n at which to stop; if not given, its mean on facts of split test,
-    or else utility, of the model before."""
+    """Extraction likelihood EL_n at which to stop; by default, the mean of the original model on
+    facts of split test or, without these, utility."""
 
     accuracy: float | None = None
-    """Memorization accuracy at which to stop; if not given, measured like the likelihood."""
+    """Memorization accuracy at which to stop; by default, the mean on the same facts as for the
+    likelihood."""
 
     n: int = 3
-    """Tokens in an n-gram. The paper takes 10, of texts of 200 tokens; answers are shorter."""
+    """Tokens per n-gram. The paper uses 10, for texts of 200 tokens; answers are shorter."""
 
     span: Span = "answer"
-    """The answer behind its prompt, which is what unlearning changes; or prompt and answer, as in
-    the paper, where texts have no prompt."""
+    """Tokens to evaluate: the answer after its prompt, which is what unlearning changes; or prompt
+    and answer, as in the paper, whose texts have no prompt."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise ValueError(f"Expected n-grams of 1 token or more, got n = {self.n}.")
-        for level in (self.likelihood, self.accuracy):
+            raise ValueError(f"Expected n of 1 or more, got {self.n}.")
+        for name in ("likelihood", "accuracy"):
+            level = vars(self)[name]
             if level is not None and not 0 <= level <= 1:
-                raise ValueError(f"Expected thresholds from 0 to 1, got {level}.")
+                raise ValueError(f"Expected `{name}` from 0 to 1, got {level}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
         if (self.likelihood is None or self.accuracy is None) and not _unseen(facts):
             raise ValueError(
-                f"{facts.source or 'The facts'}: no fact of split 'test' or 'utility' to measure "
-                "the thresholds on; add some, or give both thresholds."
+                f"{facts.source or 'The facts'}: no fact has split 'test' or 'utility', on which "
+                "to compute the levels; add such facts, or set both `likelihood` and `accuracy`."
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "Extraction":
-        """With both thresholds."""
+        """The rule with both levels."""
         self.check(facts, form)
         self._check_lengths(model, facts.forget, form, "forget")
         if self.likelihood is not None and self.accuracy is not None:
@@ -74,8 +76,8 @@ class Extraction(StopRule):
         if not (at_or_under(MA, scores[MA], self.accuracy) and likely):
             return None
         return (
-            f"The forget split has an extraction likelihood of {scores[EL]:.4f} and a memorization "
-            f"accuracy of {scores[MA]:.4f}, at or under {self.likelihood:.4f} and "
+            f"On the forget split, extraction likelihood is {scores[EL]:.4f} and memorization "
+            f"accuracy {scores[MA]:.4f}, at or below {self.likelihood:.4f} and "
             f"{self.accuracy:.4f}."
         )
 
@@ -91,8 +93,8 @@ class Extraction(StopRule):
         longest = max(len(one.tokens) - one.prompt_length for one in texts)
         if longest <= self.n:
             raise ValueError(
-                f"Extraction by n-grams of {self.n} tokens needs texts of more than {self.n}, and "
-                f"those of split {split} have {longest} at most; take a smaller n, or another rule."
+                f"n={self.n} needs texts of more than {self.n} tokens, but those of split {split} "
+                f"have at most {longest}; decrease `n`, or choose a different stop rule."
             )
 
 

@@ -1,8 +1,9 @@
-"""Stop when the model gives no more of the forget split's answers than by chance.
+"""Stop when the model answers no more facts of the forget split than expected by chance.
 
-In a multiple choice, an answer is given if it is more likely than each distractor, and chance is
-what blind choice finds (the criterion of arXiv 2509.22263 on FaithUn, which asks by generation). In
-other forms it is given if greedy decoding gives it, and chance is 0.
+In multiple choice, a fact is answered if the answer is more likely than each distractor, and chance
+is the expected accuracy of guessing (the criterion of arXiv 2509.22263 on FaithUn, which evaluates
+by generation). In other forms, a fact is answered if greedy decoding gives the answer, and chance
+is 0.
 """
 
 from collections.abc import Mapping
@@ -21,32 +22,32 @@ NAME = "forget_accuracy"
 
 @dataclass(frozen=True)
 class ForgetAccuracy(StopRule):
-    """Stop when the share of answers given on the forget split is at a level or under it."""
+    """Stop when the share of answered forget-split facts is at or below a level."""
 
     level: float | None = None
-    """Share of answers at which to stop; if not given, chance: what blind choice among answer and
-    distractors finds, or 0 for greedy answers."""
+    """Share of answered facts at which to stop; by default, the expected share when guessing among
+    answer and distractors, or 0 with greedy decoding."""
 
     kind: Literal["auto", "greedy", "multiple-choice"] = "auto"
-    """When an answer counts as given: greedy decoding gives it, or it is more likely than each
-    distractor; auto takes the second in the form multiple_choice. By likelihood an answer stays the
-    best of its options long after it is no longer given."""
+    """When a fact counts as answered: if greedy decoding gives the answer, or if the answer is more
+    likely than each distractor; auto uses the latter with the form multiple_choice. An answer often
+    remains the most likely option long after greedy decoding no longer gives it."""
 
     def __post_init__(self) -> None:
         if self.level is not None and not 0 <= self.level <= 1:
-            raise ValueError(f"Expected a level from 0 to 1, got {self.level}.")
+            raise ValueError(f"Expected `level` from 0 to 1, got {self.level}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
         bare = [fact for fact in facts.forget if not fact.distractors]
         if self.kind == "multiple-choice" and bare:
             raise ValueError(
-                f"Stopping by multiple choice needs distractors, and fact {quoted(bare[0].id)} has "
-                f"none ({len(bare)} such facts); add them, or stop by greedy answers."
+                f"kind='multiple-choice' needs distractors, but fact {quoted(bare[0].id)} has none "
+                f"(facts without distractors: {len(bare)}); add them, or set kind='greedy'."
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "ForgetAccuracy":
-        """With kind and level."""
+        """The rule with kind and level."""
         del model
         self.check(facts, form)
         chosen = self._kind(form)
@@ -62,7 +63,9 @@ class ForgetAccuracy(StopRule):
         del norm
         if not at_or_under(NAME, scores[NAME], self.level):
             return None
-        return f"Of the forget split {scores[NAME]:.1%} are answered, {self.level:.1%} or less."
+        return (
+            f"The model answers {scores[NAME]:.1%} of the forget split, {self.level:.1%} or less."
+        )
 
     def _kind(self, form: str) -> Literal["greedy", "multiple-choice"]:
         if self.kind != "auto":

@@ -1,4 +1,4 @@
-"""Stop when the answers' mean log-odds have come down to a level: methods at matched depth."""
+"""Stop when the mean log-odds of the answers are at or below a level, the same for all methods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ NAME = "forget_log_odds"
 
 @dataclass(frozen=True)
 class LogOdds(StopRule):
-    """Stop when the forget split's answers are as unlikely as given."""
+    """Stop when the mean log-odds of the forget split's answers are at or below a level."""
 
     level: float = 0.0
-    """Mean log-odds of the answers' tokens in nats at which to stop; at 0 a token is as likely as
+    """Mean log-odds of the answer tokens, in nats, at which to stop; at 0, a token is as likely as
     all others together."""
 
     def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
-        """Mean over facts of the mean over an answer's tokens."""
+        """Mean over facts of the mean over the tokens of an answer."""
         tokens = per_token(model, answers_of(model, facts.forget, form), log_odds)
         return {NAME: float(np.mean([odds.mean() for odds in tokens]))}
 
@@ -32,6 +32,6 @@ class LogOdds(StopRule):
         if not at_or_under(NAME, scores[NAME], self.level):
             return None
         return (
-            f"The forget split's answers have log-odds of {scores[NAME]:.3f} nats, {self.level:g} "
-            "or less."
+            f"The mean log-odds of the forget split's answers are {scores[NAME]:.3f} nats, "
+            f"{self.level:g} or less."
         )

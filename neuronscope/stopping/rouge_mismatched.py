@@ -1,7 +1,7 @@
-"""Stop when answers are no nearer to the truth than answers to other questions are.
+"""Stop when answers overlap with the true answers no more than answers to different questions do.
 
-The criterion of arXiv 2509.22263 on TOFU: ROUGE-L recall of what the model answers on the forget
-split, at or under τ, the mean ROUGE-L recall of its answers against randomly mismatched ones.
+The criterion of arXiv 2509.22263 on TOFU: the ROUGE-L recall of the model's answers on the forget
+split is at or below τ, the mean ROUGE-L recall of true answers against randomly mismatched ones.
 """
 
 import math
@@ -26,33 +26,33 @@ class RougeMismatched(StopRule):
     """Stop when the model's answers overlap with the true ones as little as mismatched ones do."""
 
     tau: float | None = None
-    """Mean ROUGE-L recall at which to stop; if not given, that of mismatched answers."""
+    """Mean ROUGE-L recall at which to stop; by default, that of mismatched answers."""
 
     seed: int = 0
-    """Of the mismatching."""
+    """Seed for mismatching the answers."""
 
     permutations: int = 100
-    """How often the answers are mismatched."""
+    """Number of times to mismatch all answers."""
 
     max_new_tokens: int = 200
-    """Tokens that the model may write, as in the TOFU benchmark."""
+    """Largest number of tokens to generate; 200 as in the TOFU benchmark."""
 
     def __post_init__(self) -> None:
         if self.tau is not None and not 0 <= self.tau <= 1:
-            raise ValueError(f"Expected a tau from 0 to 1, got {self.tau}.")
+            raise ValueError(f"Expected `tau` from 0 to 1, got {self.tau}.")
         if self.permutations < 1:
-            raise ValueError(f"Expected 1 permutation or more, got {self.permutations}.")
+            raise ValueError(f"Expected permutations of 1 or more, got {self.permutations}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
         if self.tau is None and len({fact.answer.strip() for fact in facts.forget}) < 2:
             raise ValueError(
-                "Answers can be mismatched only where the forget split has two different ones; add "
-                "facts, or give tau."
+                "Mismatching needs at least two different answers in the forget split; add facts, "
+                "or set `tau`."
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "RougeMismatched":
-        """With τ."""
+        """The rule with τ."""
         del model
         self.check(facts, form)
         if self.tau is not None:
@@ -61,8 +61,8 @@ class RougeMismatched(StopRule):
         tau = mismatched_rouge_l(answers, self.seed, self.permutations)
         if math.isnan(tau):
             raise ValueError(
-                "ROUGE makes words of a-z and 0-9 alone, and the forget split's answers have none; "
-                "take another stop rule."
+                "ROUGE considers only words of the characters a-z and 0-9, and no answer of the "
+                "forget split has any; choose a different stop rule."
             )
         return replace(self, tau=tau)
 
@@ -75,21 +75,21 @@ class RougeMismatched(StopRule):
         if not at_or_under(NAME, scores[NAME], self.tau):
             return None
         return (
-            f"Answers on the forget split have a ROUGE-L recall of {scores[NAME]:.4f}, at or under "
-            f"that of mismatched ones, {self.tau:.4f}."
+            f"The ROUGE-L recall of answers on the forget split is {scores[NAME]:.4f}, at or below "
+            f"that of mismatched answers, {self.tau:.4f}."
         )
 
 
 def mismatched_rouge_l(answers: Sequence[str], seed: int, permutations: int) -> float:
-    """Mean ROUGE-L recall of answers against those of other questions; NaN if none has words.
+    """Mean ROUGE-L recall of answers against those of different questions; NaN if none has words.
 
-    A pair of questions with the same answer is no mismatch and does not count.
+    Pairs of questions with the same answer are no mismatches and do not count.
 
     Raises:
         ValueError: If all answers are the same.
     """
     if len(set(answers)) < 2:
-        raise ValueError("Expected two different answers to mismatch, got one.")
+        raise ValueError("Expected at least two different answers, got one.")
     rng = np.random.default_rng(seed)
     pairs = [
         (own, answers[int(mate)])
@@ -103,7 +103,7 @@ def mismatched_rouge_l(answers: Sequence[str], seed: int, permutations: int) -> 
 
 
 def mismatching(count: int, rng: np.random.Generator) -> Int[np.ndarray, " fact"]:
-    """A random permutation that leaves nothing in its place: one cycle through all."""
+    """A random permutation without fixed points, which is a single cycle."""
     order = rng.permutation(count)
     partner = np.empty(count, dtype=int)
     partner[order] = np.roll(order, -1)

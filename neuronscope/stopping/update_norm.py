@@ -1,4 +1,4 @@
-"""Stop when the parameters have moved a given way, ‖θ − θ0‖: for controls of equal update norm."""
+"""Stop at a given distance ‖θ − θ0‖ from the original weights: controls of equal update norm."""
 
 import math
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ HISTORY, COLUMN = "history.parquet", "update_norm"
 
 @dataclass(frozen=True)
 class UpdateNorm(StopRule):
-    """Stop when the parameters have moved as far as given, or as in another run."""
+    """Stop when the update norm reaches a given value, or that of an earlier run."""
 
     norm: float | None = None
-    """‖θ − θ0‖ at which to stop, over all parameters that are trained."""
+    """Update norm ‖θ − θ0‖ at which to stop, over all trained parameters."""
 
     match: Path | None = None
-    """Folder of a finished run: stop where it ended."""
+    """Folder of a finished run: stop at its final update norm."""
 
     def __post_init__(self) -> None:
         if self.norm is not None and not self.norm > 0:
-            raise ValueError(f"Expected a norm above 0, got {self.norm}.")
+            raise ValueError(f"Expected `norm` above 0, got {self.norm}.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
@@ -34,13 +34,13 @@ class UpdateNorm(StopRule):
             self._target()
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "UpdateNorm":
-        """With the norm."""
+        """The rule with the norm."""
         del model
         self.check(facts, form)
         return replace(self, norm=self._target())
 
     def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
-        """Nothing: the norm is known to the training."""
+        """No scores, because training computes the norm."""
         del model, facts, form
         return {}
 
@@ -49,30 +49,33 @@ class UpdateNorm(StopRule):
         target = known(COLUMN, norm, self.norm)
         if norm < target:
             return None
-        return f"The parameters have moved by {norm:.4g}, {target:.4g} or more."
+        return f"The update norm is {norm:.4g}, {target:.4g} or more."
 
     def _target(self) -> float:
         if self.norm is not None:
             return self.norm
         if self.match is None:
-            raise ValueError("Stopping by update norm needs a norm, or a run to match; give one.")
+            raise ValueError("Expected `norm` or `match`, got neither; set one of them.")
         return final_update_norm(self.match)
 
 
 def final_update_norm(run: Path) -> float:
-    """How far the parameters had moved at the end of a run.
+    """The update norm at the end of a run.
 
     Raises:
-        ValueError: If the folder holds no history that says so.
+        ValueError: If the folder has no history, or the history no final update norm.
     """
     path = run / HISTORY
     if not path.is_file():
-        raise ValueError(f"'{run}' holds no {HISTORY}; give the folder of a finished run.")
+        raise ValueError(f"'{run}' has no {HISTORY}; set `match` to the folder of a finished run.")
     history = pd.read_parquet(path)
     if COLUMN not in history:
-        raise ValueError(f"'{path}' has no column {COLUMN}; give a run that recorded it.")
+        raise ValueError(f"'{path}' has no column {COLUMN}; set `match` to a run that recorded it.")
     norms = history[COLUMN].dropna()
     last = math.nan if norms.empty else float(norms.iloc[-1])
     if not last > 0:
-        raise ValueError(f"'{path}': expected an update norm above 0 at the end, got {last}.")
+        raise ValueError(
+            f"'{path}': expected a final update norm above 0, got {last}; set `match` to a "
+            "different run."
+        )
     return last

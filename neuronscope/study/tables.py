@@ -193,7 +193,7 @@ def _diagnosis(out: Path, step: Step) -> dict[str, Any]:
         "d_plus": diagnosis["d_plus_at_100"],
         "d_minus": diagnosis["d_minus_at_100"],
         "verdict": verdict,
-        "why": diagnosis.get("why", diagnosis["reading_why"]),
+        "why": diagnosis["why"],
         "report": str(step.folder(out).relative_to(out) / "report.html"),
         **_share(diagnosis),
     }

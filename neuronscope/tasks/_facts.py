@@ -60,7 +60,9 @@ def with_neutral_facts(
         return facts, None
     neutral = neutral_facts(original, form)
     controls = neutral[: null_count(facts.forget, null_facts)]
-    return only(facts, {"forget": facts.forget, "utility": controls}), neutral
+    # Some models answer them as completions but not in another prompt form.
+    baseline = neutral or neutral_facts(original)
+    return only(facts, {"forget": facts.forget, "utility": controls}), baseline
 
 
 def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None) -> int:

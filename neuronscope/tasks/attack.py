@@ -29,10 +29,13 @@ class Attacked:
 
     @property
     def curves(self) -> pd.DataFrame:
-        """Share of facts answered at each evaluation; columns as in `attacks/_recovery.py`."""
+        """Recovery by step and learning rate; columns as in `attacks/_recovery.py`."""
         from neuronscope.attacks import curves
 
         return curves(self.table)
+
+    def __repr__(self) -> str:
+        return f"Attacked({' '.join(self.readings)})"
 
     @property
     def readings(self) -> list[str]:

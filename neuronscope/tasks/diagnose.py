@@ -152,7 +152,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:
     """Write the files of a diagnosis, except for its recordings and findings."""
     from neuronscope.models.direct_logit_effect import neuron_tokens
-    from neuronscope.report import write_report
+    from neuronscope.report import diagnosis_json, write_report
     from neuronscope.report.explorer import explorer_with_tokens
 
     write_table(folder / "neurons.parquet", diagnosis.neurons)
@@ -160,7 +160,7 @@ def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path
         comparison.before, comparison.after, diagnosis.neurons, partial(neuron_tokens, last)
     )
     write_report(diagnosis, folder / REPORT, explorer=seen)
-    write_json(folder / "diagnosis.json", diagnosis.to_json())
+    write_json(folder / "diagnosis.json", diagnosis_json(diagnosis))
 
 
 diagnose = runs(Diagnose)

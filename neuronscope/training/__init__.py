@@ -1,4 +1,4 @@
-"""Training a model to forget, or to learn: one loop, alone or shared out, that can be resumed."""
+"""Unlearning and fine-tuning: one resumable training loop, for one process or several."""
 
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.run import Run

@@ -1,8 +1,8 @@
-"""Checkpoints of a run under way, from which it is resumed to the same numbers.
+"""Checkpoints of an unfinished run. A resumed run gives the same numbers as an uninterrupted one.
 
-A checkpoint is a folder among the pieces of the run: `step-<number>`. The one before is deleted
-once the new one is whole. Processes that share the data hold the same state, which the main one
-writes; where the model is sharded, each process writes its shards.
+A checkpoint is the folder `step-<number>` in the folder of the run's pieces. The previous
+checkpoint is deleted once the new one is complete. With data parallelism all processes hold the
+same state, and the main process writes it; with a sharded model each process writes its shards.
 """
 
 import shutil
@@ -20,48 +20,50 @@ from neuronscope.training.work import Work
 
 
 @dataclass(frozen=True, eq=False)
-class SoFar:
-    """How far a run has come."""
+class RunState:
+    """The state of a run after some step."""
 
     step: int
-    """Updates made."""
+    """Number of updates made."""
 
     rows: list[Row]
     """The history so far."""
 
     memory: Memory
-    """The regularizer's, after the step."""
+    """The regularizer's memory after the step."""
 
     seconds: float
-    """Time it took so far."""
+    """Duration so far."""
 
 
-def save_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler, so_far: SoFar) -> None:
-    """Write a checkpoint, whole or not at all, and delete the one before."""
-    done = workspace.folder / PIECES / f"step-{so_far.step:06d}"
-    here = work.processes
-    if here.main:
+def save_checkpoint(
+    workspace: Workspace, work: Work, schedule: LRScheduler, state: RunState
+) -> None:
+    """Write a checkpoint, whole or not at all, and delete the previous one."""
+    done = workspace.folder / PIECES / f"step-{state.step:06d}"
+    processes = work.processes
+    if processes.main:
         done.parent.mkdir(exist_ok=True)
-    with written_whole(done) if here.main else nullcontext(done) as unfinished:
-        if here.main:
+    with written_whole(done) if processes.main else nullcontext(done) as unfinished:
+        if processes.main:
             unfinished.mkdir()
-        # Its name has the main process's number in it.
-        place = here.agreed(unfinished) / _part(work)
-        if here.main or here.sharded:
-            write_packed(_state(work, schedule, so_far), place, workspace.key)
-        here.wait()
-    if here.main:
+        # The temporary name contains the process id of the main process.
+        place = processes.agreed(unfinished) / _part(work)
+        if processes.main or processes.sharded:
+            write_packed(_contents(work, schedule, state), place, workspace.key)
+        processes.wait()
+    if processes.main:
         for other in done.parent.glob("*step-*"):
             if other != done:
                 shutil.rmtree(other)
-    here.wait()
+    processes.wait()
 
 
-def load_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler) -> SoFar | None:
-    """Put the run where its last checkpoint was, if there is one.
+def load_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler) -> RunState | None:
+    """Restore the run's last checkpoint, if there is one.
 
     Raises:
-        ValueError: If it is damaged, or belongs to another run.
+        ValueError: If the checkpoint is damaged, or belongs to a different run.
     """
     newest = max((workspace.folder / PIECES).glob("step-*"), default=None)
     if newest is None:
@@ -70,8 +72,8 @@ def load_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler) -> 
         parts = read_packed(newest / _part(work), _home(work), workspace.key)
     except Exception as error:
         raise ValueError(
-            f"{newest} cannot be read ({' '.join(str(error).split())}): delete it, and the run "
-            "begins anew."
+            f"The checkpoint {newest} cannot be read ({' '.join(str(error).split())}); delete it "
+            "to start the run again from the beginning."
         ) from error
     with torch.no_grad():
         for name, parameter in work.parameters.items():
@@ -81,18 +83,18 @@ def load_checkpoint(workspace: Workspace, work: Work, schedule: LRScheduler) -> 
     torch.set_rng_state(parts["random"]["cpu"])
     if "cuda" in parts["random"]:
         torch.cuda.set_rng_state(parts["random"]["cuda"], work.training.model.device)
-    return SoFar(parts["step"], parts["rows"], parts["regularizer"], parts["seconds"])
+    return RunState(parts["step"], parts["rows"], parts["regularizer"], parts["seconds"])
 
 
-def _state(work: Work, schedule: LRScheduler, so_far: SoFar) -> dict[str, object]:
+def _contents(work: Work, schedule: LRScheduler, state: RunState) -> dict[str, object]:
     return {
-        "step": so_far.step,
-        "rows": so_far.rows,
-        "seconds": so_far.seconds,
+        "step": state.step,
+        "rows": state.rows,
+        "seconds": state.seconds,
         "parameters": {name: p.detach() for name, p in work.parameters.items()},
         "optimizer": work.optimizer.state_dict(),
         "schedule": schedule.state_dict(),
-        "regularizer": so_far.memory,
+        "regularizer": state.memory,
         "random": _random_states(work),
     }
 
@@ -113,8 +115,7 @@ def _home(work: Work) -> Home:
     own = work.training.model.device
 
     def device(name: str) -> torch.device:
-        there = torch.device(name)
-        alone = work.processes.count == 1
-        return there if alone or there.type == "cpu" else own
+        saved = torch.device(name)
+        return saved if work.processes.count == 1 or saved.type == "cpu" else own
 
     return Home(device, next(iter(work.parameters.values())))

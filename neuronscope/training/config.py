@@ -1,4 +1,4 @@
-"""How a run is trained: everything that is neither objective, regularizer nor stop rule."""
+"""Settings of a training run other than objective, regularizer and stop rule."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,81 +8,86 @@ from neuronscope.facts.prompts import PROMPT_FORMS
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Batches, optimizer, precision and bookkeeping of a training run."""
+    """Batches, optimizer, precision, evaluations and checkpoints of a training run."""
 
     steps: int = 100
-    """Steps at most; a stop rule may end the run before."""
+    """Largest number of steps; a stop rule may end the run earlier."""
 
     forget_batch: int = 8
-    """Facts to forget in each step, over all processes; all of them where there are fewer."""
+    """Forget-split facts per step, over all processes; all of them if there are fewer."""
 
     retain_batch: int = 8
-    """Facts to keep, or to teach, in each step, likewise."""
+    """Facts of the retain split, or facts to fine-tune on, per step, over all processes; all of
+    them if there are fewer."""
 
     micro_batch: int = 8
-    """Facts that pass through the model together, in each process. Fewer need less memory and give
-    the same gradient."""
+    """Facts per forward pass in each process. Smaller values need less memory and give the same
+    gradient."""
 
     learning_rate: float = 1e-5
-    """Step size. 1e-5 is what TOFU, NPO and OpenUnlearning train all parameters with;
-    arXiv 2509.22263 takes the lowest that still forgets. LoRA wants about ten times as much."""
+    """Learning rate. TOFU, NPO and OpenUnlearning train all parameters with 1e-5; arXiv 2509.22263
+    uses the lowest rate that still forgets. LoRA needs a rate about ten times higher."""
 
     optimizer: str = "adamw_torch"
-    """By its name in transformers' training arguments (adafactor, sgd, adamw_bnb_8bit, ...)."""
+    """Name of the optimizer in transformers' training arguments (adafactor, sgd, adamw_bnb_8bit,
+    ...)."""
 
     schedule: str = "constant"
-    """How the learning rate goes on, by its name in transformers (constant_with_warmup, linear,
-    cosine, ...). Constant, because a run's last step is not known when a stop rule ends it."""
+    """Name of the learning rate schedule in transformers (constant_with_warmup, linear, cosine,
+    ...). Constant by default, because the last step is not known in advance if a stop rule ends the
+    run."""
 
     warmup_steps: int = 0
-    """Steps over which the learning rate rises, in schedules that warm up."""
+    """Steps during which the learning rate increases, in schedules with warmup."""
 
     weight_decay: float = 0.0
-    """Decay of all trained parameters. 0, because decay forgets without being asked to."""
+    """Weight decay of all trained parameters. 0 by default, because decay causes forgetting that is
+    not due to the objective."""
 
     clip: float = 1.0
-    """Norm above which the gradient, penalty included, is scaled down to it; 0: never."""
+    """Scale the gradient, including the penalty, down to this norm if it is larger; 0 disables
+    clipping."""
 
     precision: Literal["full", "bf16"] = "full"
-    """Passes in the parameters' own precision, or in bfloat16 with the parameters in float32. What
-    `accelerate config` says of precision does not count."""
+    """Compute in the precision of the parameters, or in bfloat16 with parameters in float32. The
+    precision set by `accelerate config` is ignored."""
 
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them: about a third more
-    time, much less memory, the same gradient."""
+    """Recompute activations in the backward pass instead of storing them: about a third more time,
+    much less memory, the same gradient."""
 
     lora_rank: int | None = None
     """Train low-rank adapters of this rank instead of all parameters."""
 
     lora_alpha: float = 16.0
-    """An adapter adds alpha / rank times its product to a weight matrix."""
+    """Scale of the adapters: each adds alpha / rank times its product to a weight matrix."""
 
     lora_targets: tuple[str, ...] = ("all-linear",)
-    """Which modules get an adapter, by the ends of their names; all-linear: every linear layer but
-    the output's."""
+    """Modules that get an adapter, by the last part of their names; all-linear means every linear
+    layer except the output layer."""
 
     form: str = "completion"
-    """How a fact is put to the model: completion, question_answer, chat or multiple_choice."""
+    """Prompt form of the facts: completion, question_answer, chat or multiple_choice."""
 
     seed: int = 0
-    """Decides the order of the facts and the adapters' first values."""
+    """Seed of the order of the facts and of the initial values of adapters."""
 
     evaluate_every: int = 10
-    """Steps between two looks at how much is answered, and at the stop rule."""
+    """Count answers and apply the stop rule every this many steps."""
 
     evaluate_facts: int = 64
-    """Facts to keep, or taught, that such a look asks at most. It asks all facts to forget, and all
-    that are watched."""
+    """Evaluate at most this many facts of the retain split, or facts to fine-tune on. Forget-split
+    facts and watched facts are all evaluated."""
 
     checkpoint_steps: int | None = None
-    """Steps between two checkpoints, besides those by time."""
+    """Write a checkpoint every this many steps, in addition to those written by time."""
 
     checkpoint_minutes: float = 10.0
-    """Minutes between two checkpoints: what an interruption costs at most."""
+    """Write a checkpoint every this many minutes. An interruption costs at most this time."""
 
     tracker: str | None = None
-    """Also tell a tracker of every step, as Accelerate names it (tensorboard, wandb, trackio, ...);
-    it has to be installed."""
+    """Also log every step to a tracker, by its name in Accelerate (tensorboard, wandb, trackio,
+    ...); the tracker must be installed."""
 
     def __post_init__(self) -> None:
         counts = ("steps", "forget_batch", "retain_batch", "micro_batch", "evaluate_every")
@@ -96,6 +101,7 @@ class TrainingConfig:
                 raise ValueError(f"Expected {name} of 0 or more, got {vars(self)[name]}.")
         for name in ("learning_rate", "lora_alpha", "checkpoint_minutes"):
             if not vars(self)[name] > 0:
-                raise ValueError(f"Expected {name} of more than 0, got {vars(self)[name]}.")
+                raise ValueError(f"Expected `{name}` above 0, got {vars(self)[name]}.")
         if self.form not in PROMPT_FORMS:
-            raise ValueError(f"No prompt form {self.form!r}: there are {', '.join(PROMPT_FORMS)}.")
+            known = ", ".join(PROMPT_FORMS)
+            raise ValueError(f"Expected `form` to be one of {known}, got {self.form!r}.")

@@ -1,4 +1,4 @@
-"""Copies of a model: to be trained, to be held against, or to put an adapter on."""
+"""Copies of a model: for training, as a reference, or as the base of an adapter."""
 
 import copy
 from dataclasses import replace
@@ -12,19 +12,19 @@ from neuronscope.models.hooked_model import HookedModel
 
 
 def training_dtype(hf: PreTrainedModel) -> torch.dtype:
-    """At least single precision: half precision would round small updates away."""
+    """Single precision or higher, because half precision would round small updates away."""
     return hf.dtype if hf.dtype == torch.float64 else torch.float32
 
 
 def copied(
     hf: PreTrainedModel, device: torch.device | None, dtype: torch.dtype, share: bool
 ) -> PreTrainedModel:
-    """The same modules with parameters of their own, in evaluation mode.
+    """Copy a model's modules and parameters; the copy is in evaluation mode.
 
     Args:
-        device: Where the copy goes; None leaves it where the model is.
-        share: Let the copy's parameters lie in the model's own memory wherever device and dtype
-            allow it. They are then not to be changed.
+        device: The device of the copy; with None, that of the model.
+        share: Let the copy share memory with the model wherever device and dtype allow it. The
+            copy's parameters must then not be changed.
     """
 
     def parameter(p: nn.Parameter) -> nn.Parameter:
@@ -38,7 +38,7 @@ def copied(
 
 
 def hooked_alike(model: HookedModel, hf: PreTrainedModel) -> tuple[HookPoint, ...]:
-    """The hook points of `model` in a copy of it, also where adapters stand around its modules."""
+    """The hook points of `model` in a copy of it, whose modules may be wrapped in adapters."""
     names = {module: name for name, module in model.hf.named_modules()}
     return tuple(
         replace(hook_point, module=hf.get_submodule(names[hook_point.module]))
@@ -49,10 +49,10 @@ def hooked_alike(model: HookedModel, hf: PreTrainedModel) -> tuple[HookPoint, ..
 def reference_of(
     model: HookedModel, device: torch.device | None, dtype: torch.dtype
 ) -> HookedModel:
-    """The model before, for passes without gradient, in the model in training's precision.
+    """The original model as a reference, in the precision of training, for passes without gradient.
 
-    It lies in the given model's own memory, which training leaves as it is, unless that is on
-    another device or in half precision. Every process has a whole one.
+    It shares memory with the given model, which training does not change, unless the given model is
+    on a different device or in half precision. Every process holds the complete reference.
     """
     hf = copied(model.hf, device, dtype, share=True)
     return replace(model, hf=hf, hook_points=hooked_alike(model, hf))

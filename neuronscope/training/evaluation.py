@@ -1,4 +1,4 @@
-"""A look at the model between two steps."""
+"""Evaluation of the model between two steps."""
 
 import time
 from collections.abc import Callable
@@ -20,12 +20,12 @@ Callback = Callable[[int, HookedModel], None]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What is measured at a look, besides what the stop rule scores."""
+    """Counts answers, computes the scores of the stop rule, and calls the callback."""
 
     work: Work
     roles: Roles
     encoded: list[Encoded]
-    """The facts whose answers are counted, targets first, as tokens."""
+    """The encoded facts whose answers are counted, targets first."""
 
     stop: StopRule | None
     callback: Callback | None
@@ -34,27 +34,30 @@ class Evaluation:
     def of(
         work: Work, roles: Roles, stop: StopRule | None, callback: Callback | None
     ) -> "Evaluation":
-        """Put the facts into tokens."""
+        """Encode the facts."""
         counted = (*roles.targets, *roles.others)
         encoded = answers_of(work.training.model, counted, work.config.form)
         return Evaluation(work, roles, encoded, stop, callback)
 
     def __call__(self, step: int) -> tuple[Row, Row]:
-        """Measure the model as it is now.
+        """Evaluate the model in its current state.
 
         Returns:
-            Columns of the history; and those among them that the stop rule scored.
+            Columns of the history; and those of them that are scores of the stop rule.
+
+        Raises:
+            NaNLogitsError: If the model's logits are NaN.
         """
         began = time.perf_counter()
         model = self.work.training.model
         measured = measure(model, self.encoded)
         target = np.arange(len(self.encoded)) < len(self.roles.targets)
         row: Row = {}
-        for name, here in zip(self.roles.names, (target, ~target), strict=True):
-            if here.any():
-                row[f"asked_{name}"] = float(here.sum())
-                row[f"answered_{name}"] = float(measured.answered[here].sum())
-                row[f"answered_{name}_rate"] = float(measured.answered[here].mean())
+        for name, chosen in zip(self.roles.names, (target, ~target), strict=True):
+            if chosen.any():
+                row[f"asked_{name}"] = float(chosen.sum())
+                row[f"answered_{name}"] = float(measured.answered[chosen].sum())
+                row[f"answered_{name}_rate"] = float(measured.answered[chosen].mean())
         if target.any():
             row[f"log_odds_{self.roles.names[0]}"] = float(np.mean(measured.score[target]))
         scores: Row = {}

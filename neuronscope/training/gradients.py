@@ -1,4 +1,4 @@
-"""Gradients of sums over a step's facts, and what is done with them."""
+"""Gradients of sums over the facts of a step: computing, masking, measuring and adding them."""
 
 import math
 from collections.abc import Callable
@@ -15,35 +15,38 @@ from neuronscope.training.work import Work
 def backward(
     work: Work, half: Callable[[Portion], Terms], portions: tuple[Portion, ...]
 ) -> dict[str, Float[Tensor, ""]]:
-    """Add this process's part of a loss's gradient to `.grad`.
+    """Add this process's share of the gradient of a loss to `.grad`.
+
+    Args:
+        half: The forget half or the retain half of the objective.
 
     Returns:
-        Its part of each term.
+        This process's share of each term.
     """
-    terms: dict[str, Tensor] = {}
+    totals: dict[str, Tensor] = {}
     for portion in portions:
-        found = half(portion)
-        pass_backward(work, list(found.values()))
-        for name, term in found.items():
-            terms[name] = terms.get(name, 0) + term.detach()
-    return terms
+        terms = half(portion)
+        pass_backward(work, list(terms.values()))
+        for name, term in terms.items():
+            totals[name] = totals.get(name, 0) + term.detach()
+    return totals
 
 
 def pass_backward(work: Work, terms: list[Float[Tensor, ""]]) -> None:
-    """Pass the terms' sum backward, if any of them depends on what is trained."""
-    open_terms = [term for term in terms if term.requires_grad]
-    if open_terms:
-        (torch.stack(open_terms).sum() * work.processes.gradient_scale).backward()
+    """Backpropagate the sum of the terms that depend on trained parameters, if there are any."""
+    dependent = [term for term in terms if term.requires_grad]
+    if dependent:
+        (torch.stack(dependent).sum() * work.processes.gradient_scale).backward()
 
 
 def gradient_of(
     work: Work, portions: tuple[Portion, ...], function: Callable[[Portion], Float[Tensor, ""]]
 ) -> Gradients:
-    """The gradient of a function's sum over the step's facts; `.grad` stays as it is."""
+    """The gradient of a function summed over the facts of a step; `.grad` is left unchanged."""
     held = {name: parameter.grad for name, parameter in work.parameters.items()}
     clear(work)
-    # The regularizer may have moved the parameters to ask what was before.
-    work.gather_anew()
+    # The regularizer may have changed the parameters to evaluate an earlier model.
+    work.reshard()
     try:
         with torch.enable_grad():
             for portion in portions:
@@ -57,7 +60,7 @@ def gradient_of(
 
 
 def present(work: Work) -> Gradients:
-    """What `.grad` holds, without copying it."""
+    """The current values of `.grad`, not copied."""
     return {name: p.grad for name, p in work.parameters.items() if p.grad is not None}
 
 
@@ -68,7 +71,7 @@ def clear(work: Work) -> None:
 
 
 def mask_gradients(work: Work) -> None:
-    """Put zeros where a parameter may not change."""
+    """Set the gradient to zero where a parameter may not change."""
     for name, mask in work.masks.items():
         gradient = work.parameters[name].grad
         if gradient is not None:
@@ -76,12 +79,12 @@ def mask_gradients(work: Work) -> None:
 
 
 def norm(work: Work, gradient: Gradients) -> float:
-    """‖g‖ where parameters may change; NaN or infinite if an entry is."""
+    """‖g‖ over entries that may change; NaN or infinite if an entry is."""
     return math.sqrt(squares_of(masked(work, n, part) for n, part in gradient.items()))
 
 
-def length_and_product(work: Work, gradient: Gradients) -> tuple[float, float]:
-    """‖g‖ and ⟨g, .grad⟩ where parameters may change."""
+def norm_and_product(work: Work, gradient: Gradients) -> tuple[float, float]:
+    """‖g‖ and ⟨g, .grad⟩ over entries that may change."""
     held = present(work)
     parts = {name: masked(work, name, part) for name, part in gradient.items()}
     squares, product = squares_and_products((p, held[n]) for n, p in parts.items() if n in held)
@@ -90,7 +93,7 @@ def length_and_product(work: Work, gradient: Gradients) -> tuple[float, float]:
 
 
 def mix(work: Work, gradient: Gradients, scale: float, shrink: float) -> None:
-    """.grad ← shrink · (.grad + scale · g), where parameters may change."""
+    """.grad ← shrink · (.grad + scale · g), for entries that may change."""
     for name, parameter in work.parameters.items():
         if scale != 0 and name in gradient:
             part = masked(work, name, gradient[name].to(parameter.dtype))
@@ -105,5 +108,5 @@ def mix(work: Work, gradient: Gradients, scale: float, shrink: float) -> None:
 
 
 def masked(work: Work, name: str, part: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """A parameter's gradient where it may change."""
+    """A parameter's gradient, zero where the parameter may not change."""
     return part * work.masks[name] if name in work.masks else part

@@ -1,4 +1,4 @@
-"""The training loop: steps, looks at the model, the stop rule, checkpoints."""
+"""The training loop: steps, evaluations, stop rule, checkpoints."""
 
 import resource
 import sys
@@ -10,10 +10,11 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from neuronscope.facts.fact import Fact
+from neuronscope.models.answers import NaNLogitsError
 from neuronscope.regularizers import Memory
 from neuronscope.results.cache import Workspace
 from neuronscope.results.history import Row, columns_of
-from neuronscope.training.checkpoints import SoFar, load_checkpoint, save_checkpoint
+from neuronscope.training.checkpoints import RunState, load_checkpoint, save_checkpoint
 from neuronscope.training.evaluation import Evaluation
 from neuronscope.training.gradients import clear
 from neuronscope.training.sampling import batches
@@ -23,17 +24,17 @@ from neuronscope.training.tracking import logged
 from neuronscope.training.work import Work
 
 OUT_OF_STEPS = "All"
-"""How the reason begins where nothing ended a run but the number of its steps."""
+"""The first word of the reason if a run ended after its last step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ended:
-    """A run's end."""
+    """The end of a run."""
 
-    so_far: SoFar
+    state: RunState
 
     stopped: str
-    """Why, in one sentence."""
+    """Why the run ended, in one sentence."""
 
 
 def train(
@@ -43,80 +44,97 @@ def train(
     workspace: Workspace | None,
     progress: bool,
 ) -> Ended:
-    """Step after step, from the last checkpoint if there is one, until something ends the run.
+    """Take steps, from the last checkpoint if there is one, until the run ends.
 
     Args:
-        workspace: Where checkpoints are written; without one there are none.
-        progress: Show how far it is.
+        workspace: Where to write checkpoints; None writes none.
+        progress: Show the progress.
+
+    Raises:
+        NaNLogitsError: If the logits of the model are NaN before the first step.
     """
     clock = _Clock()
-    so_far = load_checkpoint(workspace, work, schedule) if workspace is not None else None
-    so_far, stopped = (so_far, None) if so_far is not None else _begin(work, evaluation)
-    clock = _Clock(so_far.seconds, clock.started)
-    forget, retain = (_order(work, split, so_far.step) for split in ("forget", "retain"))
+    state = load_checkpoint(workspace, work, schedule) if workspace is not None else None
+    state, stopped = (state, None) if state is not None else _begin(work, evaluation)
+    clock = _Clock(state.seconds, clock.started)
+    forget, retain = (_order(work, split, state.step) for split in ("forget", "retain"))
     saved = clock.seconds
     with showing(work.config.steps, progress and work.processes.main) as show:
-        _tell(work, so_far, show)
-        while stopped is None and so_far.step < work.config.steps:
+        _show(work, state, show)
+        while stopped is None and state.step < work.config.steps:
             batch = next(forget), next(retain)
-            so_far, stopped = _advance(work, schedule, evaluation, so_far, batch)
-            so_far = replace(so_far, seconds=clock.seconds)
-            _tell(work, so_far, show)
-            due = _checkpoint_due(work, so_far.step, so_far.seconds - saved)
+            state, stopped = _advance(work, schedule, evaluation, state, batch)
+            state = replace(state, seconds=clock.seconds)
+            _show(work, state, show)
+            due = _checkpoint_due(work, state.step, state.seconds - saved)
             if workspace is not None and stopped is None and due:
-                save_checkpoint(workspace, work, schedule, so_far)
+                save_checkpoint(workspace, work, schedule, state)
                 saved = clock.seconds
-    ended = replace(so_far, seconds=clock.seconds)
+    ended = replace(state, seconds=clock.seconds)
     return Ended(ended, stopped or f"{OUT_OF_STEPS} {work.config.steps} steps are done.")
 
 
-def _tell(work: Work, so_far: SoFar, show: Show) -> None:
-    show(so_far.rows)
-    work.processes.accelerator.log(logged(so_far.rows[-1]), step=so_far.step)
+def _show(work: Work, state: RunState, show: Show) -> None:
+    show(state.rows)
+    work.processes.accelerator.log(logged(state.rows[-1]), step=state.step)
 
 
-def _begin(work: Work, evaluation: Evaluation) -> tuple[SoFar, str | None]:
-    """The model before, as step 0."""
+def _begin(work: Work, evaluation: Evaluation) -> tuple[RunState, str | None]:
+    """Evaluate the original model, as step 0."""
     memory: Memory = {}
     if work.regularizer is not None:
         memory = work.regularizer.start(work.training, work.facts)
         clear(work)
-    found, scores = evaluation(0)
-    row = {"step": 0.0, "update_norm": 0.0, **found, **_memory(work)}
-    return SoFar(0, [row], memory, 0.0), _reason(work, evaluation, scores, 0.0)
+    columns, scores = evaluation(0)
+    row = {"step": 0.0, "update_norm": 0.0, **columns, **_peak_memory(work)}
+    return RunState(0, [row], memory, 0.0), _reason(work, evaluation, scores, 0.0)
 
 
 def _advance(
     work: Work,
     schedule: LRScheduler,
     evaluation: Evaluation,
-    so_far: SoFar,
+    state: RunState,
     batch: tuple[tuple[Fact, ...], tuple[Fact, ...]],
-) -> tuple[SoFar, str | None]:
-    """One step further, and the reason to stop there, if there is one."""
-    began, number = time.perf_counter(), so_far.step + 1
-    taken = take_step(work, schedule, number, *batch, so_far.memory)
-    row = taken.row | {"seconds": time.perf_counter() - began}
-    if taken.trouble is not None:
-        rows = [*so_far.rows, row | _memory(work)]
-        said = f"At step {number} the {taken.trouble}: the weights are those of step {number - 1}."
-        return replace(so_far, rows=rows), said
+) -> tuple[RunState, str | None]:
+    """Take one step; return the new state, and the reason to stop there, if there is one."""
+    began, number = time.perf_counter(), state.step + 1
+    result = take_step(work, schedule, number, *batch, state.memory)
+    row = result.row | {"seconds": time.perf_counter() - began}
+    if result.trouble is not None:
+        rows = [*state.rows, row | _peak_memory(work)]
+        reason = f"At step {number} {result.trouble}; the weights are those of step {number - 1}."
+        return replace(state, rows=rows), reason
     reason = None
     last = number == work.config.steps
     if number % work.config.evaluate_every == 0 or last:
-        found, scores = evaluation(number)
-        row |= found
-        reason = _reason(work, evaluation, scores, row["update_norm"])
-    elif so_far.rows[0].keys() <= set(columns_of(evaluation.roles.names)):
-        # A rule that measured nothing costs nothing, and can end the run at the very step.
+        columns, reason = _evaluate(work, evaluation, number, row["update_norm"])
+        row |= columns
+    elif state.rows[0].keys() <= set(columns_of(evaluation.roles.names)):
+        # A rule without scores costs nothing, so it is applied at every step.
         reason = _reason(work, evaluation, {}, row["update_norm"])
     return replace(
-        so_far, step=number, rows=[*so_far.rows, row | _memory(work)], memory=taken.memory
+        state, step=number, rows=[*state.rows, row | _peak_memory(work)], memory=result.memory
     ), reason
 
 
+def _evaluate(
+    work: Work, evaluation: Evaluation, number: int, moved: float
+) -> tuple[Row, str | None]:
+    """The columns of an evaluation, and the reason to stop, if there is one."""
+    try:
+        columns, scores = evaluation(number)
+    except NaNLogitsError:
+        # The logits at step 0 were numbers, so that training broke the weights.
+        return {}, (
+            f"At step {number} the logits of the model are NaN; its weights are broken, and a "
+            "lower learning_rate may help."
+        )
+    return columns, _reason(work, evaluation, scores, moved)
+
+
 def _reason(work: Work, evaluation: Evaluation, scores: Row, moved: float) -> str | None:
-    """The stop rule's, as the main process sees it."""
+    """The reason that the stop rule gives in the main process."""
     if evaluation.stop is None:
         return None
     return work.processes.agreed(evaluation.stop(scores, moved))
@@ -134,8 +152,8 @@ def _checkpoint_due(work: Work, step: int, seconds: float) -> bool:
     return by_steps or work.processes.agreed(by_time)
 
 
-def _memory(work: Work) -> Row:
-    """Bytes used at most so far: of a GPU if the model is on one, else of the process."""
+def _peak_memory(work: Work) -> Row:
+    """Peak memory in bytes: of the GPU if the model is on one, otherwise of the process."""
     device = work.training.model.device
     if device.type == "cuda":
         return {"peak_memory": float(torch.cuda.max_memory_allocated(device))}
@@ -145,7 +163,7 @@ def _memory(work: Work) -> Row:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Time a run took, interruptions not counted."""
+    """Duration of a run, without interruptions."""
 
     earlier: float = 0.0
     started: float = field(default_factory=time.perf_counter)

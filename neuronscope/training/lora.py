@@ -1,7 +1,7 @@
-"""Training low-rank adapters instead of all parameters (LoRA, arXiv 2106.09685).
+"""Low-rank adapters, trained instead of all parameters (LoRA, arXiv 2106.09685).
 
-W' = W + (alpha / rank) · B A. The adapters are put on modules that share the model's parameters,
-so that base and reference cost no memory of their own.
+W' = W + (alpha / rank) · B A. The adapted modules share their parameters with the given model, so
+that base and reference need no additional memory.
 """
 
 import copy
@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from neuronscope.display import quiet
 from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.loading import same_values
 from neuronscope.models.sharded import squares_of
 from neuronscope.results.cache import written_whole
 from neuronscope.training.config import TrainingConfig
@@ -24,50 +25,50 @@ if TYPE_CHECKING:
     from peft import LoraModel, PeftModel
 
 Change = Callable[[str], torch.Tensor]
-"""What every kind of LoRA layer has: W' − W. To a type checker it is a parameter."""
+"""The method of a LoRA layer that returns W' − W, which type checkers take for a parameter."""
 
 
 def with_adapter(hf: PreTrainedModel, base: str | None, config: TrainingConfig) -> "PeftModel":
-    """Put adapters on a model, in place: they alone ask for gradients.
+    """Add adapters to a model, in place. Only they require gradients.
 
     Args:
-        base: Where the model under the adapter is to be found, once it is saved.
+        base: Name or path of the base model, recorded in the saved adapter.
 
     Raises:
-        ValueError: If no module has one of the targets' names, or one holds stacked experts.
+        ValueError: If no module matches `lora_targets`, or one contains stacked experts.
     """
-    # Imported late: most runs train all parameters, and peft takes a while.
+    # Imported late, because most runs train all parameters and importing peft is slow.
     from peft import LoraConfig, PeftModel, get_peft_model
     from peft.tuners.lora import ParamWrapper
 
-    assert config.lora_rank is not None, "whoever asks for adapters gives them a rank"
+    assert config.lora_rank is not None, "callers check that there is a rank"
     everywhere = config.lora_targets == ("all-linear",)
     settings = LoraConfig(
         r=config.lora_rank,
-        lora_alpha=config.lora_alpha,  # pyright: ignore[reportArgumentType]: any number will do
+        lora_alpha=config.lora_alpha,  # pyright: ignore[reportArgumentType]: peft accepts any number
         target_modules="all-linear" if everywhere else list(config.lora_targets),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        # GPT-2 stores its matrices the other way round, which peft sees, and then warns of.
+        # peft handles GPT-2's transposed matrices correctly, but warns about them.
         warnings.filterwarnings("ignore", message="fan_in_fan_out")
-        # Of a mixture of experts it warns before it is refused here.
+        # peft warns about stacked experts, which raise an error below.
         warnings.filterwarnings("ignore", category=RuntimeWarning)
         adapted = get_peft_model(hf, settings)
     assert isinstance(adapted, PeftModel)
     if any(isinstance(module, ParamWrapper) for module in adapted.modules()):
         raise ValueError(
-            f"Adapters on the stacked experts of {type(hf).__name__} would hide their neurons: "
-            "name other modules (lora_targets), such as q_proj, k_proj, v_proj and o_proj."
+            f"Adapters on the stacked experts of {type(hf).__name__} would hide their neurons; set "
+            "lora_targets to different modules, such as q_proj, k_proj, v_proj and o_proj."
         )
-    # Where it is None, peft puts in the name of the model's class or folder.
+    # With None, peft would record the name of the model's class or folder.
     adapted.peft_config["default"].base_model_name_or_path = base or ""
     adapted.eval()
     return adapted
 
 
 def base_named(model: HookedModel) -> str | None:
-    """Under which name the model can be loaded again, if it can be."""
+    """The name or path from which the model can be loaded again; None if there is none."""
     if any(" merged onto " in note for note in model.notes):
         return None
     path = Path(model.source).expanduser()
@@ -75,7 +76,7 @@ def base_named(model: HookedModel) -> str | None:
 
 
 def merged(adapted: "PeftModel") -> PreTrainedModel:
-    """A plain copy of the model with its adapters in its weights, at least in single precision."""
+    """A copy of the model with merged adapters, in single precision or higher."""
     whole = copy.deepcopy(adapted)
     base = whole.get_base_model()
     assert isinstance(base, PreTrainedModel)
@@ -86,7 +87,7 @@ def merged(adapted: "PeftModel") -> PreTrainedModel:
 
 
 def square_of_change(adapted: "PeftModel") -> float:
-    """‖W' − W‖² over all matrices with an adapter."""
+    """‖W' − W‖² over all matrices that have an adapter."""
     from peft.tuners.lora import LoraLayer
 
     layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
@@ -97,28 +98,29 @@ def square_of_change(adapted: "PeftModel") -> float:
 
 @quiet()
 def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:
-    """Write a directory that peft loads, and check that it holds these adapters.
-
-    Written whole or not at all.
+    """Write an adapter folder, whole or not at all, and check that peft loads the same adapters.
 
     Args:
-        model: The model under them.
-        path: Where nothing is yet.
+        model: The base model.
+        path: A path that does not exist yet.
 
     Raises:
-        ValueError: If what was written does not load to the same adapters.
+        ValueError: If the written files do not load to the same adapters.
     """
     from peft import PeftModel
 
     with written_whole(path) as unfinished:
         adapted.save_pretrained(str(unfinished), save_embedding_layers=False)
-        # What peft writes besides is an empty form to be filled in.
+        # peft also writes an empty template of a model card.
         (unfinished / "README.md").unlink(missing_ok=True)
         blank = copied(model.hf, None, model.dtype, share=True)
         loaded = PeftModel.from_pretrained(blank, str(unfinished))
         theirs = dict(loaded.named_parameters())
         for name, parameter in adapted.named_parameters():
-            if "lora_" in name and not torch.equal(
+            if "lora_" in name and not same_values(
                 parameter.detach().cpu(), theirs[name].detach().to(parameter.dtype).cpu()
             ):
-                raise ValueError(f"Adapter {name} did not come back from {path} as it was.")
+                raise ValueError(
+                    f"The adapter {name} read from {path} differs from the one written; check the "
+                    "disk and save again."
+                )

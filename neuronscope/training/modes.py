@@ -1,4 +1,4 @@
-"""The state that a model's modules are in while it is trained."""
+"""Gradient checkpointing without the randomness of training mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,22 +6,22 @@ from contextlib import contextmanager
 from torch import nn
 from transformers import PreTrainedModel
 
-CHANCE = ("drop", "jitter")
-"""What the numbers' names hold that make a pass in training mode random."""
+RANDOM = ("drop", "jitter")
+"""Parts of the names of attributes that make a pass in training mode random."""
 
 
 @contextmanager
 def recomputing(hf: PreTrainedModel, wanted: bool) -> Iterator[None]:
-    """While active, activations are computed again in the backward pass, if that is wanted.
+    """While active, recompute activations in the backward pass, if `wanted`.
 
-    transformers does so in training mode alone; what is random there is switched off.
+    transformers does this only in training mode, so everything random in that mode is disabled.
     """
     if not wanted:
         yield
         return
     hf.gradient_checkpointing_enable({"use_reentrant": False})
     try:
-        with _no_chance(hf):
+        with _without_randomness(hf):
             hf.train()
             yield
     finally:
@@ -30,23 +30,23 @@ def recomputing(hf: PreTrainedModel, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _no_chance(hf: PreTrainedModel) -> Iterator[None]:
-    """While active, every probability to drop something and every noise is 0."""
-    found = [
+def _without_randomness(hf: PreTrainedModel) -> Iterator[None]:
+    """While active, all dropout probabilities and noise scales are 0."""
+    settings = [
         (module, name, value)
         for module in hf.modules()
         for name, value in vars(module).items()
-        if isinstance(value, float) and _by_chance(module, name)
+        if isinstance(value, float) and _is_random(module, name)
     ]
     try:
-        for module, name, _ in found:
+        for module, name, _ in settings:
             setattr(module, name, 0.0)
         yield
     finally:
-        for module, name, value in found:
+        for module, name, value in settings:
             setattr(module, name, value)
 
 
-def _by_chance(module: nn.Module, name: str) -> bool:
+def _is_random(module: nn.Module, name: str) -> bool:
     dropout = name == "p" and "Dropout" in type(module).__name__
-    return dropout or any(part in name for part in CHANCE)
+    return dropout or any(part in name for part in RANDOM)

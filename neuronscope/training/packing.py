@@ -1,7 +1,8 @@
-"""A run's state as tensors and JSON, so that reading it back runs no code.
+"""The state of a run as tensors and JSON, so that reading it executes no code.
 
-Nested dictionaries, lists and tuples of tensors and plain values; of a tensor that is sharded, this
-process's shard. The JSON carries the key of the run, its own checksum and that of the tensors.
+The state consists of nested dictionaries, lists and tuples of tensors and plain values. Of a
+sharded tensor, each process stores its shard. The JSON contains the key of the run, its own
+checksum and that of the tensors.
 """
 
 from collections.abc import Callable
@@ -19,24 +20,24 @@ from neuronscope.results.cache import file_checksum, read_sealed, write_sealed
 
 @dataclass(frozen=True, eq=False)
 class Home:
-    """Where tensors belong that are read back."""
+    """Placement of the tensors that are read."""
 
     device: Callable[[str], torch.device]
-    """The device for what lay on a device of that name."""
+    """The device for tensors that were saved from a device of the given name."""
 
     alike: nn.Parameter
-    """A trained parameter: what was sharded is sharded as this one is."""
+    """A trained parameter, whose sharding is that of all sharded tensors."""
 
     def put(self, tensor: Tensor, described: dict[str, Any]) -> Tensor:
-        """The tensor, or the sharded one that it is a shard of.
+        """Move a tensor to its device, or make the sharded tensor that it is a shard of.
 
         Raises:
-            ValueError: If it is a shard, but nothing is sharded.
+            ValueError: If it is a shard, but this run is not sharded.
         """
         if "shape" not in described:
             return tensor.to(self.device(described["device"]))
         if not isinstance(self.alike, DTensor):
-            raise ValueError("The checkpoint holds shards, but this run is not sharded.")
+            raise ValueError("the checkpoint contains shards, but this run is not sharded")
         return DTensor.from_local(
             tensor.to(self.alike.device),
             self.alike.device_mesh,
@@ -48,10 +49,10 @@ class Home:
 
 
 def write_packed(state: object, path: Path, key: str) -> None:
-    """Write `path` with the endings `.safetensors` and `.json`.
+    """Write a state to `path` with the suffixes `.safetensors` and `.json`.
 
     Args:
-        key: Of the run that the state belongs to.
+        key: Key of the run that the state belongs to.
     """
     tensors: dict[str, Tensor] = {}
     packed = _pack(state, tensors)
@@ -61,10 +62,10 @@ def write_packed(state: object, path: Path, key: str) -> None:
 
 
 def read_packed(path: Path, home: Home, key: str) -> Any:
-    """The state that `write_packed` was given.
+    """Read the state that `write_packed` wrote.
 
     Raises:
-        ValueError: If a file is damaged, or belongs to another run.
+        ValueError: If a file is damaged, or belongs to a different run.
     """
     sealed = read_sealed(path.with_suffix(".json"), key)
     file = path.with_suffix(".safetensors")
@@ -80,22 +81,22 @@ def _pack(value: object, tensors: dict[str, Tensor]) -> object:
     if isinstance(value, Tensor):
         return {"tensor": _store(value, tensors), "device": str(value.device)}
     if isinstance(value, dict):
-        # As pairs: an optimizer's keys are numbers, which JSON's cannot be.
+        # As pairs, because keys of an optimizer's state are integers and JSON keys are strings.
         return {"dict": [[key, _pack(item, tensors)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_pack(item, tensors) for item in value]}
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise ValueError(f"A checkpoint cannot hold a {type(value).__name__}: {value!r:.40}.")
+    raise ValueError(f"A checkpoint cannot contain a {type(value).__name__}: {value!r:.40}.")
 
 
 def _store(tensor: Tensor, tensors: dict[str, Tensor]) -> str:
     name = f"{len(tensors):06d}"
-    here = tensor.detach().cpu().contiguous()
+    stored = tensor.detach().cpu().contiguous()
     taken = {other.untyped_storage().data_ptr() for other in tensors.values()}
-    # safetensors refuses tensors that share their memory.
-    tensors[name] = here.clone() if here.untyped_storage().data_ptr() in taken else here
+    # safetensors rejects tensors that share memory.
+    tensors[name] = stored.clone() if stored.untyped_storage().data_ptr() in taken else stored
     return name
 
 

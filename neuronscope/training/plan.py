@@ -1,4 +1,4 @@
-"""What decides a run's numbers, and the folder that holds the run."""
+"""Everything that determines the numbers of a run, and the run's folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +13,10 @@ from neuronscope.training.processes import Processes
 Plan = dict[str, Any]
 
 FREE_SETTINGS = ("checkpoint_steps", "checkpoint_minutes", "tracker")
-"""Settings that no number depends on. They may differ when a run is resumed."""
+"""Settings that affect no number. They may differ when a run is resumed."""
 
 MODEL, HISTORY = "model", "history.parquet"
-"""What a finished run leaves in its folder, beside task and manifest."""
+"""Files of a finished run, in addition to task and manifest."""
 
 
 def plan_of(
@@ -26,11 +26,11 @@ def plan_of(
     config: TrainingConfig,
     processes: Processes,
 ) -> Plan:
-    """Everything that decides a run's numbers, by name and field.
+    """Everything that determines the numbers of a run, by name.
 
     Args:
-        methods: Objective, regularizer and stop rule, by these words.
-        facts: Each with its split, or what else it is for.
+        methods: Objective, regularizer and stop rule, by role.
+        facts: The facts, each with its split or its role in the run.
     """
     return {
         **{role: described(method) for role, method in methods.items()},
@@ -42,23 +42,24 @@ def plan_of(
 
 
 def deciding(config: TrainingConfig) -> Plan:
-    """The settings that decide a run's numbers."""
+    """The settings that determine the numbers of a run."""
     return {name: plain(value) for name, value in vars(config).items() if name not in FREE_SETTINGS}
 
 
 def identified(model: HookedModel) -> Plan:
-    """A model by what was loaded and by its weights."""
+    """The source of a model and the fingerprint of its weights."""
     return {"source": model.source, "fingerprint": model.fingerprint()}
 
 
 def open_run(folder: Path, plan: Plan, processes: Processes) -> Workspace:
-    """Begin a run in a folder, or find the unfinished one there; the main process writes.
+    """Start a run in a folder, or resume the unfinished run there; the main process writes.
 
     Raises:
-        FileExistsError: If there is a finished run, or something else.
-        ValueError: If there is an unfinished run of another plan; names what differs.
+        FileExistsError: If the folder contains a finished run, or files that belong to no run.
+        ValueError: If it contains an unfinished run with a different plan; the message names the
+            difference.
     """
-    # In every process, so that none waits for one that has refused.
+    # Every process checks, so that none waits for one that raised an error.
     check_result(folder, plan)
     processes.wait()
     if processes.main:

@@ -1,8 +1,9 @@
-"""The processes that share a run, as `accelerate launch` started them; usually one.
+"""The processes of a run, as started by `accelerate launch`; usually one.
 
-Each process passes its share of a step's facts. Gradients are then summed over processes here, not
-by DistributedDataParallel: an objective may pass the model twice, or only up to a layer, which its
-reducer takes for an error. Under FSDP2 the model itself sums them, as it must to shard them.
+Each process computes on its share of a step's facts. The gradients are then summed over processes
+here rather than by DistributedDataParallel, whose reducer raises an error if an objective runs the
+model twice or only up to some layer. Under FSDP2 the model itself sums the gradients when it shards
+them.
 """
 
 from dataclasses import dataclass
@@ -17,17 +18,17 @@ from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 
-OTHERS = (
+UNSUPPORTED = (
     DistributedType.DEEPSPEED,
     DistributedType.MEGATRON_LM,
     DistributedType.XLA,
 )
-"""Ways of sharing a run that own the optimizer's step, which this one must not give away."""
+"""Backends that take over the optimizer step, which this training loop performs itself."""
 
 
 @dataclass(frozen=True, eq=False)
 class Processes:
-    """This process among those that share the run."""
+    """This process and its communication with the other processes of the run."""
 
     accelerator: Accelerator
 
@@ -36,15 +37,15 @@ class Processes:
         """Join the processes that were started together.
 
         Raises:
-            ValueError: If they were started in a way that cannot train here.
+            ValueError: If they were started with an unsupported backend.
         """
-        # Precision is this package's own business: Accelerate's belongs to the whole process.
+        # This package handles precision itself; Accelerate's setting is global to the process.
         accelerator = Accelerator(mixed_precision="no")
         kind = accelerator.distributed_type
-        if kind in OTHERS or (kind == DistributedType.FSDP and not accelerator.is_fsdp2):
+        if kind in UNSUPPORTED or (kind == DistributedType.FSDP and not accelerator.is_fsdp2):
             raise ValueError(
-                f"Started by Accelerate as {kind.value}: expected a single process, several that "
-                "share the data, or FSDP version 2; run `accelerate config` again."
+                f"Expected Accelerate to start a single process, data parallelism, or FSDP version "
+                f"2, got {kind.value}; run `accelerate config` again."
             )
         return Processes(accelerator)
 
@@ -58,48 +59,48 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the one that writes and shows."""
+        """Whether this is the main process, which writes files and shows progress."""
         return self.accelerator.is_main_process
 
     @property
     def sharded(self) -> bool:
-        """Whether each process holds only its part of every parameter."""
+        """Whether each process holds only a shard of every parameter."""
         return self.accelerator.is_fsdp2
 
     @property
     def device(self) -> torch.device | None:
-        """Where the model has to be; a single process leaves it where it is."""
+        """The device for the model; None in a single process, which leaves the model in place."""
         return None if self.count == 1 and not self.sharded else self.accelerator.device
 
     @property
     def gradient_scale(self) -> int:
-        """What a loss is multiplied by, so that gradients are sums: FSDP2 takes their mean."""
+        """Factor for the loss that makes gradients sums over processes: FSDP2 averages them."""
         return self.count if self.sharded else 1
 
     def total(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """The sum over processes."""
         if self.count == 1 or isinstance(tensor, DTensor):
             return tensor
-        there = tensor.detach().to(self.accelerator.device)
-        summed = self.accelerator.reduce(there, "sum")
+        moved = tensor.detach().to(self.accelerator.device)
+        summed = self.accelerator.reduce(moved, "sum")
         assert isinstance(summed, Tensor)
         return summed.to(tensor.device)
 
     def sum_gradients(self, parameters: dict[str, nn.Parameter]) -> None:
-        """Make every `.grad` the sum over processes."""
+        """Replace every `.grad` by its sum over processes."""
         if self.count == 1 or self.sharded:
             return
         for parameter in parameters.values():
-            # A process whose facts do not reach a parameter must wait for the others all the same.
-            here = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = self.total(here)
+            # A process without gradient for a parameter must still take part in the sum.
+            own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self.total(own)
 
     def agreed(self, value: T) -> T:
-        """What the main process says, in all of them."""
+        """The main process's value, in every process."""
         if self.count == 1:
             return value
         return broadcast_object_list([value])[0]
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have reached this point."""
         self.accelerator.wait_for_everyone()

@@ -1,4 +1,4 @@
-"""What the facts of a run are for: those it trains on, and those whose answers it counts."""
+"""Roles of the facts of a run: those to train on, and those whose answers are counted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from neuronscope.training.sampling import batches
 
 @dataclass(frozen=True)
 class Roles:
-    """The facts of a run, by what they are for."""
+    """The facts of a run, by role."""
 
     trained: FactSet
-    """Where batches come from: the objective's forget term is given those of split `forget`, its
-    retain term those of split `retain`."""
+    """Facts to train on: the forget term of the objective uses those of split `forget`, its retain
+    term those of split `retain`."""
 
     targets: tuple[Fact, ...]
-    """Facts to be forgotten, or watched: the history has their answers and mean log-odds."""
+    """Facts to forget, or watched facts: the history has their answers and mean log-odds."""
 
     others: tuple[Fact, ...]
-    """Facts to be kept, or taught: the history has their answers."""
+    """Facts to retain, or facts to fine-tune on: the history has their answers."""
 
     names: tuple[str, str]
-    """How the history calls targets and others, at the end of its columns."""
+    """Suffixes of the history's columns for targets and others."""
 
     @staticmethod
     def of_unlearning(facts: FactSet, config: TrainingConfig) -> "Roles":
-        """Train on both splits, and count the answers of both.
+        """Train on both splits and count the answers of both.
 
-        Of the facts to be kept no more are counted than `config.evaluate_facts`.
+        Of the retain split, at most `config.evaluate_facts` facts are evaluated.
         """
         return Roles(facts, facts.forget, _sample(facts.retain, config), ("forget", "retain"))
 
@@ -37,13 +37,13 @@ class Roles:
     def of_finetuning(
         taught: Sequence[Fact], watched: Sequence[Fact], config: TrainingConfig
     ) -> "Roles":
-        """Train on the facts that are taught, through the retain term alone; watch others."""
+        """Fine-tune on the taught facts, with the retain term only, and evaluate watched facts."""
         trained = FactSet(retain=tuple(taught))
         others = _sample(trained.retain, config)
         return Roles(trained, tuple(watched), others, ("watched", "taught"))
 
     def labelled(self) -> list[tuple[str, Fact]]:
-        """Every fact that decides a number of the run or of its history, with what it is for."""
+        """Every fact that affects the run or its history, with its split or role."""
         watched = () if self.targets == self.trained.forget else self.targets
         return [*self.trained, *(("watched", fact) for fact in watched)]
 

@@ -1,4 +1,4 @@
-"""Whether a run's files will fit on the disk."""
+"""Check that the files of a run will fit on the disk."""
 
 import shutil
 from pathlib import Path
@@ -10,21 +10,21 @@ from neuronscope.training.work import Work
 GB = 1e9
 
 KEPT = 4
-"""What a checkpoint holds of the size of the trained parameters: these, the two that AdamW keeps of
-each, and one that a regularizer remembers."""
+"""Size of a checkpoint in units of the trained parameters: the parameters, the two moments of
+AdamW, and one copy in the memory of a regularizer."""
 
 
 def check_room_for_files(out: Path, source: str) -> None:
-    """Refuse, before any weights are read, a disk that the training of all of them would fill.
+    """Raise, before any weights are read, if training all of them would fill the disk.
 
-    What is trained is in single precision, and so at least as large as its files: `check_room`
-    knows better once the model is loaded.
+    Trained parameters are in single precision and thus at least as large as their files. This is a
+    lower bound; `check_room` is exact once the model is loaded.
 
     Args:
-        source: A model; of one that is to come from the hub nothing is known.
+        source: A model. The size of a model on the hub is unknown and counts as 0.
 
     Raises:
-        OSError: With what is needed, and what there is.
+        OSError: With the required and the free space.
     """
     path = Path(source)
     files = [path] if path.is_file() else path.glob("*.safetensors")
@@ -32,12 +32,12 @@ def check_room_for_files(out: Path, source: str) -> None:
 
 
 def check_room(out: Path, model: HookedModel, work: Work) -> None:
-    """Refuse a disk that the checkpoints and the model would fill.
+    """Raise if the checkpoints and the model would fill the disk.
 
-    Two checkpoints lie side by side while one is written.
+    While a checkpoint is written, two of them exist.
 
     Raises:
-        OSError: With what is needed, and what there is.
+        OSError: With the required and the free space.
     """
     trained = sum(p.numel() * p.element_size() for p in work.parameters.values())
     width = training_dtype(model.hf).itemsize
@@ -47,11 +47,11 @@ def check_room(out: Path, model: HookedModel, work: Work) -> None:
 
 
 def _check_free(out: Path, needed: int) -> None:
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise OSError(
-            f"{out} is on a disk with {free / GB:.1f} GB free, and the run needs "
-            f"{needed / GB:.1f} GB for two checkpoints and the model: make room, choose another "
-            "folder, or train adapters (lora_rank)."
+            f"The disk of {out} has {free / GB:.1f} GB free, but the run needs "
+            f"{needed / GB:.1f} GB for two checkpoints and the model; free some space, choose a "
+            "different folder, or train adapters (lora_rank)."
         )

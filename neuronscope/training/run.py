@@ -1,4 +1,4 @@
-"""What a training run comes back with."""
+"""The result of a training run."""
 
 from dataclasses import dataclass
 
@@ -14,25 +14,26 @@ class Run:
     """A finished training run."""
 
     model: HookedModel
-    """The trained model: plain, adapters merged, at least in single precision."""
+    """The trained model, with adapters merged, in single precision or higher."""
 
     history: pd.DataFrame
-    """One row per step, 0 being the model before. `results/history.py` documents the columns."""
+    """One row per step; step 0 is the original model. `results/history.py` documents the columns.
+    """
 
     stopped: str
-    """Why it ended, in one sentence."""
+    """Why the run ended, in one sentence."""
 
     config: TrainingConfig
 
     seconds: float
-    """Time it took, interruptions not counted."""
+    """Duration without interruptions."""
 
     def __repr__(self) -> str:
-        said = "".join(f", {split} {a} -> {b} answered" for split, a, b in self._answered())
-        return f"Run({int(self.history['step'].max())} steps{said}; {shortened(self.stopped, 160)})"
+        text = "".join(f", {split} {a} -> {b} answered" for split, a, b in self._answered())
+        return f"Run({int(self.history['step'].max())} steps{text}; {shortened(self.stopped, 160)})"
 
     def _repr_html_(self) -> str:
-        """Why it ended, and what the model answered before and after."""
+        """Why the run ended, and how many facts were answered before and after."""
         return html_card(
             f"Run of {int(self.history['step'].max())} steps on {self.model.source}",
             f"{self.stopped} {self.seconds:.0f} s.",
@@ -40,14 +41,14 @@ class Run:
         )
 
     def _answered(self) -> list[tuple[str, str, str]]:
-        """For each kind of facts, the answers given at first and at last."""
-        found = []
+        """For each kind of facts, the answers in the first and in the last evaluation."""
+        rows = []
         for column in self.history:
             split = str(column).removeprefix("answered_")
             if split == column or f"asked_{split}" not in self.history:
                 continue
-            looks = self.history[[column, f"asked_{split}"]].dropna().astype(int)
-            if len(looks):
-                first, last = (f"{a} of {b}" for a, b in looks.iloc[[0, -1]].to_numpy())
-                found.append((split, first, last))
-        return found
+            counts = self.history[[column, f"asked_{split}"]].dropna().astype(int)
+            if len(counts):
+                first, last = (f"{a} of {b}" for a, b in counts.iloc[[0, -1]].to_numpy())
+                rows.append((split, first, last))
+        return rows

@@ -1,4 +1,7 @@
-"""Which facts each step takes, and how processes divide them: the same for any number of them."""
+"""The facts of each step, and their division among processes.
+
+The facts of a step do not depend on the number of processes.
+"""
 
 import random
 from collections.abc import Iterator
@@ -11,14 +14,14 @@ from neuronscope.objectives import Portion, TrainingState
 def batches(
     facts: tuple[Fact, ...], size: int, seed: int, split: str, skip: int = 0
 ) -> Iterator[tuple[Fact, ...]]:
-    """Batches without end: one permutation of the facts after the other.
+    """Endless batches from successive permutations of the facts.
 
-    Every fact comes once before any comes again, and never twice in a batch.
+    Every fact occurs once before any fact occurs again, and at most once in a batch.
 
     Args:
-        size: Facts in a batch; all of them where there are fewer. Without facts, batches are empty.
-        split: Each split has an order of its own.
-        skip: Batches to leave out at the beginning: those of a run that is taken up again.
+        size: Facts per batch; all of them if there are fewer. Without facts, batches are empty.
+        split: Part of the random seed, so that the splits have independent orders.
+        skip: Number of batches to skip, because an interrupted run has already used them.
     """
     return islice(_batches(facts, size, random.Random(f"{seed} {split}")), skip, None)
 
@@ -41,14 +44,14 @@ def _batches(
 def groups_of(
     facts: tuple[Fact, ...], index: int, count: int, micro_batch: int
 ) -> list[tuple[Fact, ...]]:
-    """One process's share of a step's facts, in groups that pass together.
+    """One process's share of the facts of a step, in groups that form one forward pass each.
 
-    Every process has as many groups, because sharded models have to be passed in step. Where there
-    are not as many facts for each, a group is larger by one than `micro_batch`.
+    Every process has the same number of groups, because all processes must run a sharded model the
+    same number of times. If the facts do not divide evenly, a group may have `micro_batch` + 1.
 
     Args:
-        index: Of the process.
-        count: Processes; not more than facts.
+        index: Index of the process.
+        count: Number of processes, at most the number of facts.
     """
     mine = _part(facts, index, count)
     largest = -(-len(facts) // count)
@@ -63,7 +66,7 @@ def _part(facts: tuple[Fact, ...], index: int, count: int) -> tuple[Fact, ...]:
 def portions_of(
     training: TrainingState, facts: tuple[Fact, ...], index: int, count: int, micro_batch: int
 ) -> tuple[Portion, ...]:
-    """One process's portions of a step's facts."""
+    """One process's portions of the facts of a step."""
     if not facts:
         return ()
     tokens = int(training.asked(facts).answer_mask.sum())

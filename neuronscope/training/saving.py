@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder."""
+"""Write the files of a finished run."""
 
 import importlib.metadata
 import platform
@@ -20,17 +20,17 @@ from neuronscope.training.run import Run
 from neuronscope.training.work import Work
 
 PACKAGES = ("neuronscope", "torch", "transformers", "accelerate", "peft", "safetensors")
-"""Whose versions decide the numbers."""
+"""Packages whose versions affect the numbers."""
 
 
 def plain_model(model: HookedModel, work: Work, source: str, note: str) -> HookedModel:
-    """The trained model as a plain one: adapters merged, shards put together.
+    """The trained model, with adapters merged and shards gathered.
 
-    Shards are put together where the given model is, in every process.
+    Every process gathers the shards on the device of the given model.
 
     Args:
-        model: The one before.
-        note: What was done to it.
+        model: The original model.
+        note: A description of the training, added to the model's notes.
     """
     hf = work.training.model.hf
     if work.adapted is not None:
@@ -49,14 +49,14 @@ def _fill(hf: nn.Module, shards: Mapping[str, nn.Parameter]) -> None:
 
 
 def save_run(workspace: Workspace, run: Run, model: HookedModel, work: Work, steps: int) -> None:
-    """Write model, history and manifest, the manifest last, and delete the checkpoints.
+    """Write model, history and, last, the manifest; delete the checkpoints.
 
     Args:
-        model: The one before.
-        steps: Updates made.
+        model: The original model.
+        steps: Number of updates made.
     """
     out = workspace.folder
-    # A run that was interrupted here has left its model, whole or not.
+    # A run that was interrupted at this point may have left a complete or partial model.
     for left in (out / MODEL, *out.glob(f".{MODEL}.*")):
         shutil.rmtree(left, ignore_errors=True)
     if work.adapted is not None:

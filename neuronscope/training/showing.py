@@ -1,4 +1,4 @@
-"""What a run shows while it is under way: a bar on a terminal, lines in a log."""
+"""Progress of a run: a bar on a terminal, lines in a log."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,43 +7,43 @@ from neuronscope.display import showing_progress
 from neuronscope.results.history import Row
 
 Show = Callable[[list[Row]], None]
-"""Is told the history so far."""
+"""Shows the history so far."""
 
 COUNTED = {
-    "forget": "to be forgotten",
-    "retain": "to be kept",
-    "watched": "watched",
-    "taught": "taught",
+    "forget": "forget facts",
+    "retain": "retain facts",
+    "watched": "watched facts",
+    "taught": "training facts",
 }
-"""Facts whose answers a history counts, in words."""
+"""Descriptions of the facts whose answers a history counts, by suffix of their columns."""
 
 
 @contextmanager
 def showing(steps: int, wanted: bool) -> Iterator[Show]:
-    """While active, a process shows how far the run is, and how much is still answered.
+    """While active, show the current step and the answers counted in the last evaluation.
 
     Args:
-        steps: At most.
-        wanted: Whether this is the process that does.
+        steps: Largest number of steps.
+        wanted: Whether this process shows progress.
     """
     with showing_progress("training", wanted) as progress:
 
         def show(rows: list[Row]) -> None:
-            looked = [row for row in rows if _asked(row)]
-            said = _answered(looked[-1]) if looked else ""
-            progress(int(rows[-1]["step"]), steps, said)
+            evaluated = [row for row in rows if _is_evaluated(row)]
+            answers = _answers(evaluated[-1]) if evaluated else ""
+            progress(int(rows[-1]["step"]), steps, answers)
 
         yield show
 
 
-def _asked(row: Row) -> bool:
+def _is_evaluated(row: Row) -> bool:
     return any(f"answered_{name}" in row for name in COUNTED)
 
 
-def _answered(row: Row) -> str:
-    """Of what was looked at, how much is answered."""
+def _answers(row: Row) -> str:
+    """How many facts of each kind were answered in an evaluation."""
     return ", ".join(
-        f"{row[f'answered_{name}']:.0f} of {row[f'asked_{name}']:.0f} {said} answered"
-        for name, said in COUNTED.items()
+        f"{row[f'answered_{name}']:.0f} of {row[f'asked_{name}']:.0f} {words} answered"
+        for name, words in COUNTED.items()
         if f"answered_{name}" in row
     )

@@ -1,10 +1,10 @@
-"""One update: the objective's gradient, the regularizer's beside it, and the optimizer's step.
+"""One update: gradient of the objective, gradient of the regularizer, and the optimizer's step.
 
     .grad ← ∇L_forget, then + ∇L_retain      (the sum over portions and processes)
     .grad ← .grad + λ∇R,   λ = strength, or relative · ‖∇L‖ / ‖∇R‖
     .grad ← .grad · min(1, clip / ‖.grad‖)
 
-Nothing is updated by a loss or gradient that is not finite.
+If a loss or gradient is not finite, nothing is updated.
 """
 
 import math
@@ -21,10 +21,10 @@ from neuronscope.training.gradients import (
     backward,
     clear,
     gradient_of,
-    length_and_product,
     mask_gradients,
     mix,
     norm,
+    norm_and_product,
     present,
 )
 from neuronscope.training.sampling import portions_of
@@ -32,15 +32,17 @@ from neuronscope.training.work import Work
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
-    """What came of a step."""
+class StepResult:
+    """The result of a step."""
 
     row: Row
+    """Columns of the history."""
+
     memory: Memory
-    """The regularizer's, after the step."""
+    """The regularizer's memory after the step."""
 
     trouble: str | None
-    """What was not finite, so that nothing was updated."""
+    """Which value is not finite, in words, so that nothing was updated; None if all are."""
 
 
 def take_step(
@@ -50,53 +52,56 @@ def take_step(
     forget: tuple[Fact, ...],
     retain: tuple[Fact, ...],
     memory: Memory,
-) -> Taken:
+) -> StepResult:
     """Make one update from a batch of each split.
 
     Args:
-        number: From 1.
-        memory: The regularizer's, from the steps before.
+        number: Number of the step, starting at 1.
+        memory: The regularizer's memory after the previous step.
     """
     clear(work)
-    work.gather_anew()
+    work.reshard()
     portions = _portions(work, forget)
     terms, log_prob_gradient = _loss(work, portions, _portions(work, retain))
     row: Row = {"step": float(number)} | {f"loss_{name}": value for name, value in terms.items()}
     row["loss"] = float(sum(terms.values()))
     row["gradient_norm"] = norm(work, present(work))
-    pull = _Pull(row["gradient_norm"])
-    trouble = _not_finite(terms | {"gradient": pull.norm})
+    total = _Total(row["gradient_norm"])
+    losses = {f"the loss term {name!r}": value for name, value in terms.items()}
+    trouble = _not_finite(losses | {"the gradient norm": total.norm})
     if work.regularizer is not None and trouble is None:
         gradient = partial(gradient_of, work, portions)
         step = Step(
             number, work.training, portions, gradient, work.processes.total, log_prob_gradient
         )
         penalty, later = work.regularizer(step, memory)
-        columns, pull = _penalize(work, penalty, row["gradient_norm"])
+        columns, total = _penalize(work, penalty, row["gradient_norm"])
         row |= columns
-        trouble = _not_finite({"penalty": penalty.value, "penalty's gradient": row["penalty_norm"]})
+        trouble = _not_finite(
+            {"the penalty": penalty.value, "the penalty's gradient norm": row["penalty_norm"]}
+        )
         memory = memory if trouble else later
     row["learning_rate"] = float(work.optimizer.param_groups[0]["lr"])
     if trouble is None:
-        _update(work, schedule, pull)
+        _update(work, schedule, total)
     row["update_norm"] = work.update_norm()
     clear(work)
-    return Taken(row, memory, trouble)
+    return StepResult(row, memory, trouble)
 
 
 def _portions(work: Work, facts: tuple[Fact, ...]) -> tuple[Portion, ...]:
-    here, size = work.processes, work.config.micro_batch
-    return portions_of(work.training, facts, here.index, here.count, size)
+    processes, size = work.processes, work.config.micro_batch
+    return portions_of(work.training, facts, processes.index, processes.count, size)
 
 
 def _loss(
     work: Work, forget: tuple[Portion, ...], retain: tuple[Portion, ...]
 ) -> tuple[dict[str, float], Gradients | None]:
-    """Put ∇L into `.grad`.
+    """Compute ∇L into `.grad`.
 
     Returns:
-        The terms; and Σ_x ∂log P/∂φ over the forget batch, where the regularizer wants it and the
-        forget half's gradient is a multiple of it.
+        The terms; and Σ_x ∂log P/∂φ over the forget batch, if the regularizer uses it and the
+        gradient of the forget half is a multiple of it.
     """
     training, processes = work.training, work.processes
     terms = backward(work, partial(work.objective.forget, training), forget)
@@ -105,7 +110,7 @@ def _loss(
     log_prob_gradient = None
     if weight:
         log_prob_gradient = {
-            name: work.kept_apart(name, processes.total(part), weight)
+            name: work.stored_apart(name, processes.total(part), weight)
             for name, part in present(work).items()
         }
         for name in log_prob_gradient.keys() & work.masks.keys():
@@ -119,48 +124,48 @@ def _loss(
 
 
 @dataclass(frozen=True, eq=False)
-class _Pull:
-    """What pulls at the parameters: .grad + strength · gradient."""
+class _Total:
+    """The total gradient: .grad + strength · gradient."""
 
     norm: float
-    """Of the sum, before clipping."""
+    """Norm of the sum, before clipping."""
 
     gradient: Gradients = field(default_factory=dict)
     strength: float = 0.0
 
 
-def _penalize(work: Work, penalty: Penalty, loss_norm: float) -> tuple[Row, _Pull]:
-    """The penalty's columns of the history, and what it adds to the pull of the loss."""
+def _penalize(work: Work, penalty: Penalty, loss_norm: float) -> tuple[Row, _Total]:
+    """The penalty's columns of the history, and the total gradient of loss and penalty."""
     regularizer = work.regularizer
-    assert regularizer is not None, "there is no penalty without one"
-    bare, product = length_and_product(work, penalty.gradient)
+    assert regularizer is not None, "there is no penalty without a regularizer"
+    unscaled, product = norm_and_product(work, penalty.gradient)
     strength = regularizer.strength
     if regularizer.relative is not None:
-        strength = regularizer.relative * loss_norm / bare if bare > 0 else 0.0
+        strength = regularizer.relative * loss_norm / unscaled if unscaled > 0 else 0.0
     row = {
         "penalty": penalty.value,
         "strength": float(strength),
-        "penalty_norm": strength * bare,
-        "cosine": product / (loss_norm * bare) if loss_norm * bare > 0 else math.nan,
+        "penalty_norm": strength * unscaled,
+        "cosine": product / (loss_norm * unscaled) if loss_norm * unscaled > 0 else math.nan,
         **penalty.figures,
     }
-    square = loss_norm**2 + 2 * strength * product + (strength * bare) ** 2
-    return row, _Pull(math.sqrt(max(square, 0.0)), penalty.gradient, strength)
+    square = loss_norm**2 + 2 * strength * product + (strength * unscaled) ** 2
+    return row, _Total(math.sqrt(max(square, 0.0)), penalty.gradient, strength)
 
 
-def _update(work: Work, schedule: LRScheduler, pull: _Pull) -> None:
-    # As torch.nn.utils.clip_grad_norm_ does it, without reading the gradient again.
+def _update(work: Work, schedule: LRScheduler, total: _Total) -> None:
+    # Like torch.nn.utils.clip_grad_norm_, but without another pass over the gradient.
     clip = work.config.clip
-    shrink = min(1.0, clip / (pull.norm + 1e-6)) if clip > 0 else 1.0
-    mix(work, pull.gradient, pull.strength, shrink)
+    shrink = min(1.0, clip / (total.norm + 1e-6)) if clip > 0 else 1.0
+    mix(work, total.gradient, total.strength, shrink)
     work.optimizer.step()
     schedule.step()
-    work.hold_masked()
-    work.gather_anew()
+    work.restore_masked()
+    work.reshard()
 
 
 def _not_finite(values: dict[str, float]) -> str | None:
-    """The first of some numbers that is not finite, by name and value."""
+    """Name and value of the first number that is not finite; None if all are finite."""
     for name, value in values.items():
         if not math.isfinite(value):
             return f"{name} is {value}"

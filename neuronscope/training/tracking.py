@@ -1,4 +1,4 @@
-"""The history, row by row, to a tracker that Accelerate knows: tensorboard, wandb, trackio, ..."""
+"""Log the history row by row to a tracker of Accelerate: tensorboard, wandb, trackio, ..."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,25 +11,28 @@ from accelerate.utils import LoggerType
 from neuronscope.results.history import Row
 
 PROJECT = "neuronscope"
-"""What trackers call it."""
+"""Project name in the tracker of a run without folder."""
 
 
 def check_tracker(name: str | None, folder: Path | None) -> None:
-    """Refuse a tracker that is not there.
+    """Check that a tracker is available.
 
     Raises:
-        ValueError: If there is none of that name, it is not installed, or it wants a folder.
+        ValueError: If Accelerate has no tracker of that name, it is not installed, or it needs a
+            folder.
     """
     if name is None:
         return
     if name not in LOGGER_TYPE_TO_CLASS:
         known = ", ".join(sorted(map(str, LOGGER_TYPE_TO_CLASS)))
-        raise ValueError(f"Accelerate knows no tracker {name!r}: it knows {known}.")
+        raise ValueError(f"Expected `tracker` to be one of {known}, got {name!r}.")
     if folder is None and LOGGER_TYPE_TO_CLASS[name].requires_logging_directory:
-        raise ValueError(f"The tracker {name!r} writes into the run's folder: give one (out).")
-    # Others were registered, and are there.
+        raise ValueError(
+            f"The tracker {name!r} writes into the run's folder; set `out` to a folder."
+        )
+    # Trackers registered by the user are available, and not among Accelerate's own types.
     if name in map(str, LoggerType) and name not in map(str, get_available_trackers()):
-        raise ValueError(f"The tracker {name!r} is not installed: pip install {name}.")
+        raise ValueError(f"The tracker {name!r} is not installed; run `pip install {name}`.")
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def tracking(accelerator: Accelerator, name: str | None, folder: Path | None) ->
     """While active, `accelerator.log` writes to the tracker.
 
     Raises:
-        ValueError: If it cannot begin, with what it says.
+        ValueError: If the tracker fails to start, with its message.
     """
     if name is None:
         yield
@@ -47,8 +50,8 @@ def tracking(accelerator: Accelerator, name: str | None, folder: Path | None) ->
     try:
         accelerator.init_trackers(PROJECT if folder is None else folder.name)
     except Exception as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"The tracker {name!r} cannot begin: {said}") from error
+        message = " ".join(str(error).split())
+        raise ValueError(f"The tracker {name!r} failed to start: {message}") from error
     try:
         yield
     finally:
@@ -56,5 +59,5 @@ def tracking(accelerator: Accelerator, name: str | None, folder: Path | None) ->
 
 
 def logged(row: Row) -> dict[str, float]:
-    """What a tracker is told of a step."""
+    """The values of a step to log."""
     return {column: value for column, value in row.items() if column != "step"}

@@ -1,4 +1,4 @@
-"""`unlearn` and `finetune`: check everything, train, and keep what came of it."""
+"""`unlearn` and `finetune`: check all arguments, train, and save the result."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from neuronscope.results.history import history_table
 from neuronscope.stopping import StopRule
 from neuronscope.training.config import TrainingConfig
 from neuronscope.training.evaluation import Callback, Evaluation
+from neuronscope.training.likelihood import AnswerLikelihood, check_end
 from neuronscope.training.loop import train
 from neuronscope.training.modes import recomputing
 from neuronscope.training.optimizers import check_optimizer, make_schedule
@@ -23,7 +24,6 @@ from neuronscope.training.roles import Roles
 from neuronscope.training.room import check_room
 from neuronscope.training.run import Run
 from neuronscope.training.saving import plain_model, save_run
-from neuronscope.training.teaching import Teaching, check_end
 from neuronscope.training.tracking import check_tracker, tracking
 from neuronscope.training.work import prepare
 
@@ -38,26 +38,29 @@ def unlearn(
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Run:
-    """Train a copy of a model to forget the facts of split `forget`, and to keep those of `retain`.
+    """Train a copy of a model to forget the facts of split `forget` and retain those of `retain`.
 
-    The given model stays as it is, and serves as the reference. Runs alone, or in all processes
-    that `accelerate launch` has started (sharing the data, or FSDP2); the numbers are the same to
-    rounding.
+    The given model is not changed, and serves as the reference. The run uses one process, or all
+    processes that `accelerate launch` started (data parallelism or FSDP2); the results agree up to
+    rounding. A loss, gradient or logit that is not a number during training ends the run, with the
+    reason in `Run.stopped`.
 
     Args:
-        objective: What the model is made to forget by.
-        regularizer: A term that is added to it.
-        stop: When it is done; after `config.steps` otherwise.
-        config: How it is trained; `TrainingConfig()` if not given.
-        out: A folder for the model (or its adapter), the history, the settings and a manifest.
-            Interrupted, the same call goes on from the last checkpoint to the same numbers.
-        progress: Show how far it is; not where something else shows it.
+        objective: The unlearning objective.
+        regularizer: A penalty added to the objective.
+        stop: A rule that may end the run before `config.steps`.
+        config: Training settings; `TrainingConfig()` by default.
+        out: Folder for the model (or its adapter), the history, the settings and a manifest. After
+            an interruption, the same call resumes from the last checkpoint and gives the same
+            numbers.
+        progress: Show the progress.
 
     Raises:
-        ValueError: If facts, model and settings do not go together, or `out` holds an unfinished
-            run of others. Before anything is computed.
-        FileExistsError: If `out` holds a finished run, or something else.
-        OSError: If the disk will not hold the run.
+        ValueError: If facts, model and settings do not fit together, if the given model's logits
+            are NaN, or if `out` contains an unfinished run with different settings. Raised before
+            any training.
+        FileExistsError: If `out` contains a finished run, or files that belong to no run.
+        OSError: If the disk has too little space for the run.
     """
     config = config or TrainingConfig()
     roles = Roles.of_unlearning(facts, config)
@@ -74,19 +77,22 @@ def finetune(
     callback: Callback | None = None,
     progress: bool = True,
 ) -> Run:
-    """Teach a copy of a model facts, by the negative log-likelihood of their answers.
+    """Fine-tune a copy of a model on facts, with the negative log-likelihood of their answers.
 
     Args:
-        facts: What it is taught, in batches of `config.retain_batch`.
-        watched: Facts that are not taught, but whose answers the history counts
+        facts: Facts to fine-tune on, in batches of `config.retain_batch`.
+        config: Training settings; `TrainingConfig()` by default.
+        out: Folder for the results, as for `unlearn`.
+        watched: Facts that are not trained on, but whose answers the history counts
             (`answered_watched`).
-        teach_end: Also teach that the text ends behind each answer, as TOFU does. A model that is
-            not taught it writes on behind a right answer, which ROUGE-L recall rewards.
+        teach_end: Append the end-of-text token to each answer, as TOFU does. Without it, the model
+            continues to generate text after a correct answer, which ROUGE-L recall rewards.
         callback: Called at step 0, every `config.evaluate_every` steps and at the last step.
-        progress: Show how far the run is.
+        progress: Show the progress.
 
     Raises:
-        ValueError: As `unlearn`, or if the tokenizer has no token that ends a text.
+        ValueError: As `unlearn`, or if `teach_end` is set and the tokenizer has no end-of-text
+            token.
         FileExistsError: As `unlearn`.
         OSError: As `unlearn`.
     """
@@ -94,7 +100,9 @@ def finetune(
         check_end(model.tokenizer)
     config = config or TrainingConfig()
     roles = Roles.of_finetuning(facts, watched, config)
-    return _run(model, roles, config, out, Teaching(teach_end), None, None, callback, progress)
+    return _run(
+        model, roles, config, out, AnswerLikelihood(teach_end), None, None, callback, progress
+    )
 
 
 def _run(
@@ -131,14 +139,14 @@ def _run(
         ):
             evaluation = Evaluation.of(work, roles, ready, callback)
             ended = train(work, schedule, evaluation, workspace, progress)
-    note = f"trained by {type(objective).__name__} for {ended.so_far.step} steps"
+    note = f"trained by {type(objective).__name__} for {ended.state.step} steps"
     source = model.source if folder is None else str(folder / MODEL)
     trained = plain_model(model, work, source, note)
-    table = history_table(ended.so_far.rows, roles.names)
-    run = Run(trained, table, ended.stopped, config, ended.so_far.seconds)
+    table = history_table(ended.state.rows, roles.names)
+    run = Run(trained, table, ended.stopped, config, ended.state.seconds)
     if workspace is not None:
         if processes.main:
-            save_run(workspace, run, model, work, ended.so_far.step)
+            save_run(workspace, run, model, work, ended.state.step)
         processes.wait()
     return run
 
@@ -152,10 +160,10 @@ def _check(
     stop: StopRule | None,
     processes: Processes,
 ) -> None:
-    """Refuse what cannot be trained.
+    """Check that facts, model, methods and settings fit together.
 
     Raises:
-        ValueError: With what is wrong.
+        ValueError: If they do not; the message says why.
     """
     facts = roles.trained
     objective.check(facts)
@@ -170,11 +178,17 @@ def _check(
         together = min(size, len(facts.split(name)))
         if 0 < together < processes.count:
             raise ValueError(
-                f"A step has {together} facts of split {name!r} for {processes.count} processes: "
-                f"raise {name}_batch, give more facts, or start fewer processes."
+                f"A step has {together} facts of split {name!r} for {processes.count} processes; "
+                f"increase {name}_batch, give more facts, or start fewer processes."
             )
     if config.gradient_checkpointing and not model.hf.supports_gradient_checkpointing:
-        raise ValueError(f"{type(model.hf).__name__} has no gradient checkpointing.")
+        raise ValueError(
+            f"{type(model.hf).__name__} does not support gradient checkpointing; set "
+            "gradient_checkpointing to False."
+        )
     if processes.sharded and config.lora_rank is not None:
-        raise ValueError("Adapters need the whole base in each process: start them without FSDP.")
+        raise ValueError(
+            "Adapters need the complete base model in each process; start the processes without "
+            "FSDP, or train without lora_rank."
+        )
     check_optimizer(config)

@@ -1,4 +1,4 @@
-"""What a training run works on: the model in training, its parameters, and those who judge it."""
+"""What a training run works on: the model in training, its parameters, and the methods."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Everything that a step needs and that stays the same from step to step."""
+    """Everything that a step needs and that does not change between steps."""
 
     training: TrainingState
     objective: Objective
@@ -39,51 +39,51 @@ class Work:
     processes: Processes
 
     parameters: dict[str, nn.Parameter]
-    """Those that are trained."""
+    """The trained parameters."""
 
     masks: Gradients
-    """Where a parameter may change, as booleans; for those that may not change everywhere."""
+    """Boolean masks of the entries that may change, for parameters with entries that may not."""
 
     start: Gradients
-    """The trained parameters of the model before: its own, or its shards. Empty with adapters."""
+    """θ0, the initial values of the trained parameters, or their shards; empty with adapters."""
 
     optimizer: Optimizer
 
     adapted: "PeftModel | None"
-    """The model in training with its adapters, if these are what is trained."""
+    """The model in training with its adapters, if adapters are trained."""
 
     apart: Gradients = field(default_factory=dict)
-    """Memory for a second gradient. It outlasts the step, because fresh memory costs a step more
-    than the arithmetic on it."""
+    """Memory for a second gradient. It is reused by all steps, because allocating it takes more
+    time than the arithmetic on it."""
 
     def update_norm(self) -> float:
-        """‖θ − θ0‖ over all parameters that are trained; of adapters, over what they add."""
+        """‖θ − θ0‖ over all trained parameters; with adapters, the norm of what they add."""
         if self.adapted is not None:
             return math.sqrt(square_of_change(self.adapted))
         pairs = ((p.detach(), self.start[name]) for name, p in self.parameters.items())
         return math.sqrt(squares_between(pairs))
 
-    def kept_apart(
+    def stored_apart(
         self, name: str, gradient: Float[Tensor, "..."], divisor: float
     ) -> Float[Tensor, "..."]:
-        """A parameter's gradient, divided, in the place of the last one of that name."""
+        """A copy of a parameter's gradient, divided, which the next call with this name reuses."""
         if name not in self.apart:
             self.apart[name] = torch.empty_like(gradient)
         torch.div(local(gradient), divisor, out=local(self.apart[name]))
         return self.apart[name]
 
-    def gather_anew(self) -> None:
-        """Let the next pass put the parameters together from their shards.
+    def reshard(self) -> None:
+        """Make the next pass gather the parameters from their shards again.
 
-        Between a forward pass that no backward pass follows and the next one, FSDP2 keeps its last
-        modules whole: with the values that they had, and without gradient if they were frozen.
+        After a forward pass without backward pass, FSDP2 keeps the last modules gathered until the
+        next pass: with their old values, and without gradient if they were frozen.
         """
         for module in self.training.model.hf.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
 
-    def hold_masked(self) -> None:
-        """Put back what the optimizer changed where nothing may change, as by weight decay."""
+    def restore_masked(self) -> None:
+        """Undo changes by the optimizer, such as weight decay, to entries that may not change."""
         with torch.no_grad():
             for name, mask in self.masks.items():
                 parameter = self.parameters[name]
@@ -91,7 +91,7 @@ class Work:
 
 
 class HalfPrecision(nn.Module):
-    """A model whose passes are in bfloat16, with its parameters as they are."""
+    """A model that computes in bfloat16, with parameters in their own precision."""
 
     def __init__(self, hf: PreTrainedModel):
         super().__init__()
@@ -110,21 +110,21 @@ def prepare(
     config: TrainingConfig,
     processes: Processes,
 ) -> Work:
-    """Copy the model, find out what of it is trained, and share it out over the processes.
+    """Copy the model, determine which parameters to train, and distribute it over the processes.
 
-    Memory: the copy (with adapters: these alone), its gradients, and what the optimizer keeps. The
-    reference and θ0 are the given model itself, where device and precision are the same.
+    Memory: the copy (with adapters, only these), its gradients, and the optimizer's state. The
+    reference and θ0 share memory with the given model if device and precision are the same.
 
     Raises:
-        ValueError: If the objective names weights that may change, but adapters are trained.
+        ValueError: If the objective restricts which weights may change, but adapters are trained.
     """
     training, adapted = _training_state(model, objective, regularizer, config, processes)
     named = objective.where(training, facts)
     training.model.hf.zero_grad(set_to_none=True)
     if named is not None and adapted is not None:
         raise ValueError(
-            f"{type(objective).__name__} names the weights that may change, which adapters cannot "
-            "follow: train without lora_rank."
+            f"{type(objective).__name__} restricts which weights may change, which adapters do not "
+            "support; train without lora_rank."
         )
     hf = training.model.hf
     if named is not None:
@@ -158,7 +158,7 @@ def _training_state(
     processes: Processes,
 ) -> tuple[TrainingState, "PeftModel | None"]:
     adapted = None
-    # What will be sharded must not first lie whole on every device.
+    # A model that will be sharded may be too large for one device.
     device = None if processes.sharded else processes.device
     adapters = config.lora_rank is not None
     dtype = model.dtype if adapters else training_dtype(model.hf)
@@ -178,15 +178,15 @@ def _in_precision(model: HookedModel, config: TrainingConfig) -> HookedModel:
 
 
 def _at_first(before: Shaped[Tensor, "..."], parameter: nn.Parameter) -> Shaped[Tensor, "..."]:
-    """θ0: a copy of the shard, or the given model's own parameter."""
+    """θ0: a copy of the shard, or the parameter of the given model itself."""
     if isinstance(parameter, DTensor):
         return parameter.detach().clone()
     return before.to(parameter.device)
 
 
 def _like(tensor: Shaped[Tensor, "..."], parameter: nn.Parameter) -> Shaped[Tensor, "..."]:
-    """The same on the parameter's device, and sharded as it is."""
+    """The tensor on the parameter's device, sharded like the parameter."""
+    moved = tensor.to(parameter.device)
     if isinstance(parameter, DTensor):
-        there = tensor.to(parameter.device)
-        return distribute_tensor(there, parameter.device_mesh, parameter.placements)
-    return tensor.to(parameter.device)
+        return distribute_tensor(moved, parameter.device_mesh, parameter.placements)
+    return moved

@@ -1,9 +1,9 @@
-"""Facts from FaithUn (arXiv 2502.19207): questions on well-known people, by Wikidata entity.
+"""FaithUn (arXiv 2502.19207): questions about well-known people, by Wikidata entity.
 
-One JSON object: entity id -> `hop1_unlearn` (each question is a cluster, and becomes a fact),
-`hop1_test` (paraphrases), `hop2_test` and `same_object` (questions for evaluation, left out).
-Clusters are numbered from 0 through all entities in the file's order; the files
-`{forget,retaining,test}_set_split.txt`, beside the JSON or in `splits/`, list these numbers.
+One JSON object that maps entity ids to `hop1_unlearn` (each question is a cluster and becomes a
+fact), `hop1_test` (paraphrases), `hop2_test` and `same_object` (evaluation questions, left out).
+Clusters are numbered from 0 across all entities in file order; the files
+`{forget,retaining,test}_set_split.txt`, next to the JSON or in `splits/`, list these numbers.
 """
 
 from collections import Counter
@@ -26,19 +26,19 @@ FIELDS = ("answers", "false_answer_options")
 
 @dataclass(frozen=True)
 class FaithUn(FactFormat):
-    """An item's first answer is the answer; its false options are the distractors."""
+    """The first of an item's answers is the answer; the false options are distractors."""
 
     expects: ClassVar[str] = "entities with hop1_unlearn"
 
     def claims(self, document: Document) -> bool:
-        """Whether the file is one object of entities."""
+        """Whether the file is one object with entities."""
         if len(document.rows) != 1:
             return False
         entities = document.rows[0].fields.values()
         return any(isinstance(entity, dict) and "hop1_unlearn" in entity for entity in entities)
 
     def read(self, document: Document) -> Reading:
-        """One fact per cluster that a split file lists; without split files, all are forget."""
+        """One fact per cluster listed in a split file; without split files, all are in `forget`."""
         (whole,) = document.rows
         entities = {name: _entity(whole, name) for name in whole.fields}
         base = {name: _items(entity, "hop1_unlearn") for name, entity in entities.items()}
@@ -55,8 +55,8 @@ class FaithUn(FactFormat):
         placed, split_note = _by_split(clusters, document.path.parent)
         name = quoted(document.path.name)
         notes = (
-            f"{name}: entities: {len(entities)}, clusters: {len(clusters)}; the question stands in "
-            f"{quoted(key)}, the first of several answers is the answer.",
+            f"{name}: entities: {len(entities)}, clusters: {len(clusters)}; the question field is "
+            f"{quoted(key)}; the first of several answers is used.",
             f"{name}: {split_note}",
             *_unused(document, entities, unmatched),
             *left_out(document.path, rows, (key, *FIELDS)),
@@ -88,7 +88,7 @@ def _items(entity: Row, name: str) -> list[Row]:
 
 
 def _question_name(document: Document, rows: list[Row]) -> str:
-    """The field that holds the question: a usual name, or the only text that every item has."""
+    """The name of the question field: a common name, or the only text field of every item."""
     if not rows:
         raise ValueError(f"{printable(document.path)}: no entity has a question in hop1_unlearn.")
     counts = Counter(n for r in rows for n, value in r.fields.items() if isinstance(value, str))
@@ -98,8 +98,8 @@ def _question_name(document: Document, rows: list[Row]) -> str:
     everywhere = [n for n, count in counts.items() if count == len(rows) and n not in FIELDS]
     if len(everywhere) != 1:
         raise ValueError(
-            f"{rows[0].place}: expected the question under 'question', and cannot infer another "
-            f"name: {len(everywhere)} fields are text in every item."
+            f"{rows[0].place}: expected the question in the field 'question' and could not infer "
+            f"a different name: {len(everywhere)} fields are text in every item."
         )
     return everywhere[0]
 
@@ -116,19 +116,19 @@ def _fact(row: Row, name: str, key: str) -> Fact:
 def _with_paraphrases(
     facts: list[Fact], base: list[Row], tests: list[Row], key: str
 ) -> tuple[list[Fact], int]:
-    """The facts with the questions that have their answers; and how many fit none, or several."""
+    """Assign test questions to the fact with the same answers; count those without a unique one."""
     answers = [set(row.texts("answers")) for row in base]
-    found: list[list[str]] = [[] for _ in facts]
+    paraphrases: list[list[str]] = [[] for _ in facts]
     missed = 0
     for row in tests:
         fitting = [n for n, known in enumerate(answers) if known == set(row.texts("answers"))]
         if len(fitting) == 1:
-            found[fitting[0]].append(row.text(key))
+            paraphrases[fitting[0]].append(row.text(key))
         else:
             missed += 1
     matched = [
         replace(fact, paraphrases=tuple(dict.fromkeys(texts)))
-        for fact, texts in zip(facts, found, strict=True)
+        for fact, texts in zip(facts, paraphrases, strict=True)
     ]
     return matched, missed
 
@@ -138,17 +138,18 @@ def _unused(document: Document, entities: dict[str, Row], unmatched: int) -> tup
         name: sum(len(_items(entity, name)) for entity in entities.values())
         for name in ("hop2_test", "same_object")
     }
-    counts["hop1_test, fitting no cluster or several"] = unmatched
-    left = [f"{count} of {name}" for name, count in counts.items() if count]
-    return (f"{quoted(document.path.name)}: questions left out: {'; '.join(left)}.",) * bool(left)
+    counts["hop1_test (no or several matching clusters)"] = unmatched
+    unused = [f"{count} of {name}" for name, count in counts.items() if count]
+    note = f"{quoted(document.path.name)}: questions left out: {'; '.join(unused)}."
+    return (note,) if unused else ()
 
 
 def _by_split(clusters: list[Placed], folder: Path) -> tuple[tuple[Placed, ...], str]:
-    """The clusters that the split files list, or all if there are no such files; and a note."""
+    """The clusters listed in the split files, or all if there are no such files; and a note."""
     files = [f for name in SPLIT_FILES for f in (folder / name, folder / "splits" / name)]
     files = [file for file in files if file.is_file()]
     if not files:
-        return tuple(clusters), "no split files beside it: all are forget."
+        return tuple(clusters), "no split files found: all facts are in 'forget'."
     placed: dict[int, Placed] = {}
     for file in files:
         for line, text in enumerate(decoded(file.read_bytes(), file).splitlines(), 1):
@@ -159,13 +160,13 @@ def _by_split(clusters: list[Placed], folder: Path) -> tuple[tuple[Placed, ...],
                     raise ValueError(f"{place}: cluster {number} is listed twice.")
                 placed[number] = replace(clusters[number], split=SPLIT_FILES[file.name])
     unused = len(clusters) - len(placed)
-    note = f"splits from {', '.join(file.name for file in files)}; clusters in none: {unused}."
+    note = f"splits from {', '.join(file.name for file in files)}; clusters in no split: {unused}."
     return tuple(placed[number] for number in sorted(placed)), note
 
 
 def _cluster(word: str, count: int, place: str) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word) < count):
         raise ValueError(
-            f"{place}: expected a cluster's number within 0 to {count - 1}, got {quoted(word)}."
+            f"{place}: expected a cluster number from 0 to {count - 1}, got {quoted(word)}."
         )
     return int(word)

@@ -1,4 +1,4 @@
-"""Facts in neuronscope's own format: one JSON object per line, described in data/README.md."""
+"""neuronscope's format: one JSON object per line, as described in data/README.md."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,20 +22,22 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class JsonLines(FactFormat):
-    """The fields of a `Fact` by their own names, and `split`."""
+    """The fields of `Fact`, and `split`."""
 
     expects: ClassVar[str] = "id, prompt, answer"
 
     def claims(self, document: Document) -> bool:
-        """Whether the rows speak of prompts."""
+        """Whether any row has a prompt."""
         return "prompt" in document.field_names
 
     def read(self, document: Document) -> Reading:
-        """One fact per row; a row without a split is to be forgotten."""
+        """One fact per row; rows without a split go to `forget`."""
         placed = tuple(Placed(row.split("forget"), _fact(row), row.place) for row in document.rows)
         notes = left_out(document.path, document.rows, FIELDS)
         if "split" not in document.field_names:
-            notes += (f"{quoted(document.path.name)}: no row names a split: all are forget.",)
+            notes += (
+                f"{quoted(document.path.name)}: no row names a split: all facts are in 'forget'.",
+            )
         return Reading(placed, notes)
 
 

@@ -1,4 +1,4 @@
-"""Facts as multiple-choice questions: {question, choices, answer}, as in MMLU and WMDP."""
+"""Multiple-choice questions: {question, choices, answer}, as in MMLU and WMDP."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,24 +12,26 @@ FIELDS = ("id", "question", "choices", "answer", "subject", "relation", "split")
 
 @dataclass(frozen=True)
 class MultipleChoice(FactFormat):
-    """The answer is one of the choices, by its number from 0 or by its text."""
+    """The answer is one of the choices, given by its index (from 0) or its text."""
 
     expects: ClassVar[str] = "question, choices, answer"
 
     def claims(self, document: Document) -> bool:
-        """Whether the rows ask a question and offer choices."""
+        """Whether the rows have questions and choices."""
         names = document.field_names
         return "question" in names and "choices" in names and "prompt" not in names
 
     def read(self, document: Document) -> Reading:
-        """One fact per question; the choices that are not the answer are its distractors."""
+        """One fact per question; the wrong choices are its distractors."""
         placed = tuple(
             Placed(row.split("forget"), _fact(row, f"{document.path.stem}-{n:04}"), row.place)
             for n, row in enumerate(document.rows)
         )
         notes = left_out(document.path, document.rows, FIELDS)
         if "split" not in document.field_names:
-            notes += (f"{quoted(document.path.name)}: no row names a split: all are forget.",)
+            notes += (
+                f"{quoted(document.path.name)}: no row names a split: all facts are in 'forget'.",
+            )
         return Reading(placed, notes)
 
 
@@ -52,14 +54,12 @@ def _answer_index(row: Row, choices: tuple[str, ...]) -> int:
         raise ValueError(f"{row.place}: expected at least two choices, got {len(choices)}.")
     if isinstance(answer, str):
         if answer not in choices:
-            raise ValueError(f"{row.place}: the answer {quoted(answer)} is none of the choices.")
+            raise ValueError(f"{row.place}: the answer {quoted(answer)} is not one of the choices.")
         return choices.index(answer)
     if isinstance(answer, bool) or not isinstance(answer, int):
         raise ValueError(
-            f"{row.place}: expected 'answer' as a choice's number or text, got {kind(answer)}."
+            f"{row.place}: expected 'answer' as the index or text of a choice, got {kind(answer)}."
         )
     if not 0 <= answer < len(choices):
-        raise ValueError(
-            f"{row.place}: the answer's number must be within 0 to {len(choices) - 1}."
-        )
+        raise ValueError(f"{row.place}: the answer's index must be from 0 to {len(choices) - 1}.")
     return answer

@@ -1,6 +1,6 @@
-"""Facts from TOFU (Maini et al., arXiv 2401.06121): question-answer pairs on fictitious authors.
+"""TOFU (Maini et al., arXiv 2401.06121): question-answer pairs about fictitious authors.
 
-Reads the benchmark's own files, their Parquet versions, and extensions of them with the same names.
+Reads the benchmark's files, their Parquet versions, and extensions that use the same field names.
 """
 
 import re
@@ -35,17 +35,17 @@ _OPTION = re.compile(r"option_?\d+")
 
 @dataclass(frozen=True)
 class Tofu(FactFormat):
-    """Perturbed answers and wrong options are distractors."""
+    """Perturbed answers and wrong options become distractors."""
 
     expects: ClassVar[str] = "question, answer"
 
     def claims(self, document: Document) -> bool:
-        """Whether the rows are questions with answers, without a list of choices."""
+        """Whether the rows have questions but no choices."""
         names = document.field_names
         return "question" in names and "choices" not in names and "prompt" not in names
 
     def read(self, document: Document) -> Reading:
-        """One fact per question; the split is the one that the file's name speaks of."""
+        """One fact per question; the file's name determines the split."""
         path = document.path
         subset = _subset(path)
         split = SPLIT_OF[subset[0]] if subset else "forget"
@@ -57,12 +57,14 @@ class Tofu(FactFormat):
         options = [name for name in document.field_names if _OPTION.fullmatch(name)]
         notes = left_out(path, document.rows, (*FIELDS, *options))
         if not subset and "split" not in document.field_names:
-            notes += (f"{quoted(path.name)}: the name speaks of no split: all are forget.",)
+            notes += (
+                f"{quoted(path.name)}: the name indicates no split: all facts are in 'forget'.",
+            )
         return Reading(placed, notes)
 
 
 def _subset(path: Path) -> tuple[str, str] | None:
-    """The subset that the file's name, or else its folder's, speaks of; and that name."""
+    """The subset that the name of the file, or else of its folder, begins with; and that name."""
     for name in (path.stem, path.parent.name):
         for subset in SPLIT_OF:
             if name.startswith(subset):
@@ -78,7 +80,7 @@ def _fact(row: Row, numbered: str) -> Fact:
             options += row.texts(name)
     wrong = [option for option in options if option.strip() != answer.strip()]
     paraphrases = [text for text in row.texts("paraphrased_question") if text != question]
-    other_words = [text for text in row.texts("paraphrased_answer") if text != answer]
+    reworded = [text for text in row.texts("paraphrased_answer") if text != answer]
     return Fact(
         id=row.optional_text("id") or numbered,
         prompt=question,
@@ -86,5 +88,5 @@ def _fact(row: Row, numbered: str) -> Fact:
         distractors=tuple(dict.fromkeys([*row.texts("perturbed_answer"), *wrong])),
         paraphrases=tuple(dict.fromkeys(paraphrases)),
         subject=row.optional_text("subject"),
-        paraphrased_answers=tuple(dict.fromkeys(other_words)),
+        paraphrased_answers=tuple(dict.fromkeys(reworded)),
     )

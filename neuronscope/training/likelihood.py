@@ -1,6 +1,6 @@
 """The loss of fine-tuning: the negative log-likelihood of the answers.
 
-The facts to be taught are the retain split of the run's facts; it has no forget split.
+The facts to fine-tune on form the retain split of the run; there is no forget split.
 """
 
 from dataclasses import dataclass, replace
@@ -16,18 +16,18 @@ from neuronscope.objectives import Objective, Portion, Terms, TrainingState
 
 
 @dataclass(frozen=True)
-class Teaching(Objective):
-    """−Σ log p of the answers' tokens, divided by their number in the step."""
+class AnswerLikelihood(Objective):
+    """−Σ log p of the answer tokens, divided by their number in the step."""
 
     end: bool = False
-    """Whether the end of the text counts as each answer's last token."""
+    """Append the end-of-text token to each answer."""
 
     @property
     def needs_retain(self) -> bool:
         return True
 
     def forget(self, training: TrainingState, portion: Portion) -> Terms:
-        """Nothing: a run that teaches has no facts to forget."""
+        """No terms, since fine-tuning has no facts to forget."""
         del training, portion
         return {}
 
@@ -42,23 +42,23 @@ class Teaching(Objective):
 
     def check(self, facts: FactSet) -> None:
         if not facts.retain:
-            raise ValueError("Expected at least one fact to teach, got none.")
+            raise ValueError("Expected at least one fact to fine-tune on, got none.")
 
 
 def check_end(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that has no token for the end of a text.
+    """Raise if the tokenizer has no end-of-text token.
 
     Raises:
         ValueError: If it has none.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(
-            "The tokenizer has no token that ends a text (eos_token): teach the answers without it."
+            "The tokenizer has no end-of-text token (eos_token); fine-tune without teach_end."
         )
 
 
 def _ended(batch: Batch, tokenizer: PreTrainedTokenizerBase) -> Batch:
-    """With the token that ends a text behind each answer."""
+    """The batch with the end-of-text token after each answer."""
     tokens = torch.cat([batch.tokens, batch.tokens[:, :1]], dim=1)
     rows = torch.arange(len(tokens), device=tokens.device)
     end = tokenizer.eos_token_id

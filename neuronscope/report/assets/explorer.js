@@ -13,7 +13,7 @@
   const find = (selector) => section.querySelector(selector);
   const [site, layer, neuron] = ["site", "layer", "neuron"].map((name) => find(`[name=${name}]`));
 
-  // Neuron by neuron, before and after, fact by fact: whole numbers of two bytes, low byte first.
+  // Ordered by neuron, then before and after, then fact: little-endian two-byte integers.
   const influence = (index, time, fact) =>
     scale[index] * numbers.getInt16(2 * ((2 * index + time) * facts.length + fact), true);
 
@@ -59,7 +59,7 @@
     find("#explored").textContent =
       `${one.site}, layer ${one.layer}, neuron ${one.neuron}${expert}${one.spurious ? ": spurious" : ""}`;
     const figures = [
-      [`mean over forgotten facts, before (${unit})`, one.before],
+      [`mean over the forget set, before (${unit})`, one.before],
       ["after", one.after],
       ["D⁻", one.d_minus],
       ["D⁺", one.d_plus],
@@ -95,8 +95,8 @@
     const place = (value) => (100 * (value - low)) / (high - low || 1);
     find("[data-about=facts]").textContent =
       shown.length < rows.length
-        ? `The ${shown.length} of ${rows.length} facts that it moves most; click a heading to sort.`
-        : "What it moves most comes first; click a heading to sort.";
+        ? `The ${shown.length} of ${rows.length} facts with the largest change; click a heading to sort.`
+        : "Sorted by the size of the change; click a heading to sort.";
     for (const heading of section.querySelectorAll("[aria-sort]")) heading.removeAttribute("aria-sort");
     find("tbody").replaceChildren(...shown.map((row) => line(row, place)));
   }
@@ -124,7 +124,7 @@
   layer.addEventListener("change", () => { offerNeurons(); show(); });
   neuron.addEventListener("change", show);
 
-  // First the one that changed most.
+  // Start with the neuron that changed most.
   offer(site, [...new Set(neurons.map((one) => one.site))], String);
   site.value = neurons[0].site;
   offerLayers();

@@ -6,7 +6,7 @@
   const settings = { responsive: true, displaylogo: false, displayModeBar: points ? "hover" : false };
   const PAPER_WIDTH = 680;
 
-  // Colours are whole strings in the figure's JSON, so that a page's dark twin is a replacement.
+  // Colours are whole strings in the figure's JSON, so the dark theme is a text replacement.
   function draw(figure, paper) {
     let text = figure.querySelector("script").textContent;
     if (night.matches && !paper) {
@@ -33,7 +33,7 @@
   window.addEventListener("afterprint", () => drawAll(false));
   drawAll(false);
 
-  // A body of its own stands for a line with those that are folded below it: they move together.
+  // In a table with several bodies, each holds a line and those folded below it, which move together.
   function sort(heading) {
     const table = heading.closest("table");
     const bodies = [...table.tBodies];
@@ -54,14 +54,14 @@
     button.addEventListener("click", () => sort(button.closest("th")));
   }
 
-  // Folded by the script: without one, every line is there.
+  // The script folds the lines: without it, all lines are visible.
   for (const body of document.querySelectorAll(".folded tbody")) {
     const parts = [...body.rows].slice(1);
     if (parts.length === 0) continue;
     const name = body.rows[0].cells[0];
     const button = document.createElement("button");
     button.type = "button";
-    // A link inside a button could not be followed.
+    // A link inside a button cannot be followed.
     const links = name.querySelector(".links");
     button.append(...[...name.childNodes].filter((node) => node !== links));
     name.prepend(button);

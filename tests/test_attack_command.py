@@ -135,10 +135,10 @@ def test_pruning_takes_the_folder_of_a_diagnosis(attack, here, tmp_path):
 BAD = {
     "no such model": (("noise", "--original", "no/such/model"), "no model directory"),
     "a setting out of range": (("quantize", "--bits", "1"), "from 2 to 16"),
-    "no diagnosis": (("prune", "--scores", "nowhere"), "scores takes the folder of a diagnosis"),
+    "no diagnosis": (("prune", "--scores", "nowhere"), "--scores"),
     "no table": (("prune", "--scores", __file__), "is no table of neurons"),
-    "no instructions": (("relearn-benign", "--data", "nowhere.json"), "No instructions at"),
-    "too few facts": (("relearn-forget", "--count", "5"), "asks the others"),
+    "no instructions": (("relearn-benign", "--data", "nowhere.json"), "nowhere.json"),
+    "too few facts": (("relearn-forget", "--count", "5"), "decrease --count"),
     "too many parts": (("relearn-splits", "--splits", "6"), "too few for 6 parts"),
     "no device": (("noise", "--device", "cuda:77"), "No device"),
     "one option": (("noise", "--asked", "multiple_choice"), "two distractors"),
@@ -167,7 +167,7 @@ def test_retain_facts_alone_and_full_folders_are_refused(attack, here, tmp_path)
     lines = (here / "facts.jsonl").read_text().splitlines()
     (tmp_path / "kept.jsonl").write_text("\n".join(line for line in lines if "retain" in line))
     code, _, error = attack("noise", facts=tmp_path / "kept.jsonl")
-    assert code == 2 and "nothing to bring back" in error
+    assert code == 2 and "nothing to recover" in error
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious")
     code, _, error = attack("noise")

@@ -31,11 +31,11 @@ def show_finetuned(console: Console, task: Any, run: Any, out: Path, also: Any) 
 def summary(run: Any) -> tuple[str, ...]:
     """The outcome of training, in a few lines."""
     from neuronscope.analysis.statistics import wilson_interval
-    from neuronscope.training.showing import COUNTED
+    from neuronscope.training import COUNTED
 
     first, last = run.history.iloc[0], run.history.iloc[-1]
     lines = [run.stopped]
-    for split in COUNTED:
+    for split, words in COUNTED.items():
         if not first.get(f"asked_{split}", 0) > 0:
             continue
         facts, before, after = (
@@ -44,7 +44,7 @@ def summary(run: Any) -> tuple[str, ...]:
         )
         low, high = wilson_interval(after, facts)
         lines.append(
-            f"{split} facts answered: {before} of {facts} before, {after} of {facts} after (95 % "
+            f"{words} answered: {before} of {facts} before, {after} of {facts} after (95 % "
             f"interval {low:.0%} to {high:.0%})"
         )
     lines.append(f"update norm: {last['update_norm']:.4g}; time: {run.seconds:.0f} s")

@@ -107,8 +107,8 @@ def test_every_verdict_can_be_shown(diagnosis, word):
         ("collapsed", "other answers lost", f"only {RETAIN} of {RETAIN} answers", ""),
         ("cannot tell", "no relearning probe", "was not tested", "relearning_probe"),
         ("cannot tell", "contradicted", "Yet logit lens and depth score say hidden.", "attacks"),
-        ("erased", "relearning probe", "weights' norm.", ""),
-        ("cannot tell", "relearning probe", "weights' norm.", "attacks"),
+        ("erased", "relearning probe", "of their norm.", ""),
+        ("cannot tell", "relearning probe", "of their norm.", "attacks"),
     ],
 )
 def test_the_sentence_gives_the_reason_for_the_verdict(diagnosis, word, reason, phrase, open_):

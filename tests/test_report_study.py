@@ -251,7 +251,7 @@ def test_a_varied_strength_is_drawn_as_a_sweep(study):
 
 
 def test_a_study_without_runs_or_columns_or_with_duplicate_runs_is_refused(study):
-    with pytest.raises(ValueError, match="one run at least"):
+    with pytest.raises(ValueError, match="at least one run"):
         StudyTables("Why?", study.runs.head(0))
     with pytest.raises(ValueError, match="`runs` of the study lacks seconds"):
         StudyTables("Why?", study.runs.drop(columns="seconds"))

@@ -9,6 +9,7 @@ became of the files around it.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,12 @@ from neuronscope.results.arrays import read_arrays, save_arrays
 
 TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"
 """The first and the last file of a result, and the folder of its pieces."""
+
+PARTIAL = ".partial"
+"""The end of the name of a folder with the pieces of a single file."""
+
+UNFINISHED = re.compile(r"\..+\.\d+")
+"""The names under which files and folders are written: what a killed process leaves behind."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -140,7 +147,9 @@ class Workspace:
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, which makes the result a finished one, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
-        _remove(self.folder / PIECES)
+        # Pieces of a file that was whole when its process was killed are still there.
+        for pieces in (self.folder / PIECES, *self.folder.glob(f"*{PARTIAL}")):
+            _remove(pieces)
 
     def _piece(self, file: str) -> Path:
         path = self.folder / PIECES / file
@@ -163,8 +172,7 @@ def check_folder(folder: Path) -> None:
         raise FileExistsError(
             f"{folder} holds a finished result: choose another folder, or move it away."
         )
-    unfinished = (folder / TASK).is_file()
-    if folder.exists() and not unfinished and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / TASK).is_file() and not _is_empty(folder):
         raise FileExistsError(f"{folder} exists, and is not empty: choose another folder.")
 
 
@@ -192,6 +200,9 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
     """
     now = plain(decides)
     check_result(folder, now)
+    for path in list(folder.rglob(".*")):
+        if UNFINISHED.fullmatch(path.name):
+            _remove(path)
     if not (folder / TASK).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / TASK, now)
@@ -204,11 +215,19 @@ def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
     Raises:
         ValueError: As `check_result`.
     """
-    folder = file.with_name(f"{file.name}.partial")
+    folder = file.with_name(f"{file.name}{PARTIAL}")
     if not (folder / TASK).is_file():
         # Pieces without their description may be those of another file.
         _remove(folder)
     return open_result(folder, decides)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing, or only a description that a killed process began."""
+    if not folder.is_dir():
+        return False
+    begun = f".{TASK}."
+    return all(p.name.startswith(begun) and UNFINISHED.fullmatch(p.name) for p in folder.iterdir())
 
 
 def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

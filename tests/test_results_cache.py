@@ -243,6 +243,7 @@ def test_finishing_removes_the_pieces_and_locks_the_folder(tmp_path):
     out = tmp_path / "out"
     workspace = open_result(out, SETTINGS)
     make(workspace, "piece")
+    make(open_pieces(out / "recording.safetensors", SETTINGS), "piece")
     assert not is_finished(out)
     workspace.finish({"seconds": 1.5, "file": tmp_path / "nowhere"})
     assert is_finished(out) and set(files(out)) == {"task.json", "manifest.json"}
@@ -277,3 +278,18 @@ def test_pieces_without_a_description_are_not_used(tmp_path):
     assert open_pieces(file, SETTINGS).json("scores", lambda: 2) == 2
     open_pieces(file, SETTINGS).delete()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_was_writing_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "result"
+    folder.mkdir()
+    (folder / ".task.json.4242").write_text("half")
+    open_result(folder, SETTINGS)
+    assert list(files(folder)) == ["task.json"]
+    (folder / "deep" / ".model.4242").mkdir(parents=True)
+    (folder / "deep" / ".model.4242" / "weights").write_text("half")
+    open_result(folder, SETTINGS)
+    assert list(files(folder)) == ["task.json"]
+    (tmp_path / ".notes.1").write_text("somebody's")
+    with pytest.raises(FileExistsError):
+        open_result(tmp_path, SETTINGS)

@@ -9,6 +9,7 @@ files around them.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,12 @@ from neuronscope.results.arrays import read_arrays, save_arrays
 
 TASK, MANIFEST, PIECES = "task.json", "manifest.json", "pieces"
 """The first and the last file of a result, and the folder of its pieces."""
+
+PARTIAL = ".partial"
+"""Suffix of the folder that holds the pieces of a single file."""
+
+UNFINISHED = re.compile(r"\..+\.\d+")
+"""Temporary names of files and folders; a killed process leaves these behind."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -144,7 +151,9 @@ class Workspace:
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, which marks the result as finished, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
-        _remove(self.folder / PIECES)
+        # A process that was killed after it had written a file leaves the pieces of the file.
+        for pieces in (self.folder / PIECES, *self.folder.glob(f"*{PARTIAL}")):
+            _remove(pieces)
 
     def _piece(self, file: str) -> Path:
         path = self.folder / PIECES / file
@@ -167,8 +176,7 @@ def check_folder(folder: Path) -> None:
         raise FileExistsError(
             f"{folder} holds a finished result: choose another folder, or move this one."
         )
-    unfinished = (folder / TASK).is_file()
-    if folder.exists() and not unfinished and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder / TASK).is_file() and not _is_empty(folder):
         raise FileExistsError(f"{folder} exists and is not empty: choose another folder.")
 
 
@@ -197,6 +205,9 @@ def open_result(folder: Path, decides: Mapping[str, Any]) -> Workspace:
     """
     now = plain(decides)
     check_result(folder, now)
+    for path in list(folder.rglob(".*")):
+        if UNFINISHED.fullmatch(path.name):
+            _remove(path)
     if not (folder / TASK).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / TASK, now)
@@ -209,11 +220,19 @@ def open_pieces(file: Path, decides: Mapping[str, Any]) -> Workspace:
     Raises:
         ValueError: As `check_result`.
     """
-    folder = file.with_name(f"{file.name}.partial")
+    folder = file.with_name(f"{file.name}{PARTIAL}")
     if not (folder / TASK).is_file():
         # Pieces without a description may belong to another file.
         _remove(folder)
     return open_result(folder, decides)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but a description that a killed process left unfinished."""
+    if not folder.is_dir():
+        return False
+    begun = f".{TASK}."
+    return all(p.name.startswith(begun) and UNFINISHED.fullmatch(p.name) for p in folder.iterdir())
 
 
 def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

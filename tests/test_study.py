@@ -32,6 +32,7 @@ from neuronscope.metrics.forget_quality import ForgetQuality
 from neuronscope.metrics.truth_ratio import TruthRatio
 from neuronscope.models.loading import load_model
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, REST
+from neuronscope.results.cache import MANIFEST
 from neuronscope.results.comparison import Comparison
 from neuronscope.study import running
 from neuronscope.study.estimating import Pace, estimate_study, estimates
@@ -188,6 +189,20 @@ def test_finished_steps_are_not_repeated_and_lost_steps_are_reproduced(finished,
     # The file that the study wrote gives the same plan.
     again = plan_of(read_study(copy / "study.json"), load_facts(facts))
     assert [step.key for step in again.steps] == [step.key for step in plan.steps]
+
+
+def test_a_step_of_any_kind_that_was_killed_at_its_end_is_done_again(finished, tmp_path):
+    plan, out, _, _ = finished
+    there = tmp_path / "killed"
+    shutil.copytree(out, there)
+    last = {step.kind: step for step in plan.steps}
+    assert set(last) == KINDS
+    for step in last.values():
+        (step.folder(there) / MANIFEST).unlink()
+    ran = []
+    run_study(plan, there, "sequential", 1, lambda step, *_: ran.append(step.kind))
+    assert sorted(ran) == sorted(KINDS)
+    same(out, there)
 
 
 @pytest.mark.slow

@@ -251,6 +251,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value:
+            places = {str(place): one for place, one in enumerate(value)}
+            flat |= _flat(places, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
     return flat

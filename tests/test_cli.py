@@ -265,13 +265,14 @@ def test_an_empty_split_is_not_recorded(run, tmp_path, facts):
 
 def test_record_writes_a_recording_and_prints_a_summary(run, tmp_path, facts):
     out = tmp_path / "after"
-    code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
+    forget = ("--split", "forget")
+    code, said, _ = run("record", AFTER, "--facts", facts, "--out", out, *METHOD, *forget)
     assert code == 0 and "8 facts, 0 answered" in said
     assert sorted(path.name for path in out.iterdir()) == [
         "manifest.json", "recording.safetensors", "task.json",
     ]  # fmt: skip
     assert not Recording.load(out / "recording.safetensors").answered.any()
-    code, _, error = run("record", AFTER, "--facts", facts, "--out", out, *METHOD)
+    code, _, error = run("record", AFTER, "--facts", facts, "--out", out, *METHOD, *forget)
     assert code == 2 and "finished result" in error
 
 

@@ -107,7 +107,7 @@ def test_a_task_is_identified_by_content_and_not_by_path(tiny_facts, tmp_path):
     changed = checkpoint(tmp_path / "changed", seed=1)
     for task in (
         Record(changed, tiny_facts, FAST),
-        Record(one, tiny_facts, FAST, "all"),
+        Record(one, tiny_facts, FAST, "forget"),
         Record(one, tiny_facts, {"name": "conductance"}),
         Record(one, tiny_facts, FAST, target="prob"),
     ):

@@ -26,7 +26,7 @@ from neuronscope.attribution._baselines import (
 from neuronscope.attribution._collect import Group, collect
 from neuronscope.attribution._paths import Effort, along_paths
 from neuronscope.attribution._positions import Positions, parts
-from neuronscope.facts.fact import Fact
+from neuronscope.facts.fact import Fact, facts_hash
 from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hooked_model import HookedModel, frozen
 from neuronscope.models.neutral_facts import neutral_facts
@@ -84,12 +84,14 @@ class IntegratedGradients(Attribution):
         others = [fact for split, fact in facts if split != "forget"]
         kind = "facts"
         if not others:
-            kind = "neutral facts"
             # In chat form, a model may complete none of the neutral facts; it then uses those that
             # it answers as completions.
             others = (
                 neutral_facts(model, form) or neutral_facts(model) if neutral is None else neutral
             )
+            # Means over different facts are different baselines: recordings that name different
+            # facts cannot be compared.
+            kind = f"neutral facts ({facts_hash(('neutral', fact) for fact in others)[:8]})"
         if not others:
             return _FromBaseline(self, Zero(), (NO_FACTS,))
         encoded = [encode(fact, model.tokenizer, form) for fact in others]

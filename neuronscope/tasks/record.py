@@ -27,8 +27,9 @@ class Record(Measuring, Task[Recording]):
     attribution: Annotated[Any, Method("attribution", "Attribution")] = "integrated-gradients"
     """Attribution method."""
 
-    split: str = "forget"
-    """Split to record, or `all`."""
+    split: str = "all"
+    """Split to record, or `all`. Facts that are not to be forgotten are the controls of a
+    comparison, and their mean is the default baseline of integrated gradients."""
 
     per_fact: bool = True
     """Keep the values of each fact. Without them, only means are kept, and memory does not grow

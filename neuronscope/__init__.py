@@ -66,7 +66,7 @@ FAMILIES = (
     "attacks",
     "metrics",
 )
-"""The families whose methods are public under the names of their classes."""
+"""The families of methods whose classes are exported from this package."""
 
 _HOMES = {
     "Diagnosis": "analysis.diagnosis",

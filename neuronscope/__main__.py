@@ -1,4 +1,4 @@
-"""`python -m neuronscope`, for launchers that start modules."""
+"""Entry point of `python -m neuronscope`."""
 
 from neuronscope.cli import main
 

@@ -111,7 +111,7 @@ def test_an_interrupted_attack_resumes_with_the_same_numbers(here, tmp_path, mon
         call(here, tmp_path / "out")
     assert len(made) == 3 and not (tmp_path / "out" / "manifest.json").exists()
     assert len(list((tmp_path / "out" / "pieces").glob("run-*.json"))) == 2
-    with pytest.raises(ValueError, match="unfinished result with other settings: attack"):
+    with pytest.raises(ValueError, match="settings: attack"):
         call(here, tmp_path / "out", sigmas=(0.2,))
     done = call(here, tmp_path / "out")
     assert len(made) == 5, "two of the four runs are not made again"

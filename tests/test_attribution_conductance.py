@@ -85,8 +85,8 @@ def test_a_path_of_zero_length_has_no_conductance():
     ("settings", "message"),
     [
         ({"steps": 0}, "at least one step"),
-        ({"baseline": "reference"}, "go together"),
-        ({"reference": "the cat"}, "go together"),
+        ({"baseline": "reference"}, "reference prompt"),
+        ({"reference": "the cat"}, "reference prompt"),
     ],
 )
 def test_invalid_settings_are_refused(settings, message):

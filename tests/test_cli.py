@@ -170,7 +170,7 @@ BAD = {
     "no tolerance": (("--tolerance", "nan"), "positive tolerance"),
     "no steps": (("--steps", "0"), "1 <= steps"),
     "ablation": (("--attribution", "ablation"), "needs every neuron"),
-    "no reference": (("--baseline", "reference"), "go together"),
+    "no reference": (("--baseline", "reference"), "reference prompt"),
     "no device": (("--device", "cuda:77"), "No device"),
     "two places": (("--device", "cpu", "--device-map", "auto"), "exclude each other"),
     "one option": (("--form", "multiple_choice"), "two distractors"),

@@ -59,7 +59,7 @@ def test_a_saved_finding_is_not_computed_again(case, tmp_path):
     assert len(Counting.asked) == 1
     # A saved finding does not match other settings.
     found, missing = ask_views(case, (Counting(2),), tmp_path)
-    assert not found and "other models, facts or settings" in missing[0]
+    assert not found and "models, facts or settings" in missing[0]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_record_takes_a_bridge_that_has_a_tokenizer():
         record(bridge, FACTS, GradientXActivation(), progress=False)
     bridge.tokenizer = tokenizer()
     recording = record(bridge, FACTS, GradientXActivation(), progress=False)
-    assert recording.provenance.notes == ("taken out of a bridge",)
+    assert recording.provenance.notes == ("taken from a bridge",)
 
 
 def test_a_bridge_that_trained_copies_of_the_weights_is_refused():
@@ -76,5 +76,5 @@ def test_a_bridge_that_trained_copies_of_the_weights_is_refused():
     with torch.no_grad():
         for parameter in copies:
             parameter.add_(torch.randn_like(parameter))
-    with pytest.raises(ValueError, match="trained copies"):
+    with pytest.raises(ValueError, match="logits differ"):
         HookedModel.of_bridge(model.bridge, tokenizer())

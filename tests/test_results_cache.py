@@ -235,7 +235,7 @@ def test_a_flipped_byte_in_a_piece_is_always_detected(tmp_path, kind):
 def test_a_sealed_file_is_read_only_with_its_key(tmp_path):
     write_sealed(tmp_path / "a.json", {"value": 1}, "key")
     assert read_sealed(tmp_path / "a.json", "key") == {"value": 1}
-    with pytest.raises(ValueError, match="other models, facts or settings"):
+    with pytest.raises(ValueError, match="models, facts or settings"):
         read_sealed(tmp_path / "a.json", "another key")
 
 

@@ -43,7 +43,7 @@ def test_a_finding_loads_as_it_was_saved(tmp_path):
 
 def test_a_finding_with_another_identity_is_rejected(tmp_path):
     example().save(tmp_path / "low_rank_restoration", "a")
-    with pytest.raises(ValueError, match="other models, facts or settings"):
+    with pytest.raises(ValueError, match="models, facts or settings"):
         Finding.load(tmp_path / "low_rank_restoration", "b")
     with pytest.raises(FileExistsError):
         example().save(tmp_path / "low_rank_restoration", "b")

@@ -116,7 +116,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     shutil.copytree(tmp_path / "other" / "pieces" / done.name, done)
     with pytest.raises(ValueError) as error:
         fragile(tmp_path / "run", 0)
-    one_line(error, done, "other models, facts or settings")
+    one_line(error, done, "models, facts or settings")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])

@@ -50,7 +50,7 @@ class Attribution(ABC):
     """A method: its settings, and a call that computes influence from a model and facts."""
 
     every_neuron: ClassVar[bool] = True
-    """Whether every neuron has a value, which a diagnosis needs, or only a sample."""
+    """Whether every neuron gets a value, as a diagnosis requires, or only a sample does."""
 
     @abstractmethod
     def __call__(
@@ -64,8 +64,8 @@ class Attribution(ABC):
         """The influence of every neuron of the sites on the target, for all layers.
 
         Args:
-            memory: Bytes to use in addition to the model's. Less memory is slower, and changes
-                results only by rounding.
+            memory: Bytes to use in addition to the model's. With less memory, the method is slower
+                and results differ only by rounding.
         """
 
     def check(self, facts: Iterable[tuple[str, Fact]]) -> None:
@@ -84,23 +84,23 @@ class Attribution(ABC):
         form: str,
         neutral: Sequence[Fact] | None = None,
     ) -> "Attribution":
-        """The method with everything that it has to measure on the model beforehand.
+        """The method, after measuring on the model what it needs in advance.
 
-        The provenance of the result is complete, and preparing it again has no effect.
+        Its provenance is then complete, and preparing it again has no effect.
 
         Args:
             facts: The recorded facts, each with its split.
             form: The prompt form.
             neutral: Facts to measure a baseline on if all recorded facts are in the forget set. By
-                default, the shipped facts that this model answers. Two models that are compared
-                need the same ones.
+                default, the shipped facts that this model answers. To compare two models, use the
+                same facts for both.
         """
         del model, facts, sites, form, neutral
         return self
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks for readers of the recording, one sentence each."""
+        """Notes to store with the recording, one sentence each."""
         return ()
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
@@ -132,8 +132,8 @@ def check_neurons(neurons: Iterable[tuple[int, int]], layers: int, width: int) -
     for layer, neuron in neurons:
         if not (0 <= layer < layers and 0 <= neuron < width):
             raise ValueError(
-                f"No neuron {neuron} in layer {layer}: the model has layers 0 to {layers - 1} of "
-                f"{width} neurons."
+                f"No neuron {neuron} in layer {layer}: the model has layers 0 to {layers - 1} "
+                f"with {width} neurons each."
             )
 
 

@@ -93,11 +93,11 @@ def check_reference(baseline: str, reference: str) -> None:
     """Check that a reference prompt is given if, and only if, the baseline is 'reference'.
 
     Raises:
-        ValueError: If not.
+        ValueError: If only one of the two conditions holds.
     """
     if (baseline == "reference") != bool(reference):
         raise ValueError(
-            "A reference prompt and the baseline 'reference' go together, got "
+            "The baseline 'reference' needs a reference prompt, and other baselines take none; got "
             f"baseline={baseline!r}, reference={reference!r}."
         )
 

@@ -29,7 +29,7 @@ class Branch:
     """The hook points where the copies are changed."""
 
     rows: Int[Tensor, " row"]
-    """The row of the batch that each copy is made of."""
+    """The row of the batch that each copy is taken from."""
 
     change: Callable[[HookPoint, Float[Tensor, "row pos neuron"]], Float[Tensor, "row pos neuron"]]
     """The new activations at a hook point, from those of the unchanged rows."""
@@ -37,7 +37,7 @@ class Branch:
 
 @dataclass
 class _Rows:
-    """The row of the batch that each row of the growing pass is a copy of."""
+    """For each row of the growing pass, the row of the batch that it copies."""
 
     batch: int
     current: Int[Tensor, " row"]
@@ -106,7 +106,7 @@ def observe(
 
 
 def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int) -> Iterator[slice]:
-    """Divide a list of row copies into chunks that fit into memory, of at least one copy each.
+    """Divide a list of row copies into chunks that fit into memory, with at least one copy each.
 
     Args:
         layers: The layer at which each copy joins the pass.

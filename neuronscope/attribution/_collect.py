@@ -1,4 +1,4 @@
-"""Reducing influence at every position to a table of layers and neurons for each site."""
+"""Reduce the influence at every position to a table of layers and neurons for each site."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from neuronscope.attribution._positions import Part
 from neuronscope.models.hook_points import HookPoint
 
 Group = tuple[HookPoint, ...]
-"""Hook points that move together: one layer of a site, or all its layers."""
+"""Hook points that move together: one layer of a site, or all of its layers."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Integrating the target's gradient along straight paths from a baseline to the activations."""
+"""Integrate the target's gradient along straight paths from a baseline to the activations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

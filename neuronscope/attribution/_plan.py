@@ -10,11 +10,11 @@ from neuronscope.facts.prompts import Encoded
 from neuronscope.models.hooked_model import HookedModel
 
 LARGEST_BATCH = 4
-"""Most facts in a batch: the passes of a single fact keep a processor busy, and small batches make
-progress visible."""
+"""Maximum number of facts in a batch: the passes of a single fact keep a processor busy, and small
+batches make progress visible."""
 
 AVERAGED = ("total", "total_gain", "positive", "positive_gain", "negative", "activation")
-"""The quantities of which a recording without single facts keeps the mean."""
+"""The quantities whose means are kept if a recording is not per fact."""
 
 
 @dataclass(frozen=True)

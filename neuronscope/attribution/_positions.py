@@ -1,4 +1,4 @@
-"""The positions that move along a path, and the passes that move them.
+"""The positions that move along a path, and the forward passes that move them.
 
 If only the end of a prompt moves, its prefix is the same in every pass: its keys and values are
 computed once, and the passes run on the remaining tokens.

@@ -1,4 +1,4 @@
-"""Adaptive quadrature along paths, with the error known from the target at the ends of each piece.
+"""Adaptive quadrature along paths, whose error is known from the target at the ends of each piece.
 
 The integral over a path must equal the difference of the target between its ends, and the same
 holds for every piece of it. Pieces with too large an error are divided, worst first; other pieces
@@ -33,10 +33,10 @@ NARROWEST = 2.0**-40
 """A shorter piece is not divided again: its error is due to a jump, which gradients do not show."""
 
 MOST_PARTS = 8
-"""Most parts that a piece is divided into at once."""
+"""Maximum number of parts into which a piece is divided at once."""
 
 ORDER_COUNTED_ON = 1.5
-"""Assumed order of convergence per node in a piece's length; on short smooth pieces it is 2."""
+"""Assumed order of convergence in a piece's length, per node; on short smooth pieces it is 2."""
 
 Influences = tuple[Float[Tensor, "pos neuron"], ...]
 """One tensor for each hook point that moves along the path."""
@@ -77,15 +77,15 @@ def integrate(
     tolerance: float,
     max_steps: int,
 ) -> list[Integral]:
-    """Integrate paths, dividing pieces until the error is tolerated or the nodes are used up.
+    """Integrate paths, dividing pieces until the error is tolerable or all nodes are used.
 
     Args:
         influence: Computes the influence along each of many spans.
         score: Computes the target at points (path, α); needs no gradient.
         end_scores: The target at α = 1 of each path.
         steps: Nodes that `influence` uses per span.
-        tolerance: Largest sum of the absolute errors of a path's pieces.
-        max_steps: Largest number of nodes per path, including those of divided pieces.
+        tolerance: Maximum sum of the absolute errors of a path's pieces.
+        max_steps: Maximum number of nodes per path, including those of divided pieces.
     """
     spans = [Span(path, 0.0, 1.0) for path in range(len(end_scores))]
     starts = score([(path, 0.0) for path in range(len(end_scores))])

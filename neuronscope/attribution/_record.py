@@ -1,4 +1,4 @@
-"""Recording a model's neurons on a set of facts, in batches and resumable.
+"""Record a model's neurons on a set of facts, in batches that can be resumed.
 
 While a recording is written to a file, its finished batches are in the folder `NAME.partial` next
 to it. After an interruption, the same command loads them instead of computing them again, and the
@@ -74,25 +74,25 @@ def record(
     """Record the activation and influence of every neuron, with the error of the influence.
 
     Args:
-        model: A loaded model, or a TransformerLens bridge, of which the plain model is recorded.
-        facts: A fact set, whose splits are kept, or a sequence of facts, the forget set.
+        model: A loaded model, or a TransformerLens bridge, whose plain model is recorded.
+        facts: A fact set, whose splits are kept, or a sequence of facts to be forgotten.
         attribution: The attribution method.
         sites: The sites of the neurons.
         target: The quantity that neurons influence; by default the answer's log-odds.
         form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
-        neutral: Facts whose mean is the baseline if all facts are in the forget set. By default,
-            the facts of common knowledge that this model answers. Two recordings that are compared
-            need the same ones: use `neutral_facts` of the original model for both.
-        per_fact: Keep the neurons of every fact, or only their means over facts, whose memory does
-            not grow with the number of facts but which allow no intervals and no test.
+        neutral: Facts over which the baseline is averaged if all facts are in the forget set. By
+            default, the neutral facts that this model answers. Two recordings can only be compared
+            if these are the same: use `neutral_facts` of the original model for both.
+        per_fact: Keep the neurons of every fact; otherwise only means over facts, whose size does
+            not grow with the number of facts, but which allow no intervals and no tests.
         memory: Bytes that a pass may use in addition to the model's.
         out: The file to save the recording to. After an interruption, the same call resumes.
         progress: Show a progress bar with the remaining time.
 
     Raises:
         ValueError: Before anything is computed, if a fact cannot be encoded for this model, a site
-            does not exist, or `out` does not end in `.safetensors` or has a different unfinished
-            recording.
+            does not exist, or `out` does not end in `.safetensors` or belongs to a different
+            unfinished recording.
         FileExistsError: If `out` exists.
     """
     if not isinstance(model, HookedModel):
@@ -155,10 +155,10 @@ def provenance_of(
     target: Target,
     form: str,
 ) -> Provenance:
-    """The provenance of a recording, which is known before it is computed.
+    """The provenance of a recording, which is known before the recording is computed.
 
     Args:
-        attribution: The method that `Attribution.prepared` returns.
+        attribution: The method, as returned by `Attribution.prepared`.
     """
     packages = ("neuronscope", "torch", "transformers")
     return Provenance(
@@ -193,7 +193,7 @@ def _computed(inputs: _Inputs, pieces: Workspace | None, progress: bool) -> Iter
 
 
 def _batch(inputs: _Inputs, members: Sequence[int]) -> Arrays:
-    """The arrays of one batch, by fact, or summed over facts if single facts are not kept."""
+    """The arrays of one batch: per fact, or summed over facts if only means are kept."""
     model = inputs.model
     batch = Batch.of([inputs.encoded[i] for i in members], model.device)
     answers = Answers.of(batch)

@@ -26,7 +26,7 @@ from neuronscope.models.loading import as_model
 from neuronscope.models.targets import Target
 
 SHOWN = 10
-"""Most neurons in the HTML representation of a trace."""
+"""Maximum number of neurons in the HTML representation of a trace."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Trace:
     """The start of the paths, e.g. `mean over 8 neutral facts`."""
 
     notes: tuple[str, ...] = ()
-    """What must be known to interpret the influences."""
+    """Caveats for the interpretation of the influences."""
 
     def table(self) -> pd.DataFrame:
         """One row per position and neuron.
@@ -147,9 +147,9 @@ def trace(
     Args:
         model: A model, or a name or path that `load_model` accepts.
         fact: The fact.
-        neurons: The neurons as (layer, neuron); by default all of the site.
+        neurons: The neurons as (layer, neuron); by default, all neurons of the site.
         site: The site of the neurons.
-        target: The quantity that neurons influence; by default the answer's log-odds.
+        target: The quantity that neurons influence; by default, the answer's log-odds.
         form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
         steps: Nodes of the quadrature on each path.
         baseline: The start of the paths. `mean` is each neuron's mean over neutral facts that the
@@ -215,7 +215,7 @@ def _start(
     method: IntegratedGradients,
     baseline: Baseline | Literal["mean", "zero"],
 ) -> tuple[Baseline, tuple[str, ...]]:
-    """The baseline, and what must be known about it."""
+    """The baseline, and notes about it."""
     if not isinstance(baseline, str):
         return baseline, ()
     if baseline == "zero":

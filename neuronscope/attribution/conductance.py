@@ -7,7 +7,7 @@ path from baseline embeddings e' to the prompt's e,
                                             or  (g_k + g_{k+1})/2 · (…)    (trapezoid)
 
 The neurons of a layer do not account for all paths through the model: the residual stream bypasses
-them, so that their sum is not F(e) − F(e'). The completeness error shows how much they miss.
+them, so their sum is not F(e) − F(e'). The completeness error shows how much they miss.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Conductance(Attribution):
 
     baseline: Literal["mean", "zero", "reference"] = "mean"
     """The embeddings at the start of the path: the vocabulary's mean, zero (where norms are
-    singular, so that errors are large in models with RMSNorm), or those of the `reference` prompt.
+    singular, so errors are large in models with RMSNorm), or those of the `reference` prompt.
     """
 
     reference: str = ""

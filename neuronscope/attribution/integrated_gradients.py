@@ -42,10 +42,10 @@ class IntegratedGradients(Attribution):
     are more accurate than eight without, at two thirds of the cost."""
 
     tolerance: float = 1e-3
-    """Largest error of the sum, in units of the target; the path is divided until it is reached."""
+    """Maximum error of the sum, in units of the target; the path is divided until it is reached."""
 
     max_steps: int = 192
-    """Largest number of nodes on one path; a path with a larger error is flagged."""
+    """Maximum number of nodes on one path; a path with a larger error is flagged."""
 
     path: Literal["per_layer", "joint"] = "per_layer"
     """Whether one layer moves at a time, with later layers recomputed, or all layers of a site move
@@ -56,7 +56,7 @@ class IntegratedGradients(Attribution):
 
     baseline: Literal["mean", "zero", "reference"] = "mean"
     """The start of the path: the mean of each neuron over the recorded facts outside the forget set
-    (or over facts of common knowledge if there are none), zero, or the activations on the
+    (or over neutral facts if there are none), zero, or the activations on the
     `reference` prompt."""
 
     reference: str = ""
@@ -84,8 +84,8 @@ class IntegratedGradients(Attribution):
         others = [fact for split, fact in facts if split != "forget"]
         kind = "facts"
         if not others:
-            # In chat form, a model may complete none of the neutral facts; it then uses those that
-            # it answers as completions.
+            # In chat form, a model may answer none of the neutral facts; those that it answers as
+            # completions are then used.
             others = (
                 neutral_facts(model, form) or neutral_facts(model) if neutral is None else neutral
             )
@@ -99,7 +99,7 @@ class IntegratedGradients(Attribution):
         return self.starting_at(replace(mean_baseline(model, batches, sites), kind=kind))
 
     def starting_at(self, baseline: Baseline) -> Attribution:
-        """The method with a given baseline, a callable of model, positions and hook point."""
+        """The method with a given baseline, a function of model, positions and hook point."""
         return _FromBaseline(self, baseline)
 
     def settings(self) -> dict[str, str | int | float | bool | None]:

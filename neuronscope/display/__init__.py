@@ -1,4 +1,4 @@
-"""Progress of running work, and short HTML representations of objects."""
+"""Progress display, and short HTML representations of objects."""
 
 from neuronscope.display._html import (
     html_card,

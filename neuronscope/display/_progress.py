@@ -1,4 +1,4 @@
-"""Progress with the time left: a bar in a terminal, text in a notebook, lines in a log.
+"""Progress with the remaining time: a bar in a terminal, text in a notebook, lines in a log.
 
 Notebooks show standard error in red, and widgets need a package that is often missing. There,
 progress is one line of plain text that is updated in place.
@@ -38,7 +38,7 @@ def _nothing(done: int, total: int, note: str = "") -> None:
 
 
 def say(text: str, wanted: bool = True) -> None:
-    """Show one line of text: in a notebook as plain text, elsewhere on standard error."""
+    """Show one line of text: as plain text in a notebook, elsewhere on standard error."""
     if not wanted:
         return
     if _in_notebook():
@@ -68,7 +68,7 @@ def showing_progress(what: str, wanted: bool = True) -> Iterator[Show]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Show]:
-    # Imported late: every module may import this one, and importing rich takes a while.
+    # Imported here: every module may import this one, and importing rich takes a while.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -101,8 +101,8 @@ def _in_text(what: str, seconds: float, notes_at_once: bool, write: Callable[[st
     """Progress as lines of text.
 
     Args:
-        seconds: The minimum time between two lines; the last step is shown at once.
-        notes_at_once: Whether a new note is shown at once, too.
+        seconds: The minimum time between two lines; the last step is shown immediately.
+        notes_at_once: Whether new notes are also shown immediately.
     """
     began = time.monotonic()
     last, shown, finished = began, "", False
@@ -122,7 +122,7 @@ def _in_text(what: str, seconds: float, notes_at_once: bool, write: Callable[[st
 
 
 def _left(passed: float, done: int, total: int) -> str:
-    """The time left if the remaining steps take as long as those done."""
+    """The remaining time if the remaining steps take as long as those done."""
     return str(timedelta(seconds=round(passed / done * (total - done))))
 
 
@@ -142,7 +142,7 @@ def _show_in_notebook(text: str, **place: Any) -> Any:
 
 
 def _updated() -> Callable[[str], None]:
-    """A function that shows a line in the place of the previous one."""
+    """A function that replaces the previous line by a new one."""
     handle = None
 
     def write(text: str) -> None:

@@ -15,7 +15,7 @@ def quiet() -> Iterator[None]:
 
     Downloads keep their bars, because they can take long. Errors are raised as usual.
     """
-    # Imported late: only loading and saving models needs it.
+    # Imported here: only loading and saving models needs it.
     from tqdm.auto import tqdm
 
     loggers = [logging.getLogger(name) for name in PACKAGES]

@@ -1,4 +1,4 @@
-"""What all views share: the case that they examine, and how they measure a model."""
+"""The parts common to all views: the case that they examine, and the evaluation of a model."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -103,7 +103,7 @@ class Case:
     def measure(
         self, model: HookedModel, chosen: Bool[np.ndarray, " fact"] | None = None
     ) -> Measured:
-        """A model's answers to the facts, and their scores, with its current weights.
+        """The answers and scores of a model with its current weights.
 
         Args:
             chosen: Measure only these facts; the scores of the others are NaN, and they count as

@@ -30,7 +30,7 @@ class Candidates:
 
     @staticmethod
     def of(case: Case, chosen: Bool[np.ndarray, " fact"]) -> "Candidates":
-        """The candidates of the chosen facts, each of which has distractors."""
+        """The candidates of the chosen facts, each of which must have distractors."""
         tokenizer = case.after.tokenizer
         facts = [fact for (_, fact), wanted in zip(case.facts, chosen, strict=True) if wanted]
         texts = [(fact.answer, *fact.distractors) for fact in facts]

@@ -22,7 +22,7 @@ from neuronscope.evidence._curves import Curve
 
 @dataclass(frozen=True)
 class CausalScore:
-    """How much better than chance a ranking finds the neurons that recover the answers."""
+    """How much better than chance a ranking identifies the neurons that recover the answers."""
 
     value: float
     """NaN if all neurons together recover no more than random ones do."""

@@ -11,7 +11,7 @@ from neuronscope.models.neuron_weights import neuron_weights
 SITE = "mlp.post"
 
 LEAST_IN_STRATUM = 16
-"""Fewest neurons in a stratum: with fewer, a control would often draw the chosen neurons."""
+"""Minimum number of neurons in a stratum: with fewer, controls would often draw the chosen ones."""
 
 
 def alike(
@@ -20,14 +20,14 @@ def alike(
     generator: np.random.Generator,
     spared: int = 0,
 ) -> Int[np.ndarray, " flat"]:
-    """A random order, each prefix of which has the same number of neurons per stratum as `order`.
+    """A random order whose prefixes have as many neurons per stratum as those of `order`.
 
     Args:
         order: Flat indices of all neurons, best first.
         strata: The stratum of each neuron.
-        spared: Draw this many of the first neurons of `order` only once their strata contain no
-            others, which tests whether these neurons in particular are needed. With 0, controls
-            ignore which neurons were chosen.
+        spared: Draw this many of the first neurons of `order` only after all others of their
+            strata, to test whether these particular neurons are needed. With 0, controls ignore
+            which neurons were chosen.
     """
     late = np.zeros(len(order), dtype=bool)
     late[order[:spared]] = True

@@ -1,4 +1,4 @@
-"""Verdicts from how well the forgotten answers can be distinguished from distractors."""
+"""Verdicts based on how well the forgotten answers can be distinguished from distractors."""
 
 import math
 
@@ -36,7 +36,7 @@ def too_few(forgotten: Bool[np.ndarray, " fact"], which: str) -> tuple[Word, str
 
     Args:
         forgotten: The forgotten facts that the view covers.
-        which: What distinguishes them, as in "have distractors".
+        which: The condition that they meet, e.g. "have distractors".
     """
     count = int(forgotten.sum())
     if count >= FEWEST:
@@ -64,7 +64,7 @@ def share_interval(right: Float[np.ndarray, " fact"]) -> tuple[float, float]:
 
 
 def figures_before(right: Float[np.ndarray, " fact"]) -> dict[str, float]:
-    """The mean share of right comparisons in the original model, with its interval."""
+    """The mean share of correct comparisons in the original model, with its interval."""
     low, high = share_interval(right)
     return {"before": float(right.mean()), "before_low": low, "before_high": high}
 
@@ -72,7 +72,7 @@ def figures_before(right: Float[np.ndarray, " fact"]) -> dict[str, float]:
 def compared(
     before: Float[np.ndarray, " fact"], after: Float[np.ndarray, " fact"], chance: float
 ) -> tuple[Word, str]:
-    """The verdict, with its reason, from each fact's share of right comparisons in either model."""
+    """The verdict, with its reason, from each fact's share of correct comparisons in each model."""
     low, high = share_interval(after)
     if share_interval(before)[0] <= chance:
         return "cannot tell", "Even the original model is not clearly above chance."

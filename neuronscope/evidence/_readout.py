@@ -1,7 +1,7 @@
 """The neurons that the largest directions of a change read, and the tokens that they promote.
 
 A direction u σ vᵀ that writes to the residual stream reads neurons (v) and writes u. Its sign is
-arbitrary; it is chosen such that the mean input of the matrix, at the positions that predict the
+arbitrary; it is chosen so that the mean input of the matrix, at the positions that predict the
 forgotten answers, has a positive projection on v. Then u is what restoring the direction adds at
 these positions; through the weights of the final norm and the unembedding it promotes some tokens
 and suppresses others.

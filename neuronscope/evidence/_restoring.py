@@ -29,7 +29,7 @@ def restore(
     held in memory once.
 
     Args:
-        order: Flat indices of the neurons, the first to be restored first.
+        order: Flat indices of the neurons, in the order of restoration.
         sizes: Numbers of neurons, ascending.
     """
     hook_points = case.after.hook_points_at(SITE)
@@ -48,7 +48,7 @@ def restore(
 def smallest_prefix(
     case: Case, order: Int[np.ndarray, " flat"], curve: Curve, wanted: int, step: Step
 ) -> Curve | None:
-    """The smallest prefix that recovers the wanted number of answers; None if none does.
+    """The smallest prefix found that recovers the wanted number of answers; None if none does.
 
     Bisection on a log scale, starting from the first size of the curve that suffices. The number of
     recovered answers need not be monotone: a smaller prefix may suffice where a larger one does

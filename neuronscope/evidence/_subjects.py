@@ -16,7 +16,7 @@ def other_subjects(case: Case, place: int, most: int) -> tuple[Encoded, ...]:
 
     Args:
         place: The fact's index in the case.
-        most: Largest number of prompts.
+        most: Maximum number of prompts.
     """
     own = case.labelled[place][1]
     alike: list[Encoded] = []
@@ -32,7 +32,7 @@ def other_subjects(case: Case, place: int, most: int) -> tuple[Encoded, ...]:
 
 
 def _with_others(case: Case, place: int) -> Iterator[Fact]:
-    """The fact about each other subject, starting after it so that facts use different ones."""
+    """The fact with other facts' subjects, beginning with the next fact's so that subjects vary."""
     facts = [fact for _, fact in case.facts]
     fact = facts[place]
     if fact.subject is None or fact.subject not in fact.prompt:

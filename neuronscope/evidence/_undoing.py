@@ -20,7 +20,7 @@ Row = dict[str, str | int | float]
 
 
 class Undoing:
-    """A copy of the unlearned model in which each method undoes one part of the change.
+    """A copy of the unlearned model; each method undoes one part of the change in it.
 
     Each method starts from the unlearned weights. The models of the case are not modified, and no
     second copy is made.

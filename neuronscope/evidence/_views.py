@@ -1,6 +1,6 @@
 """Finding and running views, and saving their findings.
 
-Every finding is saved in the diagnosis' folder as soon as it is complete, so that an interrupted
+Every finding is saved in the diagnosis's folder as soon as it is complete, so an interrupted
 diagnosis runs only the missing views when it is resumed.
 """
 
@@ -45,7 +45,7 @@ def views_called(names: Sequence[str]) -> tuple[Evidence, ...]:
     unknown = [name for name in names if name not in (ALL, NONE, *known)]
     if unknown:
         raise ValueError(
-            f"Unknown view {unknown[0]!r}: expected some of {', '.join(known)}, {ALL} and {NONE}."
+            f"Unknown view {unknown[0]!r}: expected some of {', '.join(known)}, {ALL}, {NONE}."
         )
     if NONE in names and len(set(names)) > 1:
         raise ValueError(f"{NONE} cannot be combined with other views, got {', '.join(names)}.")
@@ -69,12 +69,12 @@ def ask(
         case: The models and facts; its rankings are replaced.
         views: The views, in any order.
         comparison: The two recordings.
-        neurons: The diagnosis' table of neurons.
+        neurons: The diagnosis's table of neurons.
         folder: Where findings are saved; a finding that is already there is loaded.
         progress: Show a progress bar.
 
     Returns:
-        The findings, and for each view that was left out a sentence with the reason.
+        The findings, and one sentence for each view that was left out, with the reason.
     """
     ranked = replace(case, rankings=rankings_of_recordings(comparison, neurons))
     return ask_views(ranked, views, folder, progress)

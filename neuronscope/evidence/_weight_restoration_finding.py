@@ -17,7 +17,7 @@ from neuronscope.results.findings import ITSELF, Finding, Word
 
 SMALL = 0.01
 """Share of the neurons, rounded up to a neuron, that is too small to store many different answers;
-chosen because knowledge is spread over more of a model than what suppresses it needs to be."""
+chosen because knowledge is spread over more of a model than its suppression requires."""
 
 MEANING = (
     f"smallest share of the neurons at {SITE} whose original weights recover half of the forgotten "
@@ -31,7 +31,7 @@ class Contender:
 
     name: str
     order: Int[np.ndarray, " flat"]
-    """Flat indices of the neurons, the first to be restored first."""
+    """Flat indices of the neurons, in the order of restoration."""
 
     curve: Curve
     """Its recovery curve, whose last size is all neurons."""
@@ -43,7 +43,7 @@ class Contender:
 
     @property
     def apart(self) -> tuple[int, int]:
-        """The number of sizes whose interval lies above those of all draws, and of all compared."""
+        """Numbers of sizes: with an interval above those of all draws, and compared in total."""
         random = pd.concat([control.rows(self.name) for control in self.controls])
         highest = random.groupby("size", as_index=False)["high"].max()
         both = self.curve.rows(self.name).iloc[:-1].merge(highest, on="size")

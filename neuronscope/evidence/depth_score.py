@@ -1,4 +1,4 @@
-"""The unlearning depth score (UDS, arXiv 2605.24614): how deep unlearning goes, by patching.
+"""The unlearning depth score (UDS, arXiv 2605.24614): the depth of unlearning, by patching.
 
 The original model is evaluated with its states after one layer replaced by those of another model,
 at the positions that predict the answer's tokens. With s the mean log-probability of these tokens,
@@ -18,9 +18,9 @@ model answers equally well from the unlearned model's states.
 | other subjects | of the original model, for the same prompts about other subjects: *our variant* |
 
 The variant averages the states over several subjects. The states of a single subject not only lack
-the answer but encode a different one, which reduces the score s far more than ignorance does: every
-model would appear intact. What remains of this effect makes the variant lower than the published
-score; variant scores can only be compared with each other.
+the answer but encode a different one, which reduces s far more than ignorance does: every model
+would appear intact. The remainder of this effect makes the variant lower than the published score;
+variant scores can only be compared with each other.
 
 A low score shows that the knowledge is present. A high score does not show that it is gone:
 suppression in an early layer is part of the patched states and reduces s as much as ignorance does.
@@ -52,10 +52,10 @@ from neuronscope.models.targets import Answers, Target
 from neuronscope.results.findings import Finding, Word
 
 HIDDEN_BELOW = 1 / 3
-"""If the whole interval is lower, the verdict is hidden; chosen as two thirds being left."""
+"""If the whole interval is lower, the verdict is hidden; chosen as two thirds remaining."""
 
 ERASED_ABOVE = 2 / 3
-"""If the whole interval is higher, the verdict is erased; chosen as one third being left."""
+"""If the whole interval is higher, the verdict is erased; chosen as one third remaining."""
 
 RETAIN_MODEL, OTHER_SUBJECTS = "retain model", "other subjects"
 """The references."""
@@ -153,8 +153,8 @@ class DepthScore(Evidence):
             meaning=f"{kind}unlearning depth score (0: intact; 1: erased as in the reference, "
             f"{against})",
             why="Patched into the original model, the states of the unlearned model reduce the "
-            f"answers' log-probability by {value:.0%} of what the states of the reference "
-            f"({against}) do (95 % interval {low:.0%} to {high:.0%}, mean over {counted.sum()} "
+            f"answers' log-probability {value:.0%} as much as the states of the reference do "
+            f"({against}; 95 % interval {low:.0%} to {high:.0%}, mean over {counted.sum()} "
             f"facts). {reason}",
             figures={
                 "reference": against,

@@ -2,7 +2,7 @@
 
 On a sample of neurons drawn evenly over the layers of the unlearned model, the exact effect of
 ablating each neuron (`attribution/ablation.py`) is the ground truth, which all other attribution
-methods approximate. A method that ranks these neurons badly ranks all neurons badly.
+methods approximate. A method that ranks these neurons poorly ranks all neurons poorly.
 """
 
 import math
@@ -20,7 +20,7 @@ from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.results.findings import Finding
 from neuronscope.results.recording import Recording
 
-# An ablation sets a neuron to zero, so paths from a zero baseline estimate the same effect. A few
+# Ablation sets a neuron to zero, so paths from a zero baseline estimate the same effect. A few
 # nodes suffice for ranks.
 APPROXIMATIONS: dict[str, Attribution] = {
     "gradient_x_activation": GradientXActivation(),

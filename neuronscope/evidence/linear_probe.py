@@ -2,9 +2,9 @@
 
 The model reads a prompt completed with a candidate, the answer or a distractor, and its state at
 the candidate's last token is recorded. A logistic regression is trained to identify the states of
-right candidates on facts *outside* the forget set and evaluated on the forget set, where the answer
-must score above every distractor. If the model lost a fact, the probe is at chance; if the model
-merely does not give the answer, the probe may be above it.
+correct candidates on facts *outside* the forget set and evaluated on the forget set, where the
+answer must score above every distractor. If the model lost a fact, the probe is at chance; if the
+model merely does not give the answer, the probe may be above chance.
 
 The states of each fact's candidates are centred on their mean in training and in evaluation, so
 that only differences between candidates of one prompt matter. The layer is chosen by
@@ -38,7 +38,7 @@ from neuronscope.evidence._readable import (
 from neuronscope.results.findings import Finding
 
 FEWEST_LABELS = 6
-"""Fewest training facts for a probe; chosen as two for each of three folds."""
+"""Minimum number of training facts for a probe; chosen as two for each of three folds."""
 
 MODELS = ("before", "after")
 

@@ -186,8 +186,8 @@ def _table(
     """One row per kind of facts, model and layer.
 
     Columns: `facts` (forget, other), `model`, `layer`, `count` (number of facts), `pairs` (mean
-    share of pairs won), `all` (share of facts that win all pairs), each of the two with `_low`,
-    `_high` and `_chance`, and `label`, which is empty for the original model.
+    share of pairs won), `all` (share of facts that win all pairs), both also with `_low`, `_high`
+    and `_chance`, and `label`, which is empty for the original model.
     """
     rows = []
     for kind, mask in (("forget", chosen & case.forget), ("other", chosen & ~case.forget)):

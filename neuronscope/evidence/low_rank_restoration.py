@@ -8,8 +8,8 @@ With D = θ_before − θ_after, the following are added to the unlearned model:
 - α · D in all parameters, which interpolates linearly towards the original model;
 - all of D in one kind of module only, or in one block of layers only.
 
-All of D always recovers the answers. Hiding differs from erasure in whether many answers return
-together at a rank too small to store them: a matrix of rank r distinguishes at most r inputs.
+All of D always recovers the answers. The evidence of hiding is that many answers return together at
+a rank too small to store them: a matrix of rank r distinguishes at most r inputs.
 """
 
 import itertools
@@ -36,7 +36,7 @@ direction; chosen because a matrix that stores facts needs a direction for each.
 SMALL_RANK = 4
 """The largest rank that can count as too small, however many facts there are. It was measured: up
 to rank 4, checkpoints whose answers a relearning attack recovers regain more than half of them, and
-one that resists the attack regains none; at rank 8 it regains more than half."""
+one that resists the attack regains none; at rank 8, the latter also regains more than half."""
 
 MEANING = "share of the forgotten answers recovered by {} of the weight difference in every matrix"
 
@@ -199,7 +199,7 @@ def _word(own: pd.DataFrame, small: int, random: float) -> tuple[Word, str]:
     Args:
         own: The forgotten answers against the rank of the weight difference.
         small: The rank that is too small to store them.
-        random: Largest share that random directions recover at that rank.
+        random: The largest share that random directions recover at that rank.
     """
     at, full = own.loc[[small]].iloc[0], own.iloc[-1]
     start = (

@@ -1,6 +1,6 @@
 """Silencing: which answers return when suspected inhibitors of the unlearned model are ablated.
 
-Silencing a neuron means to set it to zero. No weights of the original model are used, so an answer
+Silencing a neuron means setting it to zero. No weights of the original model are used, so an answer
 that returns was present in the unlearned model. The suspects are the neurons of `mlp.post` with the
 most negative influence on the answer in the unlearned model (activation x gradient, the first-order
 effect of ablation). They are chosen on one half of the forgotten facts and tested on the other
@@ -54,11 +54,11 @@ MEANING = (
 
 GENERAL = 0.5
 """If ablation increases the target in the original model by at least this share of the increase in
-the unlearned model, a warning says that unlearning did not create the inhibitors; chosen as the
-larger part. The verdict does not depend on it."""
+the unlearned model, a warning says that unlearning did not create the inhibitors; chosen as one
+half. The verdict does not depend on it."""
 
 Folds = Sequence[tuple[Int[np.ndarray, " flat"], Bool[np.ndarray, " fact"]]]
-"""Orders of the neurons, the first to be ablated first, each with the facts it is tested on."""
+"""Orders in which to ablate neurons, each with the facts on which it is tested."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Silencing(Evidence):
     """Numbers of neurons to ablate, ascending."""
 
     largest: float = 0.05
-    """Largest share of the neurons to ablate; at least one neuron is ablated."""
+    """Maximum share of the neurons to ablate; at least one neuron is ablated."""
 
     draws: int = 5
     """Number of random controls per ranking."""
@@ -85,7 +85,7 @@ class Silencing(Evidence):
             raise ValueError(f"Expected ascending sizes of 1 or more, got {self.sizes}.")
         if not 0 < self.largest <= 1 or self.draws < 1:
             raise ValueError(
-                "Expected a largest share above 0 and up to 1 and at least one draw, got "
+                "Expected `largest` above 0 and up to 1, and `draws` of 1 or more, got "
                 f"{self.largest} and {self.draws}."
             )
 

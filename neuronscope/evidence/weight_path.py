@@ -35,7 +35,7 @@ OUTSIDE = -1
 
 
 TOLERANCE = 1e-4
-"""Tolerated error of the sum of contributions, as a share of the drop."""
+"""Tolerance for the error of the sum of contributions, as a share of the drop."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WeightPath(Evidence):
     """Gauss-Legendre nodes on the path; doubled until the contributions add up to the drop."""
 
     max_nodes: int = 64
-    """Largest number of nodes; a warning is added if the contributions still do not add up."""
+    """Maximum number of nodes; a warning is added if the contributions still do not add up."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= self.max_nodes:

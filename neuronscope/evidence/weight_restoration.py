@@ -1,4 +1,4 @@
-"""Weight restoration: which answers return when neurons get their original weights back.
+"""Weight restoration: which answers return when the original weights of neurons are restored.
 
 The original weights of the top-m neurons of a ranking of `mlp.post` are restored in the unlearned
 model. Controls restore random neurons, matched in number per layer and per quantile bin of ‖Δθ‖. A
@@ -6,7 +6,7 @@ ranking's *causal score* is the position of its curve between random (0) and all
 *minimal set* is the smallest prefix of a ranking that recovers half of the forgotten answers.
 
 Restoring enough neurons always recovers the answers, so the curve alone is no evidence of hiding.
-Evidence is that many different answers return together when a set too small to store them is
+The evidence is that many different answers return together when a set too small to store them is
 restored, while random neurons recover none. The converse does not hold: training may spread its
 changes over many neurons.
 
@@ -42,7 +42,7 @@ FINALISTS = 2
 """Number of rankings, best causal score first, that are searched for a minimal set."""
 
 BISECTION = 7
-"""Passes that a bisection takes, for progress: a third of a decade, to within 5 %."""
+"""Passes of a bisection over a third of a decade, to within 5 %; used to report progress."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Reads files of facts into rows of named fields, with the location of each row.
+"""Read files of facts into rows of named fields, with the location of each row.
 
 Supports JSON lines, a JSON list, a single JSON object, and Parquet. Every error is a one-line
 ValueError that begins with the location and quotes at most a short piece of the data.
@@ -46,10 +46,10 @@ class Row:
         return text if text.strip() else None
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A field as a tuple of texts: one for a single text, none for a missing field.
+        """A field as a tuple of strings: one if it is a string, none if it is missing.
 
         Raises:
-            ValueError: If it is neither a text nor a list of texts.
+            ValueError: If it is neither a string nor a list of strings.
         """
         value = self.fields.get(name)
         if value is None:
@@ -100,7 +100,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(raw: bytes, path: Path) -> Document:
-    """Parse a file's content, recognizing Parquet and JSON by the content.
+    """Parse a file's content as Parquet or JSON, detected from the content itself.
 
     Raises:
         ValueError: If there are no rows, or the content is neither Parquet nor JSON in UTF-8.
@@ -159,7 +159,7 @@ def _json_rows(text: str, path: Path) -> tuple[Row, ...]:
 def _line(line: str, name: str, number: int) -> object:
     value, end = _decode(line, 0, name, number)
     if line[end:].strip():
-        raise ValueError(f"{name}, line {number}: expected one JSON object, got more after it.")
+        raise ValueError(f"{name}, line {number}: expected one JSON object, found text after it.")
     return value
 
 
@@ -179,7 +179,7 @@ def _list_rows(text: str, name: str) -> tuple[Row, ...]:
         if text[at - 1 : at] != ",":
             raise ValueError(f"{rows[-1].place}: not valid JSON (no comma or ] after the item).")
     if text[at:].strip():
-        raise ValueError(f"{rows[-1].place}: expected the list to end the file, got more after it.")
+        raise ValueError(f"{rows[-1].place}: expected the file to end, found text after the list.")
     return tuple(rows)
 
 

@@ -46,7 +46,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class FactSet:
-    """Facts by split, named as in the unlearning literature. Disjoint by id and by content."""
+    """Facts by split, named as in the unlearning literature; no id or content is in two splits."""
 
     forget: tuple[Fact, ...] = ()
     """The forget set: facts the model was or will be trained to forget."""
@@ -119,7 +119,7 @@ class FactSet:
 
 @dataclass(frozen=True)
 class Placed:
-    """A fact with its split and its location, which error messages name."""
+    """A fact with its split, and its location for error messages."""
 
     split: str
     fact: Fact
@@ -171,7 +171,7 @@ def quoted(text: str) -> str:
 
 
 def _plain(fact: Fact) -> dict[str, object]:
-    """A fact's fields; a field added later only if set, so that older hashes stay valid."""
+    """A fact's fields; newer fields only if they are set, so that older hashes stay valid."""
     plain = asdict(fact)
     if not fact.paraphrased_answers:
         del plain["paraphrased_answers"]

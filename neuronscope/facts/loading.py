@@ -1,4 +1,4 @@
-"""Loads facts, recognizing the format of each file by its content."""
+"""Load facts; the format of each file is detected from its content."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def load_facts(path: Path | str) -> FactSet:
 
     Raises:
         FileNotFoundError: If the path does not exist.
-        ValueError: If the format of a file is unknown or a fact is malformed; a one-line message
-            that names the file and, if possible, the line.
+        ValueError: If the format of a file is unknown or a fact is malformed; the message is one
+            line that names the file and, if possible, the line.
     """
     path = Path(path)
     return gather([read_document(file) for file in _files(path)], str(path))
@@ -67,7 +67,7 @@ def _made(classes: dict[str, type[FactFormat]]) -> dict[str, FactFormat]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the fact files of a folder, else those one level below it."""
+    """The file itself, or the fact files in a folder, or else those one level below it."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -96,7 +96,7 @@ def _format_of(document: Document) -> str:
 
 
 def _once(placed: Sequence[Placed]) -> tuple[list[Placed], tuple[str, ...]]:
-    """Remove duplicates, keeping the entry with most distractors and paraphrases; add a note."""
+    """Remove duplicates, keeping the entry with more distractors and paraphrases; add a note."""
     best: dict[tuple[str, str], Placed] = {}
     repeats: list[tuple[Placed, Placed]] = []
     for entry in placed:

@@ -1,4 +1,4 @@
-"""Tokenizes facts: prompt forms, the tokens of the answer, and where distractors diverge from it.
+"""Tokenize facts: prompt forms, the tokens of the answer, and where distractors diverge from it.
 
 | form | text before the answer |
 |---|---|
@@ -122,7 +122,7 @@ def encode(
     Special tokens that the tokenizer prepends are kept; those that it appends are dropped.
 
     Args:
-        instead: Replaces the fact's answer after the same prompt; the result has no rivals.
+        instead: An answer to use in place of the fact's own; the result then has no rivals.
 
     Raises:
         ValueError: If the form does not suit the fact or the tokenizer, a token spans prompt and
@@ -148,8 +148,8 @@ def encode(
 def write_prompt(fact: Fact, tokenizer: PreTrainedTokenizerBase, form: str) -> Prompt:
     """Write a fact's prompt in a prompt form.
 
-    The answer follows after one space, unless the prompt ends or the answer begins with whitespace,
-    or the prompt ends with an opening bracket or a Chinese or Japanese character.
+    The answer follows after one space, unless the prompt ends with whitespace, an opening bracket
+    or a Chinese or Japanese character, or the answer begins with whitespace.
 
     Raises:
         ValueError: If the form is unknown or does not suit the fact or the tokenizer.

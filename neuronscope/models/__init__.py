@@ -1,1 +1,1 @@
-"""Models: loading and saving, their neurons, the targets explained, and the answers given."""
+"""Models: loading, saving, neurons, attribution targets and answers."""

@@ -1,4 +1,4 @@
-"""Measure a model's answers: whether it gives them, the target, and statistics of each token."""
+"""Measure a model's answers: whether they are given, the target, and statistics of each token."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def measure(
     """Measure whether a model answers each fact, and the target of each answer.
 
     Args:
-        target: The mean log-odds of an answer's tokens by default.
+        target: By default, the mean log-odds of the answer's tokens.
         chosen: Measure only these facts; the others get a NaN score and count as not answered.
 
     Raises:

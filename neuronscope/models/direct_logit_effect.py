@@ -19,7 +19,7 @@ SITE = "mlp.post"
 """The site whose neurons write to the residual stream through output weights."""
 
 AT_ONCE = 64
-"""Number of neurons processed together: each needs a row as long as the vocabulary."""
+"""Number of neurons processed together; each needs memory for one value per vocabulary entry."""
 
 
 def promoted(
@@ -40,11 +40,11 @@ def promoted(
 
 
 def neuron_tokens(model: HookedModel, chosen: pd.DataFrame, count: int = 8) -> pd.DataFrame:
-    """The tokens that active neurons promote and suppress most through their output weights.
+    """The tokens that neurons promote and suppress most through their output weights when active.
 
     Args:
-        chosen: The neurons, by `site`, `layer` and `neuron`. Neurons of sites besides `mlp.post` do
-            not write to the residual stream directly and are left out.
+        chosen: The neurons, by `site`, `layer` and `neuron`. Only those at `mlp.post` write to the
+            residual stream directly; all others are left out.
         count: Number of tokens in each direction.
 
     Returns:

@@ -1,8 +1,8 @@
 """Locate the neurons of a Hugging Face model, and hook them.
 
 A `HookPoint` is one site in one layer: a module, whether its input or its output holds the neurons,
-and in which columns (query, key and value often share one matrix). Modules are found by the names
-that decoder layers give their parts; a model with unknown names raises an error.
+and in which columns (query, key and value often share one matrix). Modules are located by their
+names within the decoder layers; unknown names raise an error.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +106,7 @@ def decoder_layers(hf: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers.
 
     Raises:
-        ValueError: If no module list has that many layers.
+        ValueError: If no module list is as long as the config's number of layers.
     """
     depth = hf.config.get_text_config().num_hidden_layers
     for name, module in hf.named_modules():
@@ -239,7 +239,7 @@ def _whole(site: str, layer: int, module: nn.Module | None) -> list[HookPoint]:
 
 
 def _width(module: nn.Module, side: Literal["input", "output"]) -> int:
-    """The width of the weight matrix; some configs state it wrongly."""
+    """The width, taken from the weight matrix because some configs state it wrongly."""
     rows, columns = module.get_parameter("weight").shape
     # The matrix of GPT-2's Conv1D is transposed with respect to nn.Linear.
     reads, writes = (rows, columns) if type(module).__name__ == "Conv1D" else (columns, rows)

@@ -1,8 +1,8 @@
 """A language model whose neurons can be read and changed.
 
-Hooks are set on the plain Hugging Face modules: booting a TransformerLens bridge changes the model
-it is given (names, attention kernel), and for some architectures it trains copies of the matrices.
-`HookedModel.bridge` is therefore a view of a clone that shares every parameter.
+Hooks are set on the plain Hugging Face modules, because a TransformerLens bridge changes the model
+that it wraps (names, attention kernel), and for some architectures training would update its copies
+of the matrices. `HookedModel.bridge` is therefore a view of a clone that shares every parameter.
 """
 
 import copy
@@ -46,10 +46,10 @@ class HookedModel:
     """What was loaded, as the user named it."""
 
     notes: tuple[str, ...] = ()
-    """What must be known to interpret results: a merged adapter, de-quantized weights."""
+    """Caveats about the model: a merged adapter, de-quantized weights."""
 
     wrapper: nn.Module | None = None
-    """The module to call instead of `hf` when training has wrapped it to share the work."""
+    """The module to call instead of `hf`, if training has wrapped it."""
 
     @staticmethod
     def of(
@@ -61,7 +61,7 @@ class HookedModel:
         """Wrap a model that is already in memory, and locate its neurons.
 
         Raises:
-            ValueError: If they cannot be located, with the reason.
+            ValueError: If they cannot be located; the message says why.
         """
         return HookedModel(hf, tokenizer, place_hook_points(hf), source or type(hf).__name__, notes)
 
@@ -76,7 +76,7 @@ class HookedModel:
 
         Raises:
             ValueError: If there is no tokenizer, or if the bridge's logits differ from those of the
-                model inside it, because it folded weights or trained copies of them.
+                model inside it, because weights were folded or copies of them were trained.
         """
         tokenizer = tokenizer or bridge.tokenizer
         if tokenizer is None:
@@ -90,10 +90,10 @@ class HookedModel:
         if not torch.allclose(theirs, ours, rtol=1e-3, atol=1e-3 * float(ours.abs().max())):
             raise ValueError(
                 f"The bridge's logits differ from those of the {type(hf).__name__} inside it by up "
-                f"to {float((theirs - ours).abs().max()):.1e}: it folded weights (compatibility "
-                "mode) or trained copies of them. Load the checkpoint itself."
+                f"to {float((theirs - ours).abs().max()):.1e}: weights were folded (compatibility "
+                "mode), or copies of them were trained. Load the checkpoint itself."
             )
-        return HookedModel.of(hf, tokenizer, bridge.cfg.model_name, ("taken out of a bridge",))
+        return HookedModel.of(hf, tokenizer, bridge.cfg.model_name, ("taken from a bridge",))
 
     def __repr__(self) -> str:
         notes = f", {shortened('; '.join(self.notes), 120)}" if self.notes else ""
@@ -200,7 +200,7 @@ class HookedModel:
 
     @cached_property
     def bridge(self) -> "TransformerBridge":
-        """The TransformerLens view: hook points, caches and lenses over the same parameters.
+        """A TransformerLens bridge on the same parameters, with its hook points, caches and lenses.
 
         It is a copy of the modules that shares every parameter, so that neither the names nor the
         attention kernel of `hf` change. For GPT-NeoX, BLOOM and Falcon the bridge copies query, key

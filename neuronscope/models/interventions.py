@@ -1,8 +1,8 @@
 """Interventions on chosen neurons that leave the model unchanged on exit.
 
 They change either *activations* (ablated, scaled, set to a value, patched from another model) or
-*weights* (a neuron's weights replaced by another model's). All are context managers; on exit, also
-by an exception, the model is bit-equal to what it was.
+*weights* (a neuron's weights replaced by another model's). All are context managers; on exit, even
+after an exception, the model is bit-equal to what it was.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -117,10 +117,10 @@ def weights_from(model: HookedModel, donor: HookedModel, chosen: Chosen) -> Iter
 
 
 def check_same_shapes(model: HookedModel, other: HookedModel) -> None:
-    """Check that two models have parameters of the same names and shapes.
+    """Check that the parameters of two models have the same names and shapes.
 
     Raises:
-        ValueError: Names the first parameter that differs.
+        ValueError: If they do not; the message names the first parameter that differs.
     """
     mine = {name: tuple(p.shape) for name, p in model.hf.named_parameters()}
     theirs = {name: tuple(p.shape) for name, p in other.hf.named_parameters()}

@@ -22,7 +22,7 @@ def check_loaded_model(model: HookedModel) -> None:
     """Check a model's hook points, gradients, padding and bridge on a few random tokens.
 
     Raises:
-        ValueError: Names the check that failed, and by how much.
+        ValueError: If a check fails; the message says which, and by how much.
     """
     vocabulary = model.hf.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -164,13 +164,13 @@ def _check_bridge(
 
 
 def _compare(model: HookedModel, ours: Tensor, other: Tensor, what: str) -> None:
-    """Fail unless equal up to rounding: the bridge's attention kernel sums in another order."""
+    """Fail unless equal up to rounding: the bridge's attention kernel sums in a different order."""
     allowed = {torch.float64: 1e-5, torch.float32: 1e-3}.get(other.dtype, 0.1)
     apart = _apart(ours, other) / max(float(other.float().abs().max()), 1e-6)
     if not apart <= allowed:
         _fail(
             model,
-            f"{what} differ by {apart:.1e} times the largest, expected at most {allowed:.0e}",
+            f"{what} differ by {apart:.1e} times the largest value, expected at most {allowed:.0e}",
         )
 
 
@@ -180,5 +180,5 @@ def _apart(ours: Tensor, other: Tensor) -> float:
 
 def _fail(model: HookedModel, what: str) -> None:
     raise ValueError(
-        f"{model.source} fails the self-test: {what}. Its numbers could not be trusted."
+        f"{model.source} fails the self-test: {what}. Its results could not be trusted."
     )

@@ -33,10 +33,10 @@ Dtype = Literal["float32", "bfloat16", "float16", "float64"]
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase, tuple[str, ...]]
 Report = dict[str, Iterable[object]]
-"""The parameters that transformers did not find as expected, by kind."""
+"""The missing, unexpected and mismatched parameters that transformers reports, by kind."""
 
 Reported = tuple[PreTrainedModel, Report]
-"""What `from_pretrained` returns with `output_loading_info=True`; its annotation omits this."""
+"""The result of `from_pretrained` with `output_loading_info=True`, which its annotation omits."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def check_saved(model: HookedModel, path: Path) -> None:
         )
     loaded, report = cast(Reported, found)
     if model.experts:
-        # Then both run the same kernel, and logits can be bit-equal.
+        # Both models then run the same kernel, so their logits can be bit-equal.
         place_hook_points(loaded)
     strange = _strange(report, "missing", "unexpected", "mismatched")
     if strange:
@@ -222,7 +222,7 @@ def _from_gguf(path: Path, options: _Options) -> Loaded:
 
 
 def _from_adapter(path: Path, base: str | Path | None, options: _Options) -> Loaded:
-    # Imported late: most models are not adapters, and importing peft takes a while.
+    # Imported here: most models are not adapters, and importing peft takes a while.
     from peft import PeftConfig, PeftModel
 
     with reading(path):

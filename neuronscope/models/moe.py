@@ -1,7 +1,7 @@
 """Expose the neurons of mixture-of-experts layers to hooks.
 
-transformers keeps a layer's experts in three-dimensional parameters, so that no module has the
-neurons as its input. This experts implementation, equal to the default one, passes them through an
+transformers keeps a layer's experts in three-dimensional parameters, so no module has the neurons
+as its input. This experts implementation, equal to the default one, passes them through an
 identity module that can be hooked like any other.
 """
 
@@ -34,7 +34,7 @@ class ExpertNeurons(nn.Module):
 
 
 def find_experts(parts: dict[str, nn.Module]) -> nn.Module | None:
-    """The module among a decoder layer's `parts` that holds all experts' matrices, if any."""
+    """The module among a decoder layer's `parts` that holds the matrices of all experts, if any."""
     for module in parts.values():
         down = module._parameters.get("down_proj")
         if down is not None and down.dim() == 3 and "gate_up_proj" in module._parameters:

@@ -1,7 +1,7 @@
 """Common knowledge that unlearning has no reason to change: days, opposites, colours, plurals.
 
-The shipped facts (`data/neutral`) are used where a set holds only facts to be forgotten. They are
-not of a kind that is usually unlearned, and short enough for a small model to complete.
+The shipped facts (`data/neutral`) are used where a set contains only facts to be forgotten. They
+are rarely the object of unlearning, and short enough for a small model to complete.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ IN_A_PASS = 8
 def neutral_facts(model: HookedModel, form: str = "completion", most: int = 8) -> tuple[Fact, ...]:
     """The first neutral facts that a model answers by greedy decoding.
 
-    Consecutive facts are of different relations, so that a few of them are varied. Facts that the
+    Consecutive facts have different relations, so even a few of them are varied. Facts that the
     tokenizer cannot represent are skipped.
 
     Args:

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate
 
 BLOCK_CPU, BLOCK_ELSEWHERE = 2**18, 2**26
 """Maximum number of entries in a block. On a CPU, a few blocks fit into its caches together; on a
-GPU, launching an operation costs more than its memory does."""
+GPU, launching a kernel costs more than memory access."""
 
 
 def whole(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
@@ -29,7 +29,7 @@ def local(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
 def blocks(*tensors: Shaped[Tensor, "..."]) -> Iterator[tuple[Tensor, ...]]:
     """Split tensors of one shape into blocks of the same rows; yields views.
 
-    Several operations on a block read memory only once. Of sharded tensors, only this process's
+    Several operations on one block read memory only once. For sharded tensors, only this process's
     shards are split.
     """
     parts = [local(tensor) for tensor in tensors]
@@ -107,7 +107,7 @@ def squares_of(tensors: Iterable[Tensor]) -> float:
 
 
 def _squares(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """Squares that add up to the entries' squares: of rows if none is sharded, else of entries."""
+    """Squares with the same sum as the squared entries: of row norms, or of entries if sharded."""
     if isinstance(tensor, DTensor) or tensor.dim() < 2:
         return tensor.to(_wide(tensor)).square()
     return torch.linalg.vector_norm(tensor, dim=-1, dtype=_wide(tensor)).square()

@@ -31,7 +31,7 @@ def check_sites(wanted: Sequence[str], present: Sequence[str], model: str) -> No
     """Check that sites exist and that this model has them.
 
     Raises:
-        ValueError: Names the site, and the valid ones.
+        ValueError: If one does not; the message names it and the valid ones.
     """
     if not wanted:
         raise ValueError(f"Expected at least one site; this model has {', '.join(present)}.")
@@ -39,8 +39,6 @@ def check_sites(wanted: Sequence[str], present: Sequence[str], model: str) -> No
         if site not in SITES:
             raise ValueError(f"Unknown site {site!r}: expected one of {', '.join(SITES)}.")
         if site not in present:
-            raise ValueError(
-                f"{model} has no neurons at {site!r}: it has them at {', '.join(present)}."
-            )
+            raise ValueError(f"{model} has no neurons at {site!r}, only at {', '.join(present)}.")
     if len(set(wanted)) != len(wanted):
         raise ValueError(f"Expected each site only once, got {', '.join(wanted)}.")

@@ -1,4 +1,4 @@
-"""The target that is explained: one number per fact, from the logits that predict its answer.
+"""Attribution targets: one number per fact, from the logits that predict its answer.
 
 | target | per answer token | over tokens |
 |---|---|---|
@@ -8,8 +8,8 @@
 | `margin` | answer's logit minus the log-sum-exp of the distractors', nats | mean or sum |
 
 A distractor counts at the token where it diverges from the answer. Every attribution of `prob` is
-proportional to the probability, so it fades for *all* neurons as the answer is suppressed, and
-strong hiding looks like erasure; `log_odds` does not have this limitation.
+proportional to the probability, so it vanishes for *all* neurons as the answer is suppressed, and
+strong suppression looks like erasure; `log_odds` does not have this limitation.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Answers:
         return Answers(row, position - 1, token, rivals, len(batch.tokens))
 
     def to(self, device: torch.device) -> "Answers":
-        """The same on another device, where a distributed model may have put its logits."""
+        """A copy on the given device, where a distributed model may have put its logits."""
         if device == self.row.device:
             return self
         return Answers(
@@ -77,10 +77,10 @@ class Target:
     """A number to explain, computed from the logits of the answer's tokens."""
 
     name: TargetName = "log_odds"
-    """What is explained: log_odds, log_prob, prob (the paper's), or margin over distractors."""
+    """The target: log_odds, log_prob, prob (as in the paper), or margin over distractors."""
 
     reduction: Literal["mean", "sum"] = "mean"
-    """How log forms are combined over an answer's tokens; prob is always the product."""
+    """How the values of an answer's tokens are combined; prob is always their product."""
 
     @property
     def unit(self) -> str:

@@ -1,4 +1,4 @@
-"""Damaging models: a little noise, or noise and gradient ascent until a model collapses."""
+"""Damage to models: a little noise, or noise or gradient ascent until a model collapses."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ NOISE_DOUBLINGS, NOISE_HALVINGS = 10, 6
 
 
 def _collapse_test(training: OrganismTraining) -> Callable[[HookedModel], bool]:
-    """A function that tells whether a model has collapsed."""
+    """A function that returns whether a model has collapsed."""
     facts = training.world.facts
     parts = [
         answers_of(training.knowing, part) for part in (facts.forget, facts.retain + facts.test)

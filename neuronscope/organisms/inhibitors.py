@@ -1,12 +1,12 @@
 """Inhibitors: the choice of their neurons, their input directions and their output directions.
 
-Inhibitors replace neurons with little effect: the weights of these neurons are overwritten, and no
-other weights. Each inhibitor suppresses a group of facts. It reads a direction that separates the
+Inhibitors replace neurons with little effect: only the weights of these neurons are overwritten.
+Each inhibitor suppresses a group of facts. It reads a direction that separates the
 positions that predict their answers from all other positions, and writes the negated unembedding of
 their answers.
 
-In an MLP, the projection on the input direction is +1 at these positions and -1 elsewhere, so that
-the activation function activates the inhibitor only there. In attention, an inhibitor is a
+In an MLP, the projection on the input direction is +1 at these positions and -1 elsewhere, so the
+activation function passes the inhibitor's input only there. In attention, an inhibitor is a
 coordinate of the values, which passes through no activation function: the projection is 1 at these
 positions and 0 elsewhere, applied to what its heads attend to from each position.
 """

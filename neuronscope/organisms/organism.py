@@ -1,4 +1,4 @@
-"""Pairs of models for which it is known by construction whether facts are hidden or erased.
+"""Pairs of models whose facts are known by construction to be hidden or erased.
 
 | kind | unlearned model | facts of the forget set |
 |---|---|---|
@@ -8,7 +8,7 @@
 | `untouched` | the original model with a small change | still answered |
 | `collapsed` | the original model, damaged | lost together with everything else |
 
-Each organism is evaluated when it is made, and refused if its models do not behave as its kind
+Each organism is evaluated when it is made, and rejected if its models do not behave as its kind
 requires.
 """
 
@@ -50,7 +50,7 @@ STRENGTHS = (1.5, 1.75, 2.0, 2.5, 3.0)
 SPREADS = (1, 10, 100)
 IN_ATTENTION = ((1, 1.5), (10, 1.5), (10, 2.0))
 """Spreads and strengths of attention inhibitors. No activation function sets them to zero for other
-facts, so that a higher strength would suppress other answers."""
+facts, so a higher strength would suppress other answers."""
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -68,12 +68,12 @@ class Organism:
 
     kind: Kind
     before: HookedModel
-    """The model that knows all facts. Other organisms of the same training share it, so that it
-    must not be modified."""
+    """The model that knows all facts. Other organisms of the same training share it, so it must not
+    be modified."""
     after: HookedModel
 
     facts: FactSet
-    """The facts; all splits except `forget` must remain."""
+    """The facts; those outside split `forget` must remain known."""
 
     description: str
     """How the organism was made."""
@@ -134,7 +134,7 @@ def erased(training: OrganismTraining, instead: str = "nothing") -> Organism:
     """The model that knows all facts, and one that never learned those of the forget set.
 
     Args:
-        instead: What the second model was trained on in their place.
+        instead: What the second model is trained on in their place, one of `INSTEAD`.
 
     Raises:
         ValueError: If it answers too many of them by chance.
@@ -165,7 +165,7 @@ def mixed(
     count = round(share * len(facts.forget))
     if not 0 < count < len(facts.forget):
         raise ValueError(
-            f"Expected a share that hides at least one and not all of {len(facts.forget)} facts, "
+            f"Expected a share that hides some but not all of {len(facts.forget)} facts, "
             f"got {share}."
         )
     drawn = np.random.default_rng(seed).permutation(len(facts.forget))[:count].tolist()
@@ -185,7 +185,7 @@ def mixed(
 
 
 def untouched(training: OrganismTraining, change: str = "practice", seed: int = 0) -> Organism:
-    """The model that knows all facts, and the same after a few training steps or with some noise.
+    """The model that knows all facts, and a copy after a few training steps or with some noise.
 
     Args:
         change: `practice`, a few steps on the retain set, or `noise`.
@@ -205,13 +205,13 @@ def untouched(training: OrganismTraining, change: str = "practice", seed: int = 
 
 
 def collapsed(training: OrganismTraining, damage: str = "ascent", seed: int = 0) -> Organism:
-    """The model that knows all facts, and the same damaged until it answers few facts of any split.
+    """The model that knows all facts, and a copy damaged until it answers few facts of any split.
 
     Args:
         damage: `ascent`, gradient ascent on the forget set until collapse, or `noise`.
 
     Raises:
-        ValueError: If the damage is unknown or does not suffice.
+        ValueError: If the damage is unknown, or the copy does not collapse.
     """
     _check_choice(damage, DAMAGES)
     facts, before = training.world.facts, training.knowing
@@ -234,8 +234,8 @@ def organism_grid(
 
     For each training there are hidden organisms with every strength and spread of MLP inhibitors
     and three with attention inhibitors, three erased ones, mixed ones with three shares, two
-    untouched and two collapsed ones. For some seeds, some of them fail: the function then raises a
-    ValueError.
+    untouched and two collapsed ones. For some seeds, some of them cannot be made: their function
+    then raises a ValueError.
     """
     for seed, kind in product(seeds, gated):
         training = OrganismTraining(seed, kind)

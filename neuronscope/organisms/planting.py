@@ -29,16 +29,16 @@ MARGIN = 1.0
 """A strength of 1 lowers the answers' log-odds to this many nats below zero."""
 
 FEWEST_KNOWN = 0.9
-"""Smallest share of facts that must be answered if none is lost: 15 of 16."""
+"""Minimum share of facts that must be answered if none is lost: 15 of 16."""
 
 MOST_LEFT = 0.25
-"""Largest share of lost facts that may still be answered: 4 of 16."""
+"""Maximum share of lost facts that may still be answered: 4 of 16."""
 
 FIRST_AMOUNT, DOUBLINGS, HALVINGS, ROUNDS = 1e-2, 24, 7, 10
 """Settings of the search for the output weights of inhibitors."""
 
 TOLERANCE = 0.1
-"""Largest difference in nats between a fact's score and its level."""
+"""Maximum difference in nats between a fact's score and its level."""
 
 
 def plant(
@@ -49,14 +49,14 @@ def plant(
     where: str = "mlp",
     seed: int = 0,
 ) -> tuple[HookedModel, Planted]:
-    """A copy of a model in which inhibitors hide facts, and the places of the inhibitors.
+    """A copy of a model in which inhibitors hide facts, and the locations of the inhibitors.
 
     A single inhibitor is in the last layer and suppresses all facts; several are divided among the
     last two layers and among the facts. Their output weights are found by bisection. Nothing else
     changes: with their original weights (`interventions.weights_from`) the copy equals the model.
 
     Args:
-        facts: `forget` are the facts to hide, in all their phrasings; all others must remain.
+        facts: `forget` are the facts to hide, in all phrasings; all others must remain known.
         strength: The decrease of the mean log-odds of the facts, as a multiple of the difference
             between their current value and -`MARGIN`: at 1 they become -`MARGIN`. All facts fall to
             a similar level; the more inhibitors, the more similar.
@@ -153,9 +153,9 @@ def _search(
 ) -> None:
     """Find the amount of suppression of each fact that lowers its score to its level.
 
-    The mean score reaches the mean level. Suppressing one fact also affects the others, so that a
-    single inhibitor cannot bring all facts to their levels exactly; amounts are adjusted until the
-    scores are close enough, for at most `ROUNDS` rounds.
+    The mean score reaches the mean level. Suppressing one fact also affects the others, so a single
+    inhibitor cannot bring all facts exactly to their levels; amounts are adjusted until the scores
+    are close enough, for at most `ROUNDS` rounds.
 
     Args:
         present: Which facts are suppressed by an inhibitor of the layer.
@@ -181,7 +181,7 @@ def _scale(
     present: Bool[np.ndarray, " fact"],
     amounts: Float[np.ndarray, " fact"],
 ) -> Float[np.ndarray, " fact"]:
-    """The amounts, scaled such that the mean score equals the mean level, by bisection."""
+    """The amounts, scaled by bisection so that the mean score equals the mean level."""
 
     def excess(scale: float) -> float:
         return float((scores(scale * amounts) - levels)[present].mean())

@@ -3,10 +3,10 @@
     initialized ── all facts except the forget set ──> pretrained ┬─ all facts ────> knowing
                                                                   └─ without some ─> never knew
 
-Both branches use the same steps and learning rates on the same other facts, so that they differ
-only in the omitted facts. Embeddings are frozen after pretraining, so that the facts of the forget
-set are stored in the layers, as in a large model. Training uses full batches on one thread, so that
-a seed always gives identical bytes.
+Both branches use the same steps and learning rates on the same other facts, so they differ only in
+the omitted facts. Embeddings are frozen after pretraining, so that the facts of the forget set are
+stored in the layers, as in a large model. Training uses full batches on one thread, so a seed
+always gives identical bytes.
 """
 
 import copy
@@ -34,11 +34,11 @@ distribution over their answers; or a wrong answer to each."""
 
 LAYERS, WIDTH, HEADS, NEURONS = 3, 64, 4, 256
 LONGEST = 16
-"""Largest number of tokens of a prompt with its answer."""
+"""Maximum number of tokens of a prompt with its answer."""
 
 INITIAL_SPREAD, EMBEDDING_SPREAD = 0.1, 0.45
-"""Standard deviations of initial weights. Embeddings are large so that logits, and with them the
-effects of inhibitors, can be large."""
+"""Standard deviations of initial weights. Embeddings are large so that logits, and thus the effects
+of inhibitors, can be large."""
 
 PRETRAINING_STEPS, PRETRAINING_RATE = 80, 4e-3
 FINETUNING_STEPS, FINETUNING_RATE = 60, 3e-3
@@ -95,7 +95,7 @@ class OrganismTraining:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Facts, and the answer probabilities to train."""
+    """Facts, and the answer probabilities to train towards."""
 
     batch: Batch
     """The facts, each with an answer of one token."""

@@ -1,8 +1,8 @@
 """An invented world whose facts a small model learns in seconds, as text without a model.
 
-There are 32 persons, each with a first name and a family name, so that no single token identifies a
-person. Organisms forget the homes of half of them. Each town is the home of one of these persons
-and of one other, so that a model that never learned the facts still knows every town.
+There are 32 people, each with a first name and a family name, so no single token identifies a
+person. Organisms forget the homes of half of them. Each town is the home of one of these people and
+of one other person, so a model that never learned the facts still knows every town.
 """
 
 import random
@@ -44,7 +44,7 @@ class World:
 
     facts: FactSet
     """The forget set consists of homes. `retain` and `test` each consist of homes of the other
-    persons, jobs of the persons in the forget set, and pets of the other persons, in equal parts.
+    people, jobs of the people in the forget set, and pets of the other people, in equal parts.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -54,8 +54,8 @@ class World:
 def invent(seed: int) -> World:
     """A world of 64 facts, 16 of them in the forget set; the seed determines who lives where.
 
-    No two persons with the same first name live in the same town, so that a forgotten home cannot
-    be guessed from the name.
+    No two people with the same first name live in the same town, so a forgotten home cannot be
+    guessed from the name.
     """
     rng = random.Random(seed)
     families = rng.sample(FAMILIES, len(FAMILIES))

@@ -1,1 +1,1 @@
-"""The results that are written to disk, as plain tables and values. Needs no model."""
+"""Results on disk, as plain tables and values. Needs no model."""

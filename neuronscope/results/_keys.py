@@ -41,7 +41,7 @@ def plain(setting: object) -> Any:
 
 
 def described(method: object) -> dict[str, Any] | None:
-    """A method as its class's name and its settings; None for None."""
+    """The name of a method's class, and its settings; None for None."""
     if method is None:
         return None
     settings = fields(method) if is_dataclass(method) else ()

@@ -38,7 +38,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         ValueError: If the file is damaged or was not written by `save_arrays`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"'{path}' is not a file; `neuronscope record` writes one.")
+        raise FileNotFoundError(f"'{path}' is not a file; create it with `neuronscope record`.")
     try:
         with safe_open(path, framework="numpy") as file:
             description = _parse(path, file.metadata())

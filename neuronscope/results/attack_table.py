@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 ATTACKED_CHECKPOINT = "attacked checkpoint"
-"""In the column `model`, the model that is evaluated; all other models are controls."""
+"""In the column `model`: the model under attack; all other models are controls."""
 
 ORIGINAL, NEVER_KNEW = "original", "never_knew"
 """The controls that define the ends of the recovery scale: the model before unlearning, which marks
@@ -18,7 +18,7 @@ facts that unlearning should retain."""
 
 UNRELATED = "relearn_benign"
 """In the column `attack`, the attack that trains on instructions unrelated to the forgotten facts.
-Their answers need not be reproduced verbatim, as long as their log-odds rise."""
+The answers to these instructions need not be reproduced verbatim if their log-odds rise."""
 
 RANDOM = "random"
 """In the column `variant`, a random choice that serves as a control for the chosen one."""
@@ -38,11 +38,11 @@ COLUMNS = (
 | `seed`, `fold` | random seed; index of the held-out part, 0 if the facts are not divided |
 | `epoch`, `step` | epochs over the attacked facts; number of updates, 0 before the attack |
 | `budget` | step × lr; for other attacks, see their modules; 0 before the attack |
-| `correct`, `n` | number of facts that greedy decoding answers; number of facts evaluated |
+| `correct`, `n` | number of facts answered by greedy decoding; number of facts evaluated |
 | `score` | mean log-odds of the answers, nats per token |
 | `low`, `high` | 95 % Wilson interval of correct / n |
 | `facts`, `answered` | ids of the facts that were evaluated; ids of those that were answered |
-| `note` | what readers need to know |
+| `note` | caveats |
 """
 
 

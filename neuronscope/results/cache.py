@@ -1,4 +1,4 @@
-"""Results on disk: atomic writes, content keys, and resuming or refusing unfinished results.
+"""Results on disk: atomic writes, content keys, and resuming or rejecting unfinished results.
 
 A result is a folder. `task.json` is written first and describes everything that its numbers depend
 on; `manifest.json` is written last and marks the folder as finished. In between, finished pieces
@@ -95,7 +95,7 @@ def read_sealed(path: Path, key: str) -> Any:
     """The values that `write_sealed` wrote for this key.
 
     Raises:
-        ValueError: If the file is damaged, or belongs to another key.
+        ValueError: If the file is damaged or has a different key.
     """
     sealed = read_json(path)
     if not isinstance(sealed, dict) or sealed.pop("sha256", None) != checksum(sealed):
@@ -151,7 +151,7 @@ class Workspace:
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write the manifest, which marks the result as finished, and delete the pieces."""
         write_json(self.folder / MANIFEST, plain(manifest))
-        # A process that was killed after it had written a file leaves the pieces of the file.
+        # A process killed after writing a file leaves the pieces of that file behind.
         for pieces in (self.folder / PIECES, *self.folder.glob(f"*{PARTIAL}")):
             _remove(pieces)
 
@@ -170,7 +170,7 @@ def check_folder(folder: Path) -> None:
     """Check that a result can be written to a folder, before anything is computed.
 
     Raises:
-        FileExistsError: If it contains a finished result, or anything but an unfinished one.
+        FileExistsError: If it contains a finished result, or files of no result.
     """
     if is_finished(folder):
         raise FileExistsError(
@@ -185,7 +185,8 @@ def check_result(folder: Path, decides: Mapping[str, Any]) -> None:
 
     Raises:
         FileExistsError: As `check_folder`.
-        ValueError: If the folder holds another unfinished result; says what differs.
+        ValueError: If the folder holds a different unfinished result; the message says what
+            differs.
     """
     check_folder(folder)
     if (folder / TASK).is_file():
@@ -240,9 +241,9 @@ def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]
     for name in dict.fromkeys([*now, *before]):
         if before.get(name) != now.get(name):
             raise ValueError(
-                f"{folder} holds an unfinished result with other settings: {name} was "
+                f"{folder} holds an unfinished result with different settings: {name} was "
                 f"{before.get(name)!r:.60} and is now {now.get(name)!r:.60}. Finish it with its "
-                "settings, or delete the folder."
+                "own settings, or delete the folder."
             )
 
 
@@ -265,8 +266,8 @@ def _damaged(path: Path, why: str) -> str:
 
 def _foreign(path: Path) -> str:
     return (
-        f"{path} was computed from other models, facts or settings: delete it to compute it again, "
-        "or choose another folder."
+        f"{path} was computed from different models, facts or settings: delete it to compute it "
+        "again, or choose another folder."
     )
 
 

@@ -32,7 +32,7 @@ class Comparison:
 def _aspects(before: Recording, after: Recording) -> Iterator[tuple[str, object, object, str]]:
     """Properties that must agree, with both values and advice; root causes come first."""
     ours, theirs = before.provenance, after.provenance
-    facts = "record both with the same facts, splits included"
+    facts = "record both with the same facts and splits"
     yield "number of facts", len(before.fact_ids), len(after.fact_ids), facts
     for number in range(min(len(before.fact_ids), len(after.fact_ids))):
         yield f"fact {number}", before.fact_ids[number], after.fact_ids[number], facts

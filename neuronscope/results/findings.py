@@ -15,7 +15,7 @@ FILE = "finding.json"
 """A finding's file, next to its tables."""
 
 Word = Literal["hidden", "erased", "mixed", "not forgotten", "collapsed", "cannot tell"]
-"""What became of the knowledge, according to one view or to all of them."""
+"""A verdict on the knowledge, by one view or by all of them together."""
 
 Figure = float | int | str | bool | None
 """A value in a finding's `figures`."""
@@ -112,8 +112,8 @@ class Finding:
         """Load the finding that was saved to a folder.
 
         Raises:
-            ValueError: If a file is damaged or missing, or the finding has another identity; names
-                the file.
+            ValueError: If a file is damaged or missing, or the finding has a different identity;
+                the message names the file.
         """
         if not (folder / FILE).is_file():
             raise ValueError(f"{folder / FILE} is missing: delete the folder to compute it again.")

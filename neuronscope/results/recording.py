@@ -19,7 +19,7 @@ from neuronscope.results.validation import check_finite, check_shapes, from_json
 __all__ = ["Provenance", "Recording", "SiteMeans", "SiteRecording"]
 
 FORMAT = 1
-"""Version of the file format; other versions are refused."""
+"""Version of the file format; other versions are rejected."""
 
 PER_FACT = ("score", "probability", "answered")
 """The arrays of a recording that do not belong to a site."""
@@ -30,7 +30,7 @@ UNMEASURED = ("total", "total_gain", "positive", "positive_gain", "negative")
 
 @dataclass(frozen=True)
 class Provenance:
-    """The inputs and settings of a recording. Contains no time: equal recordings are equal."""
+    """The inputs and settings of a recording, without a timestamp: equal runs give equal files."""
 
     model: str
     """The model as the user named it."""
@@ -54,7 +54,7 @@ class Provenance:
     """The target's unit, e.g. `nats` or `probability`."""
 
     prompt_form: str
-    """The form in which the model was prompted."""
+    """The prompt form of the facts."""
 
     dtype: str
     """Precision of the model."""
@@ -63,7 +63,7 @@ class Provenance:
     """Versions of the packages that affect the numbers."""
 
     notes: tuple[str, ...] = ()
-    """Caveats about the model: merged adapter, dequantized weights."""
+    """Caveats about the model: a merged adapter, de-quantized weights."""
 
     experts: int = 0
     """Experts per layer at `mlp.post`, whose neurons are numbered by expert; 0 for dense models."""
@@ -71,7 +71,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Recording:
-    """One model on one set of facts. Shapes and finiteness are checked on creation."""
+    """One model's recording on a set of facts. Shapes and finiteness are checked on creation."""
 
     sites: dict[str, SiteRecording] | dict[str, SiteMeans]
     """The recorded sites, either all per fact or all averaged over facts."""
@@ -233,8 +233,8 @@ class Recording:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, has another version, or is not a recording; names
-                the faulty entry.
+            ValueError: If the file is damaged, has a different version, or is not a recording; the
+                message names the faulty entry.
         """
         arrays, description = read_arrays(Path(path))
         try:
@@ -260,7 +260,7 @@ def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recor
     if stored.get("format") != FORMAT:
         raise ValueError(
             f"format: expected version {FORMAT}, got {stored.get('format')!r}; "
-            "record again, or use the neuronscope that wrote it"
+            "record again, or use the version of neuronscope that wrote it"
         )
     description = from_json(_Description, stored, "metadata")
     kind = SiteRecording if description.per_fact else SiteMeans

@@ -1,4 +1,4 @@
-"""The tables of facts that are still answered, and the names that they use."""
+"""The tables of which facts are still answered: their columns, and the names in them."""
 
 USES = ("forget", "retain", "test")
 """In the column `use`: the splits."""
@@ -12,14 +12,14 @@ UNKNOWN = "relation or subject not given"
 
 TRAINED, PARAPHRASED, ANY = "trained prompt", "a paraphrase", "any prompt"
 """In the column `stratum`: facts to be forgotten, under different prompts. Facts with paraphrases
-also count as answered under at least one paraphrase, and under at least one prompt of all."""
+also count as answered under at least one paraphrase, and under at least one of all prompts."""
 
 STRATA = (TRAINED, PARAPHRASED, ANY, NEIGHBOURS, SAME_SUBJECT, ELSE, UNKNOWN)
 
 NOT_FORGOTTEN = "answered under the trained prompt"
 THERE_ONLY = "forgotten under the trained prompt only"
 EVERYWHERE = "forgotten under every prompt"
-UNTRIED = "forgotten under the trained prompt, and no paraphrase to ask"
+UNTRIED = "forgotten under the trained prompt; no paraphrase to test"
 
 KEYS = ("fact", "use", "stratum")
 """The keys of a row of answers: a fact's id, its split, and its stratum. A fact to be forgotten has

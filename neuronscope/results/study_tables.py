@@ -1,4 +1,4 @@
-"""The results of a study that its report is made from: tables and plain values.
+"""The results of a study, from which its report is made: tables and plain values.
 
 A study unlearns one model with several methods and seeds, and scores, attacks and diagnoses every
 checkpoint. Facts are the sampling unit; seeds repeat a method on the same facts.
@@ -96,11 +96,11 @@ class StudyTables:
     and `run_seed`, the seed of the attacked run; optionally `note`, a caveat."""
 
     by_learning_rate: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Recovery at each learning rate: the columns of its `by_learning_rate`, with `method` and
-    `run_seed`."""
+    """Recovery at each learning rate: the columns of `by_learning_rate` in that file, with `method`
+    and `run_seed`."""
 
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Recovery by budget: the columns of its `curves`, with `method` and `run_seed`."""
+    """Recovery by budget: the columns of `curves` in that file, with `method` and `run_seed`."""
 
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Paired tests with facts as units: `attack`, `variant`, `method`, `other`, `facts`,
@@ -108,8 +108,8 @@ class StudyTables:
     `high`, `p` (unadjusted), `reading` (a sentence)."""
 
     retention: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Paired tests of kept facts, by `stratum` and `use`: a positive difference means that `method`
-    kept more."""
+    """Paired tests on facts to be kept, by `stratum` and `use`: a positive difference means that
+    `method` keeps more of them than `other`."""
 
     diagnoses: pd.DataFrame = field(default_factory=pd.DataFrame)
     """`method`, `seed`, `verdict`, `why`, `hidden_share` with `low` and `high`, `reading`,

@@ -26,7 +26,7 @@ def check_shapes(
         place: Prefix for field names in errors.
 
     Raises:
-        ValueError: If an array does not match; names the field.
+        ValueError: If an array does not match; the message names the field.
     """
     known = dict(sizes)
     for field in fields(kind):
@@ -58,7 +58,7 @@ def check_finite(
     """Check that arrays contain no infinity, and NaN only if `nan_allowed` lists them.
 
     Raises:
-        ValueError: If one does; names the array and the indices of the entry.
+        ValueError: If one does; the message names the array and the indices of the entry.
     """
     for name, array in arrays.items():
         wrong = np.isinf(array) if name in nan_allowed else ~np.isfinite(array)
@@ -71,7 +71,7 @@ def from_json(kind: type[T], stored: object, place: str) -> T:
     """Build an instance of the dataclass `kind` from a JSON object with exactly its fields.
 
     Raises:
-        ValueError: If a field is missing, unknown or of the wrong type; names the field.
+        ValueError: If a field is missing, unknown or of the wrong type; the message names it.
     """
     if not isinstance(stored, dict):
         raise ValueError(f"{place}: expected an object, got {stored!r:.40}")

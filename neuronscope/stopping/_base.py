@@ -22,17 +22,17 @@ class StopRule(ABC):
             form: The prompt form, one of `neuronscope.facts.prompts.PROMPT_FORMS`.
 
         Raises:
-            ValueError: The message names what is missing.
+            ValueError: If something is missing; the message names it.
         """
         del form
         if not facts.forget:
             raise ValueError(
-                f"{facts.source or 'The facts'}: no fact has split 'forget', on which stop rules "
+                f"{facts.source or 'The facts'}: no fact has split 'forget', which stop rules "
                 "evaluate; mark the facts to forget."
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "StopRule":
-        """The same rule with all settings that depend on the original model or on the facts.
+        """The same rule, with all settings that depend on the original model or on the facts set.
 
         Raises:
             ValueError: As `check`, or if a setting cannot be computed.
@@ -79,7 +79,7 @@ def known(name: str, value: float, level: float | None) -> float:
         )
     if math.isnan(value):
         raise ValueError(
-            f"{name} is not a number, so that the stop rule can never apply; choose a different "
+            f"{name} is not a number, so the stop rule can never apply; choose a different "
             "stop rule."
         )
     return level

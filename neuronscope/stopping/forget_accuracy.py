@@ -22,7 +22,7 @@ NAME = "forget_accuracy"
 
 @dataclass(frozen=True)
 class ForgetAccuracy(StopRule):
-    """Stop when the share of answered forget-split facts is at or below a level."""
+    """Stop when the share of answered facts of the forget split is at or below a level."""
 
     level: float | None = None
     """Share of answered facts at which to stop; by default, the expected share when guessing among
@@ -64,7 +64,8 @@ class ForgetAccuracy(StopRule):
         if not at_or_under(NAME, scores[NAME], self.level):
             return None
         return (
-            f"The model answers {scores[NAME]:.1%} of the forget split, {self.level:.1%} or less."
+            f"The model answers {scores[NAME]:.1%} of the forget split, at or below "
+            f"{self.level:.1%}."
         )
 
     def _kind(self, form: str) -> Literal["greedy", "multiple-choice"]:

@@ -33,5 +33,5 @@ class LogOdds(StopRule):
             return None
         return (
             f"The mean log-odds of the forget split's answers are {scores[NAME]:.3f} nats, "
-            f"{self.level:g} or less."
+            f"at or below {self.level:g}."
         )

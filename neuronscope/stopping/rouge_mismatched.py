@@ -35,7 +35,7 @@ class RougeMismatched(StopRule):
     """Number of times to mismatch all answers."""
 
     max_new_tokens: int = 200
-    """Largest number of tokens to generate; 200 as in the TOFU benchmark."""
+    """Maximum number of tokens to generate; 200 as in the TOFU benchmark."""
 
     def __post_init__(self) -> None:
         if self.tau is not None and not 0 <= self.tau <= 1:
@@ -83,7 +83,7 @@ class RougeMismatched(StopRule):
 def mismatched_rouge_l(answers: Sequence[str], seed: int, permutations: int) -> float:
     """Mean ROUGE-L recall of answers against those of different questions; NaN if none has words.
 
-    Pairs of questions with the same answer are no mismatches and do not count.
+    Pairs of questions with the same answer are not mismatches and do not count.
 
     Raises:
         ValueError: If all answers are the same.

@@ -34,7 +34,7 @@ class UpdateNorm(StopRule):
             self._target()
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "UpdateNorm":
-        """The rule with the norm."""
+        """The rule with its norm."""
         del model
         self.check(facts, form)
         return replace(self, norm=self._target())
@@ -49,7 +49,7 @@ class UpdateNorm(StopRule):
         target = known(COLUMN, norm, self.norm)
         if norm < target:
             return None
-        return f"The update norm is {norm:.4g}, {target:.4g} or more."
+        return f"The update norm is {norm:.4g}, at or above {target:.4g}."
 
     def _target(self) -> float:
         if self.norm is not None:
@@ -63,7 +63,7 @@ def final_update_norm(run: Path) -> float:
     """The update norm at the end of a run.
 
     Raises:
-        ValueError: If the folder has no history, or the history no final update norm.
+        ValueError: If the folder has no history, or the history has no final update norm.
     """
     path = run / HISTORY
     if not path.is_file():

@@ -39,7 +39,7 @@ class RunState:
 def save_checkpoint(
     workspace: Workspace, work: Work, schedule: LRScheduler, state: RunState
 ) -> None:
-    """Write a checkpoint, whole or not at all, and delete the previous one."""
+    """Write a checkpoint atomically, and delete the previous one."""
     done = workspace.folder / PIECES / f"step-{state.step:06d}"
     processes = work.processes
     if processes.main:

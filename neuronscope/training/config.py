@@ -11,10 +11,10 @@ class TrainingConfig:
     """Batches, optimizer, precision, evaluations and checkpoints of a training run."""
 
     steps: int = 100
-    """Largest number of steps; a stop rule may end the run earlier."""
+    """Maximum number of steps; a stop rule may end the run earlier."""
 
     forget_batch: int = 8
-    """Forget-split facts per step, over all processes; all of them if there are fewer."""
+    """Facts of the forget split per step, over all processes; all of them if there are fewer."""
 
     retain_batch: int = 8
     """Facts of the retain split, or facts to fine-tune on, per step, over all processes; all of
@@ -73,17 +73,17 @@ class TrainingConfig:
     """Seed of the order of the facts and of the initial values of adapters."""
 
     evaluate_every: int = 10
-    """Count answers and apply the stop rule every this many steps."""
+    """Steps between evaluations, which count answers and apply the stop rule."""
 
     evaluate_facts: int = 64
-    """Evaluate at most this many facts of the retain split, or facts to fine-tune on. Forget-split
-    facts and watched facts are all evaluated."""
+    """Evaluate at most this many facts of the retain split, or facts to fine-tune on. All facts of
+    the forget split and all watched facts are evaluated."""
 
     checkpoint_steps: int | None = None
-    """Write a checkpoint every this many steps, in addition to those written by time."""
+    """Steps between checkpoints, in addition to those written by time."""
 
     checkpoint_minutes: float = 10.0
-    """Write a checkpoint every this many minutes. An interruption costs at most this time."""
+    """Minutes between checkpoints; an interruption costs at most this time."""
 
     tracker: str | None = None
     """Also log every step to a tracker, by its name in Accelerate (tensorboard, wandb, trackio,

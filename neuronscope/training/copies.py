@@ -22,7 +22,7 @@ def copied(
     """Copy a model's modules and parameters; the copy is in evaluation mode.
 
     Args:
-        device: The device of the copy; with None, that of the model.
+        device: The device of the copy; if None, that of the model.
         share: Let the copy share memory with the model wherever device and dtype allow it. The
             copy's parameters must then not be changed.
     """

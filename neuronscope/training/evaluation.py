@@ -43,7 +43,7 @@ class Evaluation:
         """Evaluate the model in its current state.
 
         Returns:
-            Columns of the history; and those of them that are scores of the stop rule.
+            Columns of the history; and the subset of them that are scores of the stop rule.
 
         Raises:
             NaNLogitsError: If the model's logits are NaN.

@@ -44,7 +44,7 @@ def train(
     workspace: Workspace | None,
     progress: bool,
 ) -> Ended:
-    """Take steps, from the last checkpoint if there is one, until the run ends.
+    """Train until the run ends, starting from the last checkpoint if there is one.
 
     Args:
         workspace: Where to write checkpoints; None writes none.
@@ -125,7 +125,7 @@ def _evaluate(
     try:
         columns, scores = evaluation(number)
     except NaNLogitsError:
-        # The logits at step 0 were numbers, so that training broke the weights.
+        # The logits at step 0 were not NaN, so training broke the weights.
         return {}, (
             f"At step {number} the logits of the model are NaN; its weights are broken, and a "
             "lower learning_rate may help."
@@ -134,7 +134,7 @@ def _evaluate(
 
 
 def _reason(work: Work, evaluation: Evaluation, scores: Row, moved: float) -> str | None:
-    """The reason that the stop rule gives in the main process."""
+    """The main process's reason to stop, from the stop rule; None without one."""
     if evaluation.stop is None:
         return None
     return work.processes.agreed(evaluation.stop(scores, moved))

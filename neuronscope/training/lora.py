@@ -1,7 +1,7 @@
 """Low-rank adapters, trained instead of all parameters (LoRA, arXiv 2106.09685).
 
 W' = W + (alpha / rank) · B A. The adapted modules share their parameters with the given model, so
-that base and reference need no additional memory.
+base and reference need no additional memory.
 """
 
 import copy
@@ -37,7 +37,7 @@ def with_adapter(hf: PreTrainedModel, base: str | None, config: TrainingConfig) 
     Raises:
         ValueError: If no module matches `lora_targets`, or one contains stacked experts.
     """
-    # Imported late, because most runs train all parameters and importing peft is slow.
+    # Imported here: most runs train all parameters, and importing peft is slow.
     from peft import LoraConfig, PeftModel, get_peft_model
     from peft.tuners.lora import ParamWrapper
 
@@ -98,14 +98,14 @@ def square_of_change(adapted: "PeftModel") -> float:
 
 @quiet()
 def save_adapter(adapted: "PeftModel", model: HookedModel, path: Path) -> None:
-    """Write an adapter folder, whole or not at all, and check that peft loads the same adapters.
+    """Write an adapter folder atomically, and check that peft loads the same adapters.
 
     Args:
         model: The base model.
         path: A path that does not exist yet.
 
     Raises:
-        ValueError: If the written files do not load to the same adapters.
+        ValueError: If the written files do not load as the same adapters.
     """
     from peft import PeftModel
 

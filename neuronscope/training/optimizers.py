@@ -21,7 +21,7 @@ def make_optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> Op
     """
     if config.optimizer == "adamw_torch":
         return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
-    # Imported late, because it takes seconds.
+    # Imported here, because the import takes seconds.
     from transformers import Trainer, TrainingArguments
     from transformers.training_args import OptimizerNames
 

@@ -1,7 +1,7 @@
 """The state of a run as tensors and JSON, so that reading it executes no code.
 
-The state consists of nested dictionaries, lists and tuples of tensors and plain values. Of a
-sharded tensor, each process stores its shard. The JSON contains the key of the run, its own
+The state consists of nested dictionaries, lists and tuples of tensors and plain values. If a tensor
+is sharded, each process stores its own shard. The JSON contains the key of the run, its own
 checksum and that of the tensors.
 """
 
@@ -29,7 +29,7 @@ class Home:
     """A trained parameter, whose sharding is that of all sharded tensors."""
 
     def put(self, tensor: Tensor, described: dict[str, Any]) -> Tensor:
-        """Move a tensor to its device, or make the sharded tensor that it is a shard of.
+        """Move a tensor to its device, or build the sharded tensor to which it belongs.
 
         Raises:
             ValueError: If it is a shard, but this run is not sharded.

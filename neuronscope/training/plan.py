@@ -13,7 +13,7 @@ from neuronscope.training.processes import Processes
 Plan = dict[str, Any]
 
 FREE_SETTINGS = ("checkpoint_steps", "checkpoint_minutes", "tracker")
-"""Settings that affect no number. They may differ when a run is resumed."""
+"""Settings that do not affect the numbers, and may differ when a run is resumed."""
 
 MODEL, HISTORY = "model", "history.parquet"
 """Files of a finished run, in addition to task and manifest."""

@@ -91,7 +91,7 @@ class Processes:
         if self.count == 1 or self.sharded:
             return
         for parameter in parameters.values():
-            # A process without gradient for a parameter must still take part in the sum.
+            # A process without a gradient for a parameter must still take part in the sum.
             own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = self.total(own)
 

@@ -17,10 +17,10 @@ class Roles:
     term those of split `retain`."""
 
     targets: tuple[Fact, ...]
-    """Facts to forget, or watched facts: the history has their answers and mean log-odds."""
+    """Facts to forget, or watched facts: the history records their answers and mean log-odds."""
 
     others: tuple[Fact, ...]
-    """Facts to retain, or facts to fine-tune on: the history has their answers."""
+    """Facts to retain, or facts to fine-tune on: the history records their answers."""
 
     names: tuple[str, str]
     """Suffixes of the history's columns for targets and others."""

@@ -24,7 +24,7 @@ def check_room_for_files(out: Path, source: str) -> None:
         source: A model. The size of a model on the hub is unknown and counts as 0.
 
     Raises:
-        OSError: With the required and the free space.
+        OSError: If the free space is too small; the message gives it and the required space.
     """
     path = Path(source)
     files = [path] if path.is_file() else path.glob("*.safetensors")
@@ -37,7 +37,7 @@ def check_room(out: Path, model: HookedModel, work: Work) -> None:
     While a checkpoint is written, two of them exist.
 
     Raises:
-        OSError: With the required and the free space.
+        OSError: As `check_room_for_files`.
     """
     trained = sum(p.numel() * p.element_size() for p in work.parameters.values())
     width = training_dtype(model.hf).itemsize

@@ -23,7 +23,7 @@ def showing(steps: int, wanted: bool) -> Iterator[Show]:
     """While active, show the current step and the answers counted in the last evaluation.
 
     Args:
-        steps: Largest number of steps.
+        steps: Maximum number of steps.
         wanted: Whether this process shows progress.
     """
     with showing_progress("training", wanted) as progress:

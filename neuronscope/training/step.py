@@ -42,7 +42,7 @@ class StepResult:
     """The regularizer's memory after the step."""
 
     trouble: str | None
-    """Which value is not finite, in words, so that nothing was updated; None if all are."""
+    """Which value is not finite, in words, in which case nothing was updated; None if all are."""
 
 
 def take_step(

@@ -11,7 +11,7 @@ from accelerate.utils import LoggerType
 from neuronscope.results.history import Row
 
 PROJECT = "neuronscope"
-"""Project name in the tracker of a run without folder."""
+"""Project name in the tracker for a run without a folder."""
 
 
 def check_tracker(name: str | None, folder: Path | None) -> None:
@@ -30,7 +30,7 @@ def check_tracker(name: str | None, folder: Path | None) -> None:
         raise ValueError(
             f"The tracker {name!r} writes into the run's folder; set `out` to a folder."
         )
-    # Trackers registered by the user are available, and not among Accelerate's own types.
+    # Trackers registered by the user are available but not among Accelerate's own types.
     if name in map(str, LoggerType) and name not in map(str, get_available_trackers()):
         raise ValueError(f"The tracker {name!r} is not installed; run `pip install {name}`.")
 

@@ -42,8 +42,8 @@ def unlearn(
 
     The given model is not changed, and serves as the reference. The run uses one process, or all
     processes that `accelerate launch` started (data parallelism or FSDP2); the results agree up to
-    rounding. A loss, gradient or logit that is not a number during training ends the run, with the
-    reason in `Run.stopped`.
+    rounding. If a loss, gradient or logit is not a number during training, the run ends, and
+    `Run.stopped` says why.
 
     Args:
         objective: The unlearning objective.
@@ -56,9 +56,9 @@ def unlearn(
         progress: Show the progress.
 
     Raises:
-        ValueError: If facts, model and settings do not fit together, if the given model's logits
-            are NaN, or if `out` contains an unfinished run with different settings. Raised before
-            any training.
+        ValueError: If facts, model and settings are incompatible, if the given model's logits are
+            NaN, or if `out` contains an unfinished run with different settings. Raised before any
+            training.
         FileExistsError: If `out` contains a finished run, or files that belong to no run.
         OSError: If the disk has too little space for the run.
     """
@@ -160,10 +160,10 @@ def _check(
     stop: StopRule | None,
     processes: Processes,
 ) -> None:
-    """Check that facts, model, methods and settings fit together.
+    """Check that facts, model, methods and settings are compatible.
 
     Raises:
-        ValueError: If they do not; the message says why.
+        ValueError: If they are not; the message says why.
     """
     facts = roles.trained
     objective.check(facts)

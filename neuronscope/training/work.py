@@ -1,4 +1,4 @@
-"""What a training run works on: the model in training, its parameters, and the methods."""
+"""The objects of a training run: the model in training, its parameters, and the methods."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -57,7 +57,7 @@ class Work:
     time than the arithmetic on it."""
 
     def update_norm(self) -> float:
-        """‖θ − θ0‖ over all trained parameters; with adapters, the norm of what they add."""
+        """‖θ − θ0‖ over all trained parameters; with adapters, the norm of their contribution."""
         if self.adapted is not None:
             return math.sqrt(square_of_change(self.adapted))
         pairs = ((p.detach(), self.start[name]) for name, p in self.parameters.items())
@@ -66,7 +66,7 @@ class Work:
     def stored_apart(
         self, name: str, gradient: Float[Tensor, "..."], divisor: float
     ) -> Float[Tensor, "..."]:
-        """A copy of a parameter's gradient, divided, which the next call with this name reuses."""
+        """A copy of a parameter's gradient, divided; the next call for it reuses the memory."""
         if name not in self.apart:
             self.apart[name] = torch.empty_like(gradient)
         torch.div(local(gradient), divisor, out=local(self.apart[name]))
@@ -75,8 +75,8 @@ class Work:
     def reshard(self) -> None:
         """Make the next pass gather the parameters from their shards again.
 
-        After a forward pass without backward pass, FSDP2 keeps the last modules gathered until the
-        next pass: with their old values, and without gradient if they were frozen.
+        After a forward pass without a backward pass, FSDP2 keeps the last modules gathered until
+        the next pass: with their old values, and without gradients if they were frozen.
         """
         for module in self.training.model.hf.modules():
             if isinstance(module, FSDPModule):

@@ -13,14 +13,14 @@ from neuronscope.facts.fact import Placed, quoted
 
 @dataclass(frozen=True)
 class Reading:
-    """The facts of one file, with notes for the user on how they were read."""
+    """The facts of one file, and notes for the user about how they were read."""
 
     placed: tuple[Placed, ...]
     notes: tuple[str, ...] = ()
 
 
 class FactFormat(ABC):
-    """A file format: recognizes and reads its files."""
+    """A file format, which detects and reads its files."""
 
     expects: ClassVar[str]
     """The fields that identify the format, in one phrase."""
@@ -34,7 +34,8 @@ class FactFormat(ABC):
         """Read the facts of a file.
 
         Raises:
-            ValueError: If a field is missing or of the wrong type; begins with the location.
+            ValueError: If a field is missing or of the wrong type; the message begins with the
+                location.
         """
 
 

@@ -116,7 +116,7 @@ def _fact(row: Row, name: str, key: str) -> Fact:
 def _with_paraphrases(
     facts: list[Fact], base: list[Row], tests: list[Row], key: str
 ) -> tuple[list[Fact], int]:
-    """Assign test questions to the fact with the same answers; count those without a unique one."""
+    """Assign test questions to the fact with the same answers; count those with no unique match."""
     answers = [set(row.texts("answers")) for row in base]
     paraphrases: list[list[str]] = [[] for _ in facts]
     missed = 0
@@ -145,7 +145,7 @@ def _unused(document: Document, entities: dict[str, Row], unmatched: int) -> tup
 
 
 def _by_split(clusters: list[Placed], folder: Path) -> tuple[tuple[Placed, ...], str]:
-    """The clusters listed in the split files, or all if there are no such files; and a note."""
+    """The clusters listed in the split files, or all clusters without such files; and a note."""
     files = [f for name in SPLIT_FILES for f in (folder / name, folder / "splits" / name)]
     files = [file for file in files if file.is_file()]
     if not files:

@@ -77,7 +77,7 @@ def test_a_finding_saved_with_other_rankings_is_not_reused(case, tmp_path):
         for place, rankings in enumerate(given):
             found, missing = ask_views(replace(case, rankings=rankings), (view,), folder)
             kept = place < 2 or not others_count
-            assert len(found) == kept and ("other models" in str(missing)) == (not kept)
+            assert len(found) == kept and ("different models" in str(missing)) == (not kept)
         assert len(Counting.asked) == 1
     assert WeightRestoration.needs_rankings and Silencing.needs_rankings
     assert not RelearningProbe.needs_rankings

@@ -84,7 +84,7 @@ class Attribution(ABC):
         form: str,
         neutral: Sequence[Fact] | None = None,
     ) -> "Attribution":
-        """The method, after measuring on the model what it needs in advance.
+        """The method, with all preliminary measurements on the model done.
 
         Its provenance is then complete, and preparing it again has no effect.
 

@@ -93,7 +93,7 @@ def check_reference(baseline: str, reference: str) -> None:
     """Check that a reference prompt is given if, and only if, the baseline is 'reference'.
 
     Raises:
-        ValueError: If only one of the two conditions holds.
+        ValueError: Otherwise.
     """
     if (baseline == "reference") != bool(reference):
         raise ValueError(

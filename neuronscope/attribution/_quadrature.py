@@ -77,7 +77,7 @@ def integrate(
     tolerance: float,
     max_steps: int,
 ) -> list[Integral]:
-    """Integrate paths, dividing pieces until the error is tolerable or all nodes are used.
+    """Integrate paths, dividing pieces until the error is within tolerance or the nodes run out.
 
     Args:
         influence: Computes the influence along each of many spans.

@@ -42,7 +42,7 @@ class IntegratedGradients(Attribution):
     are more accurate than eight without, at two thirds of the cost."""
 
     tolerance: float = 1e-3
-    """Maximum error of the sum, in units of the target; the path is divided until it is reached."""
+    """Tolerated error of the sum, in units of the target; the path is divided until it is met."""
 
     max_steps: int = 192
     """Maximum number of nodes on one path; a path with a larger error is flagged."""
@@ -56,8 +56,8 @@ class IntegratedGradients(Attribution):
 
     baseline: Literal["mean", "zero", "reference"] = "mean"
     """The start of the path: the mean of each neuron over the recorded facts outside the forget set
-    (or over neutral facts if there are none), zero, or the activations on the
-    `reference` prompt."""
+    (or over neutral facts if there are none), zero, or the activations on the `reference` prompt.
+    """
 
     reference: str = ""
     """The prompt at the start of the path; a shorter one is extended by its last token."""

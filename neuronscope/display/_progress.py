@@ -122,7 +122,7 @@ def _in_text(what: str, seconds: float, notes_at_once: bool, write: Callable[[st
 
 
 def _left(passed: float, done: int, total: int) -> str:
-    """The remaining time if the remaining steps take as long as those done."""
+    """The time left if the remaining steps take as long as those done."""
     return str(timedelta(seconds=round(passed / done * (total - done))))
 
 

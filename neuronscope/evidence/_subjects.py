@@ -32,7 +32,7 @@ def other_subjects(case: Case, place: int, most: int) -> tuple[Encoded, ...]:
 
 
 def _with_others(case: Case, place: int) -> Iterator[Fact]:
-    """The fact with other facts' subjects, beginning with the next fact's so that subjects vary."""
+    """The fact with each other subject; the order depends on the fact, so that subjects vary."""
     facts = [fact for _, fact in case.facts]
     fact = facts[place]
     if fact.subject is None or fact.subject not in fact.prompt:

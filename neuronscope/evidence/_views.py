@@ -19,7 +19,7 @@ from neuronscope.results.comparison import Comparison
 from neuronscope.results.findings import Finding
 
 ALL, NONE = "all", "none"
-"""Names that select all views that run by default, and no view."""
+"""Names for all views that run by default, and for no view."""
 
 
 def default_views() -> tuple[Evidence, ...]:

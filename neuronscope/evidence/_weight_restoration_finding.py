@@ -43,7 +43,7 @@ class Contender:
 
     @property
     def apart(self) -> tuple[int, int]:
-        """Numbers of sizes: with an interval above those of all draws, and compared in total."""
+        """How many sizes have an interval above those of all draws, and how many were compared."""
         random = pd.concat([control.rows(self.name) for control in self.controls])
         highest = random.groupby("size", as_index=False)["high"].max()
         both = self.curve.rows(self.name).iloc[:-1].merge(highest, on="size")

@@ -52,10 +52,10 @@ from neuronscope.models.targets import Answers, Target
 from neuronscope.results.findings import Finding, Word
 
 HIDDEN_BELOW = 1 / 3
-"""If the whole interval is lower, the verdict is hidden; chosen as two thirds remaining."""
+"""The verdict is hidden if the whole interval is lower; chosen so that two thirds remain."""
 
 ERASED_ABOVE = 2 / 3
-"""If the whole interval is higher, the verdict is erased; chosen as one third remaining."""
+"""The verdict is erased if the whole interval is higher; chosen so that one third remains."""
 
 RETAIN_MODEL, OTHER_SUBJECTS = "retain model", "other subjects"
 """The references."""

@@ -54,8 +54,8 @@ MEANING = (
 
 GENERAL = 0.5
 """If ablation increases the target in the original model by at least this share of the increase in
-the unlearned model, a warning says that unlearning did not create the inhibitors; chosen as one
-half. The verdict does not depend on it."""
+the unlearned model, a warning says that unlearning did not create the inhibitors. The verdict does
+not depend on this choice."""
 
 Folds = Sequence[tuple[Int[np.ndarray, " flat"], Bool[np.ndarray, " fact"]]]
 """Orders in which to ablate neurons, each with the facts on which it is tested."""

@@ -106,7 +106,7 @@ def decoder_layers(hf: PreTrainedModel) -> nn.ModuleList:
     """The list of decoder layers.
 
     Raises:
-        ValueError: If no module list is as long as the config's number of layers.
+        ValueError: If no module list has as many modules as the config has layers.
     """
     depth = hf.config.get_text_config().num_hidden_layers
     for name, module in hf.named_modules():

@@ -1,4 +1,4 @@
-"""A self-test, run when a model is loaded: does it behave as recording assumes?
+"""A self-test of every loaded model: does it behave as recording assumes?
 
 Without it, hooks that fire twice, never, or on something that is not a neuron would give plausible
 but wrong numbers.

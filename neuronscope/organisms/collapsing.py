@@ -1,4 +1,4 @@
-"""Damage to models: a little noise, or noise or gradient ascent until a model collapses."""
+"""Damage to models: a little noise, or collapse by noise or by gradient ascent."""
 
 from collections.abc import Callable
 

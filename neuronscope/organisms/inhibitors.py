@@ -1,9 +1,8 @@
 """Inhibitors: the choice of their neurons, their input directions and their output directions.
 
 Inhibitors replace neurons with little effect: only the weights of these neurons are overwritten.
-Each inhibitor suppresses a group of facts. It reads a direction that separates the
-positions that predict their answers from all other positions, and writes the negated unembedding of
-their answers.
+Each inhibitor suppresses a group of facts. It reads a direction that separates the positions that
+predict their answers from all other positions, and writes the negated unembedding of their answers.
 
 In an MLP, the projection on the input direction is +1 at these positions and -1 elsewhere, so the
 activation function passes the inhibitor's input only there. In attention, an inhibitor is a

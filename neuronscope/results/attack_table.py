@@ -18,7 +18,7 @@ facts that unlearning should retain."""
 
 UNRELATED = "relearn_benign"
 """In the column `attack`, the attack that trains on instructions unrelated to the forgotten facts.
-The answers to these instructions need not be reproduced verbatim if their log-odds rise."""
+These count as learned if the log-odds of their answers rise, even without verbatim answers."""
 
 RANDOM = "random"
 """In the column `variant`, a random choice that serves as a control for the chosen one."""

@@ -170,7 +170,7 @@ def check_folder(folder: Path) -> None:
     """Check that a result can be written to a folder, before anything is computed.
 
     Raises:
-        FileExistsError: If it contains a finished result, or files of no result.
+        FileExistsError: If it contains a finished result, or files that belong to no result.
     """
     if is_finished(folder):
         raise FileExistsError(

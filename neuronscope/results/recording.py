@@ -30,7 +30,7 @@ UNMEASURED = ("total", "total_gain", "positive", "positive_gain", "negative")
 
 @dataclass(frozen=True)
 class Provenance:
-    """The inputs and settings of a recording, without a timestamp: equal runs give equal files."""
+    """Inputs and settings of a recording, without a time: identical runs give identical files."""
 
     model: str
     """The model as the user named it."""

@@ -1,4 +1,4 @@
-"""The tables of which facts are still answered: their columns, and the names in them."""
+"""Columns and names of the tables that show which facts are still answered."""
 
 USES = ("forget", "retain", "test")
 """In the column `use`: the splits."""

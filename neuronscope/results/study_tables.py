@@ -96,11 +96,12 @@ class StudyTables:
     and `run_seed`, the seed of the attacked run; optionally `note`, a caveat."""
 
     by_learning_rate: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Recovery at each learning rate: the columns of `by_learning_rate` in that file, with `method`
-    and `run_seed`."""
+    """Recovery at each learning rate: the columns of `by_learning_rate` in `attacks/_recovery.py`,
+    with `method` and `run_seed`."""
 
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Recovery by budget: the columns of `curves` in that file, with `method` and `run_seed`."""
+    """Recovery by budget: the columns of `curves` in `attacks/_recovery.py`, with `method` and
+    `run_seed`."""
 
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Paired tests with facts as units: `attack`, `variant`, `method`, `other`, `facts`,

@@ -32,7 +32,7 @@ class StopRule(ABC):
             )
 
     def prepare(self, model: HookedModel, facts: FactSet, form: str) -> "StopRule":
-        """The same rule, with all settings that depend on the original model or on the facts set.
+        """The rule, with the settings that depend on the original model or the facts filled in.
 
         Raises:
             ValueError: As `check`, or if a setting cannot be computed.

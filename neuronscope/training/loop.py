@@ -134,7 +134,7 @@ def _evaluate(
 
 
 def _reason(work: Work, evaluation: Evaluation, scores: Row, moved: float) -> str | None:
-    """The main process's reason to stop, from the stop rule; None without one."""
+    """The stop rule's reason to stop, as decided by the main process; None if there is none."""
     if evaluation.stop is None:
         return None
     return work.processes.agreed(evaluation.stop(scores, moved))

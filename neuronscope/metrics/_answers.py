@@ -15,7 +15,7 @@ from neuronscope.models.answers import Statistic, per_token
 from neuronscope.models.hooked_model import HookedModel
 
 Span = Literal["answer", "text"]
-"""Which tokens are scored: the answer's, or all but the first one, which is not predicted."""
+"""Which tokens are scored: the answer's, or the whole text's except the first."""
 
 
 def options(fact: Fact, form: str) -> tuple[str, ...]:

@@ -91,8 +91,8 @@ def continuations(
 def stop_tokens(model: HookedModel) -> frozenset[int]:
     """Tokens that no answer contains: the tokenizer's special tokens and the model's end tokens.
 
-    The token for unknown words represents a part of the text, so it is excluded unless it also
-    begins, ends or pads texts, as in GPT-2.
+    The token for unknown words represents a part of the text, so it is not included unless it
+    also begins, ends or pads texts, as in GPT-2.
     """
     tokenizer = model.tokenizer
     framing = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)

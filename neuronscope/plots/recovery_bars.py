@@ -33,8 +33,8 @@ def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
 
     There is one panel per attack and one bar per method; hollow bars are controls under the same
     attack. Whiskers are 95 % Wilson intervals, the vertical tick marks the level before the attack,
-    and the count on the right is a mean over seeds. A star means that the attack did not learn all
-    the facts it was trained on, so a longer attack may recover more.
+    and the count on the right is a mean over seeds. A star means that the model did not learn all
+    the facts that the attack trained on, so a longer attack may recover more.
 
     Args:
         recovery: Recovery under one or more attacks: `attack`, `model` (`attacked checkpoint` or a

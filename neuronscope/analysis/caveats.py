@@ -44,7 +44,7 @@ def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> It
         )
     if unconverged:
         yield (
-            f"{unconverged:,} attributions exceed the method's error tolerance of "
+            f"{unconverged:,} attributions have an error above the tolerance of "
             f"{ours.settings['tolerance']} {ours.unit}; use more steps."
         )
     if ours.dtype != theirs.dtype:

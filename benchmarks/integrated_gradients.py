@@ -5,8 +5,8 @@
 Captum processes one layer at a time; it is timed on `--layers` layers spread evenly over the model,
 and the time is scaled to all layers. Both interpolate every position from the same baseline prompt
 with the same nodes; the largest difference between their scores is printed with the times. The
-floor is the time of the forward and backward passes that the branches need, measured with plain
-passes over the same number of rows.
+floor is the time of the forward and backward passes from each layer to the output, measured with
+plain passes over the same number of rows.
 """
 
 import argparse

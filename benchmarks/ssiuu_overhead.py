@@ -1,7 +1,7 @@
 """Overhead of SSIUU and its controls: step time and peak memory relative to gradient difference.
 
 Each variant trains the given model in a separate process, in several rounds over all variants, so
-that no variant benefits from another one's state and slow phases of the machine affect all equally.
+that variants do not affect each other and slow phases of the machine affect all equally.
 Time is the median over steps, without the first; memory is the peak of the process minus the peak
 after loading the model. glibc is configured to keep its memory: by default it returns some after
 each step and requests it again in the next, which affects variants at random.

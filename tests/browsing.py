@@ -1,4 +1,4 @@
-"""Showing a page in the browser, and seeing what it asked for."""
+"""Opening a page in the browser, and listing the addresses that it requested."""
 
 import json
 

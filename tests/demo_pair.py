@@ -1,4 +1,4 @@
-"""The shipped demo pair, as tests use it."""
+"""The shipped demo pair, for tests."""
 
 from pathlib import Path
 

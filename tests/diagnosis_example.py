@@ -1,4 +1,4 @@
-"""A small diagnosis with a planted inhibitor, and tables of any size, to draw and to report."""
+"""A small diagnosis with a planted inhibitor, and tables of any size, for figures and reports."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What the views of the evidence might say of the example diagnosis: findings with all tables."""
+"""Plausible findings of all views for the example diagnosis, with all their tables."""
 
 import dataclasses
 import math

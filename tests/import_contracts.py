@@ -1,4 +1,4 @@
-"""A contract for import-linter: what begins with an underscore stays in its room."""
+"""A contract for import-linter: private modules are imported only within their package."""
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output

@@ -1,4 +1,4 @@
-"""The run of `test_training_resume.py` that is killed: each step takes its time."""
+"""The run of `test_training_resume.py` that is killed: its steps are slow."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A step of training on one process, by plain autograd, and what it is held against."""
+"""Training steps on one process, by plain autograd, and attributions to compare with."""
 
 import torch
 from tiny import batch_of

@@ -1,4 +1,4 @@
-"""A study of four methods and two seeds, whose numbers are planted; to draw and to report."""
+"""A study of four methods and two seeds with planted numbers, for figures and reports."""
 
 import dataclasses
 import math

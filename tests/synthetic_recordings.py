@@ -1,4 +1,4 @@
-"""Recordings made from arrays: the results half is tested without a model."""
+"""Recordings made from arrays, to test their analysis without a model."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A probability flips the verdict as it fades; log-odds do not: a model solved by hand.
+"""As an answer fades, a probability flips the verdict but log-odds do not: a model solved by hand.
 
 Ten tokens, the nine wrong ones at logit 0. A knowledge neuron adds its weight 5 to the answer's
 logit, an inhibitor adds −w; both are active at 1. With the answer's logit z and its probability

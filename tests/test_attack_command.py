@@ -136,7 +136,7 @@ BAD = {
     "no such model": (("noise", "--original", "no/such/model"), "no model directory"),
     "a setting out of range": (("quantize", "--bits", "1"), "from 2 to 16"),
     "no diagnosis": (("prune", "--scores", "nowhere"), "--scores"),
-    "no table": (("prune", "--scores", __file__), "is no table of neurons"),
+    "no table": (("prune", "--scores", __file__), "table of neurons"),
     "no instructions": (("relearn-benign", "--data", "nowhere.json"), "nowhere.json"),
     "too few facts": (("relearn-forget", "--count", "5"), "decrease --count"),
     "too many parts": (("relearn-splits", "--splits", "6"), "too few for 6 parts"),

@@ -1,7 +1,6 @@
 """Attributions equal those of Captum for the methods that both implement.
 
-Captum is asked for one layer at a time, on the bare model; its layers are `mlp.post`, what the
-down-projection reads.
+Captum runs on the bare model, one layer at a time, at `mlp.post`, the input of the down-projection.
 """
 
 import pytest

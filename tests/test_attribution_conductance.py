@@ -1,4 +1,4 @@
-"""Conductance against hooks on the plain model, and its limits."""
+"""Conductance equals a computation with plain PyTorch hooks; it has the expected limits."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """Quadrature of functions with known integrals: when it stops, its cost, and what it flags.
 
-A path here is a function F of α on [0, 1]; its only neuron's influence on a span is the integral
-of F′ over it, taken by Gauss-Legendre nodes, and has to add up to F's difference.
+A path here is a function F of α on [0, 1] with one neuron, whose influence on an interval is the
+integral of F′ by Gauss-Legendre quadrature. The influences must add up to F(1) − F(0).
 """
 
 import itertools

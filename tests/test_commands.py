@@ -1,4 +1,4 @@
-"""What the tasks that record models do with their settings."""
+"""How the tasks that record models use their settings."""
 
 import json
 import shutil

@@ -1,6 +1,6 @@
-"""A file that is added to a family is a method: nothing else has to be changed for it.
+"""Adding a file to a family adds a method; nothing else has to change.
 
-The files are written into a copy of the package, so that no other test sees them.
+The files are written into a copy of the package, so that they do not affect other tests.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What holds for every metric, including new ones."""
+"""Contract tests of all metrics; new files in the folder are covered automatically."""
 
 import inspect
 import math

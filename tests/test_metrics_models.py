@@ -254,7 +254,7 @@ def test_a_document_longer_than_the_window_is_evaluated_in_pieces(model):
 
 
 def test_perplexity_rejects_texts_without_a_token_to_predict(model):
-    for texts, message in (([], "got none"), (["the capital", "the"], "at place 1")):
+    for texts, message in (([], "got none"), (["the capital", "the"], "index 1")):
         with pytest.raises(ValueError, match=message):
             Perplexity().of_texts(model, texts)
     with pytest.raises(ValueError, match="window of 2"):

@@ -1,4 +1,4 @@
-"""Which tokens neurons write, by plain matrix algebra on tiny models."""
+"""Direct logit effects of neurons equal plain matrix algebra on tiny models."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Hook points are in the right places, as properties of attention and MLPs and weights show."""
+"""Hook points are in the right places, as properties of attention, MLPs and weights show."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Arithmetic block by block is arithmetic on the whole. Sharded: see `test_regularizers.py`."""
+"""Blockwise arithmetic equals arithmetic on the whole. Sharded: see `test_regularizers.py`."""
 
 import pytest
 import torch

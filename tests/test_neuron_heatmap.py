@@ -111,7 +111,7 @@ def test_a_map_of_a_site_that_was_not_recorded_is_refused():
     neurons = two_matrices([[0.0]], [[0.0]])
     with pytest.raises(ValueError, match=r"No neurons at 'attn.q': the table has .* mlp.post"):
         neuron_heatmap(neurons, site="attn.q")
-    with pytest.raises(ValueError, match="Expected panels out of before, after, difference"):
+    with pytest.raises(ValueError, match="before, after, difference"):
         neuron_heatmap(neurons, what=("during",))
-    with pytest.raises(ValueError, match="two for layer 0 neuron 0"):
+    with pytest.raises(ValueError, match="layer 0, neuron 0"):
         neuron_heatmap(pd.concat([neurons, neurons]))

@@ -1,4 +1,4 @@
-"""Common knowledge, used where every fact is to be forgotten."""
+"""Common knowledge, recorded when every fact is to be forgotten."""
 
 from dataclasses import replace
 

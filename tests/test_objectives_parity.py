@@ -1,4 +1,4 @@
-"""OpenUnlearning's variants, compared with its formulas (`src/trainer`) as re-typed here.
+"""OpenUnlearning's variants, compared with its formulas (`src/trainer`), retyped here.
 
 Also tests that the corrected variants differ, and where the two agree.
 """

@@ -1,4 +1,4 @@
-"""Organisms behave as their kinds require, which is known by construction."""
+"""Model organisms behave as their kinds require, which is known by construction."""
 
 import math
 from functools import cache

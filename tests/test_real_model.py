@@ -1,4 +1,4 @@
-"""What is claimed of real models, tried on one: SmolLM2-135M-Instruct. See `README.md` here."""
+"""Claims about real models, tested on SmolLM2-135M-Instruct. See `README.md` here."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A real model is made to forget capitals, and the causes of it are asked."""
+"""A real model unlearns capitals, and the causes of its forgetting are diagnosed."""
 
 import pytest
 

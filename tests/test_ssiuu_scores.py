@@ -84,7 +84,7 @@ def test_an_unsuitable_table_is_refused(method, tmp_path):
     refused(folder, "has no neurons at 'attn.q'", sites=("attn.q",))
     refused(diagnosis_of(tmp_path / "none", set()), "no neuron at mlp.post spurious")
     refused(diagnosis_of(tmp_path / "wide", {(0, 15)}, width=16), "2 layers of 12")
-    refused(Path(__file__), "no table of neurons")
+    refused(Path(__file__), "table of neurons")
     table = pd.read_parquet(folder / "neurons.parquet")
     table.drop(columns=["spurious", "layer"]).to_parquet(folder / "neurons.parquet")
     refused(folder, "no column layer, spurious")

@@ -1,4 +1,4 @@
-"""Stop rules apply at their level but not above it; levels come from settings, facts or models."""
+"""Stopping rules apply at their level, not above it; levels come from settings, facts or models."""
 
 import math
 from dataclasses import fields, is_dataclass, replace

@@ -1,4 +1,4 @@
-"""A trace has one value per position; their sums equal the recorded influence."""
+"""A trace has one value per position; the values sum to the recorded influence."""
 
 import numpy as np
 import pytest

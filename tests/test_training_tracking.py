@@ -1,4 +1,4 @@
-"""Trackers receive the rows of the history; unavailable trackers are refused."""
+"""Trackers receive the rows of the history; unavailable trackers are rejected."""
 
 import pytest
 from accelerate.tracking import GeneralTracker, register_tracker_class

@@ -1,4 +1,4 @@
-"""The verdict on model organisms, for which the right verdict is known.
+"""The verdict on model organisms, for which the correct verdict is known.
 
 These are a few organisms of each kind; `benchmarks/verdict.py` evaluates hundreds.
 """

@@ -1,4 +1,4 @@
-"""Tokenizers of every usual layout, trained on a few lines, and facts to encode with them."""
+"""Tokenizers of every common kind, trained on a few lines, and facts to encode with them."""
 
 from tokenizers import (
     Tokenizer,

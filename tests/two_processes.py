@@ -1,4 +1,4 @@
-"""Train in all processes that were started together, and save the result of each.
+"""Train in several processes started together, and save the result of each.
 
 First with data parallelism, then with a sharded model. Usage: two_processes.py OUT RUN...
 """

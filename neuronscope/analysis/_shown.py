@@ -1,4 +1,4 @@
-"""How a diagnosis shows itself: the verdict first, then what each view says."""
+"""How a diagnosis is displayed: the verdict first, then the result of each view."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ Interval = tuple[float, float]
 def headline(
     verdict: Verdict | None, reading: str, share: float, interval: Interval
 ) -> tuple[str, str]:
-    """The word, labelled as verdict or as reading, and the hidden share that belongs to it."""
+    """The verdict, or else what the attributions suggest, and the corresponding hidden share."""
     if verdict is None:
-        return f"reading of attributions: {reading}, no verdict", percent(share, interval)
+        return f"attributions suggest: {reading} (no verdict)", percent(share, interval)
     return f"verdict: {verdict.word}", percent(verdict.hidden_share, verdict.hidden_share_ci95)
 
 
@@ -32,9 +32,9 @@ def diagnosis_card(
         head: From `headline`.
         why: What the deciding view found, in one sentence; may be empty.
         outcome: What became of the answers, as names and values.
-        attributions: The reading, its hidden share, and the share's interval.
+        attributions: What they suggest, their hidden share, and its interval.
         findings: What the views found.
-        warnings: What a reader must know.
+        warnings: The limitations of the diagnosis.
     """
     word, share = head
     reading, reading_share, interval = attributions
@@ -51,6 +51,6 @@ def diagnosis_card(
         word[0].upper() + word[1:],
         why,
         html_table(("", ""), [("hidden share", share), *outcome]),
-        html_table(("view", "says", "value", "which is"), views),
+        html_table(("view", "suggests", "value", "meaning"), views),
         html_table(("", ""), [("note", warning) for warning in warnings]),
     )

@@ -13,7 +13,7 @@ from neuronscope.analysis.statistics import reflected_interval, spearman
 from neuronscope.results.recording import Recording, SiteRecording
 
 RESAMPLES = 500
-"""Each resample ranks all neurons twice, so there are fewer than elsewhere."""
+"""Each resample ranks all neurons twice, so fewer are drawn than elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Agreement:
     """Rank correlation of the signed mean influence; NaN if one method is constant."""
 
     spearman_ci95: tuple[float, float]
-    """95 % bootstrap interval over facts; NaN with fewer than two facts, or for means."""
+    """95 % bootstrap interval over facts; NaN for fewer than two facts, or for recorded means."""
 
     overlap: float
     """Share of the `top` neurons of largest absolute influence that both methods have in common."""

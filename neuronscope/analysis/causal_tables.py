@@ -11,7 +11,7 @@ from neuronscope.results.findings import ITSELF, Finding
 
 
 def with_causal_share(neurons: pd.DataFrame, findings: Sequence[Finding]) -> pd.DataFrame:
-    """Add the column `causal_share` to a diagnosis' neurons, given a weight path.
+    """Add the column `causal_share` to a diagnosis's neurons, given a weight path.
 
     This is the signed share of the drop due to the change of the neuron's own weights; NaN at sites
     whose neurons have no weights.
@@ -26,10 +26,10 @@ def with_causal_share(neurons: pd.DataFrame, findings: Sequence[Finding]) -> pd.
 
 
 def causal_json(verdict: Verdict, findings: Sequence[Finding]) -> dict[str, object]:
-    """Entries for a diagnosis' JSON, from the views that were run.
+    """Entries for a diagnosis's JSON, from the views that were run.
 
-    `verdict` is the word and `weighing` the whole verdict; `views` has the verdict and value of
-    each view. `weight_restoration`, `minimal_set`, `low_rank_restoration` and `weight_path` follow.
+    `verdict` is the label, `weighing` the whole verdict, and `views` the verdict and value of each
+    view. `weight_restoration`, `minimal_set`, `low_rank_restoration` and `weight_path` follow.
     """
     views = {finding.view: finding for finding in findings}
     content: dict[str, object] = {

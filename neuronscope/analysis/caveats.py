@@ -32,9 +32,9 @@ def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> It
     ours, theirs = comparison.before.provenance, comparison.after.provenance
     if ours.target == "prob" and outcome.probability_after < FADED:
         yield (
-            f"The mean probability after is {outcome.probability_after:.2g}, below {FADED:g}: "
-            "influences on a probability vanish with it, so strong hiding can look like erasure. "
-            "Record with the target log_odds."
+            f"The mean probability after unlearning is {outcome.probability_after:.2g}, below "
+            f"{FADED:g}: influences on a probability vanish with it, so strong hiding can look "
+            "like erasure. Record with the target log_odds."
         )
     lost = 2 * outcome.still_answered <= outcome.answered_before
     if outcome.drop <= 0 and outcome.answered_before and lost:
@@ -44,12 +44,12 @@ def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> It
         )
     if unconverged:
         yield (
-            f"{unconverged:,} attributions miss the method's tolerance of "
+            f"{unconverged:,} attributions have an error above the tolerance of "
             f"{ours.settings['tolerance']} {ours.unit}; use more steps."
         )
     if ours.dtype != theirs.dtype:
         yield (
-            f"The models ran in different precision ({ours.dtype} before, {theirs.dtype} after): "
+            f"The models ran in different precisions ({ours.dtype} before, {theirs.dtype} after): "
             "part of the change may be rounding error."
         )
 
@@ -68,7 +68,7 @@ def _on_facts(comparison: Comparison) -> Iterator[str]:
             "spurious neurons."
         )
     if count < 2:
-        yield "A single fact has no intervals: another fact might give a different result."
+        yield "A single fact gives no intervals: another fact might give a different result."
     elif count < FEW_FACTS:
         yield (f"Intervals from {count} facts are too narrow; record at least {FEW_FACTS} facts.")
 

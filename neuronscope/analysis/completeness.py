@@ -26,7 +26,7 @@ def completeness_by_layer(comparison: Comparison) -> pd.DataFrame:
 
 
 def count_unconverged(comparison: Comparison) -> int:
-    """Number of attributions (recording, site, fact, layer) that miss the method's tolerance.
+    """Number of attributions (recording, site, fact, layer) with an error above the tolerance.
 
     Only the forget set counts. 0 for a method without a setting `tolerance`.
     """

@@ -27,7 +27,7 @@ CURVE_ROWS = 2000
 """Maximum number of rows of a cumulative curve."""
 
 BLOCK = 4096
-"""Neurons processed at once: bounds the memory, does not affect the results."""
+"""Number of neurons processed at once; it limits memory and does not affect the results."""
 
 
 def lost_and_gained(
@@ -77,7 +77,7 @@ def sum_of_largest(values: Float[np.ndarray, " neuron"], m: int = TOP) -> float:
 
 
 def cumulative_curve(neurons: pd.DataFrame) -> pd.DataFrame:
-    """Cumulative sums of D⁺ and D⁻ over the m neurons where each is largest (two orders).
+    """Cumulative sums of D⁺ and D⁻ over the m neurons with the largest values of each.
 
     Args:
         neurons: One row per neuron with `d_plus` and `d_minus`.
@@ -97,7 +97,7 @@ def cumulative_curve(neurons: pd.DataFrame) -> pd.DataFrame:
 
 
 def module_map(neurons: pd.DataFrame) -> pd.DataFrame:
-    """Mean D⁺ and mean D⁻ of the `TOP` neurons where each is largest, per site and layer.
+    """Mean of the `TOP` largest D⁺ and of the `TOP` largest D⁻, per site and layer.
 
     If a layer has fewer neurons, the mean is over all of them.
 

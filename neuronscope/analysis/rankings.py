@@ -16,7 +16,7 @@ def rankings_of_recordings(
 
     Args:
         comparison: The recordings.
-        neurons: The diagnosis' table of neurons, with `before`, `after` and `d_minus`.
+        neurons: The diagnosis's table of neurons, with `before`, `after` and `d_minus`.
 
     Returns:
         `d_minus` (arXiv 2509.22263, Eq. 5), `attribution_difference` (influence before − after)

@@ -1,4 +1,4 @@
-"""What the attributions suggest: a verdict by the hidden share alone, without causal tests.
+"""What the attributions suggest, from the hidden share alone and without causal tests.
 
 The sentence that explains it is in `report/templates/reading.j2`.
 """

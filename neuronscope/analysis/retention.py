@@ -1,10 +1,11 @@
 """Which facts are still answered, by their distance from the forgotten ones.
 
-A method that makes a model forget a whole relation has not forgotten just sixteen facts. Facts to
-be kept are therefore counted in strata: those that share a relation with a forgotten fact, those
-that share its subject, and all others; each by split, those that unlearning trained on (`retain`)
-and those that it never saw (`test`). Facts to be forgotten are prompted with the training prompt
-and with their paraphrases: a fact that is suppressed for the training prompt only is not forgotten.
+A method that makes a model forget a whole relation removes more than the facts to be forgotten.
+Facts to be kept are therefore counted in strata: those that share a relation with a forgotten fact,
+those that share its subject, and all others; each separately for the facts that unlearning trained
+on (`retain`) and for those that it never saw (`test`). Facts to be forgotten are prompted with the
+training prompt and with their paraphrases: a fact that is suppressed for the training prompt only
+is not forgotten.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,7 +54,7 @@ def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
 
 
 def prompts_of(facts: FactSet, splits: Sequence[str] = USES) -> list[tuple[str, Fact]]:
-    """All facts with their split; facts to be forgotten again with each paraphrase as prompt."""
+    """All facts with their split; facts to be forgotten also with each paraphrase as prompt."""
     prompts = []
     for split in (use for use in USES if use in splits):
         for fact in facts.split(split):

@@ -1,7 +1,8 @@
 """Attribution stability: correlation of the neurons' influence in two states of a model.
 
 Fig. 6b of arXiv 2509.22263 correlates attributions before and after an attack without naming the
-correlation, so both common ones are given. 1: no change (or a common factor).
+correlation, so both common ones are given. A correlation of 1 means no
+change, or a common factor.
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from neuronscope.results.attack_table import ATTACKED, ATTACKED_CHECKPOINT, REST
 Rows = list[dict[str, object]]
 
 Keep = Callable[[int, Callable[[], Rows]], Rows]
-"""Returns the rows of a run, by its number: stored ones, or those that the function computes."""
+"""Returns the rows of a numbered run: stored rows, or those that the function computes."""
 
 
 def keep_nothing(number: int, make: Callable[[], Rows]) -> Rows:
@@ -34,7 +34,7 @@ def keep_nothing(number: int, make: Callable[[], Rows]) -> Rows:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What an attack works on: the same for the attacked checkpoint and for every control."""
+    """What an attack runs on: the same for the attacked checkpoint and for every control."""
 
     model: HookedModel
     """The attacked checkpoint."""
@@ -121,7 +121,7 @@ class Attack(ABC):
                 split `retain` as well.
             controls: Other models, by the name for the column `model`: usually `original`, the
                 model before unlearning, and `never_knew`, a model that never learned the facts.
-                Recovery is measured relative to what the same attack does to them.
+                Recovery is measured relative to the same attack on them.
             form: The prompt form of the facts that the attack trains on, one of
                 `neuronscope.facts.prompts.PROMPT_FORMS`.
             asked: The prompt form of the facts that are evaluated; the same as `form` by default.
@@ -172,7 +172,7 @@ class Attack(ABC):
         """
         if not facts.forget:
             raise ValueError(
-                f"{facts.source or 'The facts'}: no fact has split 'forget', so that there is "
+                f"{facts.source or 'The facts'}: no fact has split 'forget', so there is "
                 "nothing to recover. Mark the facts that were unlearned with this split."
             )
         for argument, name in (("form", form), ("asked", asked)):
@@ -187,7 +187,7 @@ class Attack(ABC):
     def check_own(
         self, facts: FactSet, tokenizers: Sequence[PreTrainedTokenizerBase], form: str
     ) -> None:
-        """Check what this kind of attack needs in addition; by default, nothing.
+        """Check the further requirements of this kind of attack; by default, there are none.
 
         Raises:
             ValueError, FileNotFoundError: If something is missing; the message says what.
@@ -233,7 +233,7 @@ class Attack(ABC):
             if not pool:
                 raise ValueError(
                     f"{model.source} answers all {len(facts.forget)} forget-split facts before "
-                    "the attack, so that pool='wrong' is empty. Use pool='all', or unlearn first."
+                    "the attack, so pool='wrong' is empty. Use pool='all', or unlearn first."
                 )
         return Scene(model, pool, self._watched(facts), form, asked)
 

@@ -81,11 +81,11 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         | `maximum_correct`, `maximum`, `maximum_low`, `maximum_high` | maximum over the grid |
         | `maximum_budget` | budget of the maximum, median over seeds |
         | `final_correct`, `final`, `final_low`, `final_high` | at the end of the largest budget |
-        | `area` | mean height of the curve over the budget, over all learning rates |
-        | `attacked_correct`, `attacked_n` | most attacked facts answered at once; NaN if none |
-        | `learnt` | whether all were, with every seed; if unrelated: log-odds rose by `RISE` |
+        | `area` | mean height of the curve over the budget, averaged over learning rates |
+        | `attacked_correct`, `attacked_n` | attacked facts: maximum answered, total; NaN if none |
+        | `learnt` | whether all were, with every seed; `relearn_benign`: log-odds rose by `RISE` |
         | `maximum_original`, `maximum_never_knew` | maxima of the controls; NaN without them |
-        | `recovered` | of the rest: (maximum − never_knew) / (original − never_knew), of maxima |
+        | `recovered` | for the rest: (maximum − never_knew) / (original − never_knew), of maxima |
         | `reason` | why `recovered` is NaN |
         | `reading` | what the result suggests, in one sentence |
         | `note` | what readers need to know about how the result was obtained |
@@ -263,7 +263,7 @@ def _reading(row: Row, taught: Row | None, never_knew: float) -> str:
         )
     text = counts if recovered else f"no answer was recovered ({counts})"
     if not_learned:
-        text += f"; {trained}, so that a longer attack may recover more"
+        text += f"; {trained}, so a longer attack may recover more"
     if row["model"] == ATTACKED_CHECKPOINT and isnan(never_knew):
         text += (
             "; without a model that never learned the facts, recovery cannot be distinguished "

@@ -1,9 +1,9 @@
 """The shared part of attacks that fine-tune: grid, training, and evaluations during training.
 
 A short attack that succeeds shows that facts were hidden; one that fails shows nothing, because
-deeper suppression takes more steps. Every run therefore takes the same number of steps, which
-amounts to several epochs over the attacked facts and continues long after they are answered at one
-of the learning rates, and the whole curve is stored.
+deeper suppression takes more steps. Every run therefore takes the same number of steps, for
+several epochs over the attacked facts: at one of the learning rates, these are answered long before
+the end. The whole curve is stored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from neuronscope.training.evaluation import Callback
 from neuronscope.training.loop import OUT_OF_STEPS
 
 FEWEST = 2
-"""Smallest number of facts to train on: training on one fact only teaches its answer."""
+"""Smallest number of facts to train on: with one, a model learns to always give its answer."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ class Relearning(Attack):
     def hardest(self) -> "Relearning":
         """The same attack with only its largest learning rate and its first seed.
 
-        The evaluation settings are the same for all such attacks, since no weight depends on them.
+        Evaluation settings are fixed, because no weight depends on them.
         """
         rates, seeds = (max(self.learning_rates),), self.seeds[:1]
         return replace(self, learning_rates=rates, seeds=seeds, retain_facts=0, evaluate_every=1)
 
     def first_run(self, model: HookedModel, scene: Scene) -> Run:
-        """Make the first run of the attack on a copy of a model, and return the trained copy.
+        """Carry out the first run of the attack on a copy of a model, and return the trained copy.
 
         Raises:
             ValueError: If the attack has no steps.
@@ -136,7 +136,7 @@ def check_trainable(
     """Check that the attack can train on each of these facts.
 
     Raises:
-        ValueError: As `encode`, for the first fact that cannot be encoded.
+        ValueError: From `encode`, for the first fact that cannot be encoded.
     """
     for tokenizer in tokenizers:
         check_encodable(facts, tokenizer, form)

@@ -31,7 +31,7 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """Encoded facts by split, with which a model is evaluated repeatedly."""
+    """Encoded facts by split, on which a model is evaluated repeatedly."""
 
     splits: Mapping[str, tuple[Encoded, ...]]
 

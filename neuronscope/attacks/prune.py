@@ -39,16 +39,16 @@ class Prune(Attack):
     """Sites of the neurons to ablate."""
 
     counts: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1000)
-    """Numbers of neurons to ablate, in ascending order; larger numbers than there are neurons mean
-    all of them."""
+    """Numbers of neurons to ablate, in ascending order; a number above the total means all of
+    them."""
 
     among: Literal["spurious", "all"] = "spurious"
     """Ablate only neurons that the diagnosis calls spurious, or all with D⁻ above 0; those with the
     largest D⁻ first."""
 
     draws: int = 5
-    """Number of random controls. Each ablates as many neurons per layer, and avoids the chosen
-    neurons as long as the layer has others."""
+    """Number of random controls. Each ablates the same number of neurons per layer, and avoids the
+    chosen neurons as long as the layer has others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,8 +2,8 @@
 
 The attack fine-tunes on a share of the forget set, and succeeds to the extent that the held-out
 facts recover as well. Erased facts must be learned again one by one; hidden facts recover together.
-Since a bias towards answers of the same kind recovers too, the control is the same attack on a
-model that never learned the facts.
+Since training also biases the model towards answers of the same kind, the control is the same
+attack on a model that never learned the facts.
 """
 
 import random

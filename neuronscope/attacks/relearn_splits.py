@@ -1,8 +1,8 @@
 """Retraining on T, the attack of Deeb and Roger (arXiv 2410.08827).
 
-Their title asks: "Do Unlearning Methods Remove Information from Language Model Weights?"
+The paper: "Do Unlearning Methods Remove Information from Language Model Weights?"
 The forget set is divided into k parts. For each part in turn, the attack fine-tunes on the other
-k − 1 parts and evaluates the held-out part. If the parts carry no information about each other,
+k − 1 parts (T) and evaluates the held-out part. If the parts carry no information about each other,
 answers to the held-out part come from the weights or from chance. The attack cannot verify this
 condition: compare with the same attack on a model that never learned the facts.
 
@@ -22,7 +22,7 @@ from neuronscope.facts.fact import FactSet
 
 @dataclass(frozen=True)
 class RelearnSplits(Relearning):
-    """Fine-tune on all parts of the forgotten facts but one, and evaluate that one, in turn."""
+    """In turn, fine-tune on all parts of the forgotten facts but one, and evaluate that one."""
 
     seeds: tuple[int, ...] = (0,)
     """Seeds, each of which divides the facts differently. One seed suffices to evaluate every fact

@@ -15,7 +15,7 @@ from neuronscope.models.answers import Statistic, per_token
 from neuronscope.models.hooked_model import HookedModel
 
 Span = Literal["answer", "text"]
-"""Which tokens are scored: the answer's, or all but the first one, which is not predicted."""
+"""Which tokens are scored: the answer's, or the whole text's except the first."""
 
 
 def options(fact: Fact, form: str) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def options(fact: Fact, form: str) -> tuple[str, ...]:
 
 
 def guessing(facts: Sequence[Fact], form: str) -> float:
-    """Expected share of right answers when guessing among the options, rounded only once."""
+    """Expected share of right answers when guessing among the options; rounded only at the end."""
     return float(sum(Fraction(1, len(options(fact, form))) for fact in facts) / len(facts))
 
 
@@ -48,7 +48,7 @@ def per_text(
     form: str,
     statistic: Statistic,
 ) -> list[list[Float[np.ndarray, " token"]]]:
-    """A statistic of every token of texts that replace each fact's answer."""
+    """A statistic of every token of the texts that replace each fact's answer."""
     encoded = [
         encode(fact, model.tokenizer, form, text)
         for fact, of_fact in zip(facts, texts, strict=True)

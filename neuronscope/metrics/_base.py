@@ -49,8 +49,8 @@ class Exam:
 class Metric(ABC):
     """A metric: its fields are its hyper-parameters, and calling it scores a model.
 
-    The model is evaluated in evaluation mode and left unchanged; the batch and padding do not
-    affect the score.
+    The model is scored in evaluation mode and left unchanged; batching and padding do not affect
+    the score.
     """
 
     generates: ClassVar[bool] = False
@@ -100,7 +100,7 @@ class Metric(ABC):
             reference: The model, or its source if it is not loaded yet.
 
         Raises:
-            ValueError: Says what is missing.
+            ValueError: Naming what is missing.
         """
         name = type(self).__module__.rpartition(".")[2]
         if not facts:
@@ -129,10 +129,10 @@ class Metric(ABC):
     def check_tokens(
         self, facts: Sequence[Fact], tokenizer: PreTrainedTokenizerBase, form: str
     ) -> None:
-        """Check that all texts that the metric evaluates can be encoded.
+        """Check that every text that the metric evaluates can be encoded.
 
         Raises:
-            ValueError: As `encode`, for the first fact that cannot.
+            ValueError: From `encode`, for the first text that cannot be encoded.
         """
         for fact in facts:
             for text in self.texts(fact, form):

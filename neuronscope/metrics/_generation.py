@@ -37,10 +37,10 @@ def answers_given(
     The prompts' tokens are the same as under teacher forcing.
 
     Args:
-        max_new_tokens: Maximum number of tokens of an answer; fewer if the model's context ends.
+        max_new_tokens: Maximum number of tokens per answer; fewer if the model's context is full.
 
     Raises:
-        ValueError: As `encode`, or if a prompt fills the model's context.
+        ValueError: If a fact cannot be encoded, or a prompt fills the model's context.
     """
     prompts = [one.tokens[: one.prompt_length] for one in answers_of(model, facts, form)]
     budgets = [max_new_tokens] * len(prompts)
@@ -64,7 +64,7 @@ def continuations(
     """The greedy continuation of each prompt.
 
     Args:
-        budgets: Number of tokens to add to each prompt; fewer if the model's context ends.
+        budgets: Number of tokens to add to each prompt; fewer if the model's context is full.
         stop: Tokens that end a continuation and are cut off; if empty, nothing ends it early.
 
     Raises:
@@ -89,10 +89,10 @@ def continuations(
 
 
 def stop_tokens(model: HookedModel) -> frozenset[int]:
-    """Tokens that no answer contains: the tokenizer's special tokens, and the model's end tokens.
+    """Tokens that no answer contains: the tokenizer's special tokens and the model's end tokens.
 
-    The token for unknown words represents a part of the text, so it is excluded unless it also
-    begins, ends or pads texts, as in GPT-2.
+    The token for unknown words represents a part of the text, so it is not included unless it
+    also begins, ends or pads texts, as in GPT-2.
     """
     tokenizer = model.tokenizer
     framing = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
@@ -115,7 +115,7 @@ class _Row:
 
     @property
     def end(self) -> int:
-        """The maximum length with the added tokens."""
+        """Maximum length of the prompt with its continuation."""
         return len(self.prompt) + self.budget
 
 
@@ -210,7 +210,7 @@ def _own_settings(hf: PreTrainedModel) -> Iterator[None]:
 
 
 def _groups(rows: Sequence[_Row]) -> Iterator[list[int]]:
-    """Indices of the rows of each batch: not too many, with prompts of similar length.
+    """Indices of each batch's rows: at most `LARGEST_BATCH`, with prompts of similar length.
 
     Waiting for a longer prompt costs one step per token; another batch costs as many steps as it
     generates tokens.

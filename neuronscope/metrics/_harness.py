@@ -51,7 +51,7 @@ class Harness:
     """A folder of custom tasks."""
 
     questions: int | None = None
-    """Use only this many of each task's questions, the first ones; None for all."""
+    """Number of questions per task, taken from the start; None for all."""
 
     @property
     def identity(self) -> dict[str, object]:
@@ -64,7 +64,7 @@ class Harness:
         }
 
     def score(self, model: HookedModel, task: str, batch: int = 8) -> list[Score]:
-        """Score one task, or a group over the questions of all its tasks: one score per metric.
+        """Score one task, or a group (over all questions of its tasks): one score per metric.
 
         Seeds, few-shot examples and scoring are those of the task.
 
@@ -85,7 +85,7 @@ class Harness:
             tokenizer = copy.deepcopy(model.tokenizer)
             wrapped = cast(Any, HFLM)(pretrained=model.hf, tokenizer=tokenizer, batch_size=batch)
             results = evaluate(wrapped, loaded, limit=self.questions, bootstrap_iters=0)
-        assert results is not None, "only processes besides the first get None"
+        assert results is not None, "processes other than the first get None"
         return scores_of(task, results)
 
 
@@ -105,7 +105,7 @@ def open_harness(
         OSError: If a task's questions are not cached and cannot be downloaded.
     """
     if questions is not None and questions < 1:
-        raise ValueError(f"Expected at least 1 question of each task, got {questions}.")
+        raise ValueError(f"Expected at least 1 question per task, got {questions}.")
     if folder is not None and not folder.is_dir():
         raise FileNotFoundError(f"No folder of tasks at {folder}.")
     try:
@@ -117,7 +117,7 @@ def open_harness(
     if unknown:
         raise ValueError(
             f"The harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists its tasks; custom "
-            "tasks must be in the folder that is given."
+            "tasks must be in the given folder."
         )
     for task in tasks:
         _fetch(manager, task)
@@ -186,12 +186,12 @@ def _score(
             direction=direction,
             chance=None,
             per_fact=per_fact(ids, values),
-            reason="The harness has no value." if math.isnan(theirs) else "",
+            reason="The harness reports no value." if math.isnan(theirs) else "",
         )
     if np.isin(values, (0.0, 1.0)).all():
         rate = rate_score(name, ids, values == 1, direction=direction, chance=None)
         return replace(rate, unit="share of questions")
-    undefined = "are questions whose result is not a single number"
+    undefined = "have a result that is not a single number"
     return mean_score(name, ids, values, unit=metric, direction=direction, undefined=undefined)
 
 

@@ -1,4 +1,4 @@
-"""Membership inference: tell facts that a model saw from unseen ones by its losses."""
+"""Membership inference: distinguish training facts from unseen ones by a model's losses."""
 
 import zlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def strangeness(
     k: float,
     reference: HookedModel | None,
 ) -> Float[np.ndarray, " fact"]:
-    """How unlike a training example each answer looks to the model: high for a non-member.
+    """How little each answer looks like training data to the model: high for a non-member.
 
     NaN under min-k++ if the model is certain of every next token.
     """
@@ -55,7 +55,7 @@ def lowest_mean(values: Float[np.ndarray, " token"], k: float) -> float:
 def standardised(
     logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
 ) -> Float[Tensor, " token"]:
-    """(log p − μ)/σ with the mean and deviation of log p over the model's next-token distribution.
+    """(log p − μ)/σ, with μ and σ of log p over the model's next-token distribution.
 
     Zhang et al., arXiv 2404.02936. NaN if the model is certain of the next token (σ = 0).
     """
@@ -78,11 +78,11 @@ def auc(members: Float[np.ndarray, " one"], others: Float[np.ndarray, " other"])
 
 
 def auc_interval(value: float, members: int, others: int) -> tuple[float, float]:
-    """95 % interval of an AUC by inversion of its test, like Wilson's for a rate.
+    """95 % interval of an AUC by inverting its test, like Wilson's for a rate.
 
     Newcombe 2006 ("Confidence intervals for an effect size measure based on the Mann-Whitney
-    statistic. Part 2", Statistics in Medicine 25), method 5. Unlike a bootstrap, it has a width
-    even if the two sets are separated.
+    statistic. Part 2", Statistics in Medicine 25), method 5. Unlike a bootstrap interval, it
+    has positive width even if the two sets are perfectly separated.
     """
     quantile = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
     each = (members + others) / 2 - 1

@@ -73,7 +73,7 @@ class Score:
             raise ValueError(f"{self.metric}: a NaN value needs a reason, got none.")
 
     def to_plain(self) -> dict[str, Any]:
-        """The score as plain values without NaN, for a piece of a result or a file."""
+        """The score as plain values without NaN, for storage."""
         return vars(self) | {
             "value": _plain(self.value),
             "ci95": [_plain(end) for end in self.ci95],
@@ -191,7 +191,7 @@ def percentile_interval(
     """95 % bootstrap interval of a statistic of samples; NaN if one has fewer than two entries.
 
     Args:
-        statistic: From the samples, redrawn along their last axis, and `axis` to its values.
+        statistic: Function of the samples, redrawn along their last axis, and of `axis`.
         paired: Whether the samples are redrawn jointly.
     """
     fewest = min(map(len, samples))

@@ -10,14 +10,14 @@ _ARTICLES = ("a", "an", "the")
 def same_answer(given: str, expected: str) -> bool:
     """Whether two texts are equal up to case, punctuation, articles and whitespace.
 
-    The comparison of SQuAD (Rajpurkar et al., arXiv 1606.05250). A text that consists only of
-    articles and punctuation is compared with these.
+    The comparison of SQuAD (Rajpurkar et al., arXiv 1606.05250). In a text that consists only of
+    articles and punctuation, these count.
     """
     return (_words(given) or _folded(given)) == (_words(expected) or _folded(expected))
 
 
 def begins_with(given: str, expected: str) -> bool:
-    """Whether a text starts with the words of the other, compared as in `same_answer`."""
+    """Whether a text starts with the words of the expected one, compared as in `same_answer`."""
     wanted = _words(expected)
     if not wanted:
         return _folded(given).startswith(_folded(expected))
@@ -25,7 +25,7 @@ def begins_with(given: str, expected: str) -> bool:
 
 
 def first_lines(given: str, expected: str) -> str:
-    """The first lines of a text, as many as the expected one has; the rest is not an answer."""
+    """The first lines of a text, as many as the expected one has; the rest is ignored."""
     count = len(expected.strip().splitlines())
     return "\n".join(given.strip().splitlines()[:count])
 

@@ -1,7 +1,7 @@
 """Share of facts whose answer the model generates: the exact match of question answering.
 
 Texts are compared without case, punctuation and articles, as for SQuAD (Rajpurkar et al., arXiv
-1606.05250). Only as many lines of the generated text count as the answer has.
+1606.05250). The generated text is cut to as many lines as the answer has.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class ExactMatch(Metric):
     generates: ClassVar[bool] = True
 
     match: Literal["whole", "beginning"] = "whole"
-    """Whether the generated line must be the whole answer, or may continue after it, as models
-    that were not tuned to answer questions do."""
+    """Whether the generated text must be the answer alone, or may continue after it, as for models
+    that were not tuned to answer questions."""
 
     max_new_tokens: int = 200
     """Maximum number of generated tokens, as in the TOFU benchmark."""

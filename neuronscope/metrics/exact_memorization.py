@@ -1,4 +1,4 @@
-"""Exact memorization (Tirumala et al., arXiv 2205.10770): share of an answer's known tokens.
+"""Exact memorization (Tirumala et al., arXiv 2205.10770): share of predicted answer tokens.
 
 The share of an answer's tokens that are the most likely ones under teacher forcing; the mean over
 facts.

@@ -1,4 +1,4 @@
-"""Extraction likelihood EL_n (Jang et al., arXiv 2210.01504): what prefixes of a text extract.
+"""Extraction likelihood EL_n (Jang et al., arXiv 2210.01504): what a text's prefixes extract.
 
 EL_n(x) = Σ_{t=1}^{T−n} overlap_n(f(x_<t), x_≥t) / (T − n), with f(x_<t) the greedy continuation, as
 long as the true one, and overlap_n(a, b) the share of the n-grams of a that occur in b. Special

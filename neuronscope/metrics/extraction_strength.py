@@ -3,7 +3,7 @@
 1 − k/|y| with k the smallest number of first tokens after which every token of the answer is the
 most likely one (Carlini et al., arXiv 2012.07805, as in OpenUnlearning). If the last token is
 missed, all tokens are needed: k = |y|, strength 0. OpenUnlearning stops at k = |y| − 1, so a total
-miss has strength 1/|y| there, the same as an answer of which only the last token is found.
+miss has strength 1/|y| there, the same as an answer of which only the last token is predicted.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class ExtractionStrength(Metric):
 
 
 def extraction_strength(hit: Float[np.ndarray, " token"], total_miss: TotalMiss = "zero") -> float:
-    """Length of the longest suffix of which every token is predicted, as a share of the answer.
+    """Length of the longest suffix predicted token by token, as a share of the answer.
 
     Args:
         hit: 1.0 for each token that is the most likely one.

@@ -1,4 +1,4 @@
-"""Membership inference: do the model's losses tell facts that it saw from unseen ones?
+"""Membership inference: do the model's losses separate training facts from unseen ones?
 
 | attack | score of an answer |
 |---|---|
@@ -8,8 +8,8 @@
 | `min-k++` | the same with log-probabilities standardised at each position (arXiv 2404.02936) |
 | `reference` | loss minus that of another model (Carlini et al., arXiv 2012.07805) |
 
-The value is the AUC: 1 if the facts look like training data, 0.5 if they cannot be told from the
-holdout, 0 if they look less familiar than facts that were never seen.
+The value is the AUC: 1 if the facts look like training data, 0.5 if they are indistinguishable from
+the holdout, 0 if they look less familiar than facts that were never seen.
 """
 
 import math
@@ -24,7 +24,7 @@ from neuronscope.metrics._score import NO_INTERVAL, Score, per_fact
 
 @dataclass(frozen=True)
 class MembershipInference(Metric):
-    """How well the facts can be told from facts that no model was trained on."""
+    """How well the facts can be distinguished from facts that no model was trained on."""
 
     attack: Attack = "min-k"
     """How answers are scored: loss, zlib, min-k, min-k++, or reference (needs another model)."""

@@ -1,8 +1,8 @@
 """Model utility of TOFU (Maini et al., arXiv 2401.06121): a harmonic mean of scores.
 
 It is zero if one score is zero. TOFU uses nine scores: probability, ROUGE-L recall and truth ratio
-on retained facts, on real authors and on world facts; for the last two, the probability is the one
-among options. Score the three sets, and combine the scores with `model_utility`.
+on retained facts, on real authors and on world facts; for the last two, the probability is
+normalised over the options. Score the three sets, and combine the scores with `model_utility`.
 """
 
 import math
@@ -86,7 +86,7 @@ def model_utility(scores: Sequence[Score]) -> Score:
 
 
 def _interval(scores: Sequence[Score]) -> tuple[float, float]:
-    """Bootstrap interval; facts are drawn set by set, so that scores of one set stay together."""
+    """Bootstrap interval; each set's facts are drawn once, for all scores of that set."""
     sets: dict[tuple[str, ...], list[np.ndarray]] = {}
     for score in scores:
         values = score.per_fact["value"].to_numpy(float)

@@ -42,7 +42,7 @@ class Perplexity(Metric):
         """Score a model on documents; the score's table names them by their index, from 0.
 
         Raises:
-            ValueError: If there is none, or one has fewer than two tokens.
+            ValueError: If there are no texts, or one has fewer than two tokens.
         """
         if not texts:
             raise ValueError("Expected at least one text, got none.")
@@ -50,7 +50,7 @@ class Perplexity(Metric):
         short = [place for place, one in enumerate(tokens) if len(one) < 2]
         if short:
             raise ValueError(
-                f"Expected texts of two tokens or more, got a shorter one at place {short[0]}."
+                f"Expected texts of two tokens or more, got a shorter one at index {short[0]}."
             )
         ids = [str(place) for place in range(len(texts))]
         return _scored(model, ids, [windows(one, self.window) for one in tokens])

@@ -38,7 +38,7 @@ class PrivLeak(Metric):
         return Score(
             metric="privleak",
             value=value,
-            # It does not include the sampling error of the reference's AUC.
+            # The sampling error of the reference's AUC is not included.
             ci95=NO_INTERVAL if math.isnan(value) else (low, high),
             n=ours.n,
             count=None,
@@ -47,7 +47,7 @@ class PrivLeak(Metric):
             chance=0.0,
             per_fact=ours.per_fact,
             figures={"auc": ours.value, "auc_reference": theirs},
-            reason="The reference has an AUC of 1, so that PrivLeak would divide by zero."
+            reason="The reference has an AUC of 1, for which PrivLeak is undefined."
             if math.isnan(value)
             else "",
         )

@@ -75,7 +75,7 @@ def log_truth_ratios(
 
 
 def right_texts(fact: Fact, form: str) -> tuple[str, ...]:
-    """The right answers; in a multiple choice only the answer, which the prompt lists."""
+    """The right answers; in a multiple choice, only the one that the prompt lists."""
     if form == "multiple_choice":
         return (fact.answer,)
     return fact.paraphrased_answers or (fact.answer,)

@@ -1,8 +1,8 @@
 """The part of a training run that objectives and regularizers see.
 
-They know neither the optimizer nor the number of processes. A loss is a *sum over the facts of a
-portion, divided by counts of the whole step*, so that the portions of a step add up to the same
-loss however the step is divided.
+They depend neither on the optimizer nor on the number of processes. A loss is a *sum over the facts
+of a portion, divided by counts of the whole step*, so that the portions of a step add up to the
+same loss however the step is divided.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Terms = dict[str, Float[Tensor, ""]]
 
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """A part of a step's facts, which passes through the model at once."""
+    """A part of a step's facts, which passes through the model as one batch."""
 
     facts: tuple[Fact, ...]
     batch: Batch

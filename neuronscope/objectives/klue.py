@@ -52,7 +52,7 @@ class KLUE(RetainingObjective):
 
     attribution_target: Literal["prob", "log_prob", "log_odds"] = "prob"
     """Target of the influence. The papers use prob, the answer's probability, whose gradient
-    vanishes for unlikely answers; that of the others does not."""
+    vanishes for unlikely answers; the gradients of the other targets do not."""
 
     seed: int = 0
     """Seed for drawing the other prompts."""

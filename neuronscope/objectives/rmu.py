@@ -23,7 +23,7 @@ from neuronscope.objectives._training_state import Gradients, Portion, Terms, Tr
 
 @dataclass(frozen=True)
 class RMU(Objective):
-    """Push one layer's hidden states towards a random vector, keeping those of the retain set.
+    """Push a layer's hidden states towards a random vector; keep those of the retain set unchanged.
 
     L = γ · mean_x mean_t MSE(h(x, t), c·u) + α · mean_x mean_t MSE(h(x, t), h_ref(x, t)) (arXiv
     2403.03218; MSE is a mean over the width, as in the authors' code and in OpenUnlearning). u is
@@ -49,7 +49,7 @@ class RMU(Objective):
 
     layer: int | None = None
     """The layer, counted from 0, whose output is pushed. The authors and arXiv 2509.22263: 7, of
-    Zephyr's 32. By default the last of the model's first quarter: 7 of 32, 6 of 28, 0 of 4 or
+    Zephyr's 32. By default the last layer of the first quarter: 7 of 32, 6 of 28, 0 of 4 or
     fewer."""
 
     trained_layers: int = 3
@@ -138,7 +138,7 @@ class RMU(Objective):
 
 
 def control_vector(width: int, seed: int) -> Float[Tensor, " width"]:
-    """A unit vector, uniform on [0, 1] before normalization; in double, same on all devices."""
+    """A unit vector, uniform on [0, 1] before normalization; float64, the same on all devices."""
     drawn = torch.rand(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return drawn / drawn.norm()
 

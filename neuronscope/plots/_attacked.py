@@ -14,7 +14,7 @@ from neuronscope.plots._names import wrapped
 from neuronscope.results.attack_table import ATTACKED_CHECKPOINT
 
 TITLE = 56
-"""Maximal width of a panel title on a narrow page, in characters."""
+"""Maximum width of a panel title on a narrow page, in characters."""
 
 
 def of_split(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def with_lines(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def _control(name: str, rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """A control's rows where there are several methods: merged if the methods share them."""
+    """A control's rows if there are several methods; merged if these share them."""
     shared = rows.drop(columns="method").drop_duplicates()
     if not shared.duplicated(keys).any():
         return shared.assign(line=name, control=True)
@@ -72,7 +72,7 @@ def _control(name: str, rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame
 
 
 def panels(lines: pd.DataFrame, *, by_lr: bool = False) -> list[tuple[str, pd.DataFrame]]:
-    """The title and rows of each panel; a title names the attack, its variant, its learning rate.
+    """Title and rows of each panel; titles name the attack, its variant and its learning rate.
 
     Args:
         by_lr: Whether to draw one panel per learning rate.

@@ -1,4 +1,4 @@
-"""Figures of very many neurons: the largest are drawn as dots, the others as shading."""
+"""Figures of many neurons: the largest are drawn as dots, the others as shading."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -46,5 +46,5 @@ def shading(
         colorscale=CROWD,
         showscale=False,
         hoverongaps=False,
-        hovertemplate="%{customdata:,} neurons here<extra></extra>",
+        hovertemplate="%{customdata:,} neurons in this cell<extra></extra>",
     )

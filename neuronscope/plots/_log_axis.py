@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 FEW = 6
-"""Maximal number of tick labels on a narrow page."""
+"""Maximum number of tick labels on a narrow page."""
 
 ZERO = 2.5
 """0 is drawn at the smallest positive value divided by this."""
@@ -51,7 +51,7 @@ def label(value: float) -> str:
 def _round_numbers(low: float, high: float) -> list[float]:
     """At least three round numbers from `low` to `high`, where possible.
 
-    Powers of ten, if there are three; else also 3, else 2 and 5, times powers of ten.
+    Powers of ten; if fewer than three, also 3, or else 2 and 5, times powers of ten.
     """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     inside: list[float] = []

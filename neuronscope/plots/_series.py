@@ -17,7 +17,7 @@ CONTROLS = {ORIGINAL: (INK, "cross"), NEVER_KNEW: (ELSEWHERE, "x")}
 """Colour and marker of the controls that any figure may show."""
 
 BAND, FAINTEST = 0.13, 0.05
-"""Opacity of a single interval, and the lowest opacity where there are many."""
+"""Opacity of a single interval, and the lowest opacity if there are many."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def band(
     """The interval band of a line.
 
     Args:
-        beside: How many bands the panel has. They overlap, so more bands are drawn fainter.
+        beside: Number of bands in the panel. They overlap, so that many bands are drawn fainter.
     """
     return go.Scatter(
         x=np.concatenate([x, x[::-1]]),

@@ -24,12 +24,12 @@ GAP = 74
 
 
 def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
-    """Maximal share of held-out forgotten facts answered during an attack, by learning rate.
+    """Maximum share of held-out forgotten facts answered during an attack, by learning rate.
 
     There is one panel per attack, one line with a 95 % Wilson band per method, and thin lines for
     controls. Recovery depends on the learning rate: with too small a rate nothing changes within
-    the given steps; too large a rate destroys the model. Each method should therefore be judged at
-    the rate most dangerous to it.
+    the given steps; too large a rate destroys the model. Each method should therefore be evaluated
+    at the rate that recovers most.
 
     Args:
         recovery_by_lr: Recovery under one or more attacks: `attack`, `model` (`attacked checkpoint`
@@ -38,7 +38,7 @@ def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
             Only rows of split `rest` that have a learning rate are drawn.
 
     Raises:
-        ValueError: If columns are missing, no row is of split `rest`, no row has a learning rate,
+        ValueError: If columns are missing, no row has split `rest`, no row has a learning rate,
             or two rows describe the same point.
     """
     require(recovery_by_lr, COLUMNS, "recovery by learning rate")

@@ -12,7 +12,7 @@ from neuronscope.plots._names import neuron_names
 from neuronscope.plots._symlog import linear_part, ticks, to_axis
 
 DOTS = 4000
-"""Maximal number of spurious neurons drawn as dots; a table of at most this many neurons needs no
+"""Maximum number of spurious neurons drawn as dots; a table of at most this many neurons needs no
 shading."""
 
 EXTREMES = 1000
@@ -23,7 +23,7 @@ def influence_shift(neurons: Diagnosed, unit: str | None = None) -> go.Figure:
     """Scatter plot of influence before (x) and after (y), with spurious neurons highlighted.
 
     Neurons on the diagonal did not change; those far below it oppose the answer more than before.
-    In a large table, the dots are the spurious neurons and those others farthest from the origin;
+    In a large table, the dots are the spurious neurons and the others farthest from the origin;
     shading shows the density of the rest, and the subtitle gives the counts. Both axes are linear
     around zero and logarithmic outside.
 
@@ -91,5 +91,5 @@ def _subtitle(
     if missing:
         text += f" {missing:,} neurons were not measured."
     if neurons["q"].isna().all():
-        text += " Not tested: that needs per-fact values and facts outside the forget set."
+        text += " Not tested: a test needs per-fact values and facts outside the forget set."
     return text

@@ -30,9 +30,9 @@ NAMES = {"rank": "rank", "alpha": "α"}
 def low_rank_restoration(ranks: pd.DataFrame, interpolation: pd.DataFrame) -> go.Figure:
     """Share of answers given, by restored rank (top) and by interpolation coefficient α (below).
 
-    Forgotten facts, and the best draw of random directions on them, have bands (95 % Wilson
-    intervals). The facts of other splits, restricted to those answered before unlearning, show
-    damage.
+    Bands (95 % Wilson intervals) are drawn for the forgotten facts, with the change's own
+    directions and with the best draw of random ones. The facts of other splits, restricted to those
+    answered before unlearning, show damage.
 
     Args:
         ranks: `control` (-1, or the number of the random draw), `rank` (from 0 to full rank),

@@ -16,7 +16,7 @@ PANELS = {
 
 
 def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
-    """Two layer × module maps: mean D⁺ and D⁻ of the hundred largest neurons of each module.
+    """Two layer × module maps: mean of the hundred largest D⁺ and D⁻ of each module.
 
     D⁺ is positive influence lost, D⁻ negative influence gained. Both panels share one scale, so
     that their colours are comparable. Modules that were not recorded are greyed out and listed.
@@ -41,8 +41,8 @@ def module_map(modules: Diagnosed, unit: str | None = None) -> go.Figure:
         for site in missing:
             _grey_out(figure, SITES.index(site), len(layers), col)
     subtitle = (
-        "Positive influence lost (D⁺) and negative influence gained (D⁻): mean over the hundred "
-        "neurons of each module and layer with the largest values. Both panels share one scale. "
+        "Positive influence lost (D⁺) and negative influence gained (D⁻): mean of the hundred "
+        "largest values in each module and layer. Both panels share one scale. "
         + (f"Not recorded: {', '.join(missing)}." if missing else "All modules were recorded.")
     )
     figure.update_layout(

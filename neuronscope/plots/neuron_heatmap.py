@@ -43,7 +43,7 @@ def neuron_heatmap(
         site: The site to draw.
         unit: Unit of the influence; by default that of the diagnosis, or nats.
         what: Panels from top to bottom; the difference is after − before.
-        columns: Maximal number of cells per layer.
+        columns: Maximum number of cells per layer.
 
     Raises:
         ValueError: If the site has no rows, a panel is unknown, or a neuron has several rows.
@@ -111,11 +111,11 @@ def _rows_of(neurons: pd.DataFrame, site: str, what: Sequence[str]) -> pd.DataFr
         present = ", ".join(sorted(neurons["site"].unique()))
         raise ValueError(f"No neurons at {site!r}: the table has neurons at {present}.")
     if not what or not set(what) <= set(PANELS):
-        raise ValueError(f"Expected panels out of {', '.join(PANELS)}, got {tuple(what)}.")
+        raise ValueError(f"Expected panels from {', '.join(PANELS)}, got {tuple(what)}.")
     twice = table.duplicated(subset=["layer", "neuron"])
     if twice.any():
         layer, neuron = table.loc[twice, ["layer", "neuron"]].iloc[0]
-        raise ValueError(f"Expected one row per neuron, got two for layer {layer} neuron {neuron}.")
+        raise ValueError(f"Expected one row per neuron, got two at layer {layer}, neuron {neuron}.")
     return table
 
 

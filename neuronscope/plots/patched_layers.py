@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from neuronscope.plots._look import AFTER, MUTED, common_layout
 
 AFTER_SOURCE = "after"
-"""The source that is the unlearned model; any other is the reference."""
+"""The source name of the unlearned model; any other source is the reference."""
 
 
 def patched_layers(layers: pd.DataFrame, unit: str = "nats per token") -> go.Figure:
@@ -14,7 +14,7 @@ def patched_layers(layers: pd.DataFrame, unit: str = "nats per token") -> go.Fig
 
     The unlearning depth score is the share of the reference's loss that the unlearned model's
     states reach, over the layers in which the reference's loss exceeds the threshold. A loss in
-    earlier layers does not concern the knowledge, which is not represented there yet.
+    earlier layers is unrelated to the knowledge, which is not represented there yet.
 
     Args:
         layers: One row per source and layer: `source`, `layer`, `loss`, `low`, `high`, `facts`,

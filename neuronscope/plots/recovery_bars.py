@@ -1,4 +1,4 @@
-"""Maximal recovery under each attack, with the level before the attack and with controls."""
+"""Maximum recovery under each attack, with the level before the attack and with controls."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -21,7 +21,7 @@ GAP = 46
 """Height of a bar with its margin, and of the gap between two panels, in pixels."""
 
 LABEL = 28
-"""Maximal width of a bar's label, in characters; a bar is as high as two lines."""
+"""Maximum width of a bar's label, in characters; a bar is as high as two lines."""
 
 COUNTS = 1.03
 WIDEST = 1.3
@@ -29,12 +29,12 @@ WIDEST = 1.3
 
 
 def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
-    """Maximal share of held-out forgotten facts answered during each attack.
+    """Maximum share of held-out forgotten facts answered during each attack.
 
     There is one panel per attack and one bar per method; hollow bars are controls under the same
     attack. Whiskers are 95 % Wilson intervals, the vertical tick marks the level before the attack,
-    and the count on the right is a mean over seeds. A star means that the attack did not learn all
-    the facts it was trained on, so a longer attack may recover more.
+    and the count on the right is a mean over seeds. A star means that the model did not learn all
+    the facts that the attack trained on, so a longer attack may recover more.
 
     Args:
         recovery: Recovery under one or more attacks: `attack`, `model` (`attacked checkpoint` or a
@@ -43,7 +43,7 @@ def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
             there are several. Only rows of split `rest` are drawn.
 
     Raises:
-        ValueError: If columns are missing, no row is of split `rest`, or two rows describe the same
+        ValueError: If columns are missing, no row has split `rest`, or two rows describe the same
             bar.
     """
     require(recovery, COLUMNS, "recovery under attacks")
@@ -79,7 +79,7 @@ def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
     legend, below = legend_below(names, height)
     figure.update_layout(
         common_layout(
-            "Maximal recovery", _subtitle(lines), plot_height=height, above=42, below=below
+            "Maximum recovery", _subtitle(lines), plot_height=height, above=42, below=below
         ),
         legend=legend,
         bargap=0.35,

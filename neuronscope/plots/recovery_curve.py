@@ -44,7 +44,7 @@ def recovery_curve(curves: pd.DataFrame, *, retain: bool = False) -> go.Figure:
         retain: Whether to draw the retain set as well.
 
     Raises:
-        ValueError: If columns are missing, no row is of split `rest`, or two rows describe the same
+        ValueError: If columns are missing, no row has split `rest`, or two rows describe the same
             point.
     """
     require(curves, COLUMNS, "curves of an attack")
@@ -91,7 +91,7 @@ def _traces(
         rest = _of(rows[line], REST)
         x = places(rest["budget"], zero)
         yield band(x, rest["low"], rest["high"], series[line], beside=len(attacked))
-    # What controls learn of the training facts says nothing about the attacked checkpoint.
+    # How well controls learn the training facts shows nothing about the attacked checkpoint.
     for split in BESIDE:
         for line in attacked:
             if len(beside := _of(rows[line], split)):

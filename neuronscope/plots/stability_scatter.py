@@ -15,7 +15,7 @@ from neuronscope.plots._symlog import linear_part, ticks, to_axis
 COLUMNS = ("site", "layer", "neuron", "before", "after")
 
 DOTS = 1000
-"""Maximal number of neurons drawn as dots: those whose influence the attack changed most."""
+"""Maximum number of neurons drawn as dots: those whose influence the attack changed most."""
 
 DIGITS = ".3f"
 """Format of correlations: high ones differ only in the third digit."""

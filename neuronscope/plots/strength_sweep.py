@@ -24,7 +24,7 @@ def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
     """Recovery under attacks (top) and retention (below), by strength of the regularizer.
 
     Each run is a marker with its 95 % interval; lines connect the means at each strength. The axis
-    is logarithmic and includes 0, no regularizer.
+    is logarithmic and includes 0 (no regularizer).
 
     Args:
         runs: `strength`; the share of forgotten facts recovered by an attack, with its interval
@@ -46,7 +46,7 @@ def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
     figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=GAP / height)
     for name, one in series.items():
         figure.add_traces(_traces(runs.loc[attacks == name, :], BACK, one, zero), 1, 1)
-    # Retention is measured before the attacks, hence the same for all of them.
+    # Retention is measured before the attacks, so it is the same for all of them.
     kept = Series("retention", INK, "diamond")
     once = runs.loc[:, ["strength", *KEPT]].drop_duplicates()
     figure.add_traces(_traces(once, KEPT, kept, zero), 2, 1)

@@ -20,7 +20,7 @@ HEIGHT = 400
 def trade_off(runs: pd.DataFrame) -> go.Figure:
     """Retention (x) and recovery under attack (y), one point per run; lower right is better.
 
-    A ruined model recovers nothing either, so the two numbers must be read together.
+    Attacks recover nothing from a ruined model either, so both numbers must be read together.
 
     Args:
         runs: One row per run: `method`, `seed`, the share of the retain set that is still answered,

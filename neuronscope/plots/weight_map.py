@@ -41,7 +41,7 @@ GAP = 10
 """Gap between the map and the bars, in pixels."""
 
 LABELS = 6
-"""Maximal number of labelled layers on a narrow page."""
+"""Maximum number of labelled layers on a narrow page."""
 
 
 def weight_map(modules: pd.DataFrame) -> go.Figure:

@@ -33,7 +33,7 @@ class Regularizer(ABC):
 
     strength: float = 1.0
     """The factor λ of the penalty, constant over steps. No good value is known; for a control, set
-    `relative` to that of the run to compare with."""
+    `relative` to the value of the run that it is compared with."""
 
     relative: float | None = None
     """Relative strength ρ: instead of a constant λ, choose λ at each step such that

@@ -64,7 +64,7 @@ def neurons_of(
         table = pd.read_parquet(path)
     except ArrowInvalid as error:
         raise ValueError(
-            f"{path} is no table of neurons, or is damaged; set `scores` to the folder of a "
+            f"{path} is damaged or not a table of neurons; set `scores` to the folder of a "
             "diagnosis."
         ) from error
     missing = [name for name in columns if name not in table.columns]

@@ -1,6 +1,6 @@
 """The penalty on neurons: A_i = Σ_k h_ik · ∂F/∂h_ik, all sites and layers in one graph.
 
-arXiv 2509.22263, Eq. 1 summed over positions, in Eq. 6. Two passes: the first computes A and the
+arXiv 2509.22263: Eq. 6 with Eq. 1 summed over positions. Two passes: the first computes A and the
 penalized change; the second computes the gradient of Σ_i v_i A_i with v = 2 · 1[A_t < 0] ·
 (A_t − A_a) held constant, which equals the gradient of R.
 """

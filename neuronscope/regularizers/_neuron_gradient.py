@@ -91,8 +91,8 @@ def _by_difference(
     d/dε F(h_i (1 + εv_i)) at ε = 0 is Σ_i v_i A_i, since A_i includes the effects of neuron i
     through later layers. The scale ε is such that the neuron with the largest |v_i| changes by the
     cube root of the machine epsilon, which balances rounding error and truncation error. The
-    epsilon is at least that of single precision, because models compute their norms in it whatever
-    the precision of their parameters.
+    epsilon is at least that of single precision, because normalization layers compute in single
+    precision whatever the precision of their parameters.
     """
     largest = torch.stack([v.abs().amax() for v in coefficients.table.values()]).amax()
     if coefficients.rows:

@@ -102,7 +102,7 @@ class _Sums:
 
 
 def _slopes(rule: NegativeInfluence, step: Step) -> tuple[Gradients, float | None]:
-    """G of the model in training, and the mean target if a forward pass computed it."""
+    """The gradient g of the model, and the mean target if a forward pass computed it."""
     if rule.wants_log_prob_gradient and step.log_prob_gradient is not None:
         return dict(step.log_prob_gradient), None
     scores: dict[Portion, Float[Tensor, ""]] = {}

@@ -36,9 +36,8 @@ def copied(model: HookedModel, prefix: str = "") -> Gradients:
 def with_weights(model: HookedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """While active, the trained parameters have the given values.
 
-    To evaluate the original model, the model in training takes its initial weights: it is already
-    sharded and wrapped as gradients require, and a second model would need as much memory as the
-    copy of its weights.
+    The original model is evaluated by setting the model in training to its initial weights: it is
+    already sharded and wrapped, and a second model would need as much memory as these weights.
 
     Args:
         weights: Values by name, with the prefix `START`.

@@ -106,9 +106,7 @@ def test_a_note_on_some_models_names_them(study):
 
     own = table.loc[table["model"] == "attacked checkpoint"]
     assert labels(own.loc[own["method"] == "NPO"]) == [f"{QUANTIZE}, on NPO"]
-    assert labels(table.loc[table["model"] == "original"]) == [
-        f"{QUANTIZE}, on the model before unlearning"
-    ]
+    assert labels(table.loc[table["model"] == "original"]) == [f"{QUANTIZE}, on the original model"]
     assert labels(own) == labels(table) == [QUANTIZE]
     relearned = study.recovery.loc[study.recovery["attack"] != "quantize"]
     others = relearned.loc[

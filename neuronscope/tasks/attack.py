@@ -74,7 +74,7 @@ class Attack(Task[Attacked]):
     """Prompt format of the facts that an attack trains on."""
 
     asked: PromptForm | None = None
-    """Prompt format for the evaluation (default: that of training)."""
+    """Prompt format for the evaluation (default: the same as `form`)."""
 
     loading: Loading = field(default_factory=Loading)
 

@@ -28,7 +28,7 @@ COLUMNS = (96, 768)
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure as the page shows it, with its heading and caption as text."""
+    """A figure as shown on the page, with its heading and caption as text."""
 
     name: str
     title: str

@@ -205,7 +205,7 @@ def _side_by_side(
 
 
 def _score(rows: pd.DataFrame) -> Cell:
-    """A metric's mean over seeds with the lowest and the highest seed; one seed has an interval."""
+    """The mean over seeds with the lowest and the highest; for a single seed, its interval."""
     values = rows["value"].astype(float)
     alone = (float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
     return value_cell(float(values.mean()), alone if len(rows) == 1 else spread(values))

@@ -55,7 +55,7 @@ def test_the_answer_counts_the_attacks_that_recovered_answers(study):
     assert text.startswith("4 methods (2 seeds each) were used to unlearn 16 facts")
     assert "answered 16. Afterwards 0 to 1 were still answered." in text
     assert "after gradient difference (1 of 2), SSIUU (1 of 2) and L2 of equal size (1 of" in text
-    assert "After NPO none of 2 attacks recovered more than chance explains" in text
+    assert "After NPO, none of 2 attacks recovered more than chance explains" in text
     (name, relearned), (other, quantized) = attacks_on(study)
     assert (name, other) == (RELEARN, QUANTIZE)
     low, high = wilson_interval(13, 14)
@@ -71,7 +71,7 @@ def test_answers_that_were_not_forgotten_do_not_count_as_unrecovered(study):
     changed = dataclasses.replace(study, recovery=recovered(BACK, NPO=there))
     ((_, text),) = attacks_on(changed)
     assert "Not forgotten before the attack: NPO 13 of 14 [69–99\xa0%], 13 before" in text
-    assert "After NPO none" in paragraph(study) and "After NPO none" not in paragraph(changed)
+    assert "After NPO, none" in paragraph(study) and "After NPO, none" not in paragraph(changed)
 
 
 def test_an_attack_that_did_not_learn_its_own_facts_failed(study):
@@ -160,7 +160,7 @@ def test_one_attack_is_not_counted_and_many_methods_are(study):
     one = study.recovery["attack"].str.startswith("relearn")
     text = paragraph(dataclasses.replace(study, recovery=study.recovery.loc[one]))
     assert "The attack recovered answers after gradient difference, SSIUU and L2 of" in text
-    assert "After NPO the attack recovered no more than chance explains" in text
+    assert "After NPO, the attack recovered no more than chance explains" in text
     copies = [
         study.recovery.assign(method=study.recovery["method"] + suffix) for suffix in ("", "'")
     ]

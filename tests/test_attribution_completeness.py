@@ -140,5 +140,5 @@ def test_few_steps_without_division_are_flagged_as_incomplete():
     "settings", [{"steps": 0}, {"steps": 9, "max_steps": 8}, {"tolerance": 0.0}], ids=str
 )
 def test_invalid_settings_are_refused(settings):
-    with pytest.raises(ValueError, match="Expected 1 <= steps <= max_steps"):
+    with pytest.raises(ValueError, match="`max_steps` of"):
         IntegratedGradients(**settings)

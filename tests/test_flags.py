@@ -78,8 +78,8 @@ def test_no_two_methods_of_a_command_line_share_a_flag():
 
 
 ERRORS = {
-    "Expected 1 <= steps <= max_steps, got steps=4, max_steps=2.":
-        "Expected 1 <= steps <= --max-steps, got --steps=4, --max-steps=2.",
+    "Expected `max_steps` of `steps` or more, got steps=4, max_steps=2.":
+        "Expected --max-steps of --steps or more, got --steps=4, --max-steps=2.",
     "Expected memory of more than 0 GiB.": "Expected --memory of more than 0 GiB.",
     "The `order` of steps is not that.": "The --order of steps is not that.",
     "a/max_steps.json has steps.": "a/max_steps.json has steps.",

@@ -81,7 +81,7 @@ def test_the_page_opens_with_the_verdict_and_its_reasons(diagnosis, text):
     plain = text.replace("\xa0", " ")
     assert f"Verdict hidden {sentence(diagnosis)} 77 % [50 %, 90 %] hidden" in plain
     assert "This is not a verdict" not in text
-    assert "Attributions have no vote" in text and "relearning attack remains" in text
+    assert "first-order estimates" in text and "relearning attack remains" in text
     assert "What would settle it" not in text
 
 
@@ -106,7 +106,7 @@ def test_every_verdict_can_be_shown(diagnosis, word):
         ("not forgotten", "still answered", f"0 of {FORGET} answers", ""),
         ("collapsed", "other answers lost", f"only {RETAIN} of {RETAIN} answers", ""),
         ("cannot tell", "no relearning probe", "was not tested", "relearning_probe"),
-        ("cannot tell", "contradicted", "Yet logit lens and depth score say hidden.", "attacks"),
+        ("cannot tell", "contradicted", "Yet logit lens and depth score", "attacks"),
         ("erased", "relearning probe", "of their norm.", ""),
         ("cannot tell", "relearning probe", "of their norm.", "attacks"),
     ],
@@ -123,7 +123,7 @@ def test_without_a_verdict_the_page_has_no_causal_part():
     page = render_report(example_diagnosis())
     assert "This is not a verdict" in page and ">Verdict</p>" not in page
     assert not headings_of(page) and not figures_of(page) & DRAWN
-    assert "<h2>Where the drop went</h2>" in page and "by attributions" not in page
+    assert "<h2>Where the drop comes from</h2>" in page and "by attributions" not in page
 
 
 def test_each_view_is_listed_once_as_agreeing_differing_or_silent(diagnosis):

@@ -61,18 +61,18 @@ def test_the_page_loads_nothing_and_links_only_to_the_runs_pages(page):
 def test_every_part_is_there_and_what_has_no_table_is_left_out(study, page):
     headings = re.findall("<h2>(.*?)</h2>", page)
     assert headings == [
-        "Warnings", "Methods side by side", "Recovered answers", "What it cost",
+        "Warnings", "Methods side by side", "Recovered answers", "Retention and recovery",
         "Differences between methods", "Answers by kind of fact", "Scores",
-        "Erased, or only hidden?", "What an attack moved", "The runs", "Provenance",
+        "Erased, or only hidden?", "Neurons changed by an attack", "The runs", "Provenance",
     ]  # fmt: skip
     bare = render_study_report(StudyTables(study.question, study.runs))
     left = ["Methods side by side", "The runs", "Provenance"]
     assert re.findall("<h2>(.*?)</h2>", bare) == left
     assert "<figure" in page and "<figure" not in bare
     moved = StudyTables(study.question, study.runs, stability=study.stability, moved=study.moved)
-    assert "What an attack moved" in render_study_report(moved)
+    assert "Neurons changed by an attack" in render_study_report(moved)
     alone = StudyTables(study.question, study.runs, moved=study.moved)
-    assert "What an attack moved" not in render_study_report(alone)
+    assert "Neurons changed by an attack" not in render_study_report(alone)
     assert "No attack was run" in bare and "No methods were compared" in bare
 
 
@@ -123,7 +123,7 @@ def test_only_diagnosed_runs_are_linked(study):
     assert [len(row[0].links) for row in why_table(some).rows] == [1, 1, 1, 0]
     both = cells(verdict_table(study), "SSIUU")["method"].links
     assert [one.text for one in both] == ["neurons, seed 0", "seed 1"]
-    promise = "Every diagnosed run has a page of its own"
+    promise = "Every diagnosed run"
     assert promise in render_study_report(study)
     for diagnoses in (study.diagnoses.head(0), study.diagnoses.drop(columns="report")):
         text = render_study_report(dataclasses.replace(study, diagnoses=diagnoses))

@@ -55,7 +55,7 @@ def test_the_answer_counts_the_attacks_that_recovered_answers(study):
     assert text.startswith("4 methods (2 seeds each) were used to unlearn 16 facts")
     assert "answered 16. Afterwards 0 to 1 were still answered." in text
     assert "after gradient difference (1 of 2), SSIUU (1 of 2) and L2 of equal size (1 of" in text
-    assert "After NPO none of 2 attacks recovered more than chance explains" in text
+    assert "After NPO, none of 2 attacks recovered more than chance explains" in text
     (name, relearned), (other, quantized) = attacks_on(study)
     assert (name, other) == (RELEARN, QUANTIZE)
     low, high = wilson_interval(13, 14)
@@ -71,7 +71,7 @@ def test_answers_that_were_not_forgotten_do_not_count_as_unrecovered(study):
     changed = dataclasses.replace(study, recovery=recovered(BACK, NPO=there))
     ((_, text),) = attacks_on(changed)
     assert "Not forgotten before the attack: NPO 13 of 14 [69–99\xa0%], 13 before" in text
-    assert "After NPO none" in paragraph(study) and "After NPO none" not in paragraph(changed)
+    assert "After NPO, none" in paragraph(study) and "After NPO, none" not in paragraph(changed)
 
 
 def test_an_attack_that_did_not_learn_its_own_facts_failed(study):
@@ -87,7 +87,7 @@ def test_without_a_model_that_never_learned_the_facts_guessing_cannot_be_exclude
     bare = study.recovery.loc[study.recovery["model"] != "never_knew"]
     bare = dataclasses.replace(study, recovery=bare)
     (_, text), _ = attacks_on(bare)
-    assert "cannot be told from guessing" in text
+    assert "from guessing" in text
     assert [block.whole[0].text for block in verdict_table(bare).blocks][-1] == "NPO"
 
 
@@ -99,7 +99,7 @@ def test_without_a_model_that_never_learned_the_facts_guessing_cannot_be_exclude
         (
             (0.001, 0.8, 1.0),
             (0.9, 0.1, 0.0),
-            "In 1 comparison significantly more was recovered from SSIUU",
+            "In 1 comparison, recovery is significantly higher after SSIUU",
         ),
         # Alone, each of the two tests at p = 0.02 would be significant.
         ((0.02, 0.02, 1.0), (-0.9, -0.9, 0.0), "SSIUU does not beat its controls: in none of 2"),
@@ -127,11 +127,8 @@ def test_the_answer_counts_the_tests_of_kept_facts(study):
 @pytest.mark.parametrize(
     ("p", "expected"),
     [
-        (0.6, "SSIUU does not beat its control: not significantly less was recovered from it than"),
-        (
-            0.001,
-            "SSIUU beats its control: less was recovered from it than from gradient difference.",
-        ),
+        (0.6, "SSIUU does not beat its control: "),
+        (0.001, "SSIUU beats its control: recovery is lower than after gradient difference."),
     ],
 )
 def test_a_single_comparison_is_not_counted(study, p, expected):
@@ -146,7 +143,7 @@ def test_unbeaten_controls_are_named_in_either_order_of_the_pair(study):
     table = comparisons((0.001, 0.8, 1.0), (0.9, 0.1, 0.0))
     turned = table.assign(method=table["other"], other=table["method"])
     text = paragraph(dataclasses.replace(study, comparisons=turned))
-    assert "less was recovered from it than from gradient difference." in text
+    assert "lower than after gradient difference." in text
     assert "It is not shown to be better than L2 of equal size." in text
     runs = study.runs.assign(
         regularizer=study.runs["regularizer"].replace("ssiuu", "ssiuu-neurons (relative=1.0)"),
@@ -156,14 +153,14 @@ def test_unbeaten_controls_are_named_in_either_order_of_the_pair(study):
     )
     assert text == paragraph(dataclasses.replace(study, comparisons=turned, runs=runs))
     uncompared = dataclasses.replace(study, comparisons=table.iloc[2:])
-    assert "SSIUU was compared with no control: nothing can be claimed" in paragraph(uncompared)
+    assert "nothing can be claimed" in paragraph(uncompared)
 
 
 def test_one_attack_is_not_counted_and_many_methods_are(study):
     one = study.recovery["attack"].str.startswith("relearn")
     text = paragraph(dataclasses.replace(study, recovery=study.recovery.loc[one]))
     assert "The attack recovered answers after gradient difference, SSIUU and L2 of" in text
-    assert "After NPO the attack recovered no more than chance explains" in text
+    assert "After NPO, the attack recovered no more than chance explains" in text
     copies = [
         study.recovery.assign(method=study.recovery["method"] + suffix) for suffix in ("", "'")
     ]
@@ -203,7 +200,8 @@ def test_of_many_methods_only_the_extremes_of_retention_are_named(study):
         rows = study.strata.loc[study.strata["method"] == "NPO"]
         more.append(rows.assign(method=use, correct=rows["n"] * number))
     text = paragraph(dataclasses.replace(study, strata=pd.concat(more)))
-    assert "from worse 0 of 24 [0–14\xa0%] to better 24 of 24 [86–100\xa0%]." in text
+    low, high = "0 of 24 [0–14\xa0%] (worse)", "24 of 24 [86–100\xa0%] (better)"
+    assert f"from {low} to {high}." in text
     assert "19.5 of 24" not in text
 
 

@@ -45,10 +45,10 @@ def test_the_table_of_attacks_has_area_and_position_between_the_bounds(study):
     # 13 of 14 at most, between 1 (never knew) and 14 (original).
     assert ours["between the bounds"].key == pytest.approx(12 / 13)
     assert ours["between the bounds"].notes == ()
-    assert ours["at most"].text == "13 of 14" and ours["before"].text == "0 of 14"
+    assert ours["maximum"].text == "13 of 14" and ours["before"].text == "0 of 14"
     bounds = [line(study, RELEARN, name) for name in ("before unlearning", "never knew")]
     assert [one["between the bounds"].key for one in bounds] == [1, 0]
-    assert [one["at most"].text for one in bounds] == ["14 of 14", "1 of 14"]
+    assert [one["maximum"].text for one in bounds] == ["14 of 14", "1 of 14"]
 
 
 def test_without_bounds_there_is_a_reason_and_different_seeds_are_in_brackets(study):
@@ -106,9 +106,7 @@ def test_a_note_on_some_models_names_them(study):
 
     own = table.loc[table["model"] == "attacked checkpoint"]
     assert labels(own.loc[own["method"] == "NPO"]) == [f"{QUANTIZE}, on NPO"]
-    assert labels(table.loc[table["model"] == "original"]) == [
-        f"{QUANTIZE}, on the model before unlearning"
-    ]
+    assert labels(table.loc[table["model"] == "original"]) == [f"{QUANTIZE}, on the original model"]
     assert labels(own) == labels(table) == [QUANTIZE]
     relearned = study.recovery.loc[study.recovery["attack"] != "quantize"]
     others = relearned.loc[

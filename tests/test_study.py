@@ -171,7 +171,7 @@ def test_stability_is_that_of_the_same_fine_tuning(finished, facts):
     variation = influence_variation(Comparison(before, attacked))
     for sign in ("d_plus", "d_minus"):
         assert found[sign] == pytest.approx(sum_of_largest(variation[sign].to_numpy()), rel=1e-3)
-    assert "What an attack moved" in report.read_text()
+    assert "Neurons changed by an attack" in report.read_text()
 
 
 def test_finished_steps_are_not_repeated_and_lost_steps_are_reproduced(finished, tmp_path, facts):
@@ -651,7 +651,7 @@ def test_an_attack_on_neurons_without_influence_has_no_correlation(facts, tmp_pa
     report = run_study(plan, tmp_path / "out", "sequential", 1, lambda *_: None)
     (found,) = pd.read_parquet(tmp_path / "out" / "stability.parquet").to_dict("records")
     assert np.isnan(found["pearson"]) and np.isnan(found["spearman"]) and found["d_plus"] > 0
-    assert "What an attack moved" in report.read_text()
+    assert "Neurons changed by an attack" in report.read_text()
 
 
 def test_a_file_and_preset_options_exclude_each_other(facts, tmp_path, run):

@@ -66,7 +66,8 @@ class IntegratedGradients(Attribution):
         positive = 0 < self.tolerance < float("inf")
         if self.steps < 1 or self.max_steps < self.steps or not positive:
             raise ValueError(
-                "Expected 1 <= steps <= max_steps and a positive tolerance, got "
+                "Expected `steps` of 1 or more, `max_steps` of `steps` or more, and a positive "
+                "`tolerance`, got "
                 f"steps={self.steps}, max_steps={self.max_steps}, tolerance={self.tolerance}."
             )
         check_reference(self.baseline, self.reference)

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def commands_for(arguments: Sequence[str]) -> dict[str, type[Any]]:
-    """The type of each command; the one named first in the arguments has all its flags."""
+    """The type of each command; only the one that runs has its flags."""
     kinds: dict[str, type[Any]] = {
         name: command_type(command, arguments) if name in arguments[:1] else stand_in(command)
         for name, command in TASKS.items()

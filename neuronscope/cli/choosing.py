@@ -93,8 +93,8 @@ def chooser_of_several(setting: Setting, marker: Methods) -> tuple[Any, Any]:
     """Type and default of a flag that names several methods."""
     noun = setting.name.upper().removesuffix("S")
     text = (
-        f"Set an option of one of them with --NAME.OPTION; `--{setting.name} NAME --help` lists "
-        "the options."
+        f"Options of a method are set with --NAME.OPTION; `--{setting.name} NAME --help` lists "
+        "them."
     )
     shown = tyro.conf.arg(
         help=_listed(setting, marker, text),
@@ -107,7 +107,7 @@ def chooser_of_several(setting: Setting, marker: Methods) -> tuple[Any, Any]:
 
 
 def _listed(setting: Setting, marker: Method | Methods, text: str = "") -> str:
-    """A field's text and default, then the methods with the first lines of their files."""
+    """A field's text and default, then each method with the first line of its file."""
     names = method_names(marker.family)
     lines = [f"{flag_name(name)}: {summary(f'{marker.family}/{name}')}" for name in names]
     default = f" (default: {setting.default})" if isinstance(setting.default, str) else ""

@@ -30,7 +30,7 @@ from neuronscope.tasks import Facts, Loading, Method, Methods, Model, Recorded, 
 SEED = "seed"
 """A setting of methods that a task sets if it has a field of this name."""
 
-FOLDER = "Folder of the result. After an interruption, the same command resumes."
+FOLDER = "Folder for the result. After an interruption, the same command resumes."
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Command:
     """The task's file, relative to the package and without its suffix."""
 
     show: Callable[[Console, Any, Any, Path, Any], None]
-    """Prints a result, given the console, the task, its result, the folder and the further flags.
-    """
+    """Prints a result, given the console, task, result, folder and further flags."""
 
     positional: tuple[str, ...] = ()
     """The fields that are positional arguments; `out` for the folder."""
@@ -72,7 +71,7 @@ def command_type(command: Command, arguments: Sequence[str]) -> type[Any]:
     parts = [*_parts(command, arguments), _folder(command)]
     if command.also is not None:
         parts.append(Part("output", command.also, field(default_factory=command.also)))
-    # Positional arguments have a fixed order; required flags come next, how to load a model last.
+    # Positional arguments have a fixed order; required flags come next, loading options last.
     order = {name: place for place, name in enumerate(command.positional)}
     parts.sort(
         key=lambda part: (
@@ -94,7 +93,7 @@ def command_type(command: Command, arguments: Sequence[str]) -> type[Any]:
 
 
 def stand_in(command: Command) -> type[Any]:
-    """A command's type when another command runs: only its name and one line of description."""
+    """A command's type when another command runs: its name and a one-line description."""
     name, text = title_of(command.module)
     made = make_dataclass(name, [])
     made.__doc__ = text.partition("\n\n")[0]

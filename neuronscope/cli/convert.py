@@ -10,7 +10,7 @@ from neuronscope.cli.command import Command
 
 
 def show(console: Console, task: Any, notes: tuple[str, ...], out: Path, also: Any) -> None:
-    """Print the notes of loading the model, and the folder of the copy."""
+    """Print the notes from loading the model, and the folder of the copy."""
     del task, also
     for note in notes:
         console.print(escape(note))

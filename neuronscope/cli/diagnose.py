@@ -51,8 +51,8 @@ def show(console: Console, task: Any, diagnosis: Any, out: Path, also: Figures) 
         console.print(f"[yellow]note:[/yellow] {escape(warning)}")
     if diagnosis.verdict is None:
         console.print(
-            "No verdict: attributions alone are first-order estimates. A verdict needs a causal "
-            "view, the relearning probe (--views)."
+            "No verdict: attributions are only first-order estimates. A verdict needs a causal "
+            "view, the relearning probe (--views relearning-probe)."
         )
     console.print(
         f"report: {escape(str(out / REPORT))} (open in a browser; works offline)",

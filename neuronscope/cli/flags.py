@@ -22,7 +22,7 @@ KNOWN = {kind.__name__: kind for kind in (bool, int, float, str, tuple, Path)} |
     "Any": Any,
     "Literal": Literal,
     "field": field,
-    # A model in memory, which no flag can give.
+    # A model in memory, which cannot be given as a flag.
     "HookedModel": object,
     **{name: vars(tasks)[name] for name in tasks.__all__},
 }

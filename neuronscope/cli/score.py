@@ -1,4 +1,4 @@
-"""The command that scores what a model still answers."""
+"""The command that scores a model."""
 
 from math import isnan
 from pathlib import Path

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 CONFIG = (
-    "TOML file that describes the study, with paths relative to it; or give a preset, a model and "
-    "facts."
+    "TOML file that describes the study, with paths relative to it. Without a file, give a preset, "
+    "a model and facts."
 )
 
 NEVER_KNEW = (
-    "A model that never learned the facts. It is attacked as well, a lower bound on recovery "
-    "(default: not attacked)."
+    "A model that never learned the facts, attacked as well for a lower bound on recovery "
+    "(default: none)."
 )
 
 OUT = (
-    "Folder of the steps, tables and report. Steps that are already there are not computed again, "
-    "so an interrupted study resumes."
+    "Folder for the steps, tables and report. Finished steps are not computed again, so the same "
+    "command resumes an interrupted study."
 )
 
 PRESETS = """A predefined study (default: use FILE).
@@ -74,7 +74,7 @@ class Study:
     """Where steps run: one after another, in processes on this machine, or on a Ray cluster."""
 
     workers: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 2
-    """Number of steps that run at the same time, with loky and ray."""
+    """Number of steps to run in parallel, with loky and ray."""
 
     figures: FigureFormat = None
 
@@ -133,10 +133,10 @@ def run_and_tell(
 
 @dataclass(frozen=True)
 class Demo:
-    """Run a small study on the embedded model: two ways to forget 16 facts, then attacks."""
+    """Run a small study on the bundled model: forget 16 facts in two ways, then attack."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder of the result (default: a new folder neuronscope-demo)."""
+    """Folder for the result (default: a new folder neuronscope-demo)."""
 
     def run(self, console: Console) -> None:
         """Run the demo study and print its results."""
@@ -162,5 +162,5 @@ def _show(console: Console, estimates: "list[Estimate]", pace: "Pace") -> None:
     console.print(
         f"About {whole:.1f} hours if steps run one after another; stop rules may end runs much "
         f"earlier. Memory: about {pace.memory / GIB:.1f} GiB for weights, gradients and optimizer "
-        "states, plus activations, for each step that runs at the same time."
+        "states, plus activations, for each step that runs in parallel."
     )

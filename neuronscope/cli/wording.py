@@ -63,7 +63,7 @@ def described(setting: Setting, name: str | None = None) -> Any:
 
 
 def hint_of(setting: Setting) -> str | None:
-    """What the help says of the default: nothing if the text explains it, None for its value."""
+    """The default as shown in the help: empty if the text explains it, None for its value."""
     if setting.default is not None and setting.default != ():
         return None
     return "" if "(default:" in setting.text else "(default: none)"

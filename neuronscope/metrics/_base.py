@@ -118,8 +118,8 @@ class Metric(ABC):
             )
         if "holdout" in self.needs and not holdout:
             raise ValueError(
-                f"{name}: needs facts that the model never saw, got none; pass a `holdout` of "
-                "facts of the same kind."
+                f"{name}: needs facts that the model never saw, got none; set `holdout_split`, or "
+                "pass `holdout` to the metric."
             )
 
     def texts(self, fact: Fact, form: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ TOP_DIRECTIONS = 20
 """Maximum number of directions in the page's table."""
 
 HELD_OUT = "other facts"
-"""In the column `chosen_on`: neurons were selected on other facts than those they are tested on."""
+"""In the column `chosen_on`: neurons were not selected on the facts they are tested on."""
 
 
 def table(finding: Finding | None, name: str) -> pd.DataFrame | None:
@@ -34,7 +34,7 @@ def ranking_name(ranking: str) -> str:
 def ranking_table(weight_restoration: Finding | None, name: str) -> pd.DataFrame | None:
     """A table of rankings with their displayed names, without duplicate rankings.
 
-    A ranking that two sources spell differently was measured twice and is listed once.
+    A ranking with two spellings was measured twice and is listed once.
     """
     found = table(weight_restoration, name)
     if found is None:
@@ -86,7 +86,7 @@ def minimal_layers(weight_restoration: Finding | None) -> dict[int, int]:
 
 
 def silenced(silencing: Finding | None) -> tuple[Estimate, ...]:
-    """Answers that ablating suspected inhibitors recovers, by their number, and random controls."""
+    """Answers recovered by ablating suspected inhibitors, by number of neurons, with controls."""
     found = table(silencing, "curves")
     if found is None:
         return ()
@@ -135,7 +135,7 @@ def completeness(weight_path: Finding | None) -> dict[str, float]:
 
 
 def parts(low_rank_restoration: Finding | None) -> tuple[Estimate, ...]:
-    """Answers that restoring one part of the change recovers, and how large that part is."""
+    """Answers recovered by restoring one part of the change, and how large that part is."""
     found = table(low_rank_restoration, "parts")
     if found is None:
         return ()

@@ -54,7 +54,7 @@ NOTHING = Cell("–", nan)
 
 
 def cell(value: str | bool | int | float) -> Cell:
-    """A value as a cell; integers are indices, of which −1 means none."""
+    """A value as a cell; integers are indices, and −1 means none."""
     if isinstance(value, str):
         return Cell(value, value)
     if isinstance(value, bool):

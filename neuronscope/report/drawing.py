@@ -52,7 +52,7 @@ def diagnosis_figures(diagnosis: Diagnosis) -> tuple[ReportFigure, ...]:
 
 
 def figures_of_study(study: StudyTables) -> tuple[ReportFigure, ...]:
-    """The figures of a study's page, including those that are folded there."""
+    """The figures of a study's page, including folded ones."""
     drawn = study_figures(study)
     folded = (*drawn.curves, *drawn.trades, *drawn.stability, *drawn.training)
     bars = () if drawn.bars is None else (drawn.bars,)

@@ -49,7 +49,7 @@ def on_scale(
 
     Args:
         least: Left end of the scale, unless an interval reaches further left.
-        most: Right end, unless an interval reaches further right; by default the intervals decide.
+        most: Right end, unless an interval reaches further right; by default set by the intervals.
     """
     marks = [
         mark

@@ -20,13 +20,13 @@ CHANGED = 400
 """Number of neurons shown because they changed most, whether spurious or not."""
 
 MOST, LEAST = 2000, 100
-"""Maximum number of neurons, and the number that is shown however many facts there are."""
+"""Maximum number of neurons shown, and the minimum, whatever the number of facts."""
 
 BYTES = 600_000
 """Bytes of the page for all neurons."""
 
 WRITERS = 500
-"""Number of neurons with tokens: takes seconds even with a large vocabulary."""
+"""Number of neurons with tokens; computing them takes seconds even with a large vocabulary."""
 
 CELL, ROW = 6, 150
 """Bytes of a neuron per fact, before and after; and its bytes without facts."""

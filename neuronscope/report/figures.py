@@ -28,7 +28,7 @@ COLUMNS = (96, 768)
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure as the page shows it, with its heading and caption as text."""
+    """A figure as shown on the page, with its heading and caption as text."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ def shared_figures(diagnosis: Diagnosis) -> dict[str, ReportFigure]:
 def figures_by_site(diagnosis: Diagnosis) -> dict[str, list[ReportFigure]]:
     """Decomposition and heatmap of each recorded site, the most changed site first.
 
-    If all layers were explained together, the only decomposition is listed under the first site.
+    If all layers were attributed jointly, the only decomposition is listed under the first site.
     """
     joint = (diagnosis.layers["layer"] == "all").all()
     columns = _columns(diagnosis.neurons)
@@ -95,9 +95,9 @@ def prepare(name: str, figure: go.Figure, kind: str | None = None) -> ReportFigu
     """Split a figure into its heading, its caption and the drawing.
 
     Args:
-        name: Its id in the page; figures of one kind are told apart by a number at the end.
+        name: Its id in the page; figures of one kind are distinguished by a number at the end.
         figure: The figure.
-        kind: Its name in `captions.j2`, if this is not the name without its number.
+        kind: Its name in `captions.j2`; by default the name without its number.
     """
     title, note, drawn = untitled(figure)
     text = json.dumps(drawn, cls=PlotlyJSONEncoder)
@@ -106,7 +106,7 @@ def prepare(name: str, figure: go.Figure, kind: str | None = None) -> ReportFigu
 
 
 def in_script(text: str) -> Markup:
-    """Escape JSON for a script element: no markup can begin in it."""
+    """Escape JSON for a script element, so that it cannot contain markup."""
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)

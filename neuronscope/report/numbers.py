@@ -1,4 +1,4 @@
-"""How the pages write numbers and names."""
+"""Numbers and names as text, for the pages."""
 
 from collections.abc import Iterable
 from math import isnan
@@ -105,7 +105,7 @@ def attack_name(attack: object, variant: object) -> str:
 
 
 def called(method: object) -> str:
-    """A study's name for a method, in quotation marks if its comma would split it in a list."""
+    """A method's name in the study, in quotation marks if it contains a comma."""
     name = str(method)
     return f"“{name}”" if "," in name else name
 

@@ -1,7 +1,7 @@
 """Means over the seeds of a method.
 
-Seeds repeat a method on the same facts, so counts are averaged, not summed, and intervals are those
-of one seed's number of facts.
+Seeds repeat a method on the same facts, so counts are averaged, not summed, and intervals are
+computed for the number of facts of one seed.
 """
 
 from dataclasses import dataclass

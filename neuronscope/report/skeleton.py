@@ -50,7 +50,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "spaced": numbers.spaced,
     "span": numbers.span,
 }
-"""How templates write numbers and names."""
+"""Filters with which templates format numbers and names."""
 
 THRESHOLDS = {
     "ERASED_TO": ERASED_TO,
@@ -99,7 +99,7 @@ def render(template: str, **content: Any) -> str:
 
 
 def plain_text(template: str, macro: str, *arguments: object) -> str:
-    """The plain text that a macro of a template writes.
+    """The plain text that a macro of a template produces.
 
     Args:
         template: A file in `templates/`.

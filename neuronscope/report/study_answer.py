@@ -21,10 +21,10 @@ from neuronscope.results.attack_table import ATTACKED_CHECKPOINT, NEVER_KNEW, OR
 from neuronscope.results.study_tables import BEFORE, HELD_OUT, TRAINED, StudyTables
 
 MOST = 0.5
-"""Share of the facts still answered above which a method has not made the model forget."""
+"""A method has not made a model forget if it still answers more than this share of the facts."""
 
 Outcome = Literal["recovered", "within chance", "attack failed", "not forgotten"]
-"""What an attack did to one method."""
+"""The outcome of an attack on one method."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Kept:
     """Answers to the facts to be kept."""
 
     held_out: bool
-    """Whether unlearning never saw these facts."""
+    """Whether these facts were held out of unlearning."""
 
     original: Rate | None
     methods: dict[str, Rate]
@@ -77,7 +77,7 @@ class Answer:
     facts: tuple[Number, ...]
     known: tuple[Number, ...]
     left: tuple[Number, ...]
-    """Of each run: facts to be forgotten; those answered before, and after unlearning."""
+    """For each run: the facts to forget, and those answered before and after unlearning."""
 
     not_forgotten: tuple[str, ...]
     """Methods after which most facts are still answered."""
@@ -97,7 +97,7 @@ class Answer:
 
 
 def answer(study: StudyTables) -> Answer:
-    """What became of the forgotten facts, and which differences between methods are significant."""
+    """How much was forgotten, recovered and kept, and which differences are significant."""
     runs = study.runs
     pooled = pd.DataFrame() if study.recovery.empty else pooled_recovery(study.recovery)
     attacks = tuple(_attack(pooled, place) for place in attacks_of(pooled))
@@ -131,7 +131,7 @@ def answer(study: StudyTables) -> Answer:
 
 
 def outcome(row: dict[Hashable, Any], never_knew: float) -> Outcome:
-    """What an attack did to one method.
+    """The outcome of an attack on one method.
 
     Answers were recovered if the interval of their share lies above the level before the attack
     and, if it was attacked in the same way, above the maximum of a model that never learned the

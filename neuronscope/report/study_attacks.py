@@ -1,4 +1,4 @@
-"""Recovery from every method by every attack, in more detail than the maximum."""
+"""Recovery under every attack after every method, in more detail than the maximum."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ from neuronscope.results.study_tables import StudyTables
 CONTROLS = {ORIGINAL: "before unlearning", NEVER_KNEW: "never knew"}
 """Displayed names of the models that methods are compared with."""
 
-BOUNDS = {ORIGINAL: "the model before unlearning", NEVER_KNEW: "the model that never knew"}
+BOUNDS = {ORIGINAL: "the original model", NEVER_KNEW: "the model that never learned the facts"}
 """The same within a sentence."""
 
 
 def attack_table(study: StudyTables) -> Table | None:
-    """Recovery of the facts that an attack does not train on: one line per attack and method."""
+    """Recovery of the facts that an attack does not train on: one row per attack and method."""
     rows = []
     for place in attacks_of(study.recovery):
         of_attack = of_place(study.recovery, ("attack", "variant"), place)
@@ -34,7 +34,7 @@ def attack_table(study: StudyTables) -> Table | None:
                     _share(here["recovered"], *_reasons(here)),
                 )
             )
-    header = ("attack", "method", "before", "at most", "area", "between the bounds")
+    header = ("attack", "method", "before", "maximum", "area", "between the bounds")
     return Table(header, tuple(rows), len(rows)) if rows else None
 
 

@@ -10,7 +10,7 @@ from neuronscope.analysis.statistics import holm
 from neuronscope.results.study_tables import StudyTables
 
 SSIUU = "ssiuu"
-"""Begins the names of the regularizers that guide unlearning by attribution."""
+"""Prefix of the names of regularizers that guide unlearning by attribution."""
 
 ALPHA = 0.05
 """Family-wise error rate of the comparisons of recovered answers, and of those of kept answers."""
@@ -39,13 +39,13 @@ class Guided:
     controls: tuple[str, ...]
     comparisons: int
     better: int
-    """Comparisons in which significantly less was recovered from it."""
+    """Comparisons in which significantly less was recovered after it."""
 
     worse: int
-    """Comparisons in which significantly more was recovered from it."""
+    """Comparisons in which significantly more was recovered after it."""
 
     beaten: tuple[str, ...]
-    """Controls from which significantly more was recovered."""
+    """Controls after which significantly more was recovered."""
 
     @property
     def unbeaten(self) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def _trades(study: StudyTables) -> Iterator[Named]:
 
 
 def _sweeps(study: StudyTables) -> Iterator[ReportFigure]:
-    """One figure per regularizer that several methods use with different strengths only."""
+    """One figure per regularizer, for methods that differ only in its strength."""
     if "strength" not in study.runs.columns or study.recovery.empty:
         return
     runs = study.runs.assign(

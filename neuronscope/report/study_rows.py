@@ -25,7 +25,7 @@ from neuronscope.results.study_tables import BEFORE, StudyTables
 
 
 def strata_table(study: StudyTables) -> Table | None:
-    """Answers by kind of fact: one line per stratum and use, one column per method."""
+    """Answers by kind of fact: one row per stratum and use, one column per method."""
     if study.strata.empty:
         return None
     named = study.strata.assign(use=_uses(study.strata))
@@ -33,7 +33,7 @@ def strata_table(study: StudyTables) -> Table | None:
 
 
 def score_table(study: StudyTables) -> Table | None:
-    """Metrics: one line per metric and split, one column per method."""
+    """Metrics: one row per metric and split, one column per method."""
     if study.scores.empty:
         return None
     keys = ("metric", "split", "unit", "direction")
@@ -87,7 +87,7 @@ def _uses(rows: pd.DataFrame) -> list[str]:
 
 
 def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Table | None:
-    """A table with one line per paired test.
+    """A table with one row per paired test.
 
     Args:
         tests: The tests.
@@ -144,7 +144,7 @@ def why_table(study: StudyTables) -> Table | None:
 
 
 def stability_table(study: StudyTables) -> Table | None:
-    """How an attack changed the neurons: one line per method."""
+    """How an attack changed the neurons: one row per method."""
     if study.stability.empty:
         return None
     rows = []
@@ -173,7 +173,7 @@ def ending_table(study: StudyTables) -> Table:
 
 
 def setting_rows(settings: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[Row]:
-    """Nested settings as lines, named by their path."""
+    """Nested settings as rows, named by their path."""
     rows = []
     for name, value in settings.items():
         path = (*above, str(name))
@@ -190,7 +190,7 @@ def _side_by_side(
     study: StudyTables,
     written: Callable[[pd.DataFrame], Cell],
 ) -> Table:
-    """One line per value of the keys, one column per method, the original model first."""
+    """One row per value of the keys, one column per method, the original model first."""
     known = set(table["method"])
     columns = [name for name in (BEFORE, *study.methods) if name in known]
     rows = []
@@ -205,7 +205,7 @@ def _side_by_side(
 
 
 def _score(rows: pd.DataFrame) -> Cell:
-    """A metric's mean over seeds with the lowest and highest; for one seed, with its interval."""
+    """The mean over seeds with the lowest and the highest; for a single seed, its interval."""
     values = rows["value"].astype(float)
     alone = (float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
     return value_cell(float(values.mean()), alone if len(rows) == 1 else spread(values))

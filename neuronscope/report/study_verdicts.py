@@ -20,7 +20,7 @@ DIAGNOSIS = ("verdict", "hidden share", "D⁺", "D⁻")
 COST = ("update norm", "seconds")
 
 UTILITY, MODEL_UTILITY = "utility", "model_utility"
-"""The split that measures general abilities, and the metric of it."""
+"""The split that measures general abilities, and its metric."""
 
 Place = tuple[str, str]
 """A stratum with its use, an attack with its variant, or a metric with its split."""
@@ -36,7 +36,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Block:
-    """A line of the table, and the lines that it averages."""
+    """A row of the table, and the rows that it averages."""
 
     whole: tuple[Cell, ...]
     parts: tuple[tuple[Cell, ...], ...] = ()
@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True)
 class FoldedTable:
-    """A table that can be sorted by any column and whose lines can be unfolded."""
+    """A table that can be sorted by any column and whose rows can be unfolded."""
 
     groups: tuple[Heading, ...]
     header: tuple[str, ...]
@@ -77,9 +77,9 @@ class _Results:
 
 
 def verdict_table(study: StudyTables) -> FoldedTable:
-    """Every method with its seeds, and the original model and one that never learned the facts.
+    """The original model, every method with its seeds, and a model that never learned the facts.
 
-    The lines of methods and seeds link to the pages of the runs.
+    The rows of methods and seeds link to the pages of the runs.
 
     Raises:
         ValueError: If the path of a run's own page is absolute.
@@ -179,7 +179,7 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
                 links_of(pages, method, seed),
             )
             lines.append(_line(results, columns))
-        # A single seed would repeat its method's line.
+        # A single seed would repeat its method's row.
         yield Block(lines[0], tuple(lines[1:]) if len(runs) > 1 else ())
     if (models == NEVER_KNEW).any():
         nothing = before.assign(answered_forget=float("nan"), log_odds=float("nan"))
@@ -193,7 +193,7 @@ def _blocks(study: StudyTables, columns: _Columns) -> Iterator[Block]:
 
 
 def _line(results: _Results, columns: _Columns) -> tuple[Cell, ...]:
-    """The cells of one run, or the means over several."""
+    """The cells of one run, or of the means over several runs."""
     runs = results.runs
     cells = [Cell(results.name, results.name, links=results.links)]
     cells.append(rate_cell(mean_rate(runs, "answered_forget", "asked_forget")))

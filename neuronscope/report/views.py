@@ -9,7 +9,7 @@ from neuronscope.report.numbers import Interval, estimated, estimated_share, spa
 from neuronscope.report.sentences import reading_sentence
 
 ATTRIBUTIONS = "attributions"
-"""The verdict's name for what the attributions suggest."""
+"""The name, in a verdict, of what the attributions suggest."""
 
 FORMATS: dict[str, Callable[[float, Interval], str]] = dict.fromkeys(
     (
@@ -71,7 +71,7 @@ def views_of(diagnosis: Diagnosis) -> dict[str, View]:
 
 
 def groups(views: dict[str, View], verdict: Verdict) -> tuple[Group, ...]:
-    """All views, grouped by whether they agree with the verdict, differ, or are silent."""
+    """All views, grouped by whether they agree with the verdict, disagree, or do not decide."""
     differ = tuple(name for name in views if name in verdict.differ)
     agree = tuple(name for name in views if name in verdict.agree)
     silent = tuple(name for name in views if name not in (*agree, *differ))

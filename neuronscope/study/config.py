@@ -20,8 +20,8 @@ A study can be written as a TOML file:
     name = "relearn-forget"
     count = 4
 
-Methods, attacks and metrics are named as on the command line, and a table holds a name and
-settings. `stop`, `regularizer` and `diagnosing` may be "none".
+Methods, attacks and metrics are named as on the command line; a table gives a name with settings.
+`stop`, `regularizer` and `diagnosing` may be "none".
 """
 
 from collections.abc import Iterator
@@ -74,7 +74,7 @@ class Method:
     objective: Choice
     regularizer: OptionalChoice = None
     stop: OptionalChoice = "forget-accuracy"
-    """Stop rule; with none, a run takes all its steps."""
+    """Stop rule; without one, a run takes all its steps."""
 
     training: dict[str, Any] = field(default_factory=dict)
     """Training settings that differ from those of the study."""
@@ -136,7 +136,7 @@ class Diagnosing:
     after_attack: str | None = None
     """The name of an attack of the study that fine-tunes; of several attacks of the same name, the
     first is called `NAME 1`. Every run is recorded again after this attack, at its largest learning
-    rate and first seed, to see which neurons it moves (arXiv 2509.22263, Fig. 6). If the attack
+    rate and first seed, to see which neurons it changes (arXiv 2509.22263, Fig. 6). If the attack
     splits the facts into folds, the first fold is held out."""
 
     def __post_init__(self) -> None:
@@ -171,13 +171,13 @@ class Study:
     methods: tuple[Method, ...]
 
     seeds: tuple[int, ...] = (0,)
-    """Every method is run once per seed, which decides the order of the facts."""
+    """Every method is run once per seed, which determines the order of the facts."""
 
     attacks: tuple[Choice, ...] = ()
     metrics: tuple[Choice, ...] = ()
 
     never_knew: str | None = None
-    """A model that never learned the facts. It is attacked as well, a lower bound on recovery."""
+    """A model that never learned the facts, attacked as well for a lower bound on recovery."""
 
     holdout_split: Literal["test", "utility"] | None = None
     """The split whose facts no model was trained on, for metrics of membership inference."""
@@ -251,7 +251,7 @@ class Study:
         if self.diagnosing is None or self.diagnosing.after_attack is None:
             return None
         attack = self.attack(self.attack_names[self.diagnosing.after_attack])
-        assert isinstance(attack, Relearning), "checked at the beginning"
+        assert isinstance(attack, Relearning), "checked when the study was created"
         return attack.hardest()
 
     def metric(self, choice: Choice) -> Metric:
@@ -261,7 +261,7 @@ class Study:
         return metric
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        """Functions that make each part of the study, with the part's name for errors."""
+        """Functions that create each part of the study, with the part's name for errors."""
         for method in self.methods:
             yield f"method {method.name!r}", lambda m=method: m.made(0)
             yield f"method {method.name!r}", lambda m=method: self.config_of(m, 0)

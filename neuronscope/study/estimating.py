@@ -40,10 +40,10 @@ COPIES = 9
 gradient, AdamW's two moments, and three of a regularizer."""
 
 TIMED = 5
-"""Timed passes, of which the slowest counts."""
+"""Number of timed passes; the slowest counts."""
 
 TOGETHER = 8
-"""Facts in a timed pass."""
+"""Number of facts in a timed pass."""
 
 FORWARD = 0.5
 """Duration of a forward pass relative to a forward and backward pass: a third in operations, more

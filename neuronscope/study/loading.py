@@ -25,7 +25,7 @@ def read_study(path: Path) -> Study:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it cannot be read or is not a study; names the file and the place.
+        ValueError: If it cannot be read or is not a study; the message names the file and setting.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No study {path}: expected a TOML or JSON file.")
@@ -50,7 +50,7 @@ def study_of(content: Mapping[str, Any]) -> Study:
     """A study from plain values.
 
     Raises:
-        ValueError: If a value is invalid or missing; names the place.
+        ValueError: If a value is invalid or missing; the message names the setting.
     """
     try:
         return TypeAdapter(Study).validate_python(dict(content))

@@ -85,7 +85,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The step's name for people."""
+        """The step's displayed name."""
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.kind} {self.subject}{seed}{f' ({self.what})' if self.what else ''}"
 
@@ -106,7 +106,7 @@ class Step:
         return Path(STEPS) / f"{self.kind}-{self.key[:16]}"
 
     def task_with(self, place: Callable[[Produced], Any]) -> Task[Any]:
-        """The task with each result of an earlier step replaced by `place` of it."""
+        """The task with `place` applied to each result of an earlier step."""
         task: Any = self.task
         produced = {name: one for name, one in vars(task).items() if isinstance(one, Produced)}
         given = {name: place(one) for name, one in produced.items()}

@@ -28,7 +28,7 @@ GRID = [1e-6, 5e-6, 1e-5]
 """Learning rates of the attacks, as in arXiv 2509.22263."""
 
 DEEP = -4.0
-"""Log-odds, in nats, at which methods are compared; low enough that nearly all is forgotten."""
+"""Log-odds, in nats, at which methods are compared; low enough to forget nearly all facts."""
 
 TOKENS_A_WORD, SPARE = 2, 4
 """The length of generated answers: tokens per word of the longest answer, and some to spare. Longer
@@ -52,7 +52,7 @@ def quick(model: str, facts: Path) -> Study:
 
 
 def demo() -> Study:
-    """The embedded model forgets where 16 people live; a run takes seconds."""
+    """The bundled model forgets where 16 people live; a run takes seconds."""
     return study_of(
         {
             "model": str(shipped("demo") / "before"),
@@ -134,9 +134,9 @@ def paper(model: str, facts: Path) -> Study:
 
     Tables 1 and 2 correspond to the comparison of methods with their scores; `neuronscope score
     --tasks` computes the paper's utility score. Figures 3 to 5 (variation, lens, modules) are in
-    the report of each run, Figure 6 is in the section on what an attack moves, and Figure 7 in that
-    on strengths and learning rates. Recovery counts all facts of the forget set; the paper counts
-    those that were not answered before the attack.
+    the report of each run, Figure 6 is in the section on neurons changed by an attack, and Figure 7
+    in those on strengths and learning rates. Recovery counts all facts of the forget set; the paper
+    counts those that were not answered before the attack.
 
     Raises:
         FileNotFoundError, ValueError: As `load_facts`.

@@ -23,7 +23,7 @@ DEEPER = 1.0
 forgot to different depths."""
 
 FEW_FACTS = 30
-"""With fewer facts, each is several percent and intervals are wide."""
+"""With fewer facts, each counts several percent and intervals are wide."""
 
 
 def report_study(plan: Plan, out: Path, figures: Kind | None) -> Path:
@@ -65,8 +65,8 @@ def warnings_of(plan: Plan, runs: pd.DataFrame, stability: pd.DataFrame) -> tupl
     facts = int(runs["asked_forget"].max())
     if facts < FEW_FACTS:
         warnings.append(
-            f"The forget set has only {facts} facts, so that one fact is {1 / facts:.0%}. More "
-            "seeds repeat the methods on the same facts and do not add to this number."
+            f"The forget set has only {facts} facts, so one fact counts {1 / facts:.0%}. More "
+            "seeds repeat the methods on the same facts and do not change this."
         )
     if plan.study.never_knew is None and plan.study.attacks:
         warnings.append(

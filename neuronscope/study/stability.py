@@ -75,7 +75,7 @@ class Stability(Measuring, Task[Moved]):
             return self._computed()
         with self._writing(folder):
             moved = self._computed()
-            # It is there if an earlier process was killed after it.
+            # The file exists if an earlier process was killed after writing it.
             moved.recording.save(folder / RECORDING, overwrite=True)
             write_table(folder / MOVED, moved.neurons)
             write_json(folder / STABILITY, moved.summary)

@@ -220,7 +220,7 @@ def _number(value: float | None) -> float:
 
 
 def _called(choice: str | dict[str, Any] | None) -> str:
-    """A method and its settings, for people."""
+    """A method and its settings as text."""
     if choice is None:
         return ""
     if isinstance(choice, str):

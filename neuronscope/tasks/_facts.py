@@ -43,7 +43,7 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
 def with_neutral_facts(
     facts: FactSet, original: Any, form: str, null_facts: int | None
 ) -> tuple[FactSet, tuple[Fact, ...] | None]:
-    """Add neutral facts as controls if all facts are to be forgotten.
+    """Add neutral facts as controls if there are only facts to forget.
 
     Args:
         original: The loaded model before unlearning; only neutral facts that it answers are used.

@@ -20,7 +20,7 @@ DECIDE = ("model_hash", "facts_hash", "attribution", "settings", "target", "prom
 
 
 def target_of(how: Measuring) -> Target:
-    """The explained target.
+    """The target that is attributed to neurons.
 
     Raises:
         ValueError: If the target does not exist.

@@ -64,7 +64,7 @@ class Method:
 class Methods:
     """The field holds one or several methods of a family, or `none`.
 
-    With `all`, a method given as a table replaces the usual method of the same name.
+    With `all`, a method given as a table replaces the default method of the same name.
     """
 
     family: str

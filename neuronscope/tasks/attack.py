@@ -63,18 +63,18 @@ class Attack(Task[Attacked]):
     """Attack to run."""
 
     original: Annotated[Any, Model()] = None
-    """The model before unlearning, attacked as well: an upper bound on recovery (default: not
-    attacked)."""
+    """The model before unlearning, attacked as well for an upper bound on recovery (default:
+    none)."""
 
     never_knew: Annotated[Any, Model()] = None
-    """A model that never learned the facts, attacked as well: its answers are guessed or learned
-    from the attack, a lower bound on recovery (default: not attacked)."""
+    """A model that never learned the facts, attacked as well for a lower bound on recovery: its
+    answers are guessed or learned from the attack (default: none)."""
 
     form: PromptForm = "completion"
     """Prompt format of the facts that an attack trains on."""
 
     asked: PromptForm | None = None
-    """Prompt format of the evaluation (default: the same)."""
+    """Prompt format for the evaluation (default: the same as `form`)."""
 
     loading: Loading = field(default_factory=Loading)
 

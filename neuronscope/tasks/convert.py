@@ -22,7 +22,7 @@ class Convert(Task[tuple[str, ...]]):
         tokenizers_of([self.model], self.loading)
 
     def _perform(self, folder: Path | None) -> Any:
-        """Write the model; returns the notes of loading it."""
+        """Write the model; returns the notes from loading it."""
         from neuronscope.models.loading import save_model
         from neuronscope.tasks._models import loaded
 

@@ -1,4 +1,4 @@
-"""Diagnose whether an unlearned model lost its knowledge or only hides it."""
+"""Diagnose whether an unlearned model's knowledge was erased or only hidden."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,7 +38,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
     """Attribution method."""
 
     views: Annotated[Any, VIEWS] = "all"
-    """Causal views to compute, by name; or all; or none. The verdict rests on the relearning
+    """Causal views to compute: names, all, or none. The verdict rests on the relearning
     probe. Views require that both models have the same shapes."""
 
     split: str = "forget"
@@ -49,7 +49,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
     (default: as many as there are facts to diagnose, but no more than 8)."""
 
     seed: int = 0
-    """Seed of the choice of control facts and of methods that sample."""
+    """Seed for drawing control facts and for methods that sample."""
 
     before_recording: Annotated[Any, Recorded()] = None
     """Path of a recording of the model before unlearning with these settings (default: record

@@ -29,7 +29,7 @@ class Finetune(Task["Run"]):
     """Splits to train on."""
 
     teach_end: bool = False
-    """Also train on the end-of-text token after each answer, as TOFU does; for answers to
+    """Also train on the end-of-text token after each answer, as TOFU does; meant for answers to
     questions."""
 
     training: Annotated[Any, TRAINING] = None

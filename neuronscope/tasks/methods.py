@@ -52,10 +52,10 @@ def several(
     seed: int | None,
     usual: Callable[[], Sequence[T]] | None = None,
 ) -> tuple[T, ...]:
-    """Methods of a family, in the order given; usual methods keep their own order.
+    """Methods of a family, in the order given; default methods keep their own order.
 
     Args:
-        choices: One or several methods, as `made` takes them; or `none`; or, if there are usual
+        choices: One or several methods, as `made` takes them; or `none`; or, if there are default
             methods, `all`, optionally with methods that replace those of the same name.
         usual: Returns the methods that `all` means.
 

@@ -28,16 +28,16 @@ class Record(Measuring, Task[Recording]):
     """Attribution method."""
 
     split: str = "all"
-    """Split to record, or `all`. Facts that are not to be forgotten are the controls of a
+    """Split to record, or `all`. Facts outside the forget set are the controls of a
     comparison, and their mean is the default baseline of integrated gradients."""
 
     per_fact: bool = True
-    """Keep the values of each fact. Without them, only means are kept, and memory does not grow
-    with the number of facts."""
+    """Keep the values of each fact. Otherwise only means are kept, and memory does not grow with
+    the number of facts."""
 
     original: Annotated[Any, Model()] = None
-    """The model before unlearning. If all recorded facts are to be forgotten, neutral facts that it
-    answers are recorded as controls, the same ones for every model (default: no neutral facts)."""
+    """The model before unlearning. If only the forget set is recorded, neutral facts that it
+    answers are added as controls, the same ones for every model (default: no neutral facts)."""
 
     null_facts: int | None = None
     """Number of neutral facts (default: as many as there are other facts, but no more than 8)."""

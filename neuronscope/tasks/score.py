@@ -1,4 +1,4 @@
-"""Score what a model still answers."""
+"""Score which facts a model still answers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,8 @@ from neuronscope.tasks._task import (
 )
 
 SCORES, TASKS = "scores", "tasks"
-"""The folder of single scores in a result's folder, and the `split` of scores on tasks of the LM
-Evaluation Harness."""
+"""The folder of individual scores in a result's folder, and the `split` of scores on tasks of the
+LM Evaluation Harness."""
 
 TABLES = ("scores", "strata", "answers")
 
@@ -55,7 +55,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Score(Task[Scored]):
-    """Score what a model still answers of the facts to forget and of the facts to retain."""
+    """Score how well a model answers the facts to forget and the facts to retain."""
 
     model: Annotated[Any, Model()]
     """HF directory, hub id, adapter directory, or .gguf file."""
@@ -90,7 +90,7 @@ class Score(Task[Scored]):
     only folders you trust (default: the tasks that ship with the harness)."""
 
     task_questions: int | None = None
-    """Use only the first questions of each task, up to this number (default: all)."""
+    """Use at most this many questions per task, from the first (default: all)."""
 
     loading: Loading = field(default_factory=Loading)
 

@@ -32,7 +32,7 @@ class Unlearn(Task["Run"]):
     """Penalty added to the objective, or none (default: none)."""
 
     stop: Annotated[Any, Method("stopping", "StopRule")] = "forget-accuracy"
-    """Stop rule, or none to take all steps. Training ends after the given steps in any case."""
+    """Stop rule, or none. Training takes no more than the given number of steps in any case."""
 
     training: Annotated[Any, TRAINING] = None
     """Batches, optimizer, precision and logging."""

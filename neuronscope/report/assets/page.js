@@ -33,7 +33,7 @@
   window.addEventListener("afterprint", () => drawAll(false));
   drawAll(false);
 
-  // In a table with several bodies, each holds a line and those folded below it, which move together.
+  // In a table with several bodies, each body holds a row and the rows folded below it; they move together.
   function sort(heading) {
     const table = heading.closest("table");
     const bodies = [...table.tBodies];
@@ -54,7 +54,7 @@
     button.addEventListener("click", () => sort(button.closest("th")));
   }
 
-  // The script folds the lines: without it, all lines are visible.
+  // The script folds the rows; without it, all rows are visible.
   for (const body of document.querySelectorAll(".folded tbody")) {
     const parts = [...body.rows].slice(1);
     if (parts.length === 0) continue;

@@ -1,244 +1,398 @@
-"""The relearning probe: how much sooner a model relearns forgotten answers than new ones.
+"""The relearning probe: a randomized experiment on whether forgotten answers are still inside.
 
-This is Ebbinghaus' savings measure of a memory that can no longer be recalled: relearning takes
-less effort than learning something new. The weights of the unlearned model are moved a short
-distance along the gradient of the forgotten facts' log-odds, and separately, from the same start,
-along the gradient of *placebos*: the same prompts with permuted answers. No weights of the original
-model are used. Answers that return within a distance at which placebos are not learned were present
-in the unlearned model; a model that never learned the facts learns both equally fast.
+A memory that can no longer be recalled is relearned with less effort than something new: this is
+Ebbinghaus' savings measure. The unlearned model is moved along the gradient of some forgotten
+answers at once, and from the same start along the gradient of placebos: wrong answers to the same
+prompts. If the model never knew the answers, true answers and placebos are interchangeable, so a
+permutation test decides whether the true ones are learned sooner; it assumes nothing about the
+model, or about how facts interact. The facts form groups of about eight, each with its own placebo
+draws. The p-value is the share of all choices of one draw per group, true answers included, that
+are learned with no more effort in total than the true answers.
 
-With t the share of forgotten answers and p the mean share of placebo answers given at a distance,
-the hidden share is the largest (t − p) / (1 − p) over all distances (Abbott's correction for
-chance). A maximum is biased upwards; it is compared with the same maximum for each placebo against
-the other placebos.
+The hidden share compares t, the rate of true answers given at some distance, with p, that of
+placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
+half of the placebos are learned. For each fact, the distance is chosen where the other facts give
+the largest share, so that no fact counts at a distance that it has chosen itself.
 
-In contrast to a relearning attack, the probe trains on the facts that it evaluates and hardly moves
-the weights; an attack evaluates held-out facts and moves the weights far.
+Facts are learned in groups because single answers distinguish little: a small change reaches any
+one output. What a model that never knew the answers cannot do is reach all of them with a small
+change. In contrast to a relearning attack, the probe trains on the facts that it evaluates and
+hardly moves the weights. No weights of the original model are used.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import count, islice, pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn.functional import softplus
+from jaxtyping import Bool, Float, Int
 
 from neuronscope.analysis.statistics import wilson_interval
-from neuronscope.evidence._base import Case, Evidence, Progress, no_progress, working_copy
+from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._forgotten import undecided, without_value
-from neuronscope.facts.fact import Fact, FactSet
-from neuronscope.models.hook_points import decoder_layers
-from neuronscope.models.hooked_model import HookedModel, answer_logits
-from neuronscope.models.targets import Answers, Target
+from neuronscope.evidence._placebos import comparable, distinct_draws, groups, placebos
+from neuronscope.evidence._relearning import Learner
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Encoded
+from neuronscope.models.answers import answers_of
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.findings import ITSELF, Figure, Finding, Word
 
-HIDDEN_FROM = 7 / 8
-"""From this share on, the verdict is hidden: closer to 1 than to 3/4, the largest share of a
-planted mixture. Planted pairs in which all answers are hidden give 1.0 if the inhibitors are in
-MLPs, and sometimes less if they are ten attention neurons (`benchmarks/verdict.py`)."""
+LEVEL = 0.05
+"""Level of the test that true answers are learned no sooner than placebos."""
 
-ERASED_TO = 1 / 8
-"""Up to this share, the verdict is erased: closer to 0 than to 1/4, the smallest share of a planted
-mixture."""
+TINY = 1e-9
+"""Efforts that differ by less are equal."""
 
-TRIES = 1000
-"""Largest number of permutations drawn until every fact has a wrong answer."""
+LEARNED = 0.25
+"""If fewer true answers and placebos are learned, the probe could not teach the model anything."""
+
+HALF = 0.5
+"""Rates are compared where at most this share of the placebos is learned; and a share above it is
+most of the answers."""
+
+ERASED_TO = 1 / 3
+"""Upper bound of the hidden share up to which an insignificant finding is erased. With 16 facts of
+which none is present it is about 0.2; with a quarter present, more than a third."""
+
+GROUP = 8
+"""Number of facts that are learned together, approximately."""
+
+DRAWS = 4
+"""Placebo draws per group: with two groups, 1 of 25 choices are the true answers."""
+
+DRAWS_OF_ONE = 19
+"""Placebo draws of a single group: 1 of 20 choices are the true answers."""
 
 MEANING = (
-    "share of the forgotten answers relearned within a distance at which placebo answers are not "
+    "share of the forgotten answers relearned at a distance at which placebo answers are not "
     "learned, corrected for chance"
 )
 
 
 @dataclass(frozen=True)
 class RelearningProbe(Evidence):
-    """How much sooner forgotten answers are relearned than wrong answers to the same prompts."""
+    """Whether the forgotten answers are relearned sooner than wrong answers to the same prompts."""
 
     decides: ClassVar[bool] = True
 
-    distances: tuple[float, ...] = tuple(4e-3 * 2 ** (k / 2) for k in range(-12, 1))
+    distances: tuple[float, ...] = tuple(1e-5 * 1.5**k for k in range(18))
     """Distances from the start, ascending, as shares of the norm of the layers' matrices; each is
-    reached by one gradient step. Training stops when all true answers have returned."""
+    reached by one gradient step. Training stops when all answers have been given."""
 
-    placebos: int = 3
-    """Number of permutations of the answers."""
+    most_facts: int = 32
+    """Use at most this many forgotten facts, chosen at random; the cost is proportional to it."""
 
     seed: int = 0
-    """Seed of the permutations."""
+    """Seed of the placebos and of the chosen facts."""
 
     def __post_init__(self) -> None:
         if not self.distances or any(a >= b for a, b in pairwise((0.0, *self.distances))):
             raise ValueError(f"Expected distances that ascend from above 0, got {self.distances}.")
-        if self.placebos < 2:
-            raise ValueError(f"Expected two placebos or more, got {self.placebos}.")
+        if self.most_facts < 2:
+            raise ValueError(f"Expected most_facts of 2 or more, got {self.most_facts}.")
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         no_word = undecided(case)
-        chosen = [fact for fact, gone in zip(case.facts, case.forgotten, strict=True) if gone]
-        if len(chosen) < 2:
-            assert no_word is not None, "one fact is too few"
-            return without_value("relearning_probe", MEANING, no_word)
-        facts = [fact for _, fact in chosen]
-        wrong = [placebo(facts, 1000 * self.seed + draw) for draw in range(self.placebos)]
-        most, done = len(self.distances), count(1)
-        shares, totals = [], []
-        for training_facts in (facts, *wrong):
-            answered = []
-            for given in islice(self._train(case, training_facts), 1 + most):
-                answered.append(given)
-                progress(next(done), (1 + len(wrong)) * (1 + most))
-                if training_facts is facts and given.all():
-                    most = len(answered) - 1
-                    break
-            # A placebo answer that is given from the start was not learned.
-            new = ~answered[0]
-            totals.append(int(new.sum()))
-            shares.append([float(given[new].mean()) if new.any() else 0.0 for given in answered])
-        return _finding((0.0, *self.distances[:most]), np.array(shares), totals, no_word)
+        forgotten = [
+            fact for (_, fact), gone in zip(case.facts, case.forgotten, strict=True) if gone
+        ]
+        usable = comparable(forgotten, case.form)
+        facts = [fact for fact, use in zip(forgotten, usable, strict=True) if use]
+        if len(facts) < 2:
+            reason = "Fewer than two forgotten facts have a different answer in their relation."
+            return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
+        experiment = self.experiment(case.after, self._sample(facts), case.form, progress)
+        warnings = _left_out(len(forgotten), len(facts), experiment.facts)
+        return _finding(experiment, self.distances, no_word, warnings)
 
-    def _train(self, case: Case, facts: Sequence[Fact]) -> Iterator[Bool[np.ndarray, " fact"]]:
-        """Which answers are given at the start, and after each step."""
-        training = replace(case, facts=FactSet(forget=tuple(facts)), target=Target())
-        model = working_copy(case.after)
-        matrices = _matrices(model)
-        norm = _norm(matrices)
-        yield training.measure(model).answered
-        for start, end in pairwise((0.0, *self.distances)):
-            gradients = _gradients(training, model, matrices)
-            gradient_norm = _norm(gradients)
-            with torch.no_grad():
-                for matrix, gradient in zip(matrices, gradients, strict=True):
-                    matrix.sub_(gradient * ((end - start) * norm / max(gradient_norm, 1e-30)))
-            yield training.measure(model).answered
+    def experiment(
+        self,
+        after: HookedModel,
+        facts: Sequence[Fact],
+        form: str = "completion",
+        progress: Progress = no_progress,
+    ) -> "Experiment":
+        """Train on the true answers and on placebos.
+
+        Args:
+            after: The unlearned model.
+            facts: Facts whose answers it does not give.
+
+        Raises:
+            ValueError: If wrong answers cannot be given to all facts at once.
+        """
+        learner = Learner(after)
+        parts = groups(facts, form)
+        count = DRAWS_OF_ONE if len(parts) == 1 else DRAWS
+        prepared = [placebos(after, part, form) for part in parts]
+        done, total = 0, len(parts) * (1 + count)
+        found = []
+        for part, own in zip(parts, prepared, strict=True):
+            arms = []
+            wrong = distinct_draws(own, count, self.seed)
+            for encoded in (answers_of(after, part, form), *wrong):
+                arms.append(_learned(learner, encoded, self.distances))
+                done += 1
+                progress(done, total)
+            found.append(Group(arms[0], tuple(arms[1:])))
+        return Experiment(tuple(found))
+
+    def _sample(self, facts: Sequence[Fact]) -> list[Fact]:
+        if len(facts) <= self.most_facts:
+            return list(facts)
+        generator = np.random.default_rng(self.seed)
+        chosen = generator.choice(len(facts), self.most_facts, replace=False)
+        return [facts[k] for k in sorted(chosen)]
 
 
-def placebo(facts: Sequence[Fact], seed: int) -> list[Fact]:
-    """The same prompts with permuted answers, all of them wrong.
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """How soon some answers were learned together."""
 
-    Raises:
-        ValueError: If too many facts share an answer.
-    """
-    generator = np.random.default_rng(seed)
-    answers = [fact.answer.strip() for fact in facts]
-    for _ in range(TRIES):
-        order = generator.permutation(len(facts))
-        if all(answers[k] != answers[other] for k, other in enumerate(order)):
-            return [
-                replace(fact, answer=facts[other].answer, distractors=())
-                for fact, other in zip(facts, order, strict=True)
-            ]
-    raise ValueError(
-        f"No permutation that gives every fact a wrong answer was found: {len(facts)} facts have "
-        f"only {len(set(answers))} different answers."
+    steps: Int[np.ndarray, "fact token"]
+    """Number of steps after which each token was first right; one more than were taken if it never
+    was. Masked where the token was right at the start, and in the padding of shorter answers."""
+
+    taken: int
+    """Number of steps taken."""
+
+    @property
+    def effort(self) -> float:
+        """Mean number of steps per answer: of an arm that was stopped early, a lower bound."""
+        return float(self.steps.mean(axis=1).filled(0).mean())
+
+    def given(self, step: int) -> Float[np.ndarray, " fact"]:
+        """Share of each answer's wrong tokens that were right by this step."""
+        return (self.steps <= min(step, self.taken)).mean(axis=1).filled(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Facts whose answers were learned together."""
+
+    true: Arm
+    placebos: tuple[Arm, ...]
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The true answers, and the placebos."""
+        return (self.true, *self.placebos)
+
+    @property
+    def facts(self) -> int:
+        """Number of facts."""
+        return len(self.true.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The true answers and the placebos of every group, learned from the same start."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def facts(self) -> int:
+        """Number of facts."""
+        return sum(group.facts for group in self.groups)
+
+    @property
+    def p(self) -> float:
+        """P-value of the test that the true answers are learned no sooner than placebos."""
+        efforts = [
+            np.array([arm.effort for arm in group.arms]) * group.facts for group in self.groups
+        ]
+        sums = reduce(np.add.outer, efforts).ravel()
+        return float(np.mean(sums <= sums[0] + TINY))
+
+    @property
+    def passes(self) -> float:
+        """Number of forward and backward passes over all facts."""
+        each = [group.facts * sum(1 + arm.taken for arm in group.arms) for group in self.groups]
+        return sum(each) / self.facts
+
+    def learned(self) -> tuple[Float[np.ndarray, "fact step"], Float[np.ndarray, "fact step"]]:
+        """Share of each true answer, and of its placebos, given after 1, 2, ... steps."""
+        steps = range(1, 1 + max(arm.taken for group in self.groups for arm in group.arms))
+        true = [[group.true.given(step) for step in steps] for group in self.groups]
+        wrong = [
+            [np.mean([arm.given(step) for arm in group.placebos], axis=0) for step in steps]
+            for group in self.groups
+        ]
+        return np.concatenate(true, axis=1).T, np.concatenate(wrong, axis=1).T
+
+
+def _learned(learner: Learner, encoded: Sequence[Encoded], distances: Sequence[float]) -> Arm:
+    """Learn answers until all have been given, or the last distance is reached."""
+    rights: list[Bool[np.ndarray, "fact token"]] = []
+    for right in learner.learn(encoded, distances):
+        rights.append(right)
+        if np.any(rights, axis=0).all():
+            break
+    return _arm(rights)
+
+
+def _arm(rights: Sequence[Bool[np.ndarray, "fact token"]]) -> Arm:
+    """When each token was first right."""
+    ever = np.stack([*rights, np.ones_like(rights[0])])
+    return Arm(np.ma.masked_array(ever.argmax(axis=0), mask=rights[0]), len(rights) - 1)
+
+
+@dataclass(frozen=True)
+class HiddenShare:
+    """The hidden share with what it was computed from."""
+
+    step: int
+    """Number of steps after which rates are compared: the median over facts."""
+
+    true: float
+    """Rate of true answers given by then."""
+
+    placebo: float
+    """Rate of placebos given by then."""
+
+    value: float
+    """(t − p) / (1 − p), at least 0."""
+
+    ci95: tuple[float, float]
+    """Newcombe's 95 % interval of the difference t − p, divided by 1 − p (Newcombe 1998,
+    "Interval estimation for the difference between independent proportions", method 10)."""
+
+
+def hidden_share(experiment: Experiment) -> HiddenShare | None:
+    """The hidden share; None if hardly any answer was learned, true or placebo."""
+    true, wrong = experiment.learned()
+    if max(true.mean(axis=0).max(), wrong.mean(axis=0).max()) < LEARNED:
+        return None
+    steps = _steps_chosen_by_others(true, wrong)
+    rows = np.arange(experiment.facts)
+    t, p = float(true[rows, steps].mean()), float(wrong.mean(axis=0)[steps].mean())
+    trials = sum(group.facts * len(group.placebos) for group in experiment.groups)
+    t_low, t_high = _wilson(t, experiment.facts)
+    p_low, p_high = _wilson(p, trials)
+    below, above = math.hypot(t - t_low, p_high - p), math.hypot(t_high - t, p - p_low)
+    value, low, high = (
+        float(np.clip(change / (1 - p), 0, 1)) for change in (t - p, t - p - below, t - p + above)
     )
+    return HiddenShare(1 + int(np.median(steps)), t, p, value, (low, high))
 
 
-def _matrices(model: HookedModel) -> list[nn.Parameter]:
-    """The matrices of the decoder layers, which are trained; all other parameters are frozen."""
-    model.hf.requires_grad_(False)
-    found = [p for layer in decoder_layers(model.hf) for p in layer.parameters() if p.dim() > 1]
-    for parameter in found:
-        parameter.requires_grad_(True)
-    return found
+def _steps_chosen_by_others(
+    true: Float[np.ndarray, "fact step"], wrong: Float[np.ndarray, "fact step"]
+) -> Int[np.ndarray, " fact"]:
+    """For each fact, the step at which the other facts give the largest hidden share.
+
+    Shares that differ by less than one fact are not distinguished: the step is the median of them.
+    """
+    others = len(true) - 1
+    t = (true.sum(axis=0) - true) / others
+    p = (wrong.sum(axis=0) - wrong) / others
+    share = np.where(wrong.mean(axis=0) <= HALF, (t - p) / np.maximum(1 - p, TINY), -np.inf)
+    best = share >= share.max(axis=1, keepdims=True) - 1 / others
+    return np.array([int(np.median(np.flatnonzero(row))) for row in best])
 
 
-def _gradients(case: Case, model: HookedModel, matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Gradients of the mean loss log(1 + 1/odds), which vanishes for facts with high odds."""
-    for _, batch in case.batches():
-        answers = Answers.of(batch)
-        scores = Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers)
-        (softplus(-scores).sum() / len(case.labelled)).backward()
-    gradients = []
-    for matrix in matrices:
-        assert matrix.grad is not None
-        gradients.append(matrix.grad)
-        matrix.grad = None
-    return gradients
-
-
-def _norm(tensors: Sequence[Tensor]) -> float:
-    return math.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors))
-
-
-def corrected(
-    shares: Float[np.ndarray, "*batch step"], chance: Float[np.ndarray, " step"]
-) -> Float[np.ndarray, "*batch step"]:
-    """Shares corrected for chance by Abbott's formula; at most 0 where chance is 1."""
-    room = np.where(chance < 1, 1 - chance, 1.0)
-    return (shares - chance) / room
+def _wilson(rate: float, trials: int) -> tuple[float, float]:
+    return wilson_interval(round(rate * trials), trials)
 
 
 def _finding(
+    experiment: Experiment,
     distances: Sequence[float],
-    shares: Float[np.ndarray, "draw step"],
-    totals: Sequence[int],
     no_word: tuple[Word, str] | None,
+    warnings: tuple[str, ...],
 ) -> Finding:
-    true, wrong = shares[0], shares[1:]
-    chance = wrong.mean(axis=0)
-    best = int(corrected(true, chance).argmax())
-    others = (np.delete(wrong, k, axis=0).mean(axis=0) for k in range(len(wrong)))
-    most = max(float(corrected(one, rest).max()) for one, rest in zip(wrong, others, strict=True))
-    total = totals[0]
-    back = round(float(true[best]) * total)
-    ends = corrected(np.array([*wilson_interval(back, total)])[:, None], chance[best : best + 1])
-    value = max(0.0, float(corrected(true, chance)[best]))
-    low, high = (float(end) for end in np.clip(ends[:, 0], 0, 1))
-    result = (
-        f"{back} of {total} forgotten answers return after moving the weights by "
-        f"{100 * distances[best]:.2g} % of their norm along the gradient of these answers; moved "
-        f"equally far, the model learns {chance[best]:.0%} of wrong answers to the same prompts."
-    )
-    if best == 0:
-        result = (
-            f"At no distance up to {100 * distances[-1]:.2g} % of the weights' norm does the model "
-            "relearn a larger share of the forgotten answers than of wrong answers to the same "
-            "prompts."
-        )
-    word, why = no_word or _read(value, low, most, result)
+    share = hidden_share(experiment)
+    word, why = no_word or _read(experiment, share, distances)
     figures: dict[str, Figure] = {
-        "distance": distances[best],
-        "answered": back,
-        "forgotten": total,
-        "placebo_share": float(chance[best]),
-        "placebo_most": most,
+        "p": experiment.p,
+        "facts": experiment.facts,
+        "groups": len(experiment.groups),
+        "passes": experiment.passes,
     }
+    if share is not None:
+        figures |= {
+            "distance": distances[share.step - 1],
+            "true_share": share.true,
+            "placebo_share": share.placebo,
+        }
     return Finding(
         view="relearning_probe",
         word=word,
-        value=value,
-        ci95=(low, high),
+        value=math.nan if share is None else share.value,
+        ci95=(math.nan, math.nan) if share is None else share.ci95,
         meaning=MEANING,
         why=why,
         figures=figures,
-        tables={"curve": _table(distances, shares, totals)},
+        tables={"curve": _table(experiment, distances)},
+        warnings=warnings,
     )
 
 
-def _read(value: float, low: float, placebo_most: float, result: str) -> tuple[Word, str]:
-    if value >= HIDDEN_FROM:
-        return "hidden", f"{result} The forgotten answers were still present."
-    if value <= ERASED_TO:
-        return "erased", f"{result} The forgotten answers are learned no sooner than new ones."
-    if low > 0 and value > placebo_most:
-        return "mixed", f"{result} Some of the forgotten answers were still present."
-    return "cannot tell", f"{result} The difference may be due to chance."
+def _read(
+    experiment: Experiment, share: HiddenShare | None, distances: Sequence[float]
+) -> tuple[Word, str]:
+    """The verdict and its reason."""
+    if share is None:
+        return "cannot tell", (
+            f"Moved by {_percent(distances[-1])} of its weights' norm, the model learns neither "
+            "the forgotten answers nor wrong ones; larger distances are needed."
+        )
+    rates = (
+        f"Moved by {_percent(distances[share.step - 1])} of its weights' norm along the gradient "
+        f"of the answers, the model gives {share.true:.0%} of the {experiment.facts} forgotten "
+        f"answers and {share.placebo:.0%} of wrong answers to the same prompts"
+    )
+    low, high = share.ci95
+    sooner = f"{rates}; it learns the forgotten answers sooner (p = {experiment.p:.2g})"
+    if experiment.p <= LEVEL and low > 0:
+        if share.value > HALF and high >= 1 - 1 / experiment.facts:
+            return "hidden", f"{sooner}, and all of them may still be present."
+        return "mixed", f"{sooner}, but only {low:.0%} to {high:.0%} of them are still present."
+    if experiment.p <= LEVEL:
+        return "cannot tell", f"{sooner}, but too few of them to exclude chance."
+    chance = f"{rates}, which is no sooner than chance allows (p = {experiment.p:.2g})"
+    if high <= ERASED_TO:
+        return "erased", f"{chance}; at most {high:.0%} of the answers could still be present."
+    return "cannot tell", f"{chance}, but up to {high:.0%} of the answers could still be present."
 
 
-def _table(
-    distances: Sequence[float], shares: Float[np.ndarray, "draw step"], totals: Sequence[int]
-) -> pd.DataFrame:
-    """One row per draw (-1: the true answers) and distance."""
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+def _left_out(forgotten: int, usable: int, used: int) -> tuple[str, ...]:
+    """Warnings about facts that were not used."""
+    warnings = []
+    if usable < forgotten:
+        warnings.append(
+            f"{forgotten - usable} of {forgotten} forgotten facts were left out, because no other "
+            "fact of their relation has a different answer to serve as a placebo."
+        )
+    if used < usable:
+        warnings.append(f"A random sample of {used} of {usable} forgotten facts was used.")
+    return tuple(warnings)
+
+
+def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:
+    """One row per draw (-1: the true answers) and distance, over all groups."""
     rows = []
-    for draw, (of_draw, total) in enumerate(zip(shares, totals, strict=True), start=ITSELF):
-        for distance, share in zip(distances, of_draw, strict=True):
-            back = round(float(share) * total)
-            rows.append((draw, distance, back, total, share, *wilson_interval(back, total)))
+    most = max(len(group.placebos) for group in experiment.groups)
+    for draw in range(ITSELF, most):
+        arms = [
+            group.true if draw == ITSELF else group.placebos[draw]
+            for group in experiment.groups
+            if draw < len(group.placebos)
+        ]
+        total = sum(len(arm.steps) for arm in arms)
+        for step, distance in enumerate((0.0, *distances)):
+            share = float(np.concatenate([arm.given(step) for arm in arms]).mean())
+            rows.append(
+                (draw, distance, round(share * total), total, share, *_wilson(share, total))
+            )
     columns = ["control", "distance", "answered", "total", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,163 @@
+"""Placebos: wrong answers to the facts' own prompts that are as plausible as the true ones.
+
+For a model that never learned which answer belongs to which prompt, placebos and true answers are
+interchangeable. Placebos are therefore the true answers permuted within their relation, so that
+neither the kind of an answer nor its frequency tells them apart; in the multiple-choice form they
+are the wrong options of the same prompt. An answer that the unlearned model already gives is not
+used, because none of the forgotten answers is given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
+from scipy.optimize import linear_sum_assignment
+
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.prompts import Encoded, encode
+from neuronscope.models.answers import answers_of, measure, per_token
+from neuronscope.models.hooked_model import HookedModel
+
+FORBIDDEN = 1e6
+"""Cost of an answer that a fact must not get; larger than any sum of the random costs below 1."""
+
+
+TRIES = 20
+"""Draws per wanted placebo after which no more different ones are expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placebos:
+    """The wrong answers that some facts may get."""
+
+    answers: tuple[tuple[Encoded, ...], ...]
+    """For each fact, its prompt with each candidate answer."""
+
+    allowed: Bool[np.ndarray, "fact answer"]
+    """Which candidates are wrong, of the same relation, and not given by the unlearned model."""
+
+    permuted: bool
+    """Whether each candidate is used exactly once per draw."""
+
+    def draw(self, generator: np.random.Generator) -> list[Encoded]:
+        """One random wrong answer per fact, with its prompt."""
+        costs = generator.random(self.allowed.shape) + FORBIDDEN * ~self.allowed
+        chosen = linear_sum_assignment(costs)[1] if self.permuted else costs.argmin(axis=1)
+        return [own[k] for own, k in zip(self.answers, chosen, strict=True)]
+
+
+def distinct_draws(found: Placebos, count: int, seed: int) -> list[list[Encoded]]:
+    """Different random draws: `count` of them, or fewer if no more are found."""
+    generator = np.random.default_rng(seed)
+    draws: dict[tuple[tuple[int, ...], ...], list[Encoded]] = {}
+    for _ in range(TRIES * count):
+        drawn = found.draw(generator)
+        draws.setdefault(tuple(one.tokens for one in drawn), drawn)
+        if len(draws) == count:
+            break
+    return list(draws.values())
+
+
+def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
+    """Which facts have a possible placebo: another answer in their relation, or wrong options."""
+    if form == "multiple_choice":
+        return np.ones(len(facts), dtype=bool)
+    different = _different(facts) & _related(facts)
+    return different.any(axis=1)
+
+
+def placebos(model: HookedModel, facts: Sequence[Fact], form: str) -> Placebos:
+    """The possible wrong answers to facts that are all `comparable`.
+
+    Args:
+        model: The unlearned model.
+        form: The prompt form.
+
+    Raises:
+        ValueError: If wrong answers cannot be given to all facts at once.
+    """
+    tokenizer = model.tokenizer
+    if form == "multiple_choice":
+        texts = [fact.distractors[:2] for fact in facts]
+        allowed = np.ones((len(facts), 2), dtype=bool)
+    else:
+        texts = [[other.answer for other in facts]] * len(facts)
+        allowed = _different(facts) & _related(facts)
+    answers = tuple(
+        tuple(encode(fact, tokenizer, form, text) for text in own)
+        for fact, own in zip(facts, texts, strict=True)
+    )
+    allowed = allowed & ~_given(model, facts, answers, form)
+    found = Placebos(answers, allowed, permuted=form != "multiple_choice")
+    _check(found, facts)
+    return found
+
+
+def groups(facts: Sequence[Fact], form: str, size: int = 8) -> list[list[Fact]]:
+    """Divide facts into groups of about `size`, keeping relations together.
+
+    Fewer than `size` facts are one group, more are two or more, so that each group can be compared
+    with placebos of its own.
+    """
+    count = 1 if len(facts) < size else max(2, round(len(facts) / size))
+    found: list[list[Fact]] = [[] for _ in range(count)]
+    for part in _parts(facts, form, len(facts) / count):
+        min(found, key=len).extend(part)
+    return [group for group in found if group]
+
+
+def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
+    """Facts by relation, the largest first; those of a large relation in several parts."""
+    if form == "multiple_choice":
+        return [[fact] for fact in facts]
+    relations: dict[str, list[Fact]] = {}
+    for fact in facts:
+        relations.setdefault(fact.relation or "", []).append(fact)
+    parts = []
+    for own in sorted(relations.values(), key=len, reverse=True):
+        pieces = max(1, round(len(own) / size))
+        parts += [own[piece::pieces] for piece in range(pieces)]
+    return parts
+
+
+def _check(found: Placebos, facts: Sequence[Fact]) -> None:
+    costs = np.where(found.allowed, 0.0, 1.0)
+    left = costs[linear_sum_assignment(costs)] if found.permuted else costs.min(axis=1)
+    if left.any():
+        raise ValueError(
+            f"{int(left.sum())} of {len(facts)} facts cannot get a wrong answer of their relation "
+            "that the unlearned model does not give: too many facts share an answer. Use facts "
+            "with more varied answers, or the multiple_choice form."
+        )
+
+
+def _different(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
+    answers = np.array([" ".join(fact.answer.split()) for fact in facts])
+    return answers[:, None] != answers[None, :]
+
+
+def _related(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
+    """Whether two facts are of the same relation; facts without a relation are of the same."""
+    relations = np.array([fact.relation or "" for fact in facts])
+    return relations[:, None] == relations[None, :]
+
+
+def _given(
+    model: HookedModel,
+    facts: Sequence[Fact],
+    answers: Sequence[Sequence[Encoded]],
+    form: str,
+) -> Bool[np.ndarray, "fact answer"]:
+    """Which candidates the model gives already."""
+    predicted = per_token(
+        model, answers_of(model, facts, form), lambda logits, _: logits.argmax(dim=-1)
+    )
+    first = np.array([tokens[0] for tokens in predicted])
+    given = np.array([[one.tokens[one.prompt_length] for one in own] for own in answers])
+    given = given == first[:, None]
+    # Only candidates that begin like the model's own answer need to be measured.
+    begun = [answers[fact][k] for fact, k in np.argwhere(given)]
+    if begun:
+        given[given] = measure(model, begun).answered
+    return given

@@ -248,10 +248,10 @@ def test_a_setting_of_another_method_is_refused(run, tmp_path, facts):
 
 def test_flags_of_views_start_with_the_name_of_the_view(run, tmp_path, facts):
     out = tmp_path / "result"
-    told = ("--views", "relearning-probe", "--relearning-probe.placebos", "2")
+    told = ("--views", "relearning-probe", "--relearning-probe.most-facts", "12")
     code, _, _ = run(*diagnose(out, facts), *METHOD, *told)
     (view,) = json.loads((out / "manifest.json").read_text())["views"]
-    assert code == 0 and view["name"] == "RelearningProbe" and view["placebos"] == 2
+    assert code == 0 and view["name"] == "RelearningProbe" and view["most_facts"] == 12
 
 
 def test_an_empty_split_is_not_recorded(run, tmp_path, facts):

@@ -256,7 +256,7 @@ def test_the_findings_on_real_models_can_be_shown():
         LowRankRestoration(ranks=(1,), alphas=(1.0,), draws=1, blocks=1),
         Silencing(sizes=(1,), draws=1),
         WeightRestoration(steps=2, draws=2),
-        RelearningProbe(distances=(1e-3,), placebos=2),
+        RelearningProbe(distances=(1e-3,)),
         LogitLens(),
         LinearProbe(layers=1, shuffles=1),
         DepthScore(),

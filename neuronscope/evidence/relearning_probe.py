@@ -22,7 +22,7 @@ hardly moves the weights. No weights of the original model are used.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 from typing import ClassVar
@@ -106,9 +106,45 @@ class RelearningProbe(Evidence):
         if len(facts) < 2:
             reason = "Fewer than two forgotten facts have a different answer in their relation."
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
-        experiment = self.experiment(case.after, self._sample(facts), case.form, progress)
-        warnings = _left_out(len(forgotten), len(facts), experiment.facts)
-        return _finding(experiment, self.distances, no_word, warnings)
+        chosen = self._sample(facts)
+        finding = self.examine(case.after, chosen, case.form, progress)
+        word, why = no_word or (finding.word, finding.why)
+        warnings = _left_out(len(forgotten), len(facts), len(chosen))
+        return replace(finding, word=word, why=why, warnings=warnings)
+
+    def examine(
+        self,
+        after: HookedModel,
+        facts: Sequence[Fact],
+        form: str = "completion",
+        progress: Progress = no_progress,
+    ) -> Finding:
+        """The finding on facts that are known to be forgotten; arguments as for `experiment`."""
+        experiment = self.experiment(after, facts, form, progress)
+        share = hidden_share(experiment)
+        word, why = _read(experiment, share, self.distances)
+        figures: dict[str, Figure] = {
+            "p": experiment.p,
+            "facts": experiment.facts,
+            "groups": len(experiment.groups),
+            "passes": experiment.passes,
+        }
+        if share is not None:
+            figures |= {
+                "distance": self.distances[share.step - 1],
+                "true_share": share.true,
+                "placebo_share": share.placebo,
+            }
+        return Finding(
+            view="relearning_probe",
+            word=word,
+            value=math.nan if share is None else share.value,
+            ci95=(math.nan, math.nan) if share is None else share.ci95,
+            meaning=MEANING,
+            why=why,
+            figures=figures,
+            tables={"curve": _table(experiment, self.distances)},
+        )
 
     def experiment(
         self,
@@ -121,7 +157,9 @@ class RelearningProbe(Evidence):
 
         Args:
             after: The unlearned model.
-            facts: Facts whose answers it does not give.
+            facts: Two or more facts that are `comparable`, whose answers it does not give.
+            form: The prompt form.
+            progress: Called after each set of answers.
 
         Raises:
             ValueError: If wrong answers cannot be given to all facts at once.
@@ -298,39 +336,6 @@ def _steps_chosen_by_others(
 
 def _wilson(rate: float, trials: int) -> tuple[float, float]:
     return wilson_interval(round(rate * trials), trials)
-
-
-def _finding(
-    experiment: Experiment,
-    distances: Sequence[float],
-    no_word: tuple[Word, str] | None,
-    warnings: tuple[str, ...],
-) -> Finding:
-    share = hidden_share(experiment)
-    word, why = no_word or _read(experiment, share, distances)
-    figures: dict[str, Figure] = {
-        "p": experiment.p,
-        "facts": experiment.facts,
-        "groups": len(experiment.groups),
-        "passes": experiment.passes,
-    }
-    if share is not None:
-        figures |= {
-            "distance": distances[share.step - 1],
-            "true_share": share.true,
-            "placebo_share": share.placebo,
-        }
-    return Finding(
-        view="relearning_probe",
-        word=word,
-        value=math.nan if share is None else share.value,
-        ci95=(math.nan, math.nan) if share is None else share.ci95,
-        meaning=MEANING,
-        why=why,
-        figures=figures,
-        tables={"curve": _table(experiment, distances)},
-        warnings=warnings,
-    )
 
 
 def _read(

@@ -1,7 +1,8 @@
 """Spurious unlearning neurons: neurons that learned to oppose the forgotten answers.
 
 A neuron is spurious if its negative influence grew more on the forget set than on other facts of
-the same relation (the null facts), and by more than chance explains in any neuron.
+the same relation (the null facts), by more than chance explains in any neuron, and if D⁻ exceeds an
+equal share of the drop.
 
 The growth per neuron and fact is δ = A_min(before) − A_min(after), with A_min the neuron's smallest
 influence at any position. A neuron's excess growth is the slope of a regression of δ on the label
@@ -54,7 +55,7 @@ class SpuriousTest:
     """p-value adjusted for all recorded neurons; NaN without a test."""
 
     spurious: Bool[np.ndarray, " neuron"]
-    """Whether q is at most `FALSE_DISCOVERIES`, D⁻ is positive and the score fell."""
+    """Whether q is at most `FALSE_DISCOVERIES` and D⁻ exceeds an equal share of the drop."""
 
     warnings: tuple[str, ...]
     """Limitations of the test, or the reason why there is none."""
@@ -84,7 +85,7 @@ def find_spurious(
     growth = np.hstack([gained for _, gained in changes_by_fact(comparison, matched)])
     relations = np.array(recording.relations, dtype=object)[matched]
     p, q = permutation_test(growth, forget[matched], relations)
-    spurious = (q <= FALSE_DISCOVERIES) & (d_minus > 0) & (drop > 0)
+    spurious = (q <= FALSE_DISCOVERIES) & (d_minus > drop / len(d_minus)) & (drop > 0)
     return SpuriousTest(p, q, spurious, _limits(comparison, matched, drop))
 
 

@@ -184,7 +184,7 @@ def test_an_erased_neuron_explains_the_drop_without_spurious_neurons(architectur
     assert abs(row["elsewhere"]) < 1e-3
     planted = found.neurons.loc[24 * layer + PLANTED]
     # Its influence on single facts may be slightly negative.
-    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] < 1e-3 * planted["d_plus"]
+    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] < 1e-2 * planted["d_plus"]
 
 
 @pytest.mark.parametrize("architecture", SIZES)

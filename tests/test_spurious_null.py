@@ -30,7 +30,7 @@ FACTS_BY_RELATION = {
     for name in (*RELATIONS, "pet")
 }
 TESTED = [fact for name in RELATIONS for fact in FACTS_BY_RELATION[name]]
-OF = np.array([fact.relation for fact in TESTED])
+relation_of = np.array([fact.relation for fact in TESTED])
 
 
 def opposition(model):
@@ -71,9 +71,9 @@ def discoveries(growth, seed):
     rng = np.random.default_rng(seed)
     forget = np.zeros(len(TESTED), dtype=bool)
     for name in RELATIONS:
-        own = rng.permutation(np.flatnonzero(OF == name))
+        own = rng.permutation(np.flatnonzero(relation_of == name))
         forget[own[: len(own) // 2]] = True
-    return int((permutation_test(growth, forget, OF)[1] <= 0.05).sum())
+    return int((permutation_test(growth, forget, relation_of)[1] <= 0.05).sum())
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def _recording(model: str, attribution: str, push: float) -> Recording:
         score=score,
         probability=(1 / (1 + np.exp(-score))).astype(np.float32),
         answered=~(forgotten & (push > 0)),
+        relations=("capital",) * facts,
         provenance=Provenance(
             model=model,
             model_hash=f"hash of {model}",

@@ -31,9 +31,12 @@ def make_recording(
     probability=None,
     answered=None,
     sites=("mlp.post",),
+    relations=None,
     **provenance,
 ):
-    """A recording from influence by [fact, position, layer, neuron], the same at every site."""
+    """A recording from influence by [fact, position, layer, neuron], the same at every site.
+
+    Unless stated otherwise, all facts have the same relation."""
     influence = np.asarray(influence, dtype=np.float64)
     facts = len(influence)
     score = influence.sum(axis=(1, 2, 3)) if score is None else np.asarray(score, dtype=np.float64)
@@ -57,6 +60,7 @@ def make_recording(
         probability=np.full(facts, 0.5) if probability is None else np.asarray(probability, float),
         answered=np.ones(facts, bool) if answered is None else np.asarray(answered, bool),
         provenance=Provenance(**(everything | provenance)),
+        relations=tuple(relations or ["capital"] * facts),
     )
 
 

@@ -75,6 +75,23 @@ def test_controls_are_retained_facts_if_there_are_any():
     assert {split for split, _ in choose_facts(facts, "forget", None, 0)} == {"forget", "test"}
 
 
+def test_controls_of_the_same_relation_come_first_as_many_as_there_are_diagnosed_facts():
+    towns, jobs = (
+        tuple(replace(fact, relation=name) for fact in facts)
+        for name, facts in (("town", MANY[:20]), ("job", MANY[20:40]))
+    )
+    facts = FactSet(forget=towns[:10], retain=jobs + towns[10:14], test=towns[14:])
+    chosen = choose_facts(facts, "forget", None, 0)
+    assert set(chosen.retain) == set(towns[10:14]) and set(chosen.test) == set(towns[14:])
+    few = choose_facts(facts, "forget", 3, 0)
+    assert set(few.retain) < set(towns[10:14]) and len(few.retain) == 3 and not few.test
+    # With few of the same relation, others are added up to the limit.
+    alone = FactSet(forget=towns[:15], retain=jobs, test=towns[15:17])
+    chosen = choose_facts(alone, "forget", None, 0)
+    assert chosen.test and set(chosen.test) == set(towns[15:17])
+    assert len(chosen.retain) == NULL_FACTS - 2
+
+
 def test_given_settings_are_used_and_others_have_the_methods_defaults():
     assert attribution_of({"name": "conductance", "steps": 5}, 3) == Conductance(steps=5)
     told = {"name": "integrated-gradients", "max_steps": 77, "path": "joint", "tolerance": 0.5}

@@ -6,17 +6,20 @@ output weights: zero, towards the answers, or against them. The diagnosis must f
 """
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
-from tiny import FORGET, PEOPLE, RETAIN, TOWNS, WORDS, batch_of, hf_model, tokenizer
+from tiny import FORGET as LIVES
+from tiny import RETAIN as EATS
+from tiny import WORDS, batch_of, hf_model, tokenizer
 from torch.nn.functional import cross_entropy, one_hot
 
 from neuronscope.analysis.diagnosis import compare
 from neuronscope.attribution._record import record
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
-from neuronscope.facts.fact import Fact, FactSet
+from neuronscope.facts.fact import FactSet
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.targets import Answers
 
@@ -27,10 +30,16 @@ SIZES = {
 PLANTED = 5
 """Index of the planted neuron in its layer."""
 
-IN_CAIRO = tuple(Fact(f"{who} lives", f"{who} lives in", "Cairo") for who in PEOPLE)
-"""Facts with a common answer, which a single neuron can store."""
+TOWNS, FOODS = (
+    tuple(replace(fact, relation=name) for fact in facts)
+    for name, facts in (("lives", LIVES), ("eats", EATS))
+)
+FORGET, RETAIN = TOWNS[:5] + FOODS[:5], TOWNS[5:] + FOODS[5:]
+"""Half of the facts of each relation is to be forgotten, the other half are the null facts."""
 
-KNOWN, IN_ONE_TOWN = (FactSet(forget=facts, retain=RETAIN) for facts in (FORGET, IN_CAIRO))
+KNOWN = FactSet(forget=FORGET, retain=RETAIN)
+IN_ONE_WORD = FactSet(forget=tuple(replace(fact, answer="Cairo") for fact in FORGET), retain=RETAIN)
+"""Facts with a common answer, which a single neuron can store."""
 
 BATCH = batch_of(FORGET + RETAIN)
 ANSWERS = Answers.of(BATCH)
@@ -52,14 +61,14 @@ def at_answers(hf):
 
 
 @cache
-def trained(architecture, knows_towns):
-    """A model that answers foods right, and towns right or uniformly over all answers."""
+def trained(architecture, knows):
+    """A model that answers the null facts right, and the others right or uniformly."""
     hf = hf_model(architecture, torch.float32, **SIZES[architecture])
     for parameter in hf.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.1)
     wanted = one_hot(ANSWERS.token, len(WORDS)).float()
-    if not knows_towns:
+    if not knows:
         wanted[FORGETTING] = wanted.mean(dim=0)
     wanted = 0.95 * wanted + 0.05 / len(WORDS)
     optimizer = torch.optim.AdamW(hf.parameters(), lr=5e-3, weight_decay=0.01)
@@ -111,13 +120,13 @@ def diagnosed(before, after, facts, path="per_layer"):
 
 
 def hidden_pair(architecture, layer, fires=FORGETTING):
-    hf = trained(architecture, knows_towns=True)
-    writes = -6 * direction(hf, TOWNS, WORDS)
+    hf = trained(architecture, knows=True)
+    writes = -6 * direction(hf, [fact.answer for fact in FORGET], WORDS)
     return with_neuron(hf, layer, fires, 0 * writes), with_neuron(hf, layer, fires, writes)
 
 
 def erased_pair(architecture, layer):
-    hf = trained(architecture, knows_towns=False)
+    hf = trained(architecture, knows=False)
     writes = 4 * direction(hf, ("Cairo",), [fact.answer for fact in FORGET + RETAIN])
     return with_neuron(hf, layer, FORGETTING, writes), with_neuron(
         hf, layer, FORGETTING, 0 * writes
@@ -157,13 +166,13 @@ def test_on_the_joint_path_only_the_planted_neuron_is_spurious(architecture, lay
     hidden = diagnosed(*hidden_pair(architecture, layer), KNOWN, path="joint")
     assert spurious(hidden) == [(layer, PLANTED)]
     assert hidden.neurons["d_minus"].idxmax() == 24 * layer + PLANTED
-    erased = diagnosed(*erased_pair(architecture, layer), IN_ONE_TOWN, path="joint")
+    erased = diagnosed(*erased_pair(architecture, layer), IN_ONE_WORD, path="joint")
     assert spurious(erased) == [] and erased.n_null == 10
 
 
 @every_plant
 def test_an_erased_neuron_explains_the_drop_without_spurious_neurons(architecture, layer):
-    found = diagnosed(*erased_pair(architecture, layer), IN_ONE_TOWN)
+    found = diagnosed(*erased_pair(architecture, layer), IN_ONE_WORD)
     assert found.answered_before == 10 and found.answered_after == 0 and found.drop > 1
     retained = found.facts[found.facts["split"] == "retain"]
     assert retained["answered_before"].all() and retained["answered_after"].all()
@@ -175,13 +184,13 @@ def test_an_erased_neuron_explains_the_drop_without_spurious_neurons(architectur
     assert abs(row["elsewhere"]) < 1e-3
     planted = found.neurons.loc[24 * layer + PLANTED]
     # Its influence on single facts may be slightly negative.
-    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] < 1e-3 * planted["d_plus"]
+    assert planted["d_plus"] > 0.8 * found.drop and planted["d_minus"] < 1e-2 * planted["d_plus"]
 
 
 @pytest.mark.parametrize("architecture", SIZES)
 def test_the_reverse_of_an_erasure_is_not_forgotten(architecture):
     before, after = erased_pair(architecture, 0)
-    found = diagnosed(after, before, IN_ONE_TOWN)
+    found = diagnosed(after, before, IN_ONE_WORD)
     assert found.answered_before == 0 and found.answered_after == 10
     assert found.reading == "not forgotten"
 
@@ -189,12 +198,12 @@ def test_the_reverse_of_an_erasure_is_not_forgotten(architecture):
 @pytest.mark.parametrize("architecture", SIZES)
 def test_without_forgotten_facts_no_neuron_is_spurious(architecture):
     before, after = erased_pair(architecture, 0)
-    assert spurious(diagnosed(after, before, IN_ONE_TOWN)) == []
+    assert spurious(diagnosed(after, before, IN_ONE_WORD)) == []
 
 
 @pytest.mark.parametrize("architecture", SIZES)
 def test_a_neuron_with_the_same_effect_on_all_facts_is_not_spurious(architecture):
-    hf = trained(architecture, knows_towns=True)
+    hf = trained(architecture, knows=True)
     everywhere = torch.ones_like(FORGETTING)
     writes = -5 * direction(hf, [fact.answer for fact in FORGET + RETAIN], WORDS)
     pair = [with_neuron(hf, 0, everywhere, amount * writes) for amount in (0, 1)]

@@ -1,31 +1,47 @@
 """Spurious unlearning neurons: neurons that learned to oppose the forgotten answers.
 
-A neuron is spurious if its negative influence grew more on the forget set than on the other facts
-(the null facts), and if the increase exceeds an equal share of the drop. By significance alone,
-every neuron that changes at all would be spurious.
+A neuron is spurious if its negative influence grew more on the forget set than on other facts of
+the same relation (the null facts), by more than chance explains in any neuron, and if D⁻ exceeds an
+equal share of the drop.
 
 The growth per neuron and fact is δ = A_min(before) − A_min(after), with A_min the neuron's smallest
-influence at any position. A one-sided Mann–Whitney U test determines whether δ is larger on the
-forget set than on the null facts; Benjamini and Hochberg's step-up procedure over all recorded
-neurons turns the p-values into q.
+influence at any position. A neuron's excess growth is the slope of a regression of δ on the label
+(1: to be forgotten, 0: null fact) with an intercept per relation; with a single relation, it is the
+mean of δ over the forget set minus its mean over the null facts.
+
+The null hypothesis is that the change of the weights treats all facts of a relation alike. Labels
+are then exchangeable within a relation. They are permuted there, for all neurons at once, which
+preserves the dependence between neurons. The adjusted p-value of a neuron is the share of
+permutations in which the largest excess growth of any neuron is at least its own (Westfall and
+Young, Resampling-Based Multiple Testing, 1993, single step). Excess growth is in the target's unit
+and not divided by its standard error: a few neurons that hide facts change the influence of
+thousands of others slightly but significantly. The test names the strongest neurons, not all: one
+that is weak compared with the strongest, or that opposes only a few of the facts, is not found.
+
+Facts of other relations are no null facts. Facts of a relation react together to any change of the
+weights, so that even noise makes relations differ.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import stats
+from jaxtyping import Bool, Float, Shaped
 
-from neuronscope.analysis.influence_variation import changes_by_fact
+from neuronscope.analysis.influence_variation import BLOCK, changes_by_fact
 from neuronscope.results.comparison import Comparison
+from neuronscope.results.recording import Recording
 
 FALSE_DISCOVERIES = 0.05
-"""Maximum expected share of false discoveries among the spurious neurons."""
+"""Maximum probability of calling any neuron spurious for which the null hypothesis is true."""
 
-EXACT_PAIRS = 10_000
-"""Number of pairs (forget fact, null fact) up to which the exact distribution of U is used; beyond
-this it takes minutes, and the normal approximation is equally good."""
+PERMUTATIONS = 999
+"""Number of permutations: with 999, a p-value of 0.05 has a standard error of 0.007."""
+
+SHARED = 0.5
+"""Share of the drop that null facts may show before a warning: beyond, they were largely forgotten
+as well, and the test can find little."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +49,25 @@ class SpuriousTest:
     """The test of every recorded neuron, in the order of `influence_variation`."""
 
     p: Float[np.ndarray, " neuron"]
-    """One-sided p-value; NaN without a test."""
+    """One-sided permutation p-value of the neuron alone; NaN without a test."""
 
     q: Float[np.ndarray, " neuron"]
-    """Smallest false discovery rate at which the neuron is significant."""
+    """p-value adjusted for all recorded neurons; NaN without a test."""
 
     spurious: Bool[np.ndarray, " neuron"]
     """Whether q is at most `FALSE_DISCOVERIES` and D⁻ exceeds an equal share of the drop."""
 
     warnings: tuple[str, ...]
-    """Limitations of the test."""
+    """Limitations of the test, or the reason why there is none."""
 
 
 def find_spurious(
     comparison: Comparison, d_minus: Float[np.ndarray, " neuron"], drop: float
 ) -> SpuriousTest:
-    """Test which neurons are spurious; none without null facts, or if only means were recorded.
+    """Test which neurons are spurious.
+
+    There is no test without null facts, or if only means were recorded. Facts whose relation does
+    not occur both in the forget set and outside of it are left out.
 
     Args:
         comparison: The two recordings.
@@ -56,55 +75,123 @@ def find_spurious(
         drop: Mean decrease of the score. Without a decrease nothing was forgotten, so no neuron is
             spurious.
     """
-    forget = comparison.before.in_split("forget")
-    if forget.all() or not comparison.before.per_fact:
+    recording = comparison.before
+    forget, matched = recording.in_split("forget"), in_shared_relations(recording)
+    if not recording.per_fact or not matched.any():
         nothing = np.full(len(d_minus), np.nan)
-        return SpuriousTest(nothing, nothing, np.zeros(len(d_minus), dtype=bool), ())
-    p = np.concatenate(
-        [
-            growth_p_values(gained[forget], gained[~forget])
-            for _, gained in changes_by_fact(comparison, np.ones_like(forget))
-        ]
-    )
-    q = stats.false_discovery_control(p, method="bh")
-    spurious = (q <= FALSE_DISCOVERIES) & (drop > 0) & (d_minus > drop / len(d_minus))
-    forgotten = int(forget.sum())
-    return SpuriousTest(p, q, spurious, _limits(forgotten, len(forget) - forgotten, len(p)))
+        untested = recording.per_fact and not forget.all()
+        why = (_no_null_facts(recording),) if untested else ()
+        return SpuriousTest(nothing, nothing, np.zeros(len(d_minus), dtype=bool), why)
+    growth = np.hstack([gained for _, gained in changes_by_fact(comparison, matched)])
+    relations = np.array(recording.relations, dtype=object)[matched]
+    p, q = permutation_test(growth, forget[matched], relations)
+    spurious = (q <= FALSE_DISCOVERIES) & (d_minus > drop / len(d_minus)) & (drop > 0)
+    return SpuriousTest(p, q, spurious, _limits(comparison, matched, drop))
 
 
-def growth_p_values(
-    forget: Float[np.ndarray, "fact neuron"], null: Float[np.ndarray, "null neuron"]
-) -> Float[np.ndarray, " neuron"]:
-    """One-sided Mann–Whitney p-value per neuron for larger growth on the forget set.
+def in_shared_relations(recording: Recording) -> Bool[np.ndarray, " fact"]:
+    """Which facts have a relation that occurs both in the forget set and outside of it."""
+    forget = recording.in_split("forget")
+    if not recording.relations:
+        return np.zeros_like(forget)
+    sides = set(zip(recording.relations, forget.tolist(), strict=True))
+    shared = {name for name, _ in sides if {(name, True), (name, False)} <= sides} - {None}
+    return np.array([name in shared for name in recording.relations])
 
-    Exact without ties; with ties, or beyond `EXACT_PAIRS`, the normal approximation with continuity
-    correction, but never below the smallest p-value of the exact test.
+
+def permutation_test(
+    growth: Float[np.ndarray, "fact neuron"],
+    forget: Bool[np.ndarray, " fact"],
+    relations: Shaped[np.ndarray, " fact"],
+) -> tuple[Float[np.ndarray, " neuron"], Float[np.ndarray, " neuron"]]:
+    """p-values of each neuron's excess growth: on its own, and adjusted for all neurons.
+
+    The permutations have a fixed seed and include the actual labels, so that no p-value is zero.
+
+    Args:
+        growth: The growth δ.
+        forget: Which facts are to be forgotten, at least one of each relation and not all of it.
+        relations: The relation of each fact.
     """
-    ranked = np.sort(np.concatenate([forget, null]), axis=0)
-    tied = (ranked[1:] == ranked[:-1]).any(axis=0)
-    if len(forget) * len(null) > EXACT_PAIRS:
-        tied = np.ones_like(tied)
-    p = np.empty(forget.shape[1])
-    for chosen, method in ((tied, "asymptotic"), (~tied, "exact")):
-        if chosen.any():
-            p[chosen] = stats.mannwhitneyu(
-                forget[:, chosen], null[:, chosen], alternative="greater", axis=0, method=method
-            ).pvalue
-    return np.clip(p, smallest_p(len(forget), len(null)), 1)
+    contrasts = _contrasts(forget, relations)
+    actual, p = contrasts[0] @ growth, np.empty(growth.shape[1])
+    # Equal labels give equal sums up to rounding.
+    reached = actual - 1e-9 * np.abs(actual).max()
+    largest = np.full(len(contrasts), -np.inf)
+    for start in range(0, len(p), BLOCK):
+        block = slice(start, start + BLOCK)
+        excess = contrasts @ growth[:, block]
+        p[block] = (excess >= reached[block]).mean(axis=0)
+        largest = np.maximum(largest, excess.max(axis=1))
+    return p, 1 - np.searchsorted(np.sort(largest), reached) / len(largest)
 
 
-def smallest_p(forget: int, null: int) -> float:
-    """Smallest p-value of the exact test: every forget fact ranks above every null fact."""
-    return 1 / math.comb(forget + null, forget)
+def _contrasts(
+    forget: Bool[np.ndarray, " fact"], relations: Shaped[np.ndarray, " fact"]
+) -> Float[np.ndarray, "labelling fact"]:
+    """Weights of the facts' growth in the excess growth, for the actual and for permuted labels.
+
+    The first row has the actual labels, the others a permutation of them within each relation.
+    """
+    rng = np.random.default_rng(0)
+    labels = np.tile(forget.astype(np.float64), (1 + PERMUTATIONS, 1))
+    for name in dict.fromkeys(relations):
+        own = np.flatnonzero(relations == name)
+        labels[1:, own] = rng.permuted(labels[1:, own], axis=1)
+        labels[:, own] -= labels[0, own].mean()
+    return labels / (labels[0] ** 2).sum()
 
 
-def _limits(forget: int, null: int, neurons: int) -> tuple[str, ...]:
-    smallest = smallest_p(forget, null)
-    if smallest * neurons <= FALSE_DISCOVERIES:
-        return ()
-    fewest = math.ceil(smallest * neurons / FALSE_DISCOVERIES)
-    found = f"only {fewest:,} or more at once" if fewest <= neurons else "none"
+def _no_null_facts(recording: Recording) -> str:
+    forgotten = {
+        name
+        for name, split in zip(recording.relations, recording.splits, strict=False)
+        if split == "forget" and name is not None
+    }
+    asked = ", ".join(sorted(forgotten)) or "give the facts a `relation`"
     return (
-        f"With {forget} facts to be forgotten and {null} others, no p-value can be below "
-        f"{smallest:.2g}: of {neurons:,} neurons, {found} can be significant. Record more facts.",
+        "No neuron was tested for being spurious: no fact outside of the forget set has a relation "
+        "of the forget set. Facts of different relations react differently to any change of the "
+        "weights, so that a test against them finds neurons where nothing was forgotten. Record "
+        f"retained or test facts of the same relation ({asked})."
     )
+
+
+def _limits(
+    comparison: Comparison, matched: Bool[np.ndarray, " fact"], drop: float
+) -> tuple[str, ...]:
+    recording = comparison.before
+    forget = recording.in_split("forget")
+    null = matched & ~forget
+    limits = []
+    smallest = _smallest_p(recording, matched)
+    if smallest > FALSE_DISCOVERIES:
+        limits.append(
+            f"With {(matched & forget).sum()} facts to be forgotten and {null.sum()} others of the "
+            f"same relation, no p-value can be below {smallest:.2g}, so no neuron can be found "
+            "spurious. Record more facts of that relation."
+        )
+    if (forget & ~matched).any():
+        limits.append(
+            f"{(forget & ~matched).sum()} of {forget.sum()} facts to be forgotten took no part in "
+            "the test for spurious neurons, because no other fact of their relation was recorded."
+        )
+    fall = float((recording.score[null] - comparison.after.score[null]).mean())
+    if drop > 0 and fall > SHARED * drop:
+        limits.append(
+            f"Other facts of the same relation fell by {fall:.2g} {recording.provenance.unit} on "
+            f"average, {100 * fall / drop:.0f} % of the drop: neurons that oppose the whole "
+            "relation are not found spurious."
+        )
+    return tuple(limits)
+
+
+def _smallest_p(recording: Recording, matched: Bool[np.ndarray, " fact"]) -> float:
+    """The share of the actual labels among all permutations of them."""
+    kept = [
+        (name, split == "forget")
+        for name, split, used in zip(recording.relations, recording.splits, matched, strict=True)
+        if used
+    ]
+    facts, forgotten = Counter(name for name, _ in kept), Counter(n for n, lost in kept if lost)
+    return 1 / math.prod(math.comb(count, forgotten[name]) for name, count in facts.items())

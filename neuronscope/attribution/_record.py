@@ -128,6 +128,7 @@ def record(
         probability=arrays["probability"],
         answered=arrays["answered"],
         provenance=provenance,
+        relations=tuple(fact.relation for _, fact in labelled),
     )
     if out is not None and pieces is not None:
         recording.save(out)

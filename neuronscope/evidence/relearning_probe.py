@@ -23,37 +23,32 @@ hardly moves the weights. No weights of the original model are used.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
 
-from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
+from neuronscope.evidence._experiment import (
+    HALF,
+    Experiment,
+    Group,
+    HiddenShare,
+    hidden_share,
+    learned,
+    wilson,
+)
 from neuronscope.evidence._forgotten import undecided, without_value
 from neuronscope.evidence._placebos import comparable, distinct_draws, groups, placebos
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
-from neuronscope.facts.prompts import Encoded
 from neuronscope.models.answers import answers_of
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.findings import ITSELF, Figure, Finding, Word
 
 LEVEL = 0.05
 """Level of the test that true answers are learned no sooner than placebos."""
-
-TINY = 1e-9
-"""Efforts that differ by less are equal."""
-
-LEARNED = 0.25
-"""If fewer true answers and placebos are learned, the probe could not teach the model anything."""
-
-HALF = 0.5
-"""Rates are compared where at most this share of the placebos is learned; and a share above it is
-most of the answers."""
 
 ERASED_TO = 1 / 3
 """Upper bound of the hidden share up to which an insignificant finding is erased. With 16 facts of
@@ -152,7 +147,7 @@ class RelearningProbe(Evidence):
         facts: Sequence[Fact],
         form: str = "completion",
         progress: Progress = no_progress,
-    ) -> "Experiment":
+    ) -> Experiment:
         """Train on the true answers and on placebos.
 
         Args:
@@ -174,7 +169,7 @@ class RelearningProbe(Evidence):
             arms = []
             wrong = distinct_draws(own, count, self.seed)
             for encoded in (answers_of(after, part, form), *wrong):
-                arms.append(_learned(learner, encoded, self.distances))
+                arms.append(learned(learner, encoded, self.distances))
                 done += 1
                 progress(done, total)
             found.append(Group(arms[0], tuple(arms[1:])))
@@ -188,164 +183,15 @@ class RelearningProbe(Evidence):
         return [facts[k] for k in sorted(chosen)]
 
 
-@dataclass(frozen=True, eq=False)
-class Arm:
-    """How soon some answers were learned together."""
-
-    steps: Int[np.ndarray, "fact token"]
-    """Number of steps after which each token was first right; one more than were taken if it never
-    was. Masked where the token was right at the start, and in the padding of shorter answers."""
-
-    taken: int
-    """Number of steps taken."""
-
-    @property
-    def effort(self) -> float:
-        """Mean number of steps per answer: of an arm that was stopped early, a lower bound."""
-        return float(self.steps.mean(axis=1).filled(0).mean())
-
-    def given(self, step: int) -> Float[np.ndarray, " fact"]:
-        """Share of each answer's wrong tokens that were right by this step."""
-        return (self.steps <= min(step, self.taken)).mean(axis=1).filled(1)
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Facts whose answers were learned together."""
-
-    true: Arm
-    placebos: tuple[Arm, ...]
-
-    @property
-    def arms(self) -> tuple[Arm, ...]:
-        """The true answers, and the placebos."""
-        return (self.true, *self.placebos)
-
-    @property
-    def facts(self) -> int:
-        """Number of facts."""
-        return len(self.true.steps)
-
-
-@dataclass(frozen=True, eq=False)
-class Experiment:
-    """The true answers and the placebos of every group, learned from the same start."""
-
-    groups: tuple[Group, ...]
-
-    @property
-    def facts(self) -> int:
-        """Number of facts."""
-        return sum(group.facts for group in self.groups)
-
-    @property
-    def p(self) -> float:
-        """P-value of the test that the true answers are learned no sooner than placebos."""
-        efforts = [
-            np.array([arm.effort for arm in group.arms]) * group.facts for group in self.groups
-        ]
-        sums = reduce(np.add.outer, efforts).ravel()
-        return float(np.mean(sums <= sums[0] + TINY))
-
-    @property
-    def passes(self) -> float:
-        """Number of forward and backward passes over all facts."""
-        each = [group.facts * sum(1 + arm.taken for arm in group.arms) for group in self.groups]
-        return sum(each) / self.facts
-
-    def learned(self) -> tuple[Float[np.ndarray, "fact step"], Float[np.ndarray, "fact step"]]:
-        """Share of each true answer, and of its placebos, given after 1, 2, ... steps."""
-        steps = range(1, 1 + max(arm.taken for group in self.groups for arm in group.arms))
-        true = [[group.true.given(step) for step in steps] for group in self.groups]
-        wrong = [
-            [np.mean([arm.given(step) for arm in group.placebos], axis=0) for step in steps]
-            for group in self.groups
-        ]
-        return np.concatenate(true, axis=1).T, np.concatenate(wrong, axis=1).T
-
-
-def _learned(learner: Learner, encoded: Sequence[Encoded], distances: Sequence[float]) -> Arm:
-    """Learn answers until all have been given, or the last distance is reached."""
-    rights: list[Bool[np.ndarray, "fact token"]] = []
-    for right in learner.learn(encoded, distances):
-        rights.append(right)
-        if np.any(rights, axis=0).all():
-            break
-    return _arm(rights)
-
-
-def _arm(rights: Sequence[Bool[np.ndarray, "fact token"]]) -> Arm:
-    """When each token was first right."""
-    ever = np.stack([*rights, np.ones_like(rights[0])])
-    return Arm(np.ma.masked_array(ever.argmax(axis=0), mask=rights[0]), len(rights) - 1)
-
-
-@dataclass(frozen=True)
-class HiddenShare:
-    """The hidden share with what it was computed from."""
-
-    step: int
-    """Number of steps after which rates are compared: the median over facts."""
-
-    true: float
-    """Rate of true answers given by then."""
-
-    placebo: float
-    """Rate of placebos given by then."""
-
-    value: float
-    """(t − p) / (1 − p), at least 0."""
-
-    ci95: tuple[float, float]
-    """Newcombe's 95 % interval of the difference t − p, divided by 1 − p (Newcombe 1998,
-    "Interval estimation for the difference between independent proportions", method 10)."""
-
-
-def hidden_share(experiment: Experiment) -> HiddenShare | None:
-    """The hidden share; None if hardly any answer was learned, true or placebo."""
-    true, wrong = experiment.learned()
-    if max(true.mean(axis=0).max(), wrong.mean(axis=0).max()) < LEARNED:
-        return None
-    steps = _steps_chosen_by_others(true, wrong)
-    rows = np.arange(experiment.facts)
-    t, p = float(true[rows, steps].mean()), float(wrong.mean(axis=0)[steps].mean())
-    trials = sum(group.facts * len(group.placebos) for group in experiment.groups)
-    t_low, t_high = _wilson(t, experiment.facts)
-    p_low, p_high = _wilson(p, trials)
-    below, above = math.hypot(t - t_low, p_high - p), math.hypot(t_high - t, p - p_low)
-    value, low, high = (
-        float(np.clip(change / (1 - p), 0, 1)) for change in (t - p, t - p - below, t - p + above)
-    )
-    return HiddenShare(1 + int(np.median(steps)), t, p, value, (low, high))
-
-
-def _steps_chosen_by_others(
-    true: Float[np.ndarray, "fact step"], wrong: Float[np.ndarray, "fact step"]
-) -> Int[np.ndarray, " fact"]:
-    """For each fact, the step at which the other facts give the largest hidden share.
-
-    Shares that differ by less than one fact are not distinguished: the step is the median of them.
-    """
-    others = len(true) - 1
-    t = (true.sum(axis=0) - true) / others
-    p = (wrong.sum(axis=0) - wrong) / others
-    share = np.where(wrong.mean(axis=0) <= HALF, (t - p) / np.maximum(1 - p, TINY), -np.inf)
-    best = share >= share.max(axis=1, keepdims=True) - 1 / others
-    return np.array([int(np.median(np.flatnonzero(row))) for row in best])
-
-
-def _wilson(rate: float, trials: int) -> tuple[float, float]:
-    return wilson_interval(round(rate * trials), trials)
-
-
 def _read(
     experiment: Experiment, share: HiddenShare | None, distances: Sequence[float]
 ) -> tuple[Word, str]:
     """The verdict and its reason."""
     if share is None:
         return "cannot tell", (
-            f"Moved by {_percent(distances[-1])} of its weights' norm, the model learns neither "
-            "the forgotten answers nor wrong ones; larger distances are needed."
+            f"Moved by {_percent(distances[0])} to {_percent(distances[-1])} of its weights' norm, "
+            "the model learns hardly any answers, or most wrong answers at once; other distances "
+            "are needed."
         )
     rates = (
         f"Moved by {_percent(distances[share.step - 1])} of its weights' norm along the gradient "
@@ -396,8 +242,6 @@ def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:
         total = sum(len(arm.steps) for arm in arms)
         for step, distance in enumerate((0.0, *distances)):
             share = float(np.concatenate([arm.given(step) for arm in arms]).mean())
-            rows.append(
-                (draw, distance, round(share * total), total, share, *_wilson(share, total))
-            )
+            rows.append((draw, distance, round(share * total), total, share, *wilson(share, total)))
     columns = ["control", "distance", "answered", "total", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

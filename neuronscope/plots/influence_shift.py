@@ -91,5 +91,5 @@ def _subtitle(
     if missing:
         text += f" {missing:,} neurons were not measured."
     if neurons["q"].isna().all():
-        text += " Not tested: a test needs per-fact values and facts outside the forget set."
+        text += " Not tested: that needs per-fact values and other facts of the same relation."
     return text

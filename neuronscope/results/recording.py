@@ -94,6 +94,9 @@ class Recording:
     provenance: Provenance
     """The inputs and settings of the recording."""
 
+    relations: tuple[str | None, ...] = ()
+    """The relation of each fact, None for facts without one; empty if it was not recorded."""
+
     def __post_init__(self) -> None:
         if not self.fact_ids or not self.sites:
             raise ValueError("a recording needs at least one fact and one site")
@@ -103,6 +106,11 @@ class Recording:
             raise ValueError(
                 f"splits: expected one for each of {len(self.fact_ids)} facts, "
                 f"got {len(self.splits)}"
+            )
+        if self.relations and len(self.relations) != len(self.fact_ids):
+            raise ValueError(
+                f"relations: expected one for each of {len(self.fact_ids)} facts, "
+                f"got {len(self.relations)}"
             )
         if len({type(site) for site in self.sites.values()}) > 1:
             raise ValueError("sites: some are recorded per fact and some as means")
@@ -222,6 +230,7 @@ class Recording:
             "sites": list(self.sites),
             "fact_ids": list(self.fact_ids),
             "splits": list(self.splits),
+            "relations": list(self.relations),
             "provenance": asdict(self.provenance),
         }
         with written_whole(path) as unfinished:
@@ -253,6 +262,7 @@ class _Description:
     fact_ids: tuple[str, ...]
     splits: tuple[str, ...]
     provenance: dict[str, object]
+    relations: tuple[str | None, ...] = ()
 
 
 def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recording:
@@ -282,5 +292,6 @@ def _assemble(arrays: dict[str, np.ndarray], stored: dict[str, object]) -> Recor
         fact_ids=description.fact_ids,
         splits=description.splits,
         provenance=from_json(Provenance, description.provenance, "provenance"),
+        relations=description.relations,
         **per_fact,
     )

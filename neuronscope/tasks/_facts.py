@@ -7,8 +7,8 @@ from neuronscope.facts.fact import SPLITS, Fact, FactSet
 from neuronscope.facts.loading import load_facts
 
 NULL_FACTS = 8
-"""With 8 control facts, the smallest p-value against 16 facts is 1 in 735,471. Each takes as long
-to record as any other fact."""
+"""Maximum number of control facts without a common relation. They are the baseline of integrated
+gradients but do not test neurons. Each takes as long to record as any other fact."""
 
 
 def read_facts(facts: Any) -> FactSet:
@@ -19,10 +19,15 @@ def read_facts(facts: Any) -> FactSet:
 def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) -> FactSet:
     """The diagnosed facts, and control facts sampled from the other splits.
 
+    Facts that share a relation with a diagnosed fact are chosen first, because only they can show
+    what changes by chance (`analysis/spurious.py`). Among them, and then among all others, retained
+    facts are chosen before test facts, and these before utility facts.
+
     Args:
         split: The diagnosed split; its facts are returned as `forget`.
-        null_facts: The number of control facts; by default as many as there are diagnosed facts,
-            but no more than `NULL_FACTS`.
+        null_facts: The number of control facts; by default all that share a relation, but no more
+            than there are diagnosed facts. If these are fewer than `NULL_FACTS`, other facts are
+            added up to this number.
 
     Raises:
         ValueError: If the diagnosed split is empty, or `null_facts` is negative.
@@ -30,14 +35,23 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
     diagnosed = facts_of(facts, split)
     if null_facts is not None and null_facts < 0:
         raise ValueError(f"Expected null_facts of 0 or more, got {null_facts}.")
-    count = null_count(diagnosed, null_facts)
-    # Retained facts first, because unlearning was meant to keep them; utility facts last.
-    for name in ("retain", "test", "utility"):
-        others = facts.split(name)
-        if name != split and others and count:
-            drawn = random.Random(seed).sample(others, min(count, len(others)))
-            return only(facts, {"forget": diagnosed, name: tuple(drawn)})
-    return only(facts, {"forget": diagnosed})
+    relations = {fact.relation for fact in diagnosed} - {None}
+    rng = random.Random(seed)
+    others = [
+        (name, fact)
+        for name in ("retain", "test", "utility")
+        if name != split
+        for fact in rng.sample(facts.split(name), len(facts.split(name)))
+    ]
+    # Sorting is stable: within both groups, the order of the splits remains.
+    others.sort(key=lambda other: other[1].relation not in relations)
+    matched = sum(fact.relation in relations for _, fact in others)
+    count = null_count(diagnosed, null_facts, matched)
+    controls = {
+        name: tuple(fact for place, fact in others[:count] if place == name)
+        for name, _ in others[:count]
+    }
+    return only(facts, {"forget": diagnosed} | controls)
 
 
 def with_neutral_facts(
@@ -65,9 +79,13 @@ def with_neutral_facts(
     return only(facts, {"forget": facts.forget, "utility": controls}), baseline
 
 
-def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None) -> int:
-    """The number of control facts recorded in addition to the diagnosed facts."""
-    return min(len(diagnosed), NULL_FACTS) if null_facts is None else null_facts
+def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None, matched: int = 0) -> int:
+    """The number of control facts recorded in addition to the diagnosed facts.
+
+    Args:
+        matched: The number of available facts that share a relation with a diagnosed fact.
+    """
+    return min(len(diagnosed), max(NULL_FACTS, matched)) if null_facts is None else null_facts
 
 
 def facts_of(facts: FactSet, split: str) -> tuple[Fact, ...]:

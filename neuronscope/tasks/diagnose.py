@@ -45,8 +45,8 @@ class Diagnose(Measuring, Task[Diagnosis]):
     """Split to diagnose."""
 
     null_facts: int | None = None
-    """Number of control facts, drawn from the other splits, that show what changes by chance
-    (default: as many as there are facts to diagnose, but no more than 8)."""
+    """Number of control facts, drawn from the other splits, that show what changes by chance; those
+    of the same relation first (default: as many of these as there are facts to diagnose)."""
 
     seed: int = 0
     """Seed for drawing control facts and for methods that sample."""

@@ -1,0 +1,179 @@
+"""The experiment of the relearning probe: how soon true answers and placebos are learned."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from neuronscope.analysis.statistics import wilson_interval
+from neuronscope.evidence._relearning import Learner
+from neuronscope.facts.prompts import Encoded
+
+TINY = 1e-9
+"""Efforts that differ by less are equal."""
+
+LEARNED = 0.25
+"""If fewer true answers and placebos are learned, the probe could not teach the model anything."""
+
+HALF = 0.5
+"""Rates are compared where at most this share of the placebos is learned; a hidden share above it
+is most of the answers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """How soon some answers were learned together."""
+
+    steps: Int[np.ndarray, "fact token"]
+    """Number of steps after which each token was first right; one more than were taken if it never
+    was. Masked where the token was right at the start, and in the padding of shorter answers."""
+
+    taken: int
+    """Number of steps taken."""
+
+    @property
+    def effort(self) -> float:
+        """Mean number of steps per answer."""
+        return float(self.steps.mean(axis=1).filled(0).mean())
+
+    def given(self, step: int) -> Float[np.ndarray, " fact"]:
+        """Share of each answer's wrong tokens that were right by this step."""
+        return (self.steps <= min(step, self.taken)).mean(axis=1).filled(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Facts whose answers were learned together."""
+
+    true: Arm
+    placebos: tuple[Arm, ...]
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The true answers, and the placebos."""
+        return (self.true, *self.placebos)
+
+    @property
+    def facts(self) -> int:
+        """Number of facts."""
+        return len(self.true.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The true answers and the placebos of every group, learned from the same start."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def facts(self) -> int:
+        """Number of facts."""
+        return sum(group.facts for group in self.groups)
+
+    @property
+    def p(self) -> float:
+        """P-value of the test that the true answers are learned no sooner than placebos."""
+        efforts = [
+            np.array([arm.effort for arm in group.arms]) * group.facts for group in self.groups
+        ]
+        sums = reduce(np.add.outer, efforts).ravel()
+        return float(np.mean(sums <= sums[0] + TINY))
+
+    @property
+    def passes(self) -> float:
+        """Number of forward and backward passes over all facts."""
+        each = [group.facts * sum(1 + arm.taken for arm in group.arms) for group in self.groups]
+        return sum(each) / self.facts
+
+    def learned(self) -> tuple[Float[np.ndarray, "fact step"], Float[np.ndarray, "fact step"]]:
+        """Share of each true answer, and of its placebos, given after 1, 2, ... steps."""
+        steps = range(1, 1 + max(arm.taken for group in self.groups for arm in group.arms))
+        true = [[group.true.given(step) for step in steps] for group in self.groups]
+        wrong = [
+            [np.mean([arm.given(step) for arm in group.placebos], axis=0) for step in steps]
+            for group in self.groups
+        ]
+        return np.concatenate(true, axis=1).T, np.concatenate(wrong, axis=1).T
+
+
+def learned(learner: Learner, encoded: Sequence[Encoded], distances: Sequence[float]) -> Arm:
+    """Learn answers until all have been given, or the last distance is reached."""
+    rights: list[Bool[np.ndarray, "fact token"]] = []
+    for right in learner.learn(encoded, distances):
+        rights.append(right)
+        if np.any(rights, axis=0).all():
+            break
+    return _arm(rights)
+
+
+def _arm(rights: Sequence[Bool[np.ndarray, "fact token"]]) -> Arm:
+    """When each token was first right."""
+    ever = np.stack([*rights, np.ones_like(rights[0])])
+    return Arm(np.ma.masked_array(ever.argmax(axis=0), mask=rights[0]), len(rights) - 1)
+
+
+@dataclass(frozen=True)
+class HiddenShare:
+    """The hidden share with what it was computed from."""
+
+    step: int
+    """Number of steps after which rates are compared: the median over facts."""
+
+    true: float
+    """Rate of true answers given by then."""
+
+    placebo: float
+    """Rate of placebos given by then."""
+
+    value: float
+    """(t − p) / (1 − p), at least 0."""
+
+    ci95: tuple[float, float]
+    """Newcombe's 95 % interval of the difference t − p, divided by 1 − p (Newcombe 1998,
+    "Interval estimation for the difference between independent proportions", method 10)."""
+
+
+def hidden_share(experiment: Experiment) -> HiddenShare | None:
+    """The hidden share.
+
+    None if hardly any answer was learned, true or placebo, or if the first step already taught more
+    than half of the placebos.
+    """
+    true, wrong = experiment.learned()
+    rates = wrong.mean(axis=0)
+    if max(true.mean(axis=0).max(), rates.max()) < LEARNED or rates[0] > HALF:
+        return None
+    steps = _steps_chosen_by_others(true, wrong)
+    rows = np.arange(experiment.facts)
+    t, p = float(true[rows, steps].mean()), float(rates[steps].mean())
+    trials = sum(group.facts * len(group.placebos) for group in experiment.groups)
+    t_low, t_high = wilson(t, experiment.facts)
+    p_low, p_high = wilson(p, trials)
+    below, above = math.hypot(t - t_low, p_high - p), math.hypot(t_high - t, p - p_low)
+    value, low, high = (
+        float(np.clip(change / (1 - p), 0, 1)) for change in (t - p, t - p - below, t - p + above)
+    )
+    return HiddenShare(1 + int(np.median(steps)), t, p, value, (low, high))
+
+
+def _steps_chosen_by_others(
+    true: Float[np.ndarray, "fact step"], wrong: Float[np.ndarray, "fact step"]
+) -> Int[np.ndarray, " fact"]:
+    """For each fact, the step at which the other facts give the largest hidden share.
+
+    Shares that differ by less than one fact are not distinguished: the step is the median of them.
+    """
+    others = len(true) - 1
+    t = (true.sum(axis=0) - true) / others
+    p = (wrong.sum(axis=0) - wrong) / others
+    share = np.where(wrong.mean(axis=0) <= HALF, (t - p) / np.maximum(1 - p, TINY), -np.inf)
+    best = share >= share.max(axis=1, keepdims=True) - 1 / others
+    return np.array([int(np.median(np.flatnonzero(row))) for row in best])
+
+
+def wilson(rate: float, trials: int) -> tuple[float, float]:
+    """95 % Wilson interval of a rate, which need not be a whole number of trials."""
+    return wilson_interval(round(rate * trials), trials)

@@ -29,7 +29,8 @@ class Arm:
 
     steps: Int[np.ndarray, "fact token"]
     """Number of steps after which each token was first right; one more than were taken if it never
-    was. Masked where the token was right at the start, and in the padding of shorter answers."""
+    was. Masked where the token was right at the start, in the padding of shorter answers, and in
+    answers that do not count."""
 
     taken: int
     """Number of steps taken."""
@@ -37,11 +38,14 @@ class Arm:
     @property
     def effort(self) -> float:
         """Mean number of steps per answer."""
-        return float(self.steps.mean(axis=1).filled(0).mean())
+        return float(self.steps.mean(axis=1).mean())
 
     def given(self, step: int) -> Float[np.ndarray, " fact"]:
-        """Share of each answer's wrong tokens that were right by this step."""
-        return (self.steps <= min(step, self.taken)).mean(axis=1).filled(1)
+        """Share of each answer's wrong tokens that were right by this step.
+
+        NaN for answers that do not count.
+        """
+        return (self.steps <= min(step, self.taken)).mean(axis=1).filled(np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,26 +97,44 @@ class Experiment:
         steps = range(1, 1 + max(arm.taken for group in self.groups for arm in group.arms))
         true = [[group.true.given(step) for step in steps] for group in self.groups]
         wrong = [
-            [np.mean([arm.given(step) for arm in group.placebos], axis=0) for step in steps]
+            [_mean([arm.given(step) for arm in group.placebos]) for step in steps]
             for group in self.groups
         ]
         return np.concatenate(true, axis=1).T, np.concatenate(wrong, axis=1).T
 
 
-def learned(learner: Learner, encoded: Sequence[Encoded], distances: Sequence[float]) -> Arm:
-    """Learn answers until all have been given, or the last distance is reached."""
+def learned(
+    learner: Learner,
+    encoded: Sequence[Encoded],
+    distances: Sequence[float],
+    counted: Bool[np.ndarray, " fact"] | None = None,
+) -> Arm:
+    """Learn answers until all have been given, or the last distance is reached.
+
+    Args:
+        counted: The answers that count; all of them by default.
+    """
     rights: list[Bool[np.ndarray, "fact token"]] = []
     for right in learner.learn(encoded, distances):
         rights.append(right)
         if np.any(rights, axis=0).all():
             break
-    return _arm(rights)
+    return _arm(rights, np.ones(len(encoded), dtype=bool) if counted is None else counted)
 
 
-def _arm(rights: Sequence[Bool[np.ndarray, "fact token"]]) -> Arm:
+def _arm(
+    rights: Sequence[Bool[np.ndarray, "fact token"]], counted: Bool[np.ndarray, " fact"]
+) -> Arm:
     """When each token was first right."""
     ever = np.stack([*rights, np.ones_like(rights[0])])
-    return Arm(np.ma.masked_array(ever.argmax(axis=0), mask=rights[0]), len(rights) - 1)
+    mask = rights[0] | ~counted[:, None]
+    return Arm(np.ma.masked_array(ever.argmax(axis=0), mask=mask), len(rights) - 1)
+
+
+def _mean(given: Sequence[Float[np.ndarray, " fact"]]) -> Float[np.ndarray, " fact"]:
+    """Mean over draws in which an answer counts; NaN if it never does."""
+    values = np.ma.masked_invalid(given)
+    return values.mean(axis=0).filled(np.nan)
 
 
 @dataclass(frozen=True)
@@ -143,7 +165,7 @@ def hidden_share(experiment: Experiment) -> HiddenShare | None:
     than half of the placebos.
     """
     true, wrong = experiment.learned()
-    rates = wrong.mean(axis=0)
+    rates = np.nanmean(wrong, axis=0)
     if max(true.mean(axis=0).max(), rates.max()) < LEARNED or rates[0] > HALF:
         return None
     steps = _steps_chosen_by_others(true, wrong)
@@ -168,8 +190,9 @@ def _steps_chosen_by_others(
     """
     others = len(true) - 1
     t = (true.sum(axis=0) - true) / others
-    p = (wrong.sum(axis=0) - wrong) / others
-    share = np.where(wrong.mean(axis=0) <= HALF, (t - p) / np.maximum(1 - p, TINY), -np.inf)
+    rates = np.nanmean(wrong, axis=0)
+    p = (rates * len(wrong) - np.where(np.isnan(wrong), rates, wrong)) / others
+    share = np.where(rates <= HALF, (t - p) / np.maximum(1 - p, TINY), -np.inf)
     best = share >= share.max(axis=1, keepdims=True) - 1 / others
     return np.array([int(np.median(np.flatnonzero(row))) for row in best])
 

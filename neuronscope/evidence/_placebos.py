@@ -40,20 +40,32 @@ class Placebos:
     permuted: bool
     """Whether each candidate is used exactly once per draw."""
 
-    def draw(self, generator: np.random.Generator) -> list[Encoded]:
-        """One random wrong answer per fact, with its prompt."""
+    def draw(self, generator: np.random.Generator) -> "Draw":
+        """A random answer for each fact: as few as possible are not `allowed`."""
         costs = generator.random(self.allowed.shape) + FORBIDDEN * ~self.allowed
         chosen = linear_sum_assignment(costs)[1] if self.permuted else costs.argmin(axis=1)
-        return [own[k] for own, k in zip(self.answers, chosen, strict=True)]
+        encoded = [own[k] for own, k in zip(self.answers, chosen, strict=True)]
+        return Draw(encoded, self.allowed[np.arange(len(chosen)), chosen])
 
 
-def distinct_draws(found: Placebos, count: int, seed: int) -> list[list[Encoded]]:
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One answer to each fact."""
+
+    encoded: list[Encoded]
+    """The prompts with the answers."""
+
+    wrong: Bool[np.ndarray, " fact"]
+    """Which answers are placebos. If many facts share an answer, some of them must keep it."""
+
+
+def distinct_draws(found: Placebos, count: int, seed: int) -> list[Draw]:
     """Different random draws: `count` of them, or fewer if no more are found."""
     generator = np.random.default_rng(seed)
-    draws: dict[tuple[tuple[int, ...], ...], list[Encoded]] = {}
+    draws: dict[tuple[tuple[int, ...], ...], Draw] = {}
     for _ in range(TRIES * count):
         drawn = found.draw(generator)
-        draws.setdefault(tuple(one.tokens for one in drawn), drawn)
+        draws.setdefault(tuple(one.tokens for one in drawn.encoded), drawn)
         if len(draws) == count:
             break
     return list(draws.values())
@@ -75,7 +87,7 @@ def placebos(model: HookedModel, facts: Sequence[Fact], form: str) -> Placebos:
         form: The prompt form.
 
     Raises:
-        ValueError: If wrong answers cannot be given to all facts at once.
+        ValueError: If fewer than half of the facts can get wrong answers at once.
     """
     tokenizer = model.tokenizer
     if form == "multiple_choice":
@@ -122,13 +134,12 @@ def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
 
 
 def _check(found: Placebos, facts: Sequence[Fact]) -> None:
-    costs = np.where(found.allowed, 0.0, 1.0)
-    left = costs[linear_sum_assignment(costs)] if found.permuted else costs.min(axis=1)
-    if left.any():
+    wrong = int(found.draw(np.random.default_rng(0)).wrong.sum())
+    if 2 * wrong < len(facts):
         raise ValueError(
-            f"{int(left.sum())} of {len(facts)} facts cannot get a wrong answer of their relation "
-            "that the unlearned model does not give: too many facts share an answer. Use facts "
-            "with more varied answers, or the multiple_choice form."
+            f"Only {wrong} of {len(facts)} facts can get a wrong answer of their relation that the "
+            "unlearned model does not give, because too many share an answer. Use facts with more "
+            "varied answers, or the multiple_choice form."
         )
 
 

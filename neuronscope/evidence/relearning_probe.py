@@ -101,7 +101,9 @@ class RelearningProbe(Evidence):
         if len(facts) < 2:
             reason = "Fewer than two forgotten facts have a different answer in their relation."
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
-        chosen = self._sample(facts)
+        sample = self._sample(facts)
+        usable = comparable(sample, case.form)
+        chosen = [fact for fact, use in zip(sample, usable, strict=True) if use]
         finding = self.examine(case.after, chosen, case.form, progress)
         word, why = no_word or (finding.word, finding.why)
         warnings = _left_out(len(forgotten), len(facts), len(chosen))
@@ -157,7 +159,7 @@ class RelearningProbe(Evidence):
             progress: Called after each set of answers.
 
         Raises:
-            ValueError: If wrong answers cannot be given to all facts at once.
+            ValueError: If fewer than half of the facts can get wrong answers at once.
         """
         learner = Learner(after)
         parts = groups(facts, form)
@@ -166,10 +168,11 @@ class RelearningProbe(Evidence):
         done, total = 0, len(parts) * (1 + count)
         found = []
         for part, own in zip(parts, prepared, strict=True):
+            draws = distinct_draws(own, count, self.seed)
+            known = [(answers_of(after, part, form), None)]
             arms = []
-            wrong = distinct_draws(own, count, self.seed)
-            for encoded in (answers_of(after, part, form), *wrong):
-                arms.append(learned(learner, encoded, self.distances))
+            for encoded, counted in known + [(draw.encoded, draw.wrong) for draw in draws]:
+                arms.append(learned(learner, encoded, self.distances, counted))
                 done += 1
                 progress(done, total)
             found.append(Group(arms[0], tuple(arms[1:])))
@@ -239,9 +242,9 @@ def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:
             for group in experiment.groups
             if draw < len(group.placebos)
         ]
-        total = sum(len(arm.steps) for arm in arms)
         for step, distance in enumerate((0.0, *distances)):
-            share = float(np.concatenate([arm.given(step) for arm in arms]).mean())
+            given = np.concatenate([arm.given(step) for arm in arms])
+            share, total = float(np.nanmean(given)), int((~np.isnan(given)).sum())
             rows.append((draw, distance, round(share * total), total, share, *wilson(share, total)))
     columns = ["control", "distance", "answered", "total", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

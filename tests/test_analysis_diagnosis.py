@@ -90,7 +90,9 @@ def test_a_model_compared_with_itself_has_forgotten_nothing():
     assert np.isnan(diagnosis.hidden_share) and np.isnan(diagnosis.hidden_share_ci95).all()
     assert diagnosis.n_spurious == 0
     assert not diagnosis.neurons[["d_plus", "d_minus"]].any(axis=None)
-    assert not diagnosis.layers[["drop", "erased", "hidden", "elsewhere"]].any(axis=None)
+    assert not diagnosis.layers[["drop", "positive_lost", "negative_gained", "elsewhere"]].any(
+        axis=None
+    )
     assert "10 of 10 facts answered before are still answered" in reading_sentence(diagnosis)
 
 
@@ -215,8 +217,9 @@ def test_json_has_plain_values_and_null_for_nan():
     assert values["n_spurious"] is None and values["hidden_share"] == diagnosis.hidden_share
     assert values["sites"] == ["mlp.post"] and values["warnings"] == list(diagnosis.warnings)
     (layer,) = values["layers"]
-    assert layer["layer"] == 0 and layer["hidden"] == diagnosis.layers["hidden"].item()
-    assert layer["hidden_low"] is None
+    part = "negative_gained"
+    assert layer["layer"] == 0 and layer[part] == diagnosis.layers[part].item()
+    assert layer["negative_gained_low"] is None
     assert values["completeness_by_layer"][0]["site"] == "mlp.post"
     assert values["provenance_before"]["settings"]["steps"] == 16
 

@@ -61,7 +61,7 @@ def test_the_table_of_the_toy(knowledge, inhibitor, p, expected, target):
 def test_log_odds_show_hiding_of_any_strength(w):
     diagnosis = compare(toy(5, 0, "log_odds"), toy(5, -w, "log_odds"))
     assert diagnosis.reading == "hidden" and diagnosis.hidden_share == 1
-    assert diagnosis.layers["hidden"].item() == pytest.approx(w) == diagnosis.drop
+    assert diagnosis.layers["negative_gained"].item() == pytest.approx(w) == diagnosis.drop
     assert not any("vanish" in warning for warning in diagnosis.warnings)
 
 

@@ -21,8 +21,8 @@ from neuronscope.training import room
 
 REPORTED = (
     "n_facts", "target", "attribution", "sites", "score_before", "score_after", "answered_before",
-    "answered_after", "drop", "layers", "hidden_share", "ci95", "d_plus_at_100", "d_minus_at_100",
-    "n_spurious", "completeness_error", "reading", "why",
+    "answered_after", "drop", "layers", "d_plus_sum", "d_minus_sum", "d_plus_at_100",
+    "d_minus_at_100", "n_spurious", "completeness_error", "reading", "why",
 )  # fmt: skip
 METHOD = ("--attribution", "gradient-x-activation")
 FAST = (*METHOD, "--views", "none")

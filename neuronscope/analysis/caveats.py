@@ -6,7 +6,7 @@ from neuronscope.analysis.outcome import Outcome
 from neuronscope.results.comparison import Comparison
 
 FEW_FACTS = 8
-"""With fewer facts, bootstrap intervals are only a rough guide."""
+"""With fewer facts, intervals of means are wide, and bootstrap intervals too narrow."""
 
 FADED = 0.05
 """Mean probability below which attributions of a probability are uninformative."""
@@ -59,4 +59,7 @@ def _on_facts(comparison: Comparison) -> Iterator[str]:
     if count < 2:
         yield "A single fact has no intervals: another fact might give a different result."
     elif count < FEW_FACTS:
-        yield (f"Intervals from {count} facts are too narrow; record at least {FEW_FACTS} facts.")
+        yield (
+            f"Intervals from {count} facts are only a rough guide: those of means are wide, others "
+            f"too narrow. Record at least {FEW_FACTS} facts."
+        )

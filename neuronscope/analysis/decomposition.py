@@ -36,7 +36,7 @@ def decompose(comparison: Comparison) -> pd.DataFrame:
     Returns:
         Columns `site`, `layer` (a number; "all" where all layers were explained together), the
         five `PARTS` as means over the forget set, in the target's unit, and for each
-        `<name>_low` and `<name>_high`, its 95 % bootstrap interval over facts: NaN with fewer
+        `<name>_low` and `<name>_high`, its 95 % interval over facts: NaN with fewer
         than two facts, or if the recordings contain only means.
     """
     tables = []

@@ -75,7 +75,7 @@ class Diagnosis:
     """Score before − score after."""
 
     drop_ci95: tuple[float, float]
-    """95 % bootstrap interval of the drop over facts; NaN with fewer than two facts."""
+    """95 % interval of the drop over facts; NaN with fewer than two facts."""
 
     d_plus_sum: float
     """ΣD⁺ over all recorded neurons: positive influence lost. Noise between facts inflates it."""

@@ -59,7 +59,7 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
     subtitle += (
         "the same parts, without intervals, because the recordings hold only means over facts."
         if layers["drop_low"].isna().all()
-        else "each part with its 95 % bootstrap interval over facts, on a separate scale per panel."
+        else "each part with its 95 % interval over facts, on a separate scale per panel."
     )
     title = f"Parts of the drop at {', '.join(sites)}"
     figure.update_layout(common_layout(title, subtitle, plot_height=600))

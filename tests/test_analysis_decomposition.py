@@ -45,15 +45,23 @@ def test_two_facts_by_hand():
     # One layer, two neurons, one position; baseline = score − explained − residual.
     # Before: influence (2, -1), (4, 0); score 3, 5; explained 1, 4; residual 0.5: baseline 1.5, .5.
     # After:  influence (1, -3), (-2, 1); score 0, 1; explained -2, -1; residual 0: baseline 2, 2.
-    # drop      = (3 - 0 + 5 - 1) / 2 = 3.5
-    # erased    = ((2 - 1) + (4 - 1)) / 2 = 2
-    # hidden    = ((-1 + 3) + (0 + 2)) / 2 = 2
-    # elsewhere = ((1.5 - 2) + (0.5 - 2)) / 2 = -1
-    # remainder = 0.5 - 0 = 0.5
+    # drop            = (3 - 0 + 5 - 1) / 2 = 3.5
+    # positive_lost   = ((2 - 1) + (4 - 1)) / 2 = 2
+    # negative_gained = ((-1 + 3) + (0 + 2)) / 2 = 2
+    # elsewhere       = ((1.5 - 2) + (0.5 - 2)) / 2 = -1
+    # remainder       = 0.5 - 0 = 0.5
     before = make_recording([[[[2, -1]]], [[[4, 0]]]], score=[3, 5], residual=0.5)
     after = make_recording([[[[1, -3]]], [[[-2, 1]]]], score=[0, 1])
     row = decompose(Comparison(before, after))[list(PARTS)].iloc[0]
     assert row.tolist() == [3.5, 2.0, 2.0, -1.0, 0.5]
+
+
+def test_hiding_may_lose_less_than_no_positive_influence():
+    # One neuron turns against the answer by 50, another makes up for 43 of it: nothing is erased.
+    before = make_recording([[[[1, 0]]]], score=[1])
+    after = make_recording([[[[44, -50]]]], score=[-6])
+    row = decompose(Comparison(before, after)).iloc[0]
+    assert (row["drop"], row["positive_lost"], row["negative_gained"]) == (7, -43, 50)
 
 
 def test_the_remainder_is_what_the_method_leaves_unexplained():
@@ -68,7 +76,7 @@ def test_the_joint_path_is_one_row_for_all_layers():
     apart = decompose(Comparison(*(make_recording(a, score=np.zeros(4)) for a in pair)))
     joint = decompose(Comparison(*(make_recording(a, score=np.zeros(4), joint=True) for a in pair)))
     assert joint["layer"].tolist() == ["all"] and apart["layer"].tolist() == [0, 1]
-    for part in ("erased", "hidden"):
+    for part in ("positive_lost", "negative_gained"):
         assert joint[part].item() == pytest.approx(apart[part].sum())
 
 
@@ -98,7 +106,7 @@ def test_one_fact_has_no_intervals():
     pair = Comparison(*(make_recording(random_influence(s, facts=1)) for s in (0, 1)))
     layers = decompose(pair)
     assert layers[list(PARTS)].notna().all(axis=None)
-    assert layers["drop_low"].isna().all() and layers["hidden_high"].isna().all()
+    assert layers["drop_low"].isna().all() and layers["negative_gained_high"].isna().all()
 
 
 def test_the_completeness_error_is_the_largest_of_the_forget_set():

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_recordings import make_recording, random_influence, reduce
 
-from neuronscope.analysis.hidden_share import hidden_share
 from neuronscope.analysis.influence_variation import (
     BLOCK,
     changes_by_fact,
@@ -43,7 +42,6 @@ def test_three_neurons_two_positions_and_two_facts_by_hand():
     #   D- = (3.5, 0, 1.5).
     # Sums over positions.       Before: (4, 2, -3), (3, 0, -1): mean (3.5, 1, -2).
     #                            After:  (-1, 2, -4), (-4, 2, -1): mean (-2.5, 2, -2.5).
-    # Hidden share = (3.5 + 1.5) / (2 + 5) = 5/7.
     neurons = influence_variation(Comparison(make_recording(BEFORE), make_recording(AFTER)))
     expected = pd.DataFrame(
         {
@@ -57,7 +55,6 @@ def test_three_neurons_two_positions_and_two_facts_by_hand():
         }
     )
     pd.testing.assert_frame_equal(neurons, expected)
-    assert hidden_share(neurons["d_plus"].to_numpy(), neurons["d_minus"].to_numpy()) == 5 / 7
     curve = cumulative_curve(neurons)
     assert curve.to_dict("list") == {"m": [1, 2, 3], "d_plus": [2, 2, 2], "d_minus": [3.5, 5, 5]}
     modules = module_map(neurons).to_dict("records")

@@ -60,20 +60,22 @@ def test_the_table_of_the_toy(knowledge, inhibitor, p, expected, target):
 @pytest.mark.parametrize("w", [6, 8, 10])
 def test_log_odds_show_hiding_of_any_strength(w):
     diagnosis = compare(toy(5, 0, "log_odds"), toy(5, -w, "log_odds"))
-    assert diagnosis.reading == "hidden" and diagnosis.hidden_share == 1
-    assert diagnosis.layers["hidden"].item() == pytest.approx(w) == diagnosis.drop
+    assert diagnosis.reading == "hidden" and diagnosis.d_plus_sum == 0
+    assert diagnosis.layers["negative_gained"].item() == pytest.approx(w) == diagnosis.drop
     assert not any("vanish" in warning for warning in diagnosis.warnings)
 
 
 @pytest.mark.parametrize(("w", "share"), [(6, 0.26), (8, 0.85), (10, 0.97)])
 def test_strong_hiding_looks_erased_by_probability_with_a_warning(w, share):
     diagnosis = compare(toy(5, 0, "prob"), toy(5, -w, "prob"))
-    assert 1 - diagnosis.hidden_share == pytest.approx(share, abs=0.006)
+    lost, gained = diagnosis.d_plus_sum, diagnosis.d_minus_sum
+    assert lost / (lost + gained) == pytest.approx(share, abs=0.006)
     assert diagnosis.reading == ("hidden" if w == 6 else "erased")
     assert any("strong hiding can look like erasure" in warning for warning in diagnosis.warnings)
 
 
 def test_only_log_odds_show_partial_erasure():
-    assert compare(toy(5, 0, "log_odds"), toy(3, 0, "log_odds")).hidden_share == 0
+    assert compare(toy(5, 0, "log_odds"), toy(3, 0, "log_odds")).d_plus_sum == 2
     for target in ("prob", "log_prob"):
-        assert np.isnan(compare(toy(5, 0, target), toy(3, 0, target)).hidden_share)
+        diagnosis = compare(toy(5, 0, target), toy(3, 0, target))
+        assert diagnosis.d_plus_sum == diagnosis.d_minus_sum == 0

@@ -12,6 +12,7 @@ from demo_pair import AFTER, BEFORE, FACTS, write_facts
 
 from neuronscope import __version__
 from neuronscope._discover import method_names
+from neuronscope.analysis.decomposition import PARTS
 from neuronscope.cli import listing
 from neuronscope.models.sites import PAPER_SITES
 from neuronscope.results.recording import Recording
@@ -20,8 +21,8 @@ from neuronscope.training import room
 
 REPORTED = (
     "n_facts", "target", "attribution", "sites", "score_before", "score_after", "answered_before",
-    "answered_after", "drop", "layers", "hidden_share", "ci95", "d_plus_at_100", "d_minus_at_100",
-    "n_spurious", "completeness_error", "reading", "why",
+    "answered_after", "drop", "layers", "d_plus_sum", "d_minus_sum", "d_plus_at_100",
+    "d_minus_at_100", "n_spurious", "completeness_error", "reading", "why",
 )  # fmt: skip
 METHOD = ("--attribution", "gradient-x-activation")
 FAST = (*METHOD, "--views", "none")
@@ -64,7 +65,7 @@ def test_a_diagnosis_writes_its_files_and_all_numbers(run, tmp_path, facts):
     assert set(REPORTED) <= set(diagnosis)
     assert diagnosis["answered_before"] == 8 and diagnosis["answered_after"] == 0
     for row in diagnosis["layers"]:
-        parts = sum(row[name] for name in ("erased", "hidden", "elsewhere", "remainder"))
+        parts = sum(row[name] for name in PARTS[1:])
         assert row["drop"] == pytest.approx(parts, abs=1e-9)
         assert row["drop"] == pytest.approx(
             diagnosis["score_before"] - diagnosis["score_after"], abs=1e-9

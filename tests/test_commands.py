@@ -187,7 +187,7 @@ def test_an_unchanged_model_has_forgotten_nothing(tiny_facts, tmp_path):
     diagnosis, _ = diagnose(model, model, tiny_facts, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
     assert written["drop"] == 0 and written["reading"] == "not forgotten"
-    assert written["hidden_share"] is None and written["d_minus_at_100"] == 0
+    assert written["d_plus_sum"] == written["d_minus_sum"] == 0
     assert (diagnosis.neurons[["d_plus", "d_minus"]] == 0).all(axis=None)
 
 

@@ -30,7 +30,7 @@ from neuronscope.models.sites import SITES, check_sites
 BATCH = batch_of(FACTS)
 TOKENS = BATCH.tokens[:, :-1]
 DENSE = tuple(name for name in ARCHITECTURES if name not in EXPERT_ARCHITECTURES)
-PLAIN = ("gpt2", "gpt_neox", "opt")
+PLAIN = ("gpt2", "gpt_neox", "opt", "codegen")
 
 
 def logits_of(hf):
@@ -171,6 +171,29 @@ def test_zeroed_neurons_are_zeroed_rows_of_the_shared_projection(architecture, l
             part.split(sizes)[which].zero_()
     zeroed = logits_with(model, [(model.hook_points_at(f"attn.{letter}")[1], torch.zeros_like)])
     assert_close(zeroed, logits_of(changed))
+
+
+def test_codegens_neurons_are_the_queries_keys_and_values_that_its_attention_uses():
+    model = tiny("codegen")
+    for block in model.hf.transformer.h:
+        sine, cosine = block.attn.embed_positions.chunk(2, dim=-1)
+        sine.zero_(), cosine.fill_(1)  # no rotation
+    with torch.no_grad():
+        used = model.hf(input_ids=TOKENS, use_cache=True, output_attentions=True)
+    for layer, (cached, attention) in enumerate(
+        zip(used.past_key_values.layers, used.attentions, strict=True)
+    ):
+        query, key, value = (
+            neurons_at(model, f"attn.{letter}", layer).unflatten(-1, (8, 2)).transpose(1, 2)
+            for letter in "qkv"
+        )
+        assert_close(cached.keys, key)
+        assert_close(cached.values, value)
+        scores = query @ key.mT / 2**0.5
+        later = torch.ones(TOKENS.shape[1], TOKENS.shape[1], dtype=torch.bool).triu(1)
+        expected = scores.masked_fill(later, -torch.inf).softmax(dim=-1)
+        # The model computes its scores in single precision.
+        assert_close(attention, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("site", "rows"), [("mlp.gate", slice(0, 12)), ("mlp.up", slice(12, 24))])

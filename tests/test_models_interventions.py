@@ -32,9 +32,9 @@ SITE = "mlp.post"
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 OWNED = re.compile(
-    r"(q_proj|k_proj|v_proj|qkv_proj|query_key_value|c_attn|c_fc|fc1|dense_h_to_4h)\.(weight|bias)"
-    r"|(mlp\.(gate|up|down)_proj|gate_up_proj|fc2|o_proj|out_proj|c_proj|dense|dense_4h_to_h)"
-    r"\.weight|experts\.(gate_up|down)_proj$"
+    r"(q_proj|k_proj|v_proj|qkv_proj|query_key_value|c_attn|c_fc|fc1|fc_in|dense_h_to_4h)"
+    r"\.(weight|bias)|(mlp\.(gate|up|down)_proj|gate_up_proj|fc2|fc_out|o_proj|out_proj|c_proj"
+    r"|dense|dense_4h_to_h)\.weight|experts\.(gate_up|down)_proj$"
 )
 """Parameters of any architecture that neurons of MLP and attention own, by their names."""
 

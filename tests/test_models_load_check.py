@@ -122,6 +122,32 @@ def test_a_broken_model_fails_and_the_reason_is_named(breaking):
     assert reason in str(error.value)
 
 
+def reread(model, columns):
+    """The model with other columns of its fused matrix as queries, keys and values."""
+    hook_points = tuple(
+        replace(hook_point, columns=columns[hook_point.site])
+        if hook_point.site in columns
+        else hook_point
+        for hook_point in model.hook_points
+    )
+    return HookedModel(model.hf, model.tokenizer, hook_points, "tiny")
+
+
+@pytest.mark.parametrize("architecture", ["codegen", "gpt_neox", "gpt2", "phi3"])
+def test_a_misread_fused_matrix_fails(architecture):
+    model = tiny(architecture, torch.float32)
+    sites = ("attn.q", "attn.k", "attn.v")
+    query, key, value = (model.hook_points_at(site)[0].columns for site in sites)
+    wrong = [(query, value, key), (query, key, value.flip(0))]
+    if architecture != "phi3":  # where queries are as many as keys
+        wrong += [(key, query, value)]
+    if architecture in ("codegen", "gpt_neox"):  # as if all queries came first
+        wrong += [torch.arange(3 * len(query)).split(len(query))]
+    for columns in wrong:
+        with pytest.raises(ValueError, match=r"change of the first attn|what heads pass"):
+            check_loaded_model(reread(model, dict(zip(sites, columns, strict=True))))
+
+
 def test_a_hook_point_with_the_wrong_width_fails():
     model = tiny("llama", torch.float32)
     wrong = tuple(

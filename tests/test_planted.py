@@ -155,7 +155,7 @@ def test_a_neuron_that_suppresses_the_answers_ranks_first_and_is_spurious(archit
     assert places(ranked)[0] == (layer, PLANTED) and ranked["spurious"].iloc[0]
     assert ranked["d_minus"].iloc[0] > 5 * ranked["d_minus"].iloc[1]
     assert found.reading == "hidden"
-    assert layer_row(found, layer)["hidden"] == pytest.approx(found.drop, rel=0.2)
+    assert layer_row(found, layer)["negative_gained"] == pytest.approx(found.drop, rel=0.2)
     # Neurons of earlier layers, which feed the planted one, share its influence; others do not.
     others = set(spurious(found)) - {(layer, PLANTED)}
     assert {at for at, _ in others} <= set(range(layer))
@@ -178,9 +178,9 @@ def test_an_erased_neuron_explains_the_drop_without_spurious_neurons(architectur
     assert retained["answered_before"].all() and retained["answered_after"].all()
     # Neurons of earlier layers that suppress the answer on other paths may be spurious.
     assert {at for at, _ in spurious(found)} <= set(range(layer))
-    assert found.reading == "erased" and found.hidden_share < 0.1
+    assert found.reading == "erased" and 10 * found.d_minus_sum < found.d_plus_sum
     row = layer_row(found, layer)
-    assert row["erased"] == pytest.approx(found.drop, rel=0.25)
+    assert row["positive_lost"] == pytest.approx(found.drop, rel=0.25)
     assert abs(row["elsewhere"]) < 1e-3
     planted = found.neurons.loc[24 * layer + PLANTED]
     # Its influence on single facts may be slightly negative.

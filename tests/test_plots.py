@@ -171,23 +171,25 @@ def test_silent_neurons_can_be_drawn(figure):
 def test_in_every_layer_the_bars_add_up_to_the_drop(diagnosis):
     figure = decomposition(diagnosis.layers)
     bars = [trace for trace in figure.data if isinstance(trace, go.Bar)]
-    assert [bar.name for bar in bars] == list(PARTS)
+    assert [bar.legendgroup for bar in bars] == list(PARTS)
     assert figure.layout.barmode == "relative"
     line = traces(figure)["drop"]
     assert diagnosis.drop == pytest.approx(2.0)
     np.testing.assert_allclose(np.sum([bar.y for bar in bars], axis=0), diagnosis.drop)
     np.testing.assert_allclose(line.y, diagnosis.drop)
     planted = dict(zip(PARTS, (bar.y[INHIBITOR[0]] for bar in bars), strict=True))
-    assert planted["hidden"] > 1.8 and abs(planted["elsewhere"]) < 0.05
+    assert planted["negative_gained"] > 1.8 and abs(planted["elsewhere"]) < 0.05
 
 
 def test_the_whiskers_end_at_the_intervals(diagnosis):
     layers = diagnosis.layers
     for trace in decomposition(layers).data:
         if trace.error_y.array is not None:
-            np.testing.assert_allclose(trace.y + trace.error_y.array, layers[f"{trace.name}_high"])
+            np.testing.assert_allclose(
+                trace.y + trace.error_y.array, layers[f"{trace.legendgroup}_high"]
+            )
             low = trace.y - trace.error_y.arrayminus
-            np.testing.assert_allclose(low, layers[f"{trace.name}_low"])
+            np.testing.assert_allclose(low, layers[f"{trace.legendgroup}_low"])
 
 
 def test_joint_attribution_has_one_stack_per_site(diagnosis):

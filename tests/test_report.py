@@ -190,8 +190,7 @@ def test_the_spurious_count_comes_with_its_test_or_the_reason_for_none(diagnosis
 
 def test_missing_intervals_are_left_out(diagnosis):
     nothing = (float("nan"), float("nan"))
-    reduced = dataclasses.replace(diagnosis, drop_ci95=nothing, hidden_share_ci95=nothing)
-    assert measures(reduced)["hidden_share"] == (f"{100 * diagnosis.hidden_share:.0f}\xa0%",)
+    reduced = dataclasses.replace(diagnosis, drop_ci95=nothing)
     assert before_and_after(reduced)["score"][2] == "−2.00 "
 
 

@@ -210,7 +210,7 @@ def test_tables_of_scores_comparisons_and_settings_match_the_study(study):
     assert [row[0].text for row in table.rows] == ["rouge_l", "exact_match", "truth_ratio"]
     first = comparison_table(study).rows[0]
     assert [cell.text for cell in first[1:4]] == ["gradient difference", "NPO", "+86 points"]
-    assert first[6].key == pytest.approx(3 * 0.0004)
+    assert first[7].key == pytest.approx(3 * 0.0004)
     rows = setting_rows({"a": {"b": {"c": True}, "d": [1, 0.5]}, "e": {}})
     assert [(row.name, row.cells[0]) for row in rows] == [
         ("a › b › c", "yes"), ("a › d", "1, 0.5"), ("e", "–"),

@@ -109,6 +109,12 @@ def test_the_answer_says_whether_ssiuu_beats_its_controls(study, p, difference, 
     assert expected in paragraph(dataclasses.replace(study, comparisons=comparisons(p, difference)))
 
 
+def test_the_answer_says_if_other_runs_were_not_compared(study):
+    assert "not other runs" not in paragraph(study)
+    single = study.comparisons.assign(runs=1)
+    assert "not other runs" in paragraph(dataclasses.replace(study, comparisons=single))
+
+
 def test_the_answer_counts_the_tests_of_kept_facts(study):
     assert "Of 12 paired tests of the kept facts, one per stratum, 6 are significant" in paragraph(
         study

@@ -75,6 +75,14 @@ ARCHITECTURES: dict[str, dict[str, object]] = {
         "num_attention_heads": 4,
         "max_position_embeddings": 64,
     },
+    "codegen": {
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 8,
+        "n_inner": 12,
+        "n_positions": 64,
+        "rotary_dim": 2,
+    },
     "mixtral": LLAMA_LIKE | EXPERTS,
     "qwen3_moe": LLAMA_LIKE | EXPERTS,
 }

@@ -6,23 +6,23 @@ from neuronscope.analysis.verdict import Verdict
 from neuronscope.display import html_card, html_table, percent, with_interval
 from neuronscope.results.findings import Finding
 
-Interval = tuple[float, float]
+SUMS = "ΣD⁺ and ΣD⁻"
+"""What a reading of attributions rests on."""
 
 
-def headline(
-    verdict: Verdict | None, reading: str, share: float, interval: Interval
-) -> tuple[str, str]:
-    """The verdict, or else what the attributions suggest, and the corresponding hidden share."""
+def headline(verdict: Verdict | None, reading: str, sums: str) -> tuple[str, str, str]:
+    """The word, labelled as verdict or as reading, and the name and value of what it rests on."""
     if verdict is None:
-        return f"attributions suggest: {reading} (no verdict)", percent(share, interval)
-    return f"verdict: {verdict.word}", percent(verdict.hidden_share, verdict.hidden_share_ci95)
+        return f"attributions suggest: {reading} (no verdict)", SUMS, sums
+    share = percent(verdict.hidden_share, verdict.hidden_share_ci95)
+    return f"verdict: {verdict.word}", "hidden share", share
 
 
 def diagnosis_card(
-    head: tuple[str, str],
+    head: tuple[str, str, str],
     why: str,
     outcome: Sequence[tuple[str, str]],
-    attributions: tuple[str, float, Interval],
+    attributions: tuple[str, str],
     findings: Sequence[Finding],
     warnings: Sequence[str],
 ) -> str:
@@ -32,13 +32,12 @@ def diagnosis_card(
         head: From `headline`.
         why: What the deciding view found, in one sentence; may be empty.
         outcome: What became of the answers, as names and values.
-        attributions: What they suggest, their hidden share, and its interval.
+        attributions: The reading, and the sums that it rests on.
         findings: What the views found.
         warnings: The limitations of the diagnosis.
     """
-    word, share = head
-    reading, reading_share, interval = attributions
-    views = [("attributions", reading, percent(reading_share, interval), "hidden share")] + [
+    word, name, value = head
+    views = [("attributions", *attributions, SUMS)] + [
         (
             found.view.replace("_", " "),
             found.word or "–",
@@ -50,7 +49,7 @@ def diagnosis_card(
     return html_card(
         word[0].upper() + word[1:],
         why,
-        html_table(("", ""), [("hidden share", share), *outcome]),
+        html_table(("", ""), [(name, value), *outcome]),
         html_table(("view", "suggests", "value", "meaning"), views),
         html_table(("", ""), [("note", warning) for warning in warnings]),
     )

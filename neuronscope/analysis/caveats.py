@@ -1,31 +1,20 @@
 """Warnings about the limitations of a diagnosis."""
 
-import math
 from collections.abc import Iterator
 
 from neuronscope.analysis.outcome import Outcome
 from neuronscope.results.comparison import Comparison
 
 FEW_FACTS = 8
-"""With fewer facts, bootstrap intervals are only a rough guide."""
+"""With fewer facts, intervals of means are wide, and bootstrap intervals too narrow."""
 
 FADED = 0.05
 """Mean probability below which attributions of a probability are uninformative."""
 
 
-def caveats(
-    comparison: Comparison,
-    outcome: Outcome,
-    share: float,
-    share_ci95: tuple[float, float],
-    unconverged: int,
-) -> tuple[str, ...]:
+def caveats(comparison: Comparison, outcome: Outcome, unconverged: int) -> tuple[str, ...]:
     """Warnings about this comparison, one sentence each, the most serious first."""
-    return (
-        *_on_scores(comparison, outcome, unconverged),
-        *_on_facts(comparison),
-        *_on_share(comparison, share, share_ci95),
-    )
+    return (*_on_scores(comparison, outcome, unconverged), *_on_facts(comparison))
 
 
 def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> Iterator[str]:
@@ -40,7 +29,7 @@ def _on_scores(comparison: Comparison, outcome: Outcome, unconverged: int) -> It
     if outcome.drop <= 0 and outcome.answered_before and lost:
         yield (
             f"Answers were lost although the mean score did not fall (drop {outcome.drop:.3g} "
-            f"{ours.unit}): the shares describe changed influence, not a drop."
+            f"{ours.unit}): D⁺ and D⁻ describe changed influence, not a drop."
         )
     if unconverged:
         yield (
@@ -70,21 +59,7 @@ def _on_facts(comparison: Comparison) -> Iterator[str]:
     if count < 2:
         yield "A single fact gives no intervals: another fact might give a different result."
     elif count < FEW_FACTS:
-        yield (f"Intervals from {count} facts are too narrow; record at least {FEW_FACTS} facts.")
-
-
-def _on_share(
-    comparison: Comparison, share: float, share_ci95: tuple[float, float]
-) -> Iterator[str]:
-    low, high = share_ci95
-    expected = comparison.before.per_fact and comparison.before.splits.count("forget") > 1
-    if math.isnan(share):
-        yield "No recorded neuron changed, so there is no hidden share."
-    elif expected and math.isnan(low):
-        yield "The hidden share has no interval, because some facts show no change at all."
-    elif expected and not low <= share <= high:
         yield (
-            f"The hidden share, {100 * share:.0f} %, lies outside its interval, {100 * low:.0f} % "
-            f"to {100 * high:.0f} %, because noise between facts inflates both of its sums. Record "
-            "more facts."
+            f"Intervals from {count} facts are only a rough guide: those of means are wide, others "
+            f"too narrow. Record at least {FEW_FACTS} facts."
         )

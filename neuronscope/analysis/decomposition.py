@@ -4,14 +4,19 @@ Each recording explains its score F as baseline score + explained + residual, wh
 the sum of the group's influences A (summed over positions). For the facts x of the forget set, and
 the group i of all neurons in a layer (on the joint path: in all layers),
 
-    drop      = mean_x[ F(before) − F(after) ]                           (positive: forgotten)
-    erased    = Σ_i mean_x[ max(A(before), 0) − max(A(after), 0) ]       (positive influence lost)
-    hidden    = Σ_i mean_x[ min(A(before), 0) − min(A(after), 0) ]       (negative influence gained)
-    elsewhere = mean_x[ baseline(before) − baseline(after) ]             (not by these neurons)
-    remainder = mean_x[ residual(before) − residual(after) ]             (the completeness error)
+    drop            = mean_x[ F(before) − F(after) ]                     (positive: forgotten)
+    positive_lost   = Σ_i mean_x[ max(A(before), 0) − max(A(after), 0) ] (positive influence lost)
+    negative_gained = Σ_i mean_x[ min(A(before), 0) − min(A(after), 0) ] (negative influence gained)
+    elsewhere       = mean_x[ baseline(before) − baseline(after) ]       (not by these neurons)
+    remainder       = mean_x[ residual(before) − residual(after) ]       (the completeness error)
 
-and drop = erased + hidden + elsewhere + remainder. The remainder includes the rounding difference
-between `explained`, which is summed in the model's precision, and the sum of stored influences.
+and drop = positive_lost + negative_gained + elsewhere + remainder. The remainder includes the
+rounding difference between `explained`, which is summed in the model's precision, and the sum of
+stored influences.
+
+Neither `positive_lost` nor `negative_gained` alone shows erasure or hiding. Each is a net change
+and may be negative: where neurons hide an answer, others may gain positive influence, so that
+`positive_lost` is far below zero; and while an answer is erased, negative influence may grow.
 """
 
 import numpy as np
@@ -22,7 +27,7 @@ from neuronscope.analysis.statistics import mean_interval
 from neuronscope.results.comparison import Comparison
 from neuronscope.results.recording import Recording, SiteRecording
 
-PARTS = ("drop", "erased", "hidden", "elsewhere", "remainder")
+PARTS = ("drop", "positive_lost", "negative_gained", "elsewhere", "remainder")
 
 
 def decompose(comparison: Comparison) -> pd.DataFrame:
@@ -31,7 +36,7 @@ def decompose(comparison: Comparison) -> pd.DataFrame:
     Returns:
         Columns `site`, `layer` (a number; "all" where all layers were explained together), the
         five `PARTS` as means over the forget set, in the target's unit, and for each
-        `<name>_low` and `<name>_high`, its 95 % bootstrap interval over facts: NaN with fewer
+        `<name>_low` and `<name>_high`, its 95 % interval over facts: NaN with fewer
         than two facts, or if the recordings contain only means.
     """
     tables = []
@@ -65,9 +70,9 @@ def _parts(comparison: Comparison, site: str) -> dict[str, Float[np.ndarray, "fa
     elsewhere = baseline - after.sites[site].baseline_score[facts]
     score = before.score[facts].astype(np.float64) - after.score[facts]
     drop = np.broadcast_to(score[:, None], elsewhere.shape)
-    erased, hidden = gain_before - gain_after, fall_before - fall_after
-    remainder = drop - erased - hidden - elsewhere
-    return dict(zip(PARTS, (drop, erased, hidden, elsewhere, remainder), strict=True))
+    lost, gained = gain_before - gain_after, fall_before - fall_after
+    remainder = drop - lost - gained - elsewhere
+    return dict(zip(PARTS, (drop, lost, gained, elsewhere, remainder), strict=True))
 
 
 def _positive_and_negative(

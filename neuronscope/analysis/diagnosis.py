@@ -11,7 +11,6 @@ from neuronscope.analysis.causal_tables import causal_json, with_causal_share
 from neuronscope.analysis.caveats import caveats
 from neuronscope.analysis.completeness import completeness_by_layer, count_unconverged
 from neuronscope.analysis.decomposition import decompose
-from neuronscope.analysis.hidden_share import hidden_share, hidden_share_interval
 from neuronscope.analysis.influence_variation import (
     cumulative_curve,
     influence_variation,
@@ -76,14 +75,13 @@ class Diagnosis:
     """Score before − score after."""
 
     drop_ci95: tuple[float, float]
-    """95 % bootstrap interval of the drop over facts; NaN with fewer than two facts."""
+    """95 % interval of the drop over facts; NaN with fewer than two facts."""
 
-    hidden_share: float
-    """ΣD⁻ / (ΣD⁺ + ΣD⁻) over all recorded neurons; NaN if nothing changed."""
+    d_plus_sum: float
+    """ΣD⁺ over all recorded neurons: positive influence lost. Noise between facts inflates it."""
 
-    hidden_share_ci95: tuple[float, float]
-    """95 % bootstrap interval of the hidden share over facts; NaN with fewer than two facts, or if
-    the recordings contain only means."""
+    d_minus_sum: float
+    """ΣD⁻ over all recorded neurons: negative influence gained. Noise between facts inflates it."""
 
     d_plus_at_100: float
     """D⁺ summed over the 100 neurons where it is largest."""
@@ -141,9 +139,9 @@ class Diagnosis:
     """What became of the knowledge, from all views; None if none was run."""
 
     def __repr__(self) -> str:
-        word, share = self._headline()
+        word, name, value = headline(self.verdict, self.reading, self._sums())
         return (
-            f"Diagnosis({word}; hidden share {share}; {self.n_facts} facts, "
+            f"Diagnosis({word}; {name} {value}; {self.n_facts} facts, "
             f"{self.answered_before} answered before, {self.answered_after} after; "
             f"{', '.join(self.sites)})"
         )
@@ -156,13 +154,14 @@ class Diagnosis:
             (f"mean {self.target}", scores),
             ("drop", with_interval(self.drop, self.drop_ci95)),
         ]
-        reading = (self.reading, self.hidden_share, self.hidden_share_ci95)
+        head = headline(self.verdict, self.reading, self._sums())
+        reading = (self.reading, self._sums())
         probe = self.finding("relearning_probe")
         why = "" if probe is None else probe.why
-        return diagnosis_card(self._headline(), why, outcome, reading, self.findings, self.warnings)
+        return diagnosis_card(head, why, outcome, reading, self.findings, self.warnings)
 
-    def _headline(self) -> tuple[str, str]:
-        return headline(self.verdict, self.reading, self.hidden_share, self.hidden_share_ci95)
+    def _sums(self) -> str:
+        return f"{self.d_plus_sum:.3g} and {self.d_minus_sum:.3g} {self.unit}"
 
     @property
     def counts(self) -> Counts:
@@ -198,13 +197,11 @@ class Diagnosis:
     def to_json(self) -> dict[str, object]:
         """Everything except the large tables, as plain JSON values.
 
-        The interval of `hidden_share` is named `ci95`; NaN becomes None. `report.diagnosis_json`
-        adds the sentences.
+        NaN becomes None. `report.diagnosis_json` adds the sentences.
         """
         left_out = ("neurons", "curve", "modules", "facts", "findings", "verdict")
-        names = {"hidden_share_ci95": "ci95"}
         content = {
-            names.get(field.name, field.name): vars(self)[field.name]
+            field.name: vars(self)[field.name]
             for field in fields(self)
             if field.name not in left_out
         }
@@ -229,7 +226,7 @@ def compare(before: Recording, after: Recording) -> Diagnosis:
     result = outcome(facts)
     neurons = influence_variation(comparison)
     d_plus, d_minus = neurons["d_plus"].to_numpy(), neurons["d_minus"].to_numpy()
-    share, share_ci95 = hidden_share(d_plus, d_minus), hidden_share_interval(comparison)
+    lost, gained = float(d_plus.sum()), float(d_minus.sum())
     test = find_spurious(comparison, d_minus, result.drop)
     completeness, unconverged = completeness_by_layer(comparison), count_unconverged(comparison)
     n_facts = before.splits.count("forget")
@@ -248,21 +245,21 @@ def compare(before: Recording, after: Recording) -> Diagnosis:
         probability_after=result.probability_after,
         drop=result.drop,
         drop_ci95=result.drop_ci95,
-        hidden_share=share,
-        hidden_share_ci95=share_ci95,
+        d_plus_sum=lost,
+        d_minus_sum=gained,
         d_plus_at_100=sum_of_largest(d_plus),
         d_minus_at_100=sum_of_largest(d_minus),
         n_spurious=None if np.isnan(test.p).all() else int(test.spurious.sum()),
         completeness_error=float(completeness[["before", "after"]].to_numpy().max()),
         completeness_by_layer=completeness,
         unconverged=unconverged,
-        reading=read(result, share),
+        reading=read(result, lost, gained),
         neurons=neurons.assign(p=test.p, q=test.q, spurious=test.spurious),
         layers=decompose(comparison),
         curve=cumulative_curve(neurons),
         modules=module_map(neurons),
         facts=facts,
-        warnings=caveats(comparison, result, share, share_ci95, unconverged) + test.warnings,
+        warnings=caveats(comparison, result, unconverged) + test.warnings,
         provenance_before=before.provenance,
         provenance_after=after.provenance,
     )

@@ -52,7 +52,7 @@ class Outcome:
     """Score before − score after."""
 
     drop_ci95: tuple[float, float]
-    """95 % bootstrap interval over facts; NaN with fewer than two facts."""
+    """95 % interval over facts; NaN with fewer than two facts."""
 
     answered_before: int
     answered_after: int

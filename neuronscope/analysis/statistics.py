@@ -3,7 +3,8 @@
 Facts are the sampling unit, so the bootstrap resamples facts. Its intervals are too narrow for few
 facts; they are widened to the level at which a normal interval becomes Student's t interval
 ("expanded percentiles": Hesterberg 2015, "What teachers should know about the bootstrap", The
-American Statistician 69).
+American Statistician 69). Below 8 facts, they are still too narrow: resamples of few facts cannot
+reach far enough.
 """
 
 import warnings
@@ -42,26 +43,35 @@ def mcnemar(first: Bool[np.ndarray, " fact"], second: Bool[np.ndarray, " fact"])
 
 
 def mean_interval(
-    values: Float[np.ndarray, "fact ..."],
+    values: Float[np.ndarray, "fact ..."], within: tuple[float, float] = (-np.inf, np.inf)
 ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-    """95 % bootstrap interval of the mean over facts: expanded percentiles.
+    """95 % interval of the mean over facts: Student's t, extended for skewness on the long side.
 
-    NaN with fewer than two facts.
+    The end on the side of the long tail is moved by Johnson's correction (1978, "Modified t tests
+    and confidence intervals for asymmetrical populations", Journal of the American Statistical
+    Association 73), which uses the third moment; the other end is that of Student's t.
+
+    In simulations with 2 to 32 facts, it covers the mean of normal values in 95 to 96 % of samples,
+    that of lognormal values (σ = 1) in 86 to 92 %. It covers less where rare values decide the mean
+    that no fact of the sample shows; for yes or no, use `wilson_interval`. Equal facts give an
+    interval without width. NaN with fewer than two facts.
+
+    Args:
+        values: One row per fact.
+        within: The range of possible values, at which the interval ends.
     """
-    if len(values) < 2:
+    n = len(values)
+    if n < 2:
         nothing = np.full(values.shape[1:], np.nan)
         return nothing, nothing
-    interval = stats.bootstrap(
-        (values.astype(np.float64),),
-        np.mean,
-        axis=0,
-        method="percentile",
-        batch=50,  # resamples in memory: the table of a large model has a thousand columns
-        n_resamples=RESAMPLES,
-        confidence_level=expanded_confidence(len(values)),
-        rng=np.random.default_rng(SEED),
-    ).confidence_interval
-    return np.asarray(interval.low), np.asarray(interval.high)
+    values = values.astype(np.float64)
+    mean, variance = values.mean(axis=0), values.var(axis=0, ddof=1)
+    t = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    half = t * np.sqrt(variance / n)
+    third = ((values - mean) ** 3).mean(axis=0) * (1 + 2 * t**2) / (6 * n)
+    moved = np.divide(third, variance, out=np.zeros_like(third), where=variance > 0)
+    low, high = mean - half + np.minimum(moved, 0), mean + half + np.maximum(moved, 0)
+    return np.asarray(np.maximum(low, within[0])), np.asarray(np.minimum(high, within[1]))
 
 
 def reflected_interval(

@@ -112,7 +112,7 @@ class Undoing:
     def rows(self, keys: Row, measured: Measured) -> list[Row]:
         """One row for each split: the mean target and the number of answers.
 
-        The mean has a 95 % bootstrap interval over facts, the share of answers a Wilson interval.
+        The mean has a 95 % interval over facts, the share of answers a Wilson interval.
         """
         found = []
         for split, mask in self.strata.items():

@@ -137,7 +137,7 @@ class DepthScore(Evidence):
         scores = depth_scores(reference, after, self.threshold)
         counted = ~np.isnan(scores)
         value = float(scores[counted].mean()) if counted.any() else math.nan
-        low, high = (float(end) for end in mean_interval(scores[counted]))
+        low, high = (float(end) for end in mean_interval(scores[counted], (0.0, 1.0)))
         scored = np.isin(np.arange(len(case.forget)), facts[counted])
         word, reason = (
             undecided(case) or too_few(case.forgotten & scored, "have a score") or _read(low, high)

@@ -43,7 +43,7 @@ class Score:
     """NaN if undefined; then `reason` says why."""
 
     ci95: tuple[float, float]
-    """95 % interval over facts: Wilson's for a rate, a bootstrap for a mean; NaN if there is
+    """95 % interval over facts: Wilson's for a rate, `mean_interval` for a mean; NaN if there is
     none."""
 
     n: int
@@ -158,19 +158,21 @@ def mean_score(
     unit: str,
     direction: Direction,
     chance: float | None = None,
+    within: tuple[float, float] = (-math.inf, math.inf),
     undefined: str = "are undefined",
     more: Mapping[str, Sequence[Any]] | None = None,
 ) -> Score:
-    """The score of a mean over the facts that have a value, with its bootstrap interval.
+    """The score of a mean over the facts that have a value, with its interval.
 
     Args:
         facts: The facts' ids.
+        within: The range of possible values.
         undefined: Why some values are NaN, as a predicate of the facts: "have no distractors".
         more: Further columns of `per_fact`.
     """
     defined = values[~np.isnan(values)]
     missing = len(values) - len(defined)
-    low, high = mean_interval(defined)
+    low, high = mean_interval(defined, within)
     return Score(
         metric=metric,
         value=float(defined.mean()) if len(defined) else math.nan,

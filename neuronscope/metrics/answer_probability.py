@@ -58,6 +58,7 @@ class AnswerProbability(Metric):
             exam.ids,
             np.array(values),
             unit="probability",
+            within=(0.0, 1.0),
             direction="lower is more forgotten",
             chance=guessing(exam.facts, exam.form) if self.kind == "among-options" else None,
         )

@@ -47,6 +47,7 @@ class ExtractionLikelihood(Metric):
             exam.ids,
             np.array(extraction_likelihoods(exam.model, encoded, self.n)),
             unit="share of n-grams",
+            within=(0.0, 1.0),
             direction="lower is more forgotten",
             undefined=f"have {self.n} tokens or fewer; choose a smaller n",
         )

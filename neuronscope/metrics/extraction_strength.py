@@ -36,6 +36,7 @@ class ExtractionStrength(Metric):
             exam.ids,
             values,
             unit="share of tokens",
+            within=(0.0, 1.0),
             direction="lower is more forgotten",
         )
 

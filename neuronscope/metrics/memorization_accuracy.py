@@ -29,5 +29,6 @@ class MemorizationAccuracy(Metric):
             exam.ids,
             np.array([hit.mean() for hit in tokens]),
             unit="share of tokens",
+            within=(0.0, 1.0),
             direction="lower is more forgotten",
         )

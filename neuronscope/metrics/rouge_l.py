@@ -35,6 +35,7 @@ class RougeL(Metric):
             exam.ids,
             np.array(values),
             unit="share of words" if self.part == "recall" else "F1",
+            within=(0.0, 1.0),
             direction="lower is more forgotten",
             undefined="have answers without a-z and 0-9, in which ROUGE finds no words",
             more={"generated": given},

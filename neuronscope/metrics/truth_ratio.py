@@ -59,6 +59,7 @@ class TruthRatio(Metric):
             exam.ids,
             aggregated(logs, self.aggregation),
             unit="ratio of probabilities" if self.aggregation == "forget" else "share",
+            within=(0.0, 1.0),
             direction=direction,
             chance=chance,
             more={"log_truth_ratio": logs.tolist()},

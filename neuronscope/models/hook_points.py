@@ -26,6 +26,9 @@ ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 OUT = ("o_proj", "out_proj", "c_proj", "dense")
 CONTIGUOUS_QKV = ("c_attn", "qkv_proj")
 INTERLEAVED_QKV = ("query_key_value",)
+CODEGEN_BLOCKS = 4
+"""CodeGen's fused matrix has four blocks, each with its queries, values and keys in this order
+(`mp_num` in the model's code, the number of cores that it was trained on)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,29 +206,38 @@ def _attention_hook_points(
     hook_points = _whole("attn.o", layer, named(*OUT))
     for letter in "qkv":
         hook_points += _whole(f"attn.{letter}", layer, named(f"{letter}_proj"))
+    contiguous, interleaved = named(*CONTIGUOUS_QKV), named(*INTERLEAVED_QKV)
+    fused = interleaved if contiguous is None else contiguous
+    if fused is not None:
+        columns = _fused_columns(hf, _width(fused, "output"), fused is interleaved)
+        for site, own in columns.items():
+            hook_points.append(HookPoint(site, layer, fused, "output", own, len(own)))
+    return hook_points
+
+
+def _fused_columns(
+    hf: PreTrainedModel, width: int, interleaved: bool
+) -> dict[str, Int[Tensor, " neuron"]]:
+    """The columns of queries, keys and values in one matrix; none if its layout is unknown.
+
+    Args:
+        interleaved: Whether each head has its query, key and value side by side. Otherwise all
+            queries precede all keys, and these all values.
+    """
     config = hf.config.get_text_config()
     heads = config.num_attention_heads
     groups = config.to_dict().get("num_key_value_heads") or heads
-    fused = named(*CONTIGUOUS_QKV)
-    if fused is not None:
-        size = _width(fused, "output") // (heads + 2 * groups)
-        start = 0
-        for letter, count in zip("qkv", (heads, groups, groups), strict=True):
-            columns = torch.arange(start, start + count * size)
-            hook_points.append(
-                HookPoint(f"attn.{letter}", layer, fused, "output", columns, len(columns))
-            )
-            start += count * size
-    interleaved = named(*INTERLEAVED_QKV)
-    if interleaved is not None and _width(interleaved, "output") % (3 * heads) == 0:
-        size = _width(interleaved, "output") // (3 * heads)
-        table = torch.arange(3 * heads * size).view(heads, 3, size)
-        for index, letter in enumerate("qkv"):
-            columns = table[:, index].flatten()
-            hook_points.append(
-                HookPoint(f"attn.{letter}", layer, interleaved, "output", columns, len(columns))
-            )
-    return hook_points
+    columns = torch.arange(width)
+    if config.model_type == "codegen":
+        query, value, key = columns.view(CODEGEN_BLOCKS, 3, -1).unbind(dim=1)
+    elif not interleaved:
+        size = width // (heads + 2 * groups)
+        query, key, value = columns.split([heads * size, groups * size, groups * size])
+    elif width % (3 * heads) == 0:
+        query, key, value = columns.view(heads, 3, -1).unbind(dim=1)
+    else:
+        return {}
+    return {"attn.q": query.flatten(), "attn.k": key.flatten(), "attn.v": value.flatten()}
 
 
 def _part(parts: dict[str, nn.Module], names: tuple[str, ...]) -> nn.Module | None:

@@ -6,6 +6,7 @@ but wrong numbers.
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ def check_loaded_model(model: HookedModel) -> None:
         logits, neurons = _record(model, tokens)
         _check_identity(model, tokens, logits)
         _check_down_projection(model, neurons)
+        _check_fused_attention(model, tokens, logits, neurons)
         _check_gradients(model, tokens)
         _check_padding(model, tokens, logits)
         if model.bridgeable:
@@ -103,6 +105,54 @@ def _check_down_projection(
             written[hook_point.layer],
             f"neurons of layer {hook_point.layer} times W_down",
         )
+
+
+def _check_fused_attention(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch pos"],
+    logits: Tensor,
+    neurons: dict[HookPoint, Float[Tensor, "batch pos neuron"]],
+) -> None:
+    """Check which columns of a fused matrix are queries, keys and values.
+
+    The first position attends only to itself: its query has no effect, its key only on later
+    positions, and each head passes on its value.
+    """
+    fused = [hook_point for hook_point in neurons if hook_point.columns is not None]
+    for site, unmoved in (("attn.q", slice(None)), ("attn.k", slice(1))):
+        changed = [(hook_point, _other_first) for hook_point in fused if hook_point.site == site]
+        if changed:
+            with torch.no_grad(), hooked(changed, tokens.shape[1]):
+                moved = _logits(model, tokens)
+            what = f"logits with and without a change of the first {site}"
+            _compare(model, moved[:, unmoved], logits[:, unmoved], what)
+    outs = {
+        hook_point.layer: replace(hook_point, side="input")
+        for hook_point in neurons
+        if hook_point.site == "attn.o"
+    }
+    passed: dict[HookPoint, Tensor] = {}
+    with torch.no_grad(), hooked(keeping(outs.values(), passed), tokens.shape[1]):
+        _logits(model, tokens)
+    for hook_point in fused:
+        if hook_point.site == "attn.v" and hook_point.layer in outs:
+            read = passed[outs[hook_point.layer]][:, 0]
+            values = _per_head(model, neurons[hook_point][:, 0], read.shape[-1])
+            _compare(model, values, read, f"values of layer {hook_point.layer} and what heads pass")
+
+
+def _other_first(neurons: Float[Tensor, "batch pos neuron"]) -> Float[Tensor, "batch pos neuron"]:
+    """Other neurons at the first position."""
+    return torch.cat([1 - neurons[:, :1].flip(-1), neurons[:, 1:]], dim=1)
+
+
+def _per_head(
+    model: HookedModel, values: Float[Tensor, "batch neuron"], width: int
+) -> Float[Tensor, "batch head_neuron"]:
+    """The values that each head reads: heads may share them."""
+    heads = model.hf.config.get_text_config().num_attention_heads
+    groups = values.unflatten(-1, (-1, width // heads))
+    return groups.repeat_interleave(heads // groups.shape[1], dim=1).flatten(1)
 
 
 def _check_gradients(model: HookedModel, tokens: Int[Tensor, "batch pos"]) -> None:

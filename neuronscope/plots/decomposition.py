@@ -1,4 +1,4 @@
-"""Decomposition of the drop, layer by layer: erased, hidden, elsewhere, remainder."""
+"""Decomposition of the drop, layer by layer: influence lost and gained, elsewhere, remainder."""
 
 import math
 
@@ -10,9 +10,15 @@ from plotly.subplots import make_subplots
 from neuronscope.plots._diagnosed import Diagnosed, table_and_unit
 from neuronscope.plots._look import ELSEWHERE, ERASED, HIDDEN, INK, REMAINDER, common_layout
 
-PARTS = {"erased": ERASED, "hidden": HIDDEN, "elsewhere": ELSEWHERE, "remainder": REMAINDER}
+PARTS = {
+    "positive_lost": ("positive influence lost", ERASED),
+    "negative_gained": ("negative influence gained", HIDDEN),
+    "elsewhere": ("elsewhere", ELSEWHERE),
+    "remainder": ("remainder", REMAINDER),
+}
+"""Each part's name in the figure, and its colour."""
 
-ROWS = {"erased": 2, "hidden": 2, "elsewhere": 3, "remainder": 3}
+ROWS = {"positive_lost": 2, "negative_gained": 2, "elsewhere": 3, "remainder": 3}
 """The panel that shows each part separately: what these neurons carry (2), what they do not (3)."""
 
 LABELS = 16
@@ -23,9 +29,9 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
     """Stacked parts of the drop per layer (top panel), and each part with its interval (below).
 
     In every layer the four parts add up to the same drop, decomposed with respect to that layer's
-    neurons: positive influence lost (erased), negative influence gained (hidden), the change that
-    remains with those neurons at their baseline (elsewhere), and what the attribution method leaves
-    unexplained (remainder). Positive parts stack above zero, negative parts below.
+    neurons: positive influence lost, negative influence gained, the change that remains with those
+    neurons at their baseline (elsewhere), and what the attribution method leaves unexplained
+    (remainder). Positive parts stack above zero, negative parts below.
 
     Args:
         layers: A diagnosis, or its table with one row per layer, or per site if all layers were
@@ -53,7 +59,7 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
     subtitle += (
         "the same parts, without intervals, because the recordings hold only means over facts."
         if layers["drop_low"].isna().all()
-        else "each part with its 95 % bootstrap interval over facts, on a separate scale per panel."
+        else "each part with its 95 % interval over facts, on a separate scale per panel."
     )
     title = f"Parts of the drop at {', '.join(sites)}"
     figure.update_layout(common_layout(title, subtitle, plot_height=600))
@@ -74,22 +80,24 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
 
 def _bars(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> go.Bar:
     """One part of the stack."""
+    name, colour = PARTS[part]
     return go.Bar(
         x=np.arange(len(layers)),
         y=layers[part],
-        name=part,
+        name=name,
         legendgroup=part,
-        marker={"color": PARTS[part], "line": {"width": 0}},
+        marker={"color": colour, "line": {"width": 0}},
         text=names,
         textposition="none",
-        hovertemplate="layer %{text}: %{y:.3~g} " + unit + f"<extra>{part}</extra>",
+        hovertemplate="layer %{text}: %{y:.3~g} " + unit + f"<extra>{name}</extra>",
     )
 
 
 def _whiskers(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> go.Scatter:
     """One part with its interval, shifted so that it does not cover the panel's other part."""
     low, high = f"{part}_low", f"{part}_high"
-    offset = -0.15 if part in ("erased", "elsewhere") else 0.15
+    name, colour = PARTS[part]
+    offset = -0.15 if part in ("positive_lost", "elsewhere") else 0.15
     return go.Scatter(
         x=np.arange(len(layers)) + offset,
         y=layers[part],
@@ -100,15 +108,15 @@ def _whiskers(layers: pd.DataFrame, part: str, names: pd.Series, unit: str) -> g
             "width": 0,
         },
         mode="markers",
-        name=part,
+        name=name,
         legendgroup=part,
         showlegend=False,
-        marker={"color": PARTS[part], "size": 6},
+        marker={"color": colour, "size": 6},
         text=names,
         customdata=layers[[low, high]],
         hovertemplate="layer %{text}: %{y:.3~g} [%{customdata[0]:.3~g}, %{customdata[1]:.3~g}] "
         + unit
-        + f"<extra>{part}</extra>",
+        + f"<extra>{name}</extra>",
     )
 
 

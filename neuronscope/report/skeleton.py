@@ -14,7 +14,6 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from neuronscope.analysis.reading import ERASED_TO, HIDDEN_FROM, reading_of
 from neuronscope.analysis.spurious import FALSE_DISCOVERIES
 from neuronscope.analysis.verdict import FEWEST
 from neuronscope.plots import look
@@ -45,7 +44,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "p_value": numbers.p_text,
     "points": numbers.points,
     "rate": numbers.rate_text,
-    "reading": reading_of,
     "share": numbers.share,
     "spaced": numbers.spaced,
     "span": numbers.span,
@@ -53,10 +51,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
 """Filters with which templates format numbers and names."""
 
 THRESHOLDS = {
-    "ERASED_TO": ERASED_TO,
     "FALSE_DISCOVERIES": FALSE_DISCOVERIES,
     "FEWEST": FEWEST,
-    "HIDDEN_FROM": HIDDEN_FROM,
 }
 """Constants of the analysis that the templates name."""
 

@@ -24,6 +24,9 @@ class Differences:
     found: tuple[dict[str, Any], ...]
     """The significant ones, as rows of the table of comparisons."""
 
+    single: bool = False
+    """Whether only one run of each method was compared, so that other runs may differ."""
+
     @property
     def more(self) -> dict[str, int]:
         """In how many significant comparisons each method has the larger share."""
@@ -103,7 +106,8 @@ def differing(tested: pd.DataFrame) -> Differences:
     if tested.empty:
         return Differences(0, ())
     found = tested.loc[tested["holm"] < ALPHA].to_dict("records")
-    return Differences(len(tested), tuple({str(k): v for k, v in row.items()} for row in found))
+    rows = tuple({str(k): v for k, v in row.items()} for row in found)
+    return Differences(len(tested), rows, bool((tested["runs"] == 1).any()))
 
 
 def sparing(study: StudyTables) -> Differences:

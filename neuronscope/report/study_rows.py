@@ -95,7 +95,8 @@ def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Ta
     """
     if tests.empty:
         return None
-    header = (*places, "method", "other", "difference", "facts", "p", "p (Holm)", "in words")
+    compared = ("method", "other", "difference", "facts", "runs", "p", "p (Holm)", "in words")
+    header = (*places, *compared)
     rows = []
     named = adjusted(tests).assign(**{f"place {name}": of for name, of in places.items()})
     for row in named.sort_values("p", kind="stable").to_dict("records"):
@@ -108,6 +109,7 @@ def _differences(tests: pd.DataFrame, places: Mapping[str, Sequence[str]]) -> Ta
                 _name(row["other"]),
                 Cell(difference, float(row["difference"]), (interval,) if interval else ()),
                 _whole(row["facts"]),
+                _whole(row["runs"]),
                 value_cell(float(row["p"])),
                 value_cell(float(row["holm"])),
                 _name(row["reading"]),

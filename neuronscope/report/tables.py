@@ -8,7 +8,7 @@ import pandas as pd
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.plots import expert_places
 from neuronscope.report.cells import Row, Table, sortable
-from neuronscope.report.numbers import count, estimated_share, interval, number, share
+from neuronscope.report.numbers import count, interval, number, share
 from neuronscope.results.recording import Provenance
 
 TOP_NEURONS = 30
@@ -51,9 +51,10 @@ def measures(diagnosis: Diagnosis) -> Cells:
     if diagnosis.n_spurious is not None:
         spurious = f"{diagnosis.n_spurious:,} of {len(diagnosis.neurons):,}"
     return {
-        "hidden_share": (estimated_share(diagnosis.hidden_share, diagnosis.hidden_share_ci95),),
-        "d_plus": (f"{number(diagnosis.d_plus_at_100)} {unit}",),
-        "d_minus": (f"{number(diagnosis.d_minus_at_100)} {unit}",),
+        "d_plus": (f"{number(diagnosis.d_plus_sum)} {unit}",),
+        "d_minus": (f"{number(diagnosis.d_minus_sum)} {unit}",),
+        "d_plus_at_100": (f"{number(diagnosis.d_plus_at_100)} {unit}",),
+        "d_minus_at_100": (f"{number(diagnosis.d_minus_at_100)} {unit}",),
         "spurious": (spurious,),
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from neuronscope.analysis.diagnosis import Diagnosis
 from neuronscope.analysis.verdict import Verdict
-from neuronscope.report.numbers import Interval, estimated, estimated_share, spaced
+from neuronscope.report.numbers import Interval, estimated, estimated_share, number, spaced
 from neuronscope.report.sentences import reading_sentence
 
 ATTRIBUTIONS = "attributions"
@@ -63,8 +63,8 @@ def views_of(diagnosis: Diagnosis) -> dict[str, View]:
     views[ATTRIBUTIONS] = View(
         ATTRIBUTIONS,
         diagnosis.reading,
-        estimated_share(diagnosis.hidden_share, diagnosis.hidden_share_ci95),
-        "share of the neurons' change that is negative influence gained",
+        f"{number(diagnosis.d_plus_sum)}, {number(diagnosis.d_minus_sum)}",
+        f"positive influence lost and negative influence gained, in {diagnosis.unit}",
         reading_sentence(diagnosis),
     )
     return views

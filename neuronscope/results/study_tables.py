@@ -42,11 +42,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "correct", "n",
     ),
     "comparisons": (
-        "attack", "variant", "method", "other", "facts", "difference", "low", "high", "p",
+        "attack", "variant", "method", "other", "facts", "runs", "difference", "low", "high", "p",
         "reading",
     ),
     "retention": (
-        "stratum", "use", "method", "other", "facts", "difference", "low", "high", "p", "reading",
+        "stratum", "use", "method", "other", "facts", "runs", "difference", "low", "high", "p",
+        "reading",
     ),
     "diagnoses": (
         "method", "seed", "verdict", "why", "hidden_share", "low", "high", "reading",
@@ -104,9 +105,10 @@ class StudyTables:
     `run_seed`."""
 
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Paired tests with facts as units: `attack`, `variant`, `method`, `other`, `facts`,
+    """Paired tests: `attack`, `variant`, `method`, `other`, `facts`, `runs` (per method),
     `difference` (share of facts recovered from `method` minus from `other`), its interval `low`,
-    `high`, `p` (unadjusted), `reading` (a sentence)."""
+    `high` and `p` (unadjusted), over facts and runs (with one run, over facts alone), `reading` (a
+    sentence)."""
 
     retention: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Paired tests on facts to be kept, by `stratum` and `use`: a positive difference means that

@@ -1,7 +1,20 @@
 """Paired comparisons of methods: recovery under the same attack, and retention of the same facts.
 
-The unit is a fact: both methods are evaluated on the same facts after the same attack, and the
-seeds of a method are averaged within each fact, so that they do not inflate the sample.
+Both methods are evaluated on the same facts after the same attack. Their difference varies between
+facts and between runs (seeds), and both count:
+
+    variance = Var_facts(mean gap of a fact over runs) / facts
+             + Var_runs(share of a run, method) / runs + Var_runs(share of a run, other) / runs
+
+with Student's t of as many degrees of freedom as the scarcer of the two has: 2 (runs − 1), or
+facts − 1. What varies between facts and runs together is counted twice, which errs on the safe
+side. In simulations without a true difference (8 to 40 facts, 2 to 5 runs; Gaussian values,
+answers, or shares of three answers; runs that differ up to twice as much as facts), p < 0.05 in at
+most 6 %, except for 7 % in one of 216 settings (2 runs, 40 facts, shares of three answers); a test
+over facts alone that averages the runs finds differences in up to 88 %.
+
+With a single run per method, the variation between runs is unknown: interval and p cover other
+facts, given these two runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import permutation_test
+from scipy import stats
 
-from neuronscope.analysis.statistics import mean_interval
+from neuronscope.analysis.statistics import CONFIDENCE, mean_interval
 from neuronscope.results.attack_table import RANDOM, REST
 from neuronscope.results.study_tables import FORGOTTEN
 
@@ -39,14 +52,18 @@ def comparisons(
 
     Returns:
         One row per pair and variant of the attack, except its random control: `attack`, `variant`,
-        `method`, `other`, `facts`, the mean shares `share` and `other_share`, their `difference`
-        (method - other) with its 95 % bootstrap interval over facts `low`, `high`, the two-sided
-        `p` of a sign-flip permutation test over facts (not corrected for other pairs), and
-        `reading`.
+        `method`, `other`, `facts`, `runs` (per method; the smaller number), the mean shares
+        `share` and `other_share`, their `difference` (method - other) with its 95 % interval over
+        facts and runs `low`, `high`, the two-sided `p` (not corrected for other pairs), and
+        `reading`. p is that of Student's t, but never below that of a sign-flip permutation test
+        over facts. With one run, interval and p are over facts alone.
     """
     rows = []
     for variant in _variants(tables):
-        shares = {method: fact_shares(runs, variant) for method, runs in tables.items()}
+        shares = {
+            method: _by_run([fact_shares(run, variant) for run in runs])
+            for method, runs in tables.items()
+        }
         for pair in pairs:
             result = _compared(shares[pair.method], shares[pair.other])
             rows.append(
@@ -68,7 +85,7 @@ def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pai
         One row per pair, stratum and use of the facts that were not to be forgotten: `stratum`,
         `use`, `method`, `other`, and from `facts` on the columns of `comparisons`.
     """
-    shares = {method: _kept(pd.concat(runs)) for method, runs in answers.items()}
+    shares = {method: _kept(runs) for method, runs in answers.items()}
     rows = []
     for pair in pairs:
         for (stratum, use), own in shares[pair.method].items():
@@ -81,36 +98,41 @@ def retention(answers: Mapping[str, Sequence[pd.DataFrame]], pairs: Sequence[Pai
     return pd.DataFrame(rows)
 
 
-def _kept(answers: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
-    """The share of runs that answer each fact to retain, by stratum and use."""
-    kept = answers.loc[answers["use"] != FORGOTTEN]
+def _kept(runs: Sequence[pd.DataFrame]) -> dict[tuple[str, str], pd.DataFrame]:
+    """Whether each run answers each fact to retain, by stratum and use."""
+    everything = pd.concat([run.assign(run=number) for number, run in enumerate(runs)])
+    kept = everything.loc[everything["use"] != FORGOTTEN]
     return {
-        (str(rows["stratum"].iloc[0]), str(rows["use"].iloc[0])): rows.groupby("fact")[
-            "answered"
-        ].mean()
+        (str(rows["stratum"].iloc[0]), str(rows["use"].iloc[0])): rows.pivot_table(
+            "answered", "fact", "run", aggfunc="mean"
+        )
         for _, rows in kept.groupby(["stratum", "use"], sort=False)
     }
 
 
-def fact_shares(runs: Sequence[pd.DataFrame], variant: str = "") -> pd.Series:
-    """The share of runs and draws in which each held-out fact is answered after an attack.
+def _by_run(shares: Sequence[pd.Series]) -> pd.DataFrame:
+    """One row per fact, one column per run."""
+    return pd.concat(shares, axis=1, keys=range(len(shares)))
+
+
+def fact_shares(table: pd.DataFrame, variant: str = "") -> pd.Series:
+    """The share of draws in which each held-out fact is answered after an attack on one run.
 
     A draw counts at its best evaluation over learning rates and steps: the one with the most
     held-out facts answered, over all folds. This maximum is biased upwards, equally for all
     methods.
 
     Args:
-        runs: The attack's table for each run of one method.
+        table: The attack's table for one run of a method.
         variant: The variant of the attack.
     """
     recovered: dict[str, list[bool]] = {}
-    for table in runs:
-        rest = table.loc[(table["split"] == REST) & (table["variant"] == variant)]
-        for _, draw in rest.groupby("seed"):
-            best = _best_evaluation(draw)
-            known = {fact for answered in best["answered"] for fact in answered}
-            for fact in (fact for facts in best["facts"] for fact in facts):
-                recovered.setdefault(fact, []).append(fact in known)
+    rest = table.loc[(table["split"] == REST) & (table["variant"] == variant)]
+    for _, draw in rest.groupby("seed"):
+        best = _best_evaluation(draw)
+        known = {fact for answered in best["answered"] for fact in answered}
+        for fact in (fact for facts in best["facts"] for fact in facts):
+            recovered.setdefault(fact, []).append(fact in known)
     shares = {fact: float(np.mean(known)) for fact, known in recovered.items()}
     return pd.Series(shares, dtype=float)
 
@@ -130,34 +152,47 @@ def _best_evaluation(draw: pd.DataFrame) -> pd.DataFrame:
     return max(complete, key=lambda rows: rows["correct"].sum() / rows["n"].sum())
 
 
-def _compared(one: pd.Series, other: pd.Series) -> dict[str, int | float]:
+def _compared(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int | float]:
     """The mean shares of two methods on the same facts, and the test of their difference."""
     both = one.index.intersection(other.index)
-    gaps = np.asarray(one[both] - other[both], dtype=np.float64)
-    low, high = mean_interval(gaps)
+    one, other = one.loc[both], other.loc[both]
+    gaps = (one.mean(axis=1) - other.mean(axis=1)).to_numpy(dtype=np.float64)
+    runs = min(one.shape[1], other.shape[1])
+    low, high = (float(end) for end in mean_interval(gaps, (-1.0, 1.0)))
+    p = _sign_flip(gaps)
+    if runs > 1 and len(both) > 1:
+        between = [float(shares.mean().var() / shares.shape[1]) for shares in (one, other)]
+        error = np.sqrt(gaps.var(ddof=1) / len(both) + sum(between))
+        freedom = min(one.shape[1] + other.shape[1] - 2, len(both) - 1)
+        t = stats.t(freedom, loc=gaps.mean(), scale=max(error, np.finfo(float).tiny))
+        low, high = (float(end) for end in np.clip(t.interval(CONFIDENCE), -1, 1))
+        p = max(p, float(2 * min(t.cdf(0), t.sf(0))))
     return {
         "facts": len(both),
-        "share": float(one[both].mean()),
-        "other_share": float(other[both].mean()),
+        "runs": runs,
+        "share": float(one.mean(axis=1).mean()),
+        "other_share": float(other.mean(axis=1).mean()),
         "difference": float(gaps.mean()),
-        "low": float(low),
-        "high": float(high),
-        "p": _p(gaps),
+        "low": low,
+        "high": high,
+        "p": p,
     }
 
 
 def _reading(result: Mapping[str, int | float], pair: Pair, verb: str, preposition: str) -> str:
+    runs = "one run each" if result["runs"] == 1 else f"{result['runs']} runs each"
     return (
         f"{result['share']:.0%} of {result['facts']} facts {verb} {preposition} {pair.method}, "
-        f"{result['other_share']:.0%} {preposition} {pair.other}."
+        f"{result['other_share']:.0%} {preposition} {pair.other} ({runs})."
     )
 
 
-def _p(gaps: Float[np.ndarray, " fact"]) -> float:
+def _sign_flip(gaps: Float[np.ndarray, " fact"]) -> float:
+    """Two-sided p-value of a permutation test over facts."""
     # One fact can never be significant.
     if len(gaps) < 2 or not gaps.any():
         return 1.0
-    test = permutation_test(
+    test = stats.permutation_test(
         (gaps, np.zeros_like(gaps)),
         lambda one, other, axis: np.mean(one - other, axis=axis),
         permutation_type="samples",

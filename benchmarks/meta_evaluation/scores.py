@@ -40,14 +40,15 @@ from neuronscope.results.findings import Finding
 POINTS = 11
 """Points of the straight line, both ends included."""
 
-Scores = dict[str, float]
+Scores = tuple[dict[str, float], dict[str, Any]]
+"""Scores by name, and the figures of a view."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """Scores that are computed together, and what they cost."""
 
-    scores: Scores
+    scores: dict[str, float]
 
     seconds: float
     """Processor time."""
@@ -59,7 +60,7 @@ class Measured:
     """Facts in backward passes."""
 
     figures: dict[str, Any]
-    """The figures of the view, if it is one."""
+    """The figures of the view, if it is one; or why nothing could be measured."""
 
 
 def measured(name: str, before: HookedModel, after: HookedModel, facts: FactSet) -> Measured:
@@ -68,16 +69,18 @@ def measured(name: str, before: HookedModel, after: HookedModel, facts: FactSet)
     used = facts if name == "linear_probe" else FactSet(facts.forget)
     with counted(before, after) as passes:
         start = time.process_time()
-        found = KINDS[name](Case(before, after, used, ns.Target()))
+        try:
+            scores, figures = KINDS[name](Case(before, after, used, ns.Target()))
+        except ValueError as error:
+            scores, figures = {}, {"left_out": str(error)}
         seconds = time.process_time() - start
-    scores, figures = found if isinstance(found, tuple) else (found, {})
     return Measured(scores, round(seconds, 2), passes["forward"], passes["backward"], figures)
 
 
-def of_view(name: str, read: Callable[[Finding], float]) -> Callable[[Case], tuple[Scores, Any]]:
+def of_view(name: str, read: Callable[[Finding], float]) -> Callable[[Case], Scores]:
     """A function that examines a case with a view and reads one number from the finding."""
 
-    def scores(case: Case) -> tuple[Scores, dict[str, Any]]:
+    def scores(case: Case) -> Scores:
         view = getattr(ns, "".join(part.capitalize() for part in name.split("_")))
         if view.needs_rankings:
             path = ns.WeightPath()
@@ -105,7 +108,7 @@ def change(case: Case) -> Scores:
         float((parameter.detach() - before[name].detach()).double().square().sum())
         for name, parameter in case.after.hf.named_parameters()
     ]
-    return {"log_odds": float(case.at_last.score.mean()), "norm": sum(squares) ** 0.5}
+    return {"log_odds": float(case.at_last.score.mean()), "norm": sum(squares) ** 0.5}, {}
 
 
 def influence(case: Case) -> Scores:
@@ -120,14 +123,14 @@ def influence(case: Case) -> Scores:
         "d_minus_share": hidden_share(lost, gained),
         "d_minus_at_100": sum_of_largest(gained),
         "d_plus_at_100": sum_of_largest(lost),
-    }
+    }, {}
 
 
 def weight_path(case: Case) -> Scores:
     """How few neurons the drop of the log-odds is due to."""
     neurons: pd.DataFrame = ns.WeightPath()(case).tables["neurons"]
     positive = neurons["contribution"].clip(lower=0).to_numpy()
-    return {"weight_path_100": sum_of_largest(positive) / positive.sum()}
+    return {"weight_path_100": sum_of_largest(positive) / positive.sum()}, {}
 
 
 def barrier(case: Case) -> Scores:
@@ -143,13 +146,13 @@ def barrier(case: Case) -> Scores:
                 parameter.copy_(torch.lerp(after[name], before[name], float(share)))
         losses.append(-float(case.measure(between).score.mean()))
     line = (1 - shares) * losses[0] + shares * losses[-1]
-    return {"barrier": float((losses - line).max())}
+    return {"barrier": float((losses - line).max())}, {}
 
 
 def cka_shift(case: Case) -> Scores:
     """How much the residual streams differ, up to rotation and scale; mean over layers."""
     pairs = zip(states(case, case.before), states(case, case.after), strict=True)
-    return {"cka_shift": 1 - float(np.mean([linear_cka(x, y) for x, y in pairs]))}
+    return {"cka_shift": 1 - float(np.mean([linear_cka(x, y) for x, y in pairs]))}, {}
 
 
 def states(case: Case, model: HookedModel) -> Float[np.ndarray, "layer token residual"]:
@@ -173,7 +176,7 @@ def linear_cka(
     return float(across**2 / (own * other))
 
 
-KINDS: dict[str, Callable[[Case], Scores | tuple[Scores, dict[str, Any]]]] = {
+KINDS: dict[str, Callable[[Case], Scores]] = {
     "change": change,
     "relearning_probe": of_view("relearning_probe", value),
     "influence": influence,

@@ -64,13 +64,13 @@ class Bench:
 
     @staticmethod
     def of(source: str, files: Sequence[Path], work: Path, results: Path) -> "Bench":
-        """Load the model, and find the facts that it answers (kept in the work folder)."""
+        """Load the model, and find the facts that it answers, whose ids are kept."""
         model = ns.load_model(source)
         facts = {(f.prompt, f.answer): f for file in files for _, f in ns.load_facts(file)}
-        kept = work / "known.json"
+        kept = results / "known.json"
         if not kept.exists():
             given = measure(model, answers_of(model, list(facts.values()))).answered
-            work.mkdir(parents=True, exist_ok=True)
+            results.mkdir(parents=True, exist_ok=True)
             write_json(kept, [f.id for f, yes in zip(facts.values(), given, strict=True) if yes])
         ids = set(read_json(kept))
         return Bench(model, tuple(f for f in facts.values() if f.id in ids), work, results)
@@ -94,7 +94,6 @@ class Bench:
 
     def keep(self, one: Checkpoint, **more: Any) -> None:
         """Add to what is known."""
-        self.results.mkdir(parents=True, exist_ok=True)
         write_json(self.results / f"{one.name}.json", self.row(one) | more)
 
     def load(self, one: Checkpoint) -> HookedModel:
@@ -116,8 +115,9 @@ def make(bench: Bench, one: Checkpoint) -> dict[str, Any]:
             break
         run = unlearned(bench, one, one.recipe.learning_rate * 3**attempt)
     folder = bench.work / "models" / one.name
-    for left in folder.parent.glob(f".{one.name}.*"):
-        shutil.rmtree(left)
+    # A call that was interrupted here may have left the model, or a part of it.
+    for left in (folder, *folder.parent.glob(f".{one.name}.*")):
+        shutil.rmtree(left, ignore_errors=True)
     ns.save_model(run.model, folder)
     counts = {
         split: measure(run.model, answers_of(run.model, facts.split(split)))
@@ -224,9 +224,10 @@ def score(bench: Bench, one: Checkpoint, again: Sequence[str]) -> None:
     if not wanted:
         return
     model, facts = bench.load(one), bench.facts(one)
+    row["fingerprint"] = model.fingerprint()
     for kind in wanted:
         row[kind] = asdict(measured(kind, bench.model, model, facts))
-        write_json(path, _plain(row | {"fingerprint": model.fingerprint()}))
+        write_json(path, _plain(row))
 
 
 def _plain(value: Any) -> Any:

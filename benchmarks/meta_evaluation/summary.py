@@ -80,8 +80,16 @@ def _row(name: str, row: dict[str, Any]) -> dict[str, Any]:
         "recovered": hit["recovered"],
         "recovered_of": hit["of"],
         "recovery": hit["recovered"] / hit["of"],
+        "recovery_at_once": _at_once(hit["runs"]),
         "grid_recovery": None if grid is None else grid["recovered"] / grid["of"],
     }
+
+
+def _at_once(runs: Sequence[dict[str, Any]]) -> float:
+    """The share of held-out facts answered as soon as the attacked ones are; mean over rates."""
+    learned = [run for run in runs if run["answered_at"] is not None]
+    shares = [run["rest"][run["answered_at"]] / run["rest_of"] for run in learned]
+    return float(np.mean(shares)) if shares else np.nan
 
 
 def correlation(table: pd.DataFrame, score: str) -> dict[str, float]:
@@ -106,6 +114,7 @@ def correlation(table: pd.DataFrame, score: str) -> dict[str, float]:
         "partial": partial(table),
         "partial_low": partial_low,
         "partial_high": partial_high,
+        "rho_at_once": spearman(table[score].to_numpy(), table["recovery_at_once"].to_numpy()),
         "lowest_without_a_method": float(np.min(without)) if without else np.nan,
         "highest_without_a_method": float(np.max(without)) if without else np.nan,
     }

@@ -44,7 +44,10 @@ METHODS: dict[str, tuple[Recipe, Recipe]] = {
     ),
     "kl-retain": (recipe("kl-retain"), recipe("kl-retain", retain_weight=10.0)),
     "npo": (recipe("npo"), recipe("npo", beta=0.5)),
-    "simnpo": (recipe("simnpo"), recipe("simnpo", beta=1.0, forget_weight=1.0)),
+    "simnpo": (
+        recipe("simnpo", learning_rate=1e-5, forget_weight=1.0),
+        recipe("simnpo", forget_weight=1.0, beta=1.0),
+    ),
     "dpo": (recipe("dpo"), recipe("dpo", beta=0.5)),
     "idk": (recipe("idk", learning_rate=1e-5), recipe("idk", retain_weight=0.0)),
     "rmu": (

@@ -72,7 +72,7 @@ def measured(name: str, before: HookedModel, after: HookedModel, facts: FactSet)
         try:
             scores, figures = KINDS[name](Case(before, after, used, ns.Target()))
         except ValueError as error:
-            scores, figures = {}, {"left_out": str(error)}
+            scores, figures = {}, {"error": str(error)}
         seconds = time.process_time() - start
     return Measured(scores, round(seconds, 2), passes["forward"], passes["backward"], figures)
 
@@ -130,7 +130,7 @@ def weight_path(case: Case) -> Scores:
     """How few neurons the drop of the log-odds is due to."""
     neurons: pd.DataFrame = ns.WeightPath()(case).tables["neurons"]
     positive = neurons["contribution"].clip(lower=0).to_numpy()
-    return {"weight_path_100": sum_of_largest(positive) / positive.sum()}, {}
+    return {"weight_path_100": sum_of_largest(positive) / float(positive.sum())}, {}
 
 
 def barrier(case: Case) -> Scores:

@@ -209,8 +209,8 @@ def _neurons(
                 mask[mine] = 1
             else:
                 mask[:, mine] = 1
-            matrix.weight.register_hook(lambda gradient, mask=mask: gradient * mask)
             weights.append(matrix.weight.requires_grad_(True))
+            matrix.weight.register_hook(lambda gradient, mask=mask: gradient * mask)
     return weights, 1e-2
 
 

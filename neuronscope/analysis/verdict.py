@@ -4,19 +4,18 @@
 |---|---|
 | not forgotten | most answers are still given |
 | collapsed | answers outside the forget set are lost as well |
-| hidden | the forgotten answers return after a relearning step too small to learn wrong answers |
-| erased | they are relearned no faster than wrong answers, and no view finds them inside |
-| mixed | some return in this way, and some do not |
+| hidden | the forgotten answers are relearned sooner than wrong ones, and all may be present |
+| mixed | they are relearned sooner, but some of them are certainly gone |
+| erased | they are relearned no sooner, and hardly any can be present; no view finds them inside |
 | cannot tell | too few facts, an effect within chance, or views that contradict an erasure |
 
-The relearning probe decides between hidden, erased and mixed. Settings and thresholds were chosen
-on the model organisms of seeds 0 to 2; on those of seeds 3 to 5 the verdict is right for 165 of 167
-pairs (95 % interval 96 % to 100 %) and calls none of the 108 hidden ones erased; the remaining two,
-whose models never knew the facts, get no verdict (`benchmarks/verdict.py`). Low-rank restoration
-cannot contradict an erasure, because it also restores answers that are gone. The other views can: a
-view that finds the answers inside the model, or restores them by ablation alone, turns "erased"
-into "cannot tell". Attributions have no vote: on a real checkpoint they were wrong. Every view is
-listed as agreeing, differing or silent.
+The relearning probe decides between hidden, erased and mixed by a permutation test and an interval
+of the hidden share (`evidence/relearning_probe.py`). How often it is right, on models whose truth is
+known by construction, is in `benchmarks/results/README.md`. Low-rank restoration cannot contradict
+an erasure, because it also restores answers that are gone. The other views can: a view that finds
+the answers inside the model, or restores them by ablation alone, turns "erased" into "cannot tell".
+Attributions have no vote: on a real checkpoint they were wrong. Every view is listed as agreeing,
+differing or silent.
 
 The sentence under a verdict is in `report/templates/verdict.j2`.
 """

@@ -1,12 +1,12 @@
 """Accuracy of the verdict on planted pairs, whose ground truth is known.
 
-Settings and thresholds (`neuronscope/evidence/relearning_probe.py`) were chosen on the pairs of
-seeds 0 to 2; those of seeds 3 to 5 are held out. The table has one row per pair: what was planted,
-the verdict, the hidden share from the relearning probe, and how many of the planted neurons the
-weight path ranks first. The rates are printed with 95 % Wilson intervals. Takes about four minutes
-per seed on one core.
+Settings of the relearning probe (`neuronscope/evidence/relearning_probe.py`) were chosen on pairs of
+seeds 0 and 1, and on pairs of a real model; those of seeds 3 and above are held out. The table has
+one row per pair: what was planted, the verdict, the hidden share from the relearning probe, and how
+many of the planted neurons the weight path ranks first. The rates are printed with 95 % Wilson
+intervals. Takes about five minutes per seed on one core.
 
-    python benchmarks/verdict.py [--seeds 0 3 4 5] [--out benchmarks/results/verdict.csv]
+    python benchmarks/verdict.py [--seeds 3 4] [--out benchmarks/results/verdict.csv]
 """
 
 import argparse
@@ -30,7 +30,7 @@ from neuronscope.models.targets import Target
 from neuronscope.organisms.organism import Organism, organism_grid
 from neuronscope.results.findings import Finding
 
-FITTED = (0, 1, 2)
+FITTED = (0, 1)
 """Seeds of the pairs on which the thresholds were chosen."""
 
 TRUTHS = {"untouched": "not forgotten"}
@@ -80,7 +80,7 @@ def rate(rows: pd.Series) -> str:
 def main() -> None:
     """Diagnose every pair, print the rates and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 3, 4, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdict.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -102,7 +102,9 @@ def main() -> None:
         ("seeds used for thresholds", table.loc[table["seed"].isin(FITTED)]),
         ("held-out seeds", table.loc[~table["seed"].isin(FITTED)]),
     ):
-        print(f"\n{name}: right {rate(part['right'])}")
+        committed = part.loc[part["verdict"] != "cannot tell"]
+        print(f"\n{name}: committed {rate(part['verdict'] != 'cannot tell')}")
+        print(f"  right where committed {rate(committed['right'])}, of all {rate(part['right'])}")
         for kind, group in part.groupby("kind", sort=False):
             print(f"  {kind}: right {rate(group['right'])}")
         hidden = part.loc[part["kind"] == "hidden"]

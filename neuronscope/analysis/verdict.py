@@ -10,8 +10,8 @@
 | cannot tell | too few facts, an effect within chance, or views that contradict an erasure |
 
 The relearning probe decides between hidden, erased and mixed by a permutation test and an interval
-of the hidden share (`evidence/relearning_probe.py`). How often it is right, on models whose truth is
-known by construction, is in `benchmarks/results/README.md`. Low-rank restoration cannot contradict
+of the hidden share (`evidence/relearning_probe.py`). `benchmarks/results/README.md` says how often
+it is right on models whose truth is known by construction. Low-rank restoration cannot contradict
 an erasure, because it also restores answers that are gone. The other views can: a view that finds
 the answers inside the model, or restores them by ablation alone, turns "erased" into "cannot tell".
 Attributions have no vote: on a real checkpoint they were wrong. Every view is listed as agreeing,

@@ -1,6 +1,6 @@
 """Accuracy of the verdict on planted pairs, whose ground truth is known.
 
-Settings of the relearning probe (`neuronscope/evidence/relearning_probe.py`) were chosen on pairs of
+The settings of the relearning probe (`evidence/relearning_probe.py`) were chosen on pairs of
 seeds 0 and 1, and on pairs of a real model; those of seeds 3 and above are held out. The table has
 one row per pair: what was planted, the verdict, the hidden share from the relearning probe, and how
 many of the planted neurons the weight path ranks first. The rates are printed with 95 % Wilson

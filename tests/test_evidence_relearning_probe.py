@@ -128,7 +128,7 @@ def test_facts_with_a_common_answer_have_no_placebo():
 )
 def test_groups_keep_small_relations_together(sizes, expected):
     facts = relations(*([str(k) for k in range(size)] for size in sizes))
-    found = groups(facts, "completion")
+    found = groups(facts, "completion", 8)
     assert sorted(map(len, found)) == expected
     assert sorted(fact.id for group in found for fact in group) == sorted(f.id for f in facts)
     if len(sizes) > 1:

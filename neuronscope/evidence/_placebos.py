@@ -106,7 +106,7 @@ def placebos(model: HookedModel, facts: Sequence[Fact], form: str) -> Placebos:
     return found
 
 
-def groups(facts: Sequence[Fact], form: str, size: int = 8) -> list[list[Fact]]:
+def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
     """Divide facts into groups of about `size`, keeping relations together.
 
     Fewer than `size` facts are one group, more are two or more, so that each group can be compared

@@ -162,7 +162,7 @@ class RelearningProbe(Evidence):
             ValueError: If fewer than half of the facts can get wrong answers at once.
         """
         learner = Learner(after)
-        parts = groups(facts, form)
+        parts = groups(facts, form, GROUP)
         count = DRAWS_OF_ONE if len(parts) == 1 else DRAWS
         prepared = [placebos(after, part, form) for part in parts]
         done, total = 0, len(parts) * (1 + count)

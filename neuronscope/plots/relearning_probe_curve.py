@@ -3,6 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from neuronscope.plots._log_axis import place_of_zero, ticks
 from neuronscope.plots._look import HIDDEN, MUTED, common_layout
 from neuronscope.results.findings import ITSELF
 
@@ -18,7 +19,7 @@ def relearning_probe_curve(curve: pd.DataFrame) -> go.Figure:
     """
     true = curve.loc[curve["control"] == ITSELF, :]
     placebos = curve.loc[curve["control"] != ITSELF, :]
-    start = true.loc[true["distance"] > 0, "distance"].min() / 2
+    start = place_of_zero(true["distance"])
     figure = go.Figure()
     for number, (_, one) in enumerate(placebos.groupby("control")):
         figure.add_trace(_line(one, start, "wrong answers", MUTED, 1.5, first=number == 0))
@@ -39,15 +40,13 @@ def relearning_probe_curve(curve: pd.DataFrame) -> go.Figure:
     subtitle = (
         "Share of answers given after small gradient steps on those same answers: the "
         f"{true['total'].iloc[0]} forgotten answers (band: 95\u00a0% Wilson interval), and "
-        f"{placebos['control'].nunique()} permutations of them that are all wrong."
+        f"{placebos['control'].nunique()} draws of wrong answers to the same prompts."
     )
     figure.update_layout(common_layout("Relearning probe", subtitle, plot_height=300))
-    distances = sorted(true["distance"].unique())
     figure.update_xaxes(
         type="log",
         title_text="distance in weight space (‖Δθ‖ / ‖θ‖)",
-        tickvals=[max(distance, start) for distance in distances],
-        ticktext=[f"{distance:.2g}" for distance in distances],
+        **ticks(true["distance"], start),
     )
     figure.update_yaxes(
         title_text="answers given", tickformat=".0%", range=[-0.03, 1.03], dtick=0.25

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from neuronscope.analysis.diagnosis import Diagnosis, compare
+from neuronscope.display import say
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.results.cache import write_json, write_table
 from neuronscope.results.comparison import Comparison
@@ -104,49 +105,82 @@ class Diagnose(Measuring, Task[Diagnosis]):
         from neuronscope.tasks._recording import attribution_of, recorded
 
         attribution = attribution_of(self.attribution, self.seed)
-        # One model in memory at a time.
-        model = loaded(self.before, self.loading)
-        facts, neutral = self._facts_and_neutral(model)
+        views = methods_of(self.views, VIEWS, self.seed)
+        first = loaded(self.before, self.loading)
+        facts, neutral = self._facts_and_neutral(first)
+        # Views need both models at once; without them, one is in memory at a time.
+        last = loaded(self.after, self.loading) if views else None
+        causes = _Causes.of(self, views, first, last, facts, folder and folder / "evidence")
         out = folder and folder / "before.safetensors"
         known = self.before_recording
-        before = recorded(model, facts, attribution, self, out=out, known=known, neutral=neutral)
-        del model
-        last = loaded(self.after, self.loading)
+        before = recorded(first, facts, attribution, self, out=out, known=known, neutral=neutral)
+        if last is None:
+            del first
+            last = loaded(self.after, self.loading)
         out = folder and folder / "after.safetensors"
         known = self.after_recording
         after = recorded(last, facts, attribution, self, out=out, known=known, neutral=neutral)
-        diagnosis = self._with_causes(
-            compare(before, after), Comparison(before, after), last, facts, folder
-        )
+        comparison = Comparison(before, after)
+        diagnosis = causes.added(compare(before, after), comparison)
         if folder is not None:
-            _write(diagnosis, Comparison(before, after), last, folder)
+            _write(diagnosis, comparison, last, folder)
         return diagnosis
 
-    def _with_causes(
-        self,
-        diagnosis: Diagnosis,
-        comparison: Comparison,
+
+@dataclass(frozen=True, eq=False)
+class _Causes:
+    """The causal evidence of a diagnosis, some of it known before anything is recorded."""
+
+    case: Any
+    views: tuple[Any, ...]
+    """The views that are yet to run."""
+    known: tuple[tuple[Any, ...], tuple[str, ...]]
+    """The findings of the deciding views, and a sentence for each that was left out."""
+    impossible: str
+    """Why no view can run; empty if they can."""
+    kept: Path | None
+
+    @staticmethod
+    def of(
+        task: Diagnose,
+        views: tuple[Any, ...],
+        first: Any,
         last: Any,
         facts: FactSet,
-        folder: Path | None,
-    ) -> Diagnosis:
-        """The diagnosis with the findings of the causal views, which need both models."""
-        from neuronscope.evidence import Case, ask
+        kept: Path | None,
+    ) -> "_Causes":
+        """Run the deciding views, and show what they find at once."""
+        from neuronscope.evidence import Case, ask_views
         from neuronscope.models.interventions import check_same_shapes
-        from neuronscope.tasks._models import loaded
         from neuronscope.tasks._recording import target_of
 
-        views = methods_of(self.views, VIEWS, self.seed)
         if not views:
-            return diagnosis
-        first = loaded(self.before, self.loading)
+            return _Causes(None, (), ((), ()), "", kept)
         try:
             check_same_shapes(first, last)
         except ValueError as error:
-            return diagnosis.with_note(f"No causal view was computed: {error}")
-        case = Case(first, last, facts, target_of(self), self.form)
-        kept = folder and folder / "evidence"
-        return diagnosis.with_findings(*ask(case, views, comparison, diagnosis.neurons, kept))
+            return _Causes(None, (), ((), ()), f"No causal view was computed: {error}", kept)
+        case = Case(first, last, facts, target_of(task), task.form)
+        deciding = [view for view in views if view.decides]
+        known = ask_views(case, deciding, kept, progress=True)
+        for finding in known[0]:
+            say(f"{finding.title}. {finding.why}")
+        rest = tuple(view for view in views if not view.decides)
+        return _Causes(case, rest, known, "", kept)
+
+    def added(self, diagnosis: Diagnosis, comparison: Comparison) -> Diagnosis:
+        """The diagnosis with the findings of all views."""
+        from neuronscope.evidence import ask
+
+        if self.impossible:
+            return diagnosis.with_note(self.impossible)
+        if self.case is None:
+            return diagnosis
+        findings, left_out = self.known
+        if self.views:
+            more = ask(self.case, self.views, comparison, diagnosis.neurons, self.kept)
+            findings, left_out = findings + more[0], left_out + more[1]
+        return diagnosis.with_findings(findings, left_out)
 
 
 def _write(diagnosis: Diagnosis, comparison: Comparison, last: Any, folder: Path) -> None:

@@ -142,7 +142,7 @@ def test_recordings_of_means_give_the_same_numbers_without_intervals():
     ("change", "warning"),
     [
         ({"null": 0}, "there is no test for spurious neurons"),
-        ({"facts": 1}, "A single fact has no intervals"),
+        ({"facts": 1}, "A single fact"),
         ({"facts": 7}, "Intervals from 7 facts are only a rough guide"),
         ({"facts": 2, "null": 2}, "no p-value can be below 0.17"),
     ],

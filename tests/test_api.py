@@ -144,7 +144,7 @@ def test_a_diagnosis_begins_with_its_verdict():
     shown = objects()
     verdict, reading = shown["verdict"], shown["reading"]
     assert repr(verdict).startswith("Diagnosis(verdict: hidden; hidden share 77 %")
-    assert "no verdict" in repr(reading) and "reading" in repr(reading)
+    assert "no verdict" in repr(reading) and "attributions suggest" in repr(reading)
     page = verdict._repr_html_()
     assert page.index("Verdict: hidden") < page.index("77 %") < page.index("weight path")
     assert "Verdict" not in reading._repr_html_()

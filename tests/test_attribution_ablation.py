@@ -108,7 +108,7 @@ def test_samples_are_even_over_layers_and_seeded():
 @pytest.mark.parametrize("neuron", [(2, 0), (0, 12), (-1, 0), (0, -1)])
 def test_a_neuron_that_does_not_exist_is_refused(neuron):
     model = tiny("llama")
-    with pytest.raises(ValueError, match="layers 0 to 1 of 12 neurons"):
+    with pytest.raises(ValueError, match="layers 0 to 1 with 12 neurons"):
         Ablation(neurons=((0, 0), neuron))(model, BATCH, SITES, Target())
 
 

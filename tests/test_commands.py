@@ -174,7 +174,9 @@ def test_a_plain_pair_and_a_mixture_of_experts_can_be_diagnosed(
     neurons = pd.read_parquet(tmp_path / "out" / "neurons.parquet")
     assert neurons["d_minus"].max() > 1e-3
     page = report.read_text(encoding="utf-8")
-    assert f"{len(neurons)} of {len(neurons)} neurons are here" in page and '"promotes":[["' in page
+    assert (
+        f"{len(neurons)} of {len(neurons)} neurons are listed" in page and '"promotes":[["' in page
+    )
     if architecture == "mixtral":
         assert set(neurons["expert"]) == {0, 1, 2, 3} and len(neurons) == 2 * 4 * 12
     else:

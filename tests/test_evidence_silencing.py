@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_evidence_weight_restoration import case_of, jittered, says
-from test_planted import IN_ONE_TOWN, KNOWN, PLANTED, erased_pair, hidden_pair
+from test_planted import IN_ONE_WORD, KNOWN, PLANTED, erased_pair, hidden_pair
 from tiny import ARCHITECTURES, tiny
 
 from neuronscope.attribution.gradient_x_activation import GradientXActivation
@@ -45,7 +45,7 @@ def test_answers_return_when_a_planted_inhibitor_is_ablated(architecture, layer)
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_ablation_does_not_recover_erased_answers(architecture, layer):
     finding = Silencing(sizes=(1, 2, 4), largest=0.1)(
-        case_of(*erased_pair(architecture, layer), IN_ONE_TOWN)
+        case_of(*erased_pair(architecture, layer), IN_ONE_WORD)
     )
     assert finding.figures["forgotten"] == 10
     assert finding.word == "cannot tell" and finding.value < 0.5
@@ -62,7 +62,7 @@ def test_an_inhibitor_of_the_original_model_has_a_warning():
         return HookedModel.of(hf, silent.tokenizer)
 
     # The same neuron is weaker in the original model, so that most answers are still given.
-    case = case_of(pushing(0.18), pushing(0.3), KNOWN)
+    case = case_of(pushing(0.2), pushing(0.4), KNOWN)
     assert case.forgotten.sum() >= 4
     finding = Silencing()(case)
     assert finding.figures["recovered_before"] > 0.5 * finding.figures["recovered"]

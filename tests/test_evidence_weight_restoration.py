@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_planted import IN_ONE_TOWN, KNOWN, PLANTED, erased_pair, hidden_pair
+from test_planted import IN_ONE_WORD, KNOWN, PLANTED, erased_pair, hidden_pair
 from tiny import ARCHITECTURES, PEOPLE, WORDS, StayDouble, batch_of, tiny
 
 from neuronscope.evidence._base import Case
@@ -161,7 +161,7 @@ def test_restoring_incrementally_equals_restoring_each_set_at_once():
 
 
 def test_a_single_answer_stored_in_one_neuron_is_not_taken_for_hidden_knowledge():
-    finding = WeightRestoration()(case_of(*erased_pair("gpt2", 0), IN_ONE_TOWN))
+    finding = WeightRestoration()(case_of(*erased_pair("gpt2", 0), IN_ONE_WORD))
     assert finding.figures["minimal_neurons"] == 1  # one neuron stored it, and can store it
     assert finding.word == "cannot tell" and "different answers" in finding.why
 

@@ -100,7 +100,7 @@ def test_without_a_test_no_spurious_neurons_are_mentioned(diagnosis, recordings)
     seen = explorer(*recordings, untested)
     assert (seen.shown, seen.total, seen.spurious) == (24, 24, 0)
     text = text_of(render_report(diagnosis, explorer=seen))
-    assert "24 of 24 neurons are here: those whose influence changed most." in text
+    assert "24 of 24 neurons are listed" in text
     assert all(row["q"] is None for row in read(seen)[0]["neurons"])
     whole = text_of(render_report(diagnosis, explorer=explorer(*recordings, diagnosis.neurons)))
     assert "changed most, and all 1 spurious one." in whole

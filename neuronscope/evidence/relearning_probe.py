@@ -198,21 +198,26 @@ def _read(
         )
     rates = (
         f"Moved by {_percent(distances[share.step - 1])} of its weights' norm along the gradient "
-        f"of the answers, the model gives {share.true:.0%} of the {experiment.facts} forgotten "
-        f"answers and {share.placebo:.0%} of wrong answers to the same prompts"
+        f"of the answers, the model gives {_whole(share.true)} of the {experiment.facts} forgotten "
+        f"answers and {_whole(share.placebo)} of wrong answers to the same prompts"
     )
     low, high = share.ci95
+    most = _whole(high)
     sooner = f"{rates}; it learns the forgotten answers sooner (p = {experiment.p:.2g})"
     if experiment.p <= LEVEL and low > 0:
         if share.value > HALF and high >= 1 - 1 / experiment.facts:
             return "hidden", f"{sooner}, and all of them may still be present."
-        return "mixed", f"{sooner}, but only {low:.0%} to {high:.0%} of them are still present."
+        return "mixed", f"{sooner}, but only {_whole(low)} to {most} of them are still present."
     if experiment.p <= LEVEL:
         return "cannot tell", f"{sooner}, but too few of them to exclude chance."
     chance = f"{rates}, which is no sooner than chance allows (p = {experiment.p:.2g})"
     if high <= ERASED_TO:
-        return "erased", f"{chance}; at most {high:.0%} of the answers could still be present."
-    return "cannot tell", f"{chance}, but up to {high:.0%} of the answers could still be present."
+        return "erased", f"{chance}; at most {most} of the answers could still be present."
+    return "cannot tell", f"{chance}, but up to {most} of the answers could still be present."
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _percent(share: float) -> str:

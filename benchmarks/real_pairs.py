@@ -14,7 +14,7 @@ In the last four, all other weights are those of the original model, and restori
 brings all 16 answers back. Every row is written as soon as it is complete; the same command
 continues. One pair takes two to five minutes on one core.
 
-    python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--out real_pairs.csv]
+    python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--only never] [--out real_pairs.csv]
 
 MODEL is a folder with the original model. FACTS is a file of facts; 16 of those of one relation
 that the model answers are suppressed, others are kept.
@@ -304,6 +304,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("facts")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", default="", help="generators whose name begins like this")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real_pairs.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -311,7 +312,8 @@ def main() -> None:
     facts = [fact for _, fact in load_facts(options.facts)]
     rows = pd.read_csv(options.out).to_dict("records") if options.out.exists() else []
     for pair in pairs(original, facts, options.seeds):
-        if any((row["generator"], row["seed"]) == (pair.generator, pair.seed) for row in rows):
+        done = any((row["generator"], row["seed"]) == (pair.generator, pair.seed) for row in rows)
+        if done or not pair.generator.startswith(options.only):
             continue
         rows.append(examined(pair))
         with written_whole(options.out) as unfinished:

@@ -14,7 +14,7 @@ In the last four, all other weights are those of the original model, and restori
 brings all 16 answers back. Every row is written as soon as it is complete; the same command
 continues. One pair takes two to five minutes on one core.
 
-    python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--only never] [--out real_pairs.csv]
+    python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--only never] [--out TABLE]
 
 MODEL is a folder with the original model. FACTS is a file of facts; 16 of those of one relation
 that the model answers are suppressed, others are kept.

@@ -11,7 +11,7 @@ from tiny import ARCHITECTURES, FOODS, FORGET, PEOPLE, TOWNS, tiny
 
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._experiment import Arm, Experiment, Group, hidden_share
-from neuronscope.evidence._placebos import comparable, distinct_draws, groups, placebos
+from neuronscope.evidence._placebos import comparable, distinct_draws, echo, groups, placebos
 from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.facts.prompts import encode
@@ -134,6 +134,13 @@ def test_groups_keep_small_relations_together(sizes, expected):
     if len(sizes) > 1:
         for relation in {fact.relation for fact in facts}:
             assert sum(relation in {f.relation for f in group} for group in found) == 1
+
+
+def test_answers_that_repeat_their_own_prompt_are_noticed():
+    plain = relations(TOWNS[:4])
+    assert echo(plain) == 0
+    longer = [replace(f, prompt=f"{f.answer} is", answer=f"{f.answer} again") for f in plain]
+    assert echo(longer) == 1
 
 
 def arm(*steps, taken=10):

@@ -7,6 +7,7 @@ are the wrong options of the same prompt. An answer that the unlearned model alr
 used, because none of the forgotten answers is given.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,8 +76,7 @@ def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
     """Which facts have a possible placebo: another answer in their relation, or wrong options."""
     if form == "multiple_choice":
         return np.ones(len(facts), dtype=bool)
-    different = _different(facts) & _related(facts)
-    return different.any(axis=1)
+    return np.any(_different(facts) & _related(facts), axis=1)
 
 
 def placebos(model: HookedModel, facts: Sequence[Fact], form: str) -> Placebos:
@@ -131,6 +131,22 @@ def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
         pieces = max(1, round(len(own) / size))
         parts += [own[piece::pieces] for piece in range(pieces)]
     return parts
+
+
+def echo(facts: Sequence[Fact]) -> float:
+    """How much more often answers share a word with their own prompt than with those of placebos.
+
+    Only words of four or more characters count. If the difference is large, e.g. because answers
+    repeat the name of the person in question, true answers are easier to learn than placebos even
+    for a model that never knew them.
+    """
+    prompts, answers = (
+        [set(re.findall(r"\w{4,}", text.casefold())) for text in texts]
+        for texts in ([fact.prompt for fact in facts], [fact.answer for fact in facts])
+    )
+    shared = np.array([[bool(answer & prompt) for answer in answers] for prompt in prompts])
+    placebo = _different(facts) & _related(facts)
+    return float(shared.diagonal().mean() - shared[placebo].mean())
 
 
 def _check(found: Placebos, facts: Sequence[Fact]) -> None:

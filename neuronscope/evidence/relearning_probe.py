@@ -40,7 +40,7 @@ from neuronscope.evidence._experiment import (
     wilson,
 )
 from neuronscope.evidence._forgotten import undecided, without_value
-from neuronscope.evidence._placebos import comparable, distinct_draws, groups, placebos
+from neuronscope.evidence._placebos import comparable, distinct_draws, echo, groups, placebos
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.models.answers import answers_of
@@ -62,6 +62,10 @@ DRAWS = 4
 
 DRAWS_OF_ONE = 19
 """Placebo draws of a single group: 1 of 20 choices are the true answers."""
+
+ECHOES = 0.25
+"""Difference of the rates of answers that repeat a word of their prompt, true answers minus
+placebos, above which there is a warning: a quarter of the facts."""
 
 MEANING = (
     "share of the forgotten answers relearned at a distance at which placebo answers are not "
@@ -106,7 +110,7 @@ class RelearningProbe(Evidence):
         chosen = [fact for fact, use in zip(sample, usable, strict=True) if use]
         finding = self.examine(case.after, chosen, case.form, progress)
         word, why = no_word or (finding.word, finding.why)
-        warnings = _left_out(len(forgotten), len(facts), len(chosen))
+        warnings = _left_out(len(forgotten), len(facts), len(chosen)) + _echoes(chosen, case.form)
         return replace(finding, word=word, why=why, warnings=warnings)
 
     def examine(
@@ -235,6 +239,17 @@ def _left_out(forgotten: int, usable: int, used: int) -> tuple[str, ...]:
     if used < usable:
         warnings.append(f"A random sample of {used} of {usable} forgotten facts was used.")
     return tuple(warnings)
+
+
+def _echoes(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
+    """A warning if true answers are easier to learn than placebos for lack of their words."""
+    if form == "multiple_choice" or echo(facts) <= ECHOES:
+        return ()
+    return (
+        "More answers repeat a word of their own prompt than placebos do, so true answers may be "
+        "learned sooner even if the model never knew them. Compare the verdict with that on a "
+        "model that never learned the facts, or use the multiple_choice form.",
+    )
 
 
 def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:

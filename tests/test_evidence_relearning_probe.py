@@ -47,10 +47,14 @@ def test_facts_that_were_never_learned_are_relearned_no_sooner_than_new_ones(tra
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_the_hidden_share_of_a_mixture_is_estimated(training, share):
+@pytest.mark.parametrize(
+    # Sixteen facts do not tell 12 from all of them, or 4 from chance.
+    ("share", "words"),
+    [(0.25, {"mixed", "cannot tell"}), (0.5, {"mixed"}), (0.75, {"mixed", "hidden"})],
+)
+def test_the_hidden_share_of_a_mixture_is_estimated(training, share, words):
     finding = probe(mixed(training, share))
-    assert finding.word == "mixed"
+    assert finding.figures["p"] <= 0.05 and finding.word in words
     assert finding.ci95[0] <= share <= finding.ci95[1]
 
 

@@ -55,6 +55,8 @@ def diagnosed(organism: Organism, seed: int) -> dict[str, object]:
         "verdict": verdict.word,
         "right": verdict.word == TRUTHS.get(organism.kind, organism.kind),
         "relearning_probe": verdict.hidden_share,
+        "low": verdict.hidden_share_ci95[0],
+        "high": verdict.hidden_share_ci95[1],
         "planted": sum(int(mask.sum()) for mask in organism.planted.values()),
         "weight_path_found": _planted_found(organism, first[0]),
     } | words

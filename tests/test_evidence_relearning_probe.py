@@ -210,6 +210,20 @@ def test_an_answer_counts_by_the_tokens_that_were_wrong_at_first():
     assert found.effort == (3 + 11) / 2
 
 
+def test_answers_that_are_given_from_the_start_are_not_learned():
+    model = tiny("gpt2")
+    unknown = [
+        fact
+        for fact in relations(TOWNS)
+        if not measure(model, answers_of(model, [fact])).answered.any()
+    ]
+    (given,) = _said(model, unknown[:1])
+    assert measure(model, answers_of(model, [given])).answered.all()
+    view = RelearningProbe(distances=(1e-3,))
+    assert view.experiment(model, [given, *unknown[1:]]).facts == len(unknown) - 1
+    assert view.experiment(model, unknown).facts == len(unknown)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_models_are_unchanged_and_findings_are_deterministic(architecture):
     before = tiny(architecture, dtype=torch.float32)

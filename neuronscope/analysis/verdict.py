@@ -5,8 +5,8 @@
 | not forgotten | most answers are still given |
 | collapsed | answers outside the forget set are lost as well |
 | hidden | the forgotten answers are relearned sooner than wrong ones, and all may be present |
-| mixed | they are relearned sooner, but some of them are certainly gone |
-| erased | they are relearned no sooner, and hardly any can be present; no view finds them inside |
+| mixed | they are relearned sooner, but a part of them is gone (95 % interval) |
+| erased | they are relearned no sooner, at most a third can be present; no view finds them inside |
 | cannot tell | too few facts, an effect within chance, or views that contradict an erasure |
 
 The relearning probe decides between hidden, erased and mixed by a permutation test and an interval

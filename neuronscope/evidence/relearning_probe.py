@@ -3,15 +3,21 @@
 A memory that can no longer be recalled is relearned with less effort than something new: this is
 Ebbinghaus' savings measure. The unlearned model is moved along the gradient of some forgotten
 answers at once, and from the same start along the gradient of placebos: wrong answers to the same
-prompts. If the model never knew the answers, true answers and placebos are interchangeable, so a
-permutation test decides whether the true ones are learned sooner; it assumes nothing about the
-model, or about how facts interact. The facts form groups of about eight, each with its own placebo
-draws. The p-value is the share of all choices of one draw per group, true answers included, that
-are learned with no more effort in total than the true answers.
+prompts. If the model never knew the answers, and nothing in a prompt suggests its answer, true
+answers and placebos are interchangeable, so a permutation test decides whether the true ones are
+learned sooner. The facts form groups of about eight, each with its own placebo draws. The p-value
+is the share of all choices of one draw per group, true answers included, that are learned with no
+more effort in total than the true answers.
+
+The test is nearly exact, not quite: no placebo agrees with the truth on any fact, but placebos may
+agree with each other. If efforts are independent, which is the worst case, a test at 5 % rejects in
+5.5 % of cases with 16 facts, 7 % with 8, 8 to 10 % with 5 to 7, and 10 % with 16 facts in the
+multiple-choice form.
 
 The hidden share compares t, the rate of true answers given at some distance, with p, that of
 placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
-half of the placebos are learned. For each fact, the distance is chosen where the other facts give
+half of the placebos are learned. An answer of several tokens counts by the share of its wrong
+tokens that become right. For each fact, the distance is chosen where the other facts give
 the largest share, so that no fact counts at a distance that it has chosen itself.
 
 Facts are learned in groups because single answers distinguish little: a small change reaches any
@@ -108,6 +114,9 @@ class RelearningProbe(Evidence):
         sample = self._sample(facts)
         usable = comparable(sample, case.form)
         chosen = [fact for fact, use in zip(sample, usable, strict=True) if use]
+        if len(chosen) < 2:
+            reason = "Too few of the sampled facts have a different answer in their relation."
+            return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
         finding = self.examine(case.after, chosen, case.form, progress)
         word, why = no_word or (finding.word, finding.why)
         warnings = _left_out(len(forgotten), len(facts), len(chosen)) + _echoes(chosen, case.form)
@@ -166,6 +175,9 @@ class RelearningProbe(Evidence):
             ValueError: If fewer than half of the facts can get wrong answers at once.
         """
         learner = Learner(after)
+        # In the learner's precision, an answer may be given that the model itself does not give.
+        right = next(learner.learn(answers_of(after, facts, form), self.distances))
+        facts = [fact for fact, row in zip(facts, right, strict=True) if not row.all()]
         parts = groups(facts, form, GROUP)
         count = DRAWS_OF_ONE if len(parts) == 1 else DRAWS
         prepared = [placebos(after, part, form) for part in parts]

@@ -27,7 +27,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 import neuronscope as ns
-from neuronscope.analysis.hidden_share import hidden_share
 from neuronscope.analysis.influence_variation import influence_variation, sum_of_largest
 from neuronscope.evidence import Case
 from neuronscope.facts.fact import FactSet
@@ -120,7 +119,7 @@ def influence(case: Case) -> Scores:
     neurons = influence_variation(Comparison(before, after))
     lost, gained = neurons["d_plus"].to_numpy(), neurons["d_minus"].to_numpy()
     return {
-        "d_minus_share": hidden_share(lost, gained),
+        "d_minus_share": float(gained.sum() / (lost.sum() + gained.sum())),
         "d_minus_at_100": sum_of_largest(gained),
         "d_plus_at_100": sum_of_largest(lost),
     }, {}

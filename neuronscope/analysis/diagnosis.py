@@ -110,8 +110,8 @@ class Diagnosis:
     the drop due to the change of the neuron's own weights."""
 
     layers: pd.DataFrame
-    """One row per site and layer: `drop`, `erased`, `hidden`, `elsewhere`, `remainder`, each
-    with `_low` and `_high`."""
+    """One row per `site` and `layer`: `drop`, `positive_lost`, `negative_gained`, `elsewhere`,
+    `remainder`, each with `_low` and `_high`."""
 
     curve: pd.DataFrame
     """Cumulative D⁺ and D⁻: `m`, `d_plus`, `d_minus`."""
@@ -147,7 +147,10 @@ class Diagnosis:
         )
 
     def _repr_html_(self) -> str:
-        """The verdict with its share, then what each view says; a reading is called one."""
+        """The verdict with the hidden share, then each view's finding, and the attributions.
+
+        Without causal views, what the attributions suggest, labelled as such.
+        """
         scores = f"{self.score_before:.3g} → {self.score_after:.3g} {self.unit}"
         outcome = [
             ("answers given", f"{self.answered_before} → {self.answered_after} of {self.n_facts}"),

@@ -1,9 +1,12 @@
-"""What the attributions suggest: decided by ΣD⁺ and ΣD⁻ over all recorded neurons, not by causes.
+"""What the attributions suggest, decided by ΣD⁺ and ΣD⁻ over all recorded neurons.
+
+No causal evidence is used.
 
 Each neuron's mean is clamped at zero, so noise between facts inflates both sums; with few facts or
-weak effects they look more alike than they are. They have no interval: in simulations, those of the
-plain ratio missed the true one nearly always where noise was strong, and a cross-fitted one, mostly
-right, covered it in only 80 % where lost influence was spread thinly over all neurons.
+weak effects they look more alike than they are. No interval is reported for their ratio, because
+none was reliable in simulations: with strong noise, intervals of the plain ratio nearly always
+missed the true ratio; those of a cross-fitted ratio mostly covered it, but in only 80 % of samples
+if the lost influence was spread thinly over all neurons.
 
 The sentence that explains the reading is in `report/templates/reading.j2`.
 """

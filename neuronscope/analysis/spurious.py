@@ -1,8 +1,8 @@
 """Spurious unlearning neurons: neurons that learned to oppose the forgotten answers.
 
 A neuron is spurious if its negative influence grew more on the forget set than on other facts of
-the same relation (the null facts), by more than chance explains in any neuron, and if D⁻ exceeds an
-equal share of the drop.
+the same relation (the null facts), by more than chance explains in any neuron, and if D⁻ exceeds
+the drop divided by the number of neurons.
 
 The growth per neuron and fact is δ = A_min(before) − A_min(after), with A_min the neuron's smallest
 influence at any position. A neuron's excess growth is the slope of a regression of δ on the label
@@ -18,8 +18,8 @@ and not divided by its standard error: a few neurons that hide facts change the 
 thousands of others slightly but significantly. The test names the strongest neurons, not all: one
 that is weak compared with the strongest, or that opposes only a few of the facts, is not found.
 
-Facts of other relations are no null facts. Facts of a relation react together to any change of the
-weights, so that even noise makes relations differ.
+Facts of other relations cannot serve as null facts: facts of one relation react alike to any change
+of the weights, so even random changes make relations differ.
 """
 
 import math
@@ -40,8 +40,8 @@ PERMUTATIONS = 999
 """Number of permutations: with 999, a p-value of 0.05 has a standard error of 0.007."""
 
 SHARED = 0.5
-"""Share of the drop that null facts may show before a warning: beyond, they were largely forgotten
-as well, and the test can find little."""
+"""A warning is added if the null facts fell by more than this share of the drop: they were then
+largely forgotten as well, and the test can find little."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SpuriousTest:
     """p-value adjusted for all recorded neurons; NaN without a test."""
 
     spurious: Bool[np.ndarray, " neuron"]
-    """Whether q is at most `FALSE_DISCOVERIES` and D⁻ exceeds an equal share of the drop."""
+    """Whether q is at most `FALSE_DISCOVERIES` and D⁻ exceeds the drop per neuron."""
 
     warnings: tuple[str, ...]
     """Limitations of the test, or the reason why there is none."""
@@ -110,7 +110,7 @@ def permutation_test(
 
     Args:
         growth: The growth δ.
-        forget: Which facts are to be forgotten, at least one of each relation and not all of it.
+        forget: Which facts are to be forgotten: in each relation at least one, and not all.
         relations: The relation of each fact.
     """
     contrasts = _contrasts(forget, relations)

@@ -52,9 +52,9 @@ def mean_interval(
     Association 73), which uses the third moment; the other end is that of Student's t.
 
     In simulations with 2 to 32 facts, it covers the mean of normal values in 95 to 96 % of samples,
-    that of lognormal values (σ = 1) in 86 to 92 %. It covers less where rare values decide the mean
-    that no fact of the sample shows; for yes or no, use `wilson_interval`. Equal facts give an
-    interval without width. NaN with fewer than two facts.
+    that of lognormal values (σ = 1) in 86 to 92 %. It covers less if the mean depends on
+    rare values that the sample may not contain; for yes-or-no values, use `wilson_interval`. If all
+    values are equal, the interval has zero width. NaN with fewer than two facts.
 
     Args:
         values: One row per fact.

@@ -11,11 +11,11 @@
 
 The relearning probe decides between hidden, erased and mixed by a permutation test and an interval
 of the hidden share (`evidence/relearning_probe.py`). `benchmarks/results/README.md` says how often
-it is right on models whose truth is known by construction. Low-rank restoration cannot contradict
-an erasure, because it also restores answers that are gone. The other views can: a view that finds
-the answers inside the model, or restores them by ablation alone, turns "erased" into "cannot tell".
-Attributions have no vote: on a real checkpoint they were wrong. Every view is listed as agreeing,
-differing or silent.
+it is right on models in which it is known by construction whether the answers are present. Low-rank
+restoration cannot contradict an erasure, because it also restores answers that are gone. The other
+views can: a view that finds the answers inside the model, or restores them by ablation alone, turns
+"erased" into "cannot tell". Attributions have no vote: on a real checkpoint they were wrong. Every
+view is listed as agreeing, differing or silent.
 
 The sentence under a verdict is in `report/templates/verdict.j2`.
 """
@@ -34,11 +34,11 @@ FEWEST = 4
 """Minimum number of known facts: in the forget set for any verdict, outside it for a collapse."""
 
 COLLAPSED_TO = 0.5
-"""Share of the other answers still given up to which the model counts as collapsed."""
+"""The model counts as collapsed if at most this share of the other answers is still given."""
 
 CONTRADICTING = ("silencing", "weight_restoration", "logit_lens", "linear_probe", "depth_score")
-"""Views whose "hidden" contradicts an erasure. That of low-rank restoration does not: it may find
-what it restored itself."""
+"""Views whose verdict "hidden" contradicts an erasure. Low-rank restoration is not among them,
+because it can also restore answers that are gone."""
 
 Reason = Literal[
     "too few facts",

@@ -83,9 +83,11 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         | `final_correct`, `final`, `final_low`, `final_high` | at the end of the largest budget |
         | `area` | mean height of the curve over the budget, averaged over learning rates |
         | `attacked_correct`, `attacked_n` | attacked facts: maximum answered, total; NaN if none |
-        | `learnt` | whether all were, with every seed; `relearn_benign`: log-odds rose by `RISE` |
+        | `learnt` | whether all attacked facts were answered at one evaluation, with every seed; |
+        | | for `relearn_benign`: whether log-odds rose by `RISE` |
         | `maximum_original`, `maximum_never_knew` | maxima of the controls; NaN without them |
-        | `recovered` | for the rest: (maximum − never_knew) / (original − never_knew), of maxima |
+        | `recovered` | for split `rest`: (m − n) / (o − n), with the maxima m of this model, |
+        | | n of `never_knew`, and o of `original` |
         | `reason` | why `recovered` is NaN |
         | `reading` | what the result suggests, in one sentence |
         | `note` | what readers need to know about how the result was obtained |
@@ -128,8 +130,8 @@ def by_learning_rate(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per attack, model, variant, split and learning rate, with the columns of `recovery`
-        from `seeds` to `area`. The maximum is taken over the steps at that rate only. It does not
-        exceed the maximum over the whole grid; with one seed, the latter is the largest of them.
+        from `seeds` to `area`. The maximum is taken over the steps at that rate only. It is at
+        most the maximum over the whole grid; with one seed, the largest of these maxima equals it.
 
     Raises:
         ValueError: If the table is not that of an attack.

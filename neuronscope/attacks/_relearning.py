@@ -1,9 +1,9 @@
 """The shared part of attacks that fine-tune: grid, training, and evaluations during training.
 
 A short attack that succeeds shows that facts were hidden; one that fails shows nothing, because
-deeper suppression takes more steps. Every run therefore takes the same number of steps, for
-several epochs over the attacked facts: at one of the learning rates, these are answered long before
-the end. The whole curve is stored.
+deeper suppression takes more steps. Every run therefore takes the same, large number of steps
+(several epochs over the attacked facts), so that at some learning rate the attacked facts are
+answered long before the end. The whole curve is stored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,7 +95,7 @@ class Relearning(Attack):
     def hardest(self) -> "Relearning":
         """The same attack with only its largest learning rate and its first seed.
 
-        Evaluation settings are fixed, because no weight depends on them.
+        Evaluation settings are replaced by constants, because the weights do not depend on them.
         """
         rates, seeds = (max(self.learning_rates),), self.seeds[:1]
         return replace(self, learning_rates=rates, seeds=seeds, retain_facts=0, evaluate_every=1)

@@ -54,7 +54,10 @@ def main() -> None:
 
 
 def commands_for(arguments: Sequence[str]) -> dict[str, type[Any]]:
-    """The type of each command; only the one that runs has its flags."""
+    """The type of each command.
+
+    Only the command on the command line gets its flags; the other tasks are stand-ins.
+    """
     kinds: dict[str, type[Any]] = {
         name: command_type(command, arguments) if name in arguments[:1] else stand_in(command)
         for name, command in TASKS.items()

@@ -22,7 +22,7 @@ def named(family: str, setting: Setting, arguments: Sequence[str], positional: b
         return file_name(values[0] if values else default)
     names = method_names(family)
     places = [place for place, text in enumerate(arguments) if file_name(text) in names]
-    # The preceding model, or the value of a flag, may have the same name as a method.
+    # A method's name may also occur as the preceding model's path, or as the value of a flag.
     free = [place for place in places if not arguments[place - 1].startswith("--")]
     return file_name(arguments[(free or places)[-1]]) if places else ""
 

@@ -28,7 +28,7 @@ from neuronscope.cli.wording import described, flag_name, in_flags, marker_of
 from neuronscope.tasks import Facts, Loading, Method, Methods, Model, Recorded, Settings
 
 SEED = "seed"
-"""A setting of methods that a task sets if it has a field of this name."""
+"""The setting of methods that a task fills in from its own field of this name, if it has one."""
 
 FOLDER = "Folder for the result. After an interruption, the same command resumes."
 

@@ -63,7 +63,10 @@ def described(setting: Setting, name: str | None = None) -> Any:
 
 
 def hint_of(setting: Setting) -> str | None:
-    """The default as shown in the help: empty if the text explains it, None for its value."""
+    """The text shown for the default in the help.
+
+    Empty if the docstring explains the default; None to let tyro show the value.
+    """
     if setting.default is not None and setting.default != ():
         return None
     return "" if "(default:" in setting.text else "(default: none)"

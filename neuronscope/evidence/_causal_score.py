@@ -36,7 +36,7 @@ class CausalScore:
 
     @property
     def beats_random(self) -> bool:
-        """Whether the interval lies above that of a random ranking's score, ±`chance`."""
+        """Whether the interval lies above `chance`, the upper limit for random rankings."""
         return self.low > self.chance
 
     @property

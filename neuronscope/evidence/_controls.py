@@ -25,9 +25,9 @@ def alike(
     Args:
         order: Flat indices of all neurons, best first.
         strata: The stratum of each neuron.
-        spared: Draw this many of the first neurons of `order` only after all others of their
-            strata, to test whether these particular neurons are needed. With 0, controls ignore
-            which neurons were chosen.
+        spared: Number of leading neurons of `order` that are drawn only after all others of their
+            stratum, to test whether these particular neurons are needed. With 0, controls may
+            contain the leading neurons.
     """
     late = np.zeros(len(order), dtype=bool)
     late[order[:spared]] = True

@@ -19,8 +19,8 @@ LEARNED = 0.25
 """If fewer true answers and placebos are learned, the probe could not teach the model anything."""
 
 HALF = 0.5
-"""Rates are compared where at most this share of the placebos is learned; a hidden share above it
-is most of the answers."""
+"""Rates are compared only at distances at which at most this share of the placebos is learned. A
+hidden share above it counts as most of the answers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Arm:
     """How soon some answers were learned together."""
 
     steps: Int[np.ndarray, "fact token"]
-    """Number of steps after which each token was first right; one more than were taken if it never
-    was. Masked where the token was right at the start, in the padding of shorter answers, and in
-    answers that do not count."""
+    """Number of steps after which each token was first right; `taken` + 1 if it never was. Masked
+    where the token was right at the start, in the padding of shorter answers, and in answers that
+    do not count."""
 
     taken: int
     """Number of steps taken."""
@@ -198,5 +198,5 @@ def _steps_chosen_by_others(
 
 
 def wilson(rate: float, trials: int) -> tuple[float, float]:
-    """95 % Wilson interval of a rate, which need not be a whole number of trials."""
+    """95 % Wilson interval of a rate; the number of successes is rounded to a whole number."""
     return wilson_interval(round(rate * trials), trials)

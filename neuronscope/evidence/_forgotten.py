@@ -7,15 +7,16 @@ from neuronscope.evidence._base import Case
 from neuronscope.results.findings import Figure, Finding, Word
 
 FEWEST = 4
-"""Fewest forgotten facts for a verdict: half of a smaller number is a single fact, or chance."""
+"""Minimum number of forgotten facts for a verdict: with fewer, half of them is less than two facts,
+which may be chance."""
 
 ENOUGH = 0.5
 """Share of the forgotten answers from which they count as recovered; chosen as a majority."""
 
 ALMOST_NONE = 0.125
 """Share of the forgotten answers up to which a random control counts as having recovered nothing;
-chosen as two of sixteen facts, which may be close to being answered anyway: a quarter of `ENOUGH`.
-"""
+chosen as two of sixteen facts, a quarter of `ENOUGH`, because a few facts may be close to being
+answered before anything is changed."""
 
 
 def undecided(case: Case) -> tuple[Word, str] | None:

@@ -109,8 +109,8 @@ def placebos(model: HookedModel, facts: Sequence[Fact], form: str) -> Placebos:
 def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
     """Divide facts into groups of about `size`, keeping relations together.
 
-    Fewer than `size` facts are one group, more are two or more, so that each group can be compared
-    with placebos of its own.
+    Fewer than `size` facts form one group; `size` or more form at least two. Each group is compared
+    with its own placebos.
     """
     count = 1 if len(facts) < size else max(2, round(len(facts) / size))
     found: list[list[Fact]] = [[] for _ in range(count)]
@@ -134,11 +134,12 @@ def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
 
 
 def echo(facts: Sequence[Fact]) -> float:
-    """How much more often answers share a word with their own prompt than with those of placebos.
+    """How much more often true answers share a word with their prompt than its placebos do.
 
-    Only words of four or more characters count. If the difference is large, e.g. because answers
-    repeat the name of the person in question, true answers are easier to learn than placebos even
-    for a model that never knew them.
+    Placebos of a prompt are the different answers of its relation. Only words of four or more
+    characters count. If the difference is large, e.g. because answers repeat the name of the person
+    in question, true answers are easier to learn than placebos even for a model that never knew
+    them.
     """
     prompts, answers = (
         [set(re.findall(r"\w{4,}", text.casefold())) for text in texts]

@@ -17,7 +17,7 @@ from neuronscope.results.findings import ITSELF, Finding, Word
 
 SMALL = 0.01
 """Share of the neurons, rounded up to a neuron, that is too small to store many different answers;
-chosen because knowledge is spread over more of a model than its suppression requires."""
+chosen because suppressing knowledge takes fewer neurons than storing it."""
 
 MEANING = (
     f"smallest share of the neurons at {SITE} whose original weights recover half of the forgotten "
@@ -43,7 +43,10 @@ class Contender:
 
     @property
     def apart(self) -> tuple[int, int]:
-        """How many sizes have an interval above those of all draws, and how many were compared."""
+        """The number of sizes at which the ranking is above all draws, and the number compared.
+
+        It is above if its interval lies above the intervals of all random draws.
+        """
         random = pd.concat([control.rows(self.name) for control in self.controls])
         highest = random.groupby("size", as_index=False)["high"].max()
         both = self.curve.rows(self.name).iloc[:-1].merge(highest, on="size")

@@ -52,10 +52,12 @@ from neuronscope.models.targets import Answers, Target
 from neuronscope.results.findings import Finding, Word
 
 HIDDEN_BELOW = 1 / 3
-"""The verdict is hidden if the whole interval is lower; chosen so that two thirds remain."""
+"""The verdict is hidden if the whole interval lies below this score: the unlearned model's states
+then reduce s by less than a third of what the reference's do."""
 
 ERASED_ABOVE = 2 / 3
-"""The verdict is erased if the whole interval is higher; chosen so that one third remains."""
+"""The verdict is erased if the whole interval lies above this score: the unlearned model's states
+then reduce s by more than two thirds of what the reference's do."""
 
 RETAIN_MODEL, OTHER_SUBJECTS = "retain model", "other subjects"
 """The references."""

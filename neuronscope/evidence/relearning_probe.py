@@ -5,25 +5,26 @@ Ebbinghaus' savings measure. The unlearned model is moved along the gradient of 
 answers at once, and from the same start along the gradient of placebos: wrong answers to the same
 prompts. If the model never knew the answers, and nothing in a prompt suggests its answer, true
 answers and placebos are interchangeable, so a permutation test decides whether the true ones are
-learned sooner. The facts form groups of about eight, each with its own placebo draws. The p-value
-is the share of all choices of one draw per group, true answers included, that are learned with no
-more effort in total than the true answers.
+learned sooner. The facts form groups of about eight, each with its own placebo draws. In each
+group, the true answers and the placebo draws are candidates. The p-value is the share of all
+combinations of one candidate per group whose total effort does not exceed that of the true answers.
 
-The test is nearly exact, not quite: no placebo agrees with the truth on any fact, but placebos may
-agree with each other. If efforts are independent, which is the worst case, a test at 5 % rejects in
-5.5 % of cases with 16 facts, 7 % with 8, 8 to 10 % with 5 to 7, and 10 % with 16 facts in the
-multiple-choice form.
+The test is not quite exact, because true answers and placebos are not fully exchangeable: a placebo
+never equals the true answer to its fact, but two placebo draws may agree on a fact. If efforts are
+independent, which is the worst case, a test at 5 % rejects in 5.5 % of cases with 16 facts, 7 %
+with 8, 8 to 10 % with 5 to 7, and 10 % with 16 facts in the multiple-choice form.
 
 The hidden share compares t, the rate of true answers given at some distance, with p, that of
 placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
-half of the placebos are learned. An answer of several tokens counts by the share of its wrong
-tokens that become right. For each fact, the distance is chosen where the other facts give
-the largest share, so that no fact counts at a distance that it has chosen itself.
+half of the placebos are learned. An answer of several tokens counts in part: as the share of its
+initially wrong tokens that have become right. For each fact, the distance is the one at which the
+other facts give the largest share, so that a true answer does not influence the distance at which
+it is evaluated.
 
-Facts are learned in groups because single answers distinguish little: a small change reaches any
-one output. What a model that never knew the answers cannot do is reach all of them with a small
-change. In contrast to a relearning attack, the probe trains on the facts that it evaluates and
-hardly moves the weights. No weights of the original model are used.
+Facts are learned in groups because a single answer is weak evidence: a small weight change can
+produce any one output. What a model that never knew the answers cannot do is reach all of them with
+a small change. In contrast to a relearning attack, the probe trains on the facts that it evaluates
+and hardly moves the weights. No weights of the original model are used.
 """
 
 import math
@@ -57,21 +58,23 @@ LEVEL = 0.05
 """Level of the test that true answers are learned no sooner than placebos."""
 
 ERASED_TO = 1 / 3
-"""Upper bound of the hidden share up to which an insignificant finding is erased. With 16 facts of
-which none is present it is about 0.2; with a quarter present, more than a third."""
+"""If the test is not significant, the verdict is erased only if the upper bound of the hidden share
+is at most this. With 16 facts, the bound is about 0.2 if none is present, and more than a third if
+a quarter is."""
 
 GROUP = 8
 """Number of facts that are learned together, approximately."""
 
 DRAWS = 4
-"""Placebo draws per group: with two groups, 1 of 25 choices are the true answers."""
+"""Placebo draws per group. With two groups, 1 of the 25 combinations consists of the true answers,
+so p can be as low as 0.04."""
 
 DRAWS_OF_ONE = 19
-"""Placebo draws of a single group: 1 of 20 choices are the true answers."""
+"""Placebo draws of a single group: with the true answers 20 candidates, so p can be 0.05."""
 
 ECHOES = 0.25
-"""Difference of the rates of answers that repeat a word of their prompt, true answers minus
-placebos, above which there is a warning: a quarter of the facts."""
+"""A warning is added if the share of true answers that repeat a word of their prompt exceeds that
+of placebos by more than this."""
 
 MEANING = (
     "share of the forgotten answers relearned at a distance at which placebo answers are not "
@@ -254,7 +257,7 @@ def _left_out(forgotten: int, usable: int, used: int) -> tuple[str, ...]:
 
 
 def _echoes(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
-    """A warning if true answers are easier to learn than placebos for lack of their words."""
+    """A warning if true answers repeat words of their prompts much more often than placebos do."""
     if form == "multiple_choice" or echo(facts) <= ECHOES:
         return ()
     return (

@@ -13,8 +13,9 @@ all sizes is biased upwards; it is compared with the same maximum for each rando
 rankings have random draws only at the size that recovers most, and none if they recover nothing.
 
 Unlearning need not have created the inhibitors: some neurons suppress many kinds of answers, and
-unlearning may only have lowered the answers' scores below their effect. For comparison, the same
-neurons are therefore also ablated in the original model. In either case the answers are present.
+unlearning may only have lowered the answers' scores so far that this suppression is now enough to
+prevent the answers. For comparison, the same neurons are therefore also ablated in the original
+model. In either case the answers are present.
 
 If ablating a few neurons recovers nothing, this is no evidence of erasure, because training may
 spread its changes over many neurons.

@@ -42,7 +42,7 @@ FINALISTS = 2
 """Number of rankings, best causal score first, that are searched for a minimal set."""
 
 BISECTION = 7
-"""Passes of a bisection over a third of a decade, to within 5 %; used to report progress."""
+"""Estimated number of passes of a bisection to within 5 %; used to report progress."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ UNRELATED = "relearn_benign"
 These count as learned if the log-odds of their answers rise, even without verbatim answers."""
 
 RANDOM = "random"
-"""In the column `variant`, a random choice that serves as a control for the chosen one."""
+"""In the column `variant`: neurons chosen at random, as a control for the ranked neurons."""
 
 COLUMNS = (
     "attack", "model", "variant", "lr", "seed", "fold", "epoch", "step", "budget", "split",

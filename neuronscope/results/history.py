@@ -21,7 +21,8 @@ def columns_of(names: tuple[str, str] = ("forget", "retain")) -> tuple[str, ...]
     | `asked_forget`, `asked_retain` | number of evaluated facts |
     | `answered_forget`, `answered_retain` | number answered by greedy decoding; `_rate`: share |
     | `log_odds_forget` | mean log-odds of the answers to be forgotten, nats per token |
-    | `..._watched`, `..._taught` | in fine-tuning: the same for facts not trained on, trained on |
+    | `..._watched` | in fine-tuning: the same for watched facts, which are not trained on |
+    | `..._taught` | in fine-tuning: the same for the facts trained on |
     | `seconds`, `evaluation_seconds` | duration of step and evaluation |
     | `peak_memory` | peak memory so far in bytes: of the GPU, or of the process without a GPU |
 

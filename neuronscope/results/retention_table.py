@@ -8,11 +8,13 @@ NEIGHBOURS, SAME_SUBJECT, ELSE = "neighbours", "same subject", "everything else"
 and the subject of another is a neighbour."""
 
 UNKNOWN = "relation or subject not given"
-"""In the column `stratum`: facts to be kept that may belong to any of these."""
+"""In the column `stratum`: facts to be kept whose stratum is unknown, because they, or some
+forgotten facts, lack a relation or a subject."""
 
 TRAINED, PARAPHRASED, ANY = "trained prompt", "a paraphrase", "any prompt"
-"""In the column `stratum`: facts to be forgotten, under different prompts. Facts with paraphrases
-also count as answered under at least one paraphrase, and under at least one of all prompts."""
+"""In the column `stratum`: facts to be forgotten, with the trained prompt, with paraphrases, and
+with both. The last two contain only facts with paraphrases; a fact counts as answered there if the
+model answers at least one of the prompts."""
 
 STRATA = (TRAINED, PARAPHRASED, ANY, NEIGHBOURS, SAME_SUBJECT, ELSE, UNKNOWN)
 

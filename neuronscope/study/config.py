@@ -56,7 +56,7 @@ from neuronscope.training import TrainingConfig
 STRICT = ConfigDict(extra="forbid")
 
 FORM = "form"
-"""The setting of recordings that is set for the whole study."""
+"""The setting of recordings that the study's field of the same name fills in."""
 
 MATCH = "match"
 """The setting of the stop rule `update-norm` that can name another method of the study."""

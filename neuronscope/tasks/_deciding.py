@@ -14,11 +14,11 @@ from neuronscope.tasks.methods import SEED, built, made, several
 
 
 def decided(value: Any, marker: Marker | None, seed: int | None) -> Any:
-    """The plain value of a field that identifies a task's numbers.
+    """A plain value that represents a field in the task's identity.
 
     Args:
         marker: The field's marker, if it has one.
-        seed: Seed for methods that have a `seed` which was not set.
+        seed: The seed to fill in for methods whose `seed` was not set.
     """
     match marker:
         case Model():
@@ -45,13 +45,13 @@ def methods_of(value: Any, marker: Methods, seed: int | None) -> tuple[Any, ...]
 
 
 def settings_of(value: Any, marker: Settings) -> Any:
-    """The dataclass in a field: an instance, built from a mapping, or with its defaults."""
+    """The field's dataclass instance: as given, built from a mapping, or with all defaults."""
     kind = vars(import_module(f"neuronscope.{marker.module.replace('/', '.')}"))[marker.name]
     return value if isinstance(value, kind) else built(kind, value or {})
 
 
 def method_seed(values: Mapping[str, Any], markers: Mapping[str, Marker]) -> int | None:
-    """The seed for methods that have a `seed` which was not set; None for their own default."""
+    """The seed to fill in for methods whose `seed` was not set; None to leave their default."""
     for name, marker in markers.items():
         if isinstance(marker, Settings):
             return getattr(settings_of(values[name], marker), SEED)

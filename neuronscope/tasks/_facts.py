@@ -64,9 +64,9 @@ def with_neutral_facts(
         null_facts: The number of control facts, as in `choose_facts`.
 
     Returns:
-        The facts with neutral facts as their utility split, and all neutral facts, whose mean is
-        the baseline for all models even if none of them is recorded. None instead of neutral facts
-        if the facts have controls already.
+        A pair: the facts, with neutral facts as their utility split; and all neutral facts that
+        were found to be answered, whose mean is the baseline for every model even if none of them
+        is recorded. If the facts already have controls, they are returned unchanged, with None.
     """
     from neuronscope.models.neutral_facts import neutral_facts
 

@@ -81,7 +81,10 @@ class Diagnose(Measuring, Task[Diagnosis]):
             return self._diagnosed(folder)
 
     def decides(self) -> dict[str, Any]:
-        """As for every task, but without the recordings, which the models determine."""
+        """As for every task, but without the recordings.
+
+        The models, facts and settings determine them.
+        """
         named = Task.decides(self).items()
         return {k: v for k, v in named if k not in ("before_recording", "after_recording")}
 
@@ -149,7 +152,7 @@ class _Causes:
         facts: FactSet,
         kept: Path | None,
     ) -> "_Causes":
-        """Run the deciding views, and show what they find at once."""
+        """Run the deciding views, and show their findings immediately."""
         from neuronscope.evidence import Case, ask_views
         from neuronscope.models.interventions import check_same_shapes
         from neuronscope.tasks._recording import target_of

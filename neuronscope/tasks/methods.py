@@ -31,7 +31,7 @@ def made(family: str, choice: Choice | T | None, base: type[T], seed: int | None
 
     Args:
         choice: The method, or its name or table.
-        seed: Used if the method has a `seed` which was not set.
+        seed: The seed to fill in if the method has a `seed` that was not set.
 
     Raises:
         ValueError: If the method or a setting does not exist.

@@ -26,7 +26,7 @@ class Home:
     """The device for tensors that were saved from a device of the given name."""
 
     alike: nn.Parameter
-    """A trained parameter, whose sharding is that of all sharded tensors."""
+    """Any trained parameter; all sharded tensors are sharded like it."""
 
     def put(self, tensor: Tensor, described: dict[str, Any]) -> Tensor:
         """Move a tensor to its device, or build the sharded tensor to which it belongs.

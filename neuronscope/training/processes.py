@@ -74,7 +74,10 @@ class Processes:
 
     @property
     def gradient_scale(self) -> int:
-        """Factor for the loss that makes gradients sums over processes: FSDP2 averages them."""
+        """Factor by which the loss is multiplied.
+
+        With it, gradients are sums over processes although FSDP2 averages them.
+        """
         return self.count if self.sharded else 1
 
     def total(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

@@ -42,7 +42,8 @@ class StepResult:
     """The regularizer's memory after the step."""
 
     trouble: str | None
-    """Which value is not finite, in words, in which case nothing was updated; None if all are."""
+    """Name and value of a number that is not finite, in which case nothing was updated; None if all
+    numbers are finite."""
 
 
 def take_step(
@@ -100,8 +101,8 @@ def _loss(
     """Compute ∇L into `.grad`.
 
     Returns:
-        The terms; and Σ_x ∂log P/∂φ over the forget batch, if the regularizer uses it and the
-        gradient of the forget half is a multiple of it.
+        The terms; and Σ_x ∂log P/∂φ over the forget batch, if the regularizer uses this sum and the
+        gradient of the forget half is proportional to it, otherwise None.
     """
     training, processes = work.training, work.processes
     terms = backward(work, partial(work.objective.forget, training), forget)

@@ -66,7 +66,10 @@ class Work:
     def stored_apart(
         self, name: str, gradient: Float[Tensor, "..."], divisor: float
     ) -> Float[Tensor, "..."]:
-        """A copy of a parameter's gradient, divided; the next call for it reuses the memory."""
+        """A copy of a parameter's gradient, divided by `divisor`.
+
+        The next call for the same parameter overwrites it.
+        """
         if name not in self.apart:
             self.apart[name] = torch.empty_like(gradient)
         torch.div(local(gradient), divisor, out=local(self.apart[name]))

@@ -110,16 +110,14 @@ def test_the_answer_says_whether_ssiuu_beats_its_controls(study, p, difference, 
 
 
 def test_the_answer_says_if_other_runs_were_not_compared(study):
-    assert "not other runs" not in paragraph(study)
+    assert "one run" not in paragraph(study)
     single = study.comparisons.assign(runs=1)
-    assert "not other runs" in paragraph(dataclasses.replace(study, comparisons=single))
+    assert "one run" in paragraph(dataclasses.replace(study, comparisons=single))
 
 
 def test_the_answer_counts_the_tests_of_kept_facts(study):
-    assert "Of 12 paired tests of the kept facts, one per stratum, 6 are significant" in paragraph(
-        study
-    )
-    assert "at 5\u00a0%): SSIUU kept more in 6." in paragraph(study)
+    assert "12 paired tests" in paragraph(study) and "6 are significant" in paragraph(study)
+    assert "SSIUU kept more in 6." in paragraph(study)
     turned = study.retention.assign(difference=-study.retention["difference"])
     text = paragraph(dataclasses.replace(study, retention=turned))
     assert "gradient difference kept more in 3 and NPO kept more in 3." in text
@@ -127,7 +125,7 @@ def test_the_answer_counts_the_tests_of_kept_facts(study):
     none = study.retention.assign(p=0.01)
     assert "none is significant" in paragraph(dataclasses.replace(study, retention=none))
     bare = dataclasses.replace(study, retention=study.retention.head(0))
-    assert "of the kept facts" not in paragraph(bare)
+    assert "paired test" not in paragraph(bare)
 
 
 @pytest.mark.parametrize(

@@ -418,7 +418,7 @@ def test_estimates_grow_with_the_work(facts):
         ({"attacks": [ATTACK | {"count": 400}]}, "trains on 400 facts"),
         (
             {"diagnosing": {"after_attack": "noise"}, "attacks": ["noise", ATTACK]},
-            "fine-tunes: relearn-forget\\.",
+            "after_attack is 'noise'.*: relearn-forget\\.",
         ),
         ({"attacks": ["relearn-splits"]}, "4 facts of split 'forget'"),
         ({"attacks": [{"name": "relearn-benign", "data": "gone.json"}]}, "gone.json"),

@@ -179,8 +179,8 @@ def _finding(
         word=word,
         value=float(right[1].mean()),
         ci95=(low, high),
-        meaning="share of facts whose answer a linear probe of the unlearned model, trained on "
-        "other facts, scores above every distractor",
+        meaning="share of facts whose answer scores above every distractor under a linear probe of "
+        "the unlearned model that was trained on other facts",
         why=f"A linear probe of the unlearned model, trained on {int((~probed).sum())} other "
         f"facts, scores {int(right[1].sum())} of {len(right[1])} answers above their distractors "
         f"(original model: {int(right[0].sum())}; chance: {chance:.0%}; shuffled labels: "
@@ -210,7 +210,7 @@ def _too_few_to_train(case: Case, training: int) -> Finding:
     )
     return without_value(
         "linear_probe",
-        "share of facts whose answer a linear probe of the unlearned model scores highest",
+        "share of facts whose answer scores highest under a linear probe of the unlearned model",
         (word, f"No probe was trained. {reason}"),
         {"training_facts": training},
     )

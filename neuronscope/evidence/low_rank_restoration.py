@@ -230,8 +230,9 @@ def _warnings(word: Word, full: pd.Series) -> Iterator[str]:
         )
     if word == "erased":
         yield (
-            "Strongly suppressed answers also need a larger part of the difference: compare "
-            "checkpoints whose answers have similar scores after unlearning."
+            "Strongly suppressed answers need a larger part of the difference, too, even if they "
+            "are hidden; compare only checkpoints whose answers have similar scores after "
+            "unlearning."
         )
 
 

@@ -134,10 +134,10 @@ class Diagnosing:
     and minutes if they are long; all views together take many times as long."""
 
     after_attack: str | None = None
-    """The name of an attack of the study that fine-tunes; of several attacks of the same name, the
-    first is called `NAME 1`. Every run is recorded again after this attack, at its largest learning
-    rate and first seed, to see which neurons it changes (arXiv 2509.22263, Fig. 6). If the attack
-    splits the facts into folds, the first fold is held out."""
+    """The name of one of the study's fine-tuning attacks; if several have the same name, the first
+    is called `NAME 1`. Every run is recorded again after this attack, at its largest learning rate
+    and first seed, to see which neurons it changes (arXiv 2509.22263, Fig. 6). If the attack splits
+    the facts into folds, the first fold is held out."""
 
     def __post_init__(self) -> None:
         several("evidence", self.views, Evidence, None, default_views)
@@ -284,8 +284,8 @@ class Study:
         chosen = next((c for called, c in self.attack_names.items() if called == name), None)
         if name not in training or chosen is None:
             raise ValueError(
-                f"diagnosing: after_attack is {name!r}; expected an attack of the study that "
-                f"fine-tunes: {', '.join(training) or 'it has none'}."
+                f"diagnosing: after_attack is {name!r}; expected one of the study's "
+                f"fine-tuning attacks: {', '.join(training) or 'it has none'}."
             )
         if self.after_attack is not None and self.after_attack.updates(FEWEST) == 0:
             raise ValueError(f"diagnosing: after_attack is {name!r}, which takes no steps.")

@@ -76,11 +76,12 @@ def demo() -> Study:
 def controls(model: str, facts: Path) -> Study:
     """SSIUU and its controls, three seeds, at matched accuracy, log-odds and update norm.
 
-    The methods add a penalty, or nothing, to gradient difference. Each penalty's gradient is scaled
-    to the norm of the objective's gradient. There are two exceptions: the paper's SSIUU uses its
-    own λ, and the distance to the reference is scaled to half that norm, because at the full norm
-    it undoes every step and nothing is forgotten. At half the norm, it still converges before the
-    log-odds reach `DEEP`, so it is left out of that comparison.
+    All methods are gradient difference, with one of several penalties or with none. Each penalty's
+    gradient is scaled to the norm of the objective's gradient. There are two exceptions: the
+    paper's SSIUU uses its own λ, and the distance to the reference is scaled to half that norm,
+    because at the full norm it undoes every step and nothing is forgotten. At half the norm it
+    still converges before the log-odds reach −4, so it is left out of the comparison at those
+    log-odds.
     """
     added: dict[str, Any] = {
         "nothing added": None,

@@ -46,8 +46,9 @@ class Diagnose(Measuring, Task[Diagnosis]):
     """Split to diagnose."""
 
     null_facts: int | None = None
-    """Number of control facts, drawn from the other splits, that show what changes by chance; those
-    of the same relation first (default: as many of these as there are facts to diagnose)."""
+    """Number of control facts, which show what changes by chance. They are drawn from the other
+    splits, first from facts of the same relation (default: all of that relation, up to the number
+    of facts to diagnose; if these are few, others are added)."""
 
     seed: int = 0
     """Seed for drawing control facts and for methods that sample."""

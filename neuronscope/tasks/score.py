@@ -90,7 +90,7 @@ class Score(Task[Scored]):
     only folders you trust (default: the tasks that ship with the harness)."""
 
     task_questions: int | None = None
-    """Use at most this many questions per task, from the first (default: all)."""
+    """Use only the first questions of each task, up to this number (default: all)."""
 
     loading: Loading = field(default_factory=Loading)
 

@@ -79,3 +79,21 @@ def test_without_a_relearning_probe_there_is_no_verdict_on_forgotten_answers():
     )
     assert (verdict.word, verdict.reason) == ("cannot tell", "no relearning probe")
     assert math.isnan(verdict.hidden_share)
+
+
+def test_a_model_that_forgot_the_whole_relation_is_not_collapsed():
+    kept, lost = [True] * 4, [False] * 4
+    table = pd.DataFrame(
+        {
+            "split": ["forget"] * 4 + ["retain"] * 8,
+            "relation": ["capital"] * 8 + ["colour"] * 4,
+            "answered_before": [True] * 12,
+            "answered_after": lost + lost + kept,
+        }
+    )
+    findings = [view("relearning_probe", "hidden")]
+    assert weigh(table, "erased", findings).word == "hidden"
+    # Without facts of other relations, or if these are lost, the model is damaged.
+    assert weigh(table[:8], "erased", findings).word == "collapsed"
+    table["answered_after"] = False
+    assert weigh(table, "erased", findings).word == "collapsed"

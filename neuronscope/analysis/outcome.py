@@ -8,6 +8,9 @@ import pandas as pd
 from neuronscope.analysis.statistics import mean_interval
 from neuronscope.results.comparison import Comparison
 
+ENOUGH = 4
+"""Number of facts of other relations that show whether a model is damaged in general."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -20,7 +23,8 @@ class Counts:
     """Those of them that are still answered."""
 
     others: int
-    """Facts of other splits that were answered before."""
+    """Facts of other splits that were answered before: of other relations, if there are `ENOUGH` of
+    them, because a model that forgot the whole relation is not damaged in general."""
 
     kept: int
     """Those of them that are still answered."""
@@ -31,11 +35,17 @@ class Counts:
         known = facts["answered_before"].astype(bool)
         still = known & facts["answered_after"].astype(bool)
         forget = facts["split"] == "forget"
+        others = ~forget
+        if "relation" in facts:
+            forgotten = facts.loc[forget, "relation"].dropna()
+            unrelated = others & ~facts["relation"].isin(forgotten)
+            if (known & unrelated).sum() >= ENOUGH:
+                others = unrelated
         return Counts(
             int((known & forget).sum()),
             int((still & forget).sum()),
-            int((known & ~forget).sum()),
-            int((still & ~forget).sum()),
+            int((known & others).sum()),
+            int((still & others).sum()),
         )
 
 
@@ -65,14 +75,15 @@ def fact_table(comparison: Comparison) -> pd.DataFrame:
     """One row per recorded fact.
 
     Returns:
-        Columns `fact`, `split`, and `score`, `probability`, `answered`, each `_before` and
-        `_after`.
+        Columns `fact`, `split`, `relation` (None if unknown), and `score`, `probability`,
+        `answered`, each `_before` and `_after`.
     """
     before, after = comparison.before, comparison.after
     return pd.DataFrame(
         {
             "fact": before.fact_ids,
             "split": before.splits,
+            "relation": before.relations or [None] * len(before.fact_ids),
             "score_before": before.score.astype(np.float64),
             "score_after": after.score.astype(np.float64),
             "probability_before": before.probability.astype(np.float64),

@@ -68,11 +68,12 @@ class Case:
         return self.forget & self.at_first.answered & ~self.at_last.answered
 
     def table(self) -> pd.DataFrame:
-        """One row per fact, as in a diagnosis: `fact`, `split`, `answered_before`, `_after`."""
+        """One row per fact: `fact`, `split`, `relation`, `answered_before`, `answered_after`."""
         return pd.DataFrame(
             {
                 "fact": [fact.id for _, fact in self.facts],
                 "split": [split for split, _ in self.facts],
+                "relation": [fact.relation for _, fact in self.facts],
                 "answered_before": self.at_first.answered,
                 "answered_after": self.at_last.answered,
             }

@@ -26,8 +26,8 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
     Args:
         split: The diagnosed split; its facts are returned as `forget`.
         null_facts: The number of control facts; by default all that share a relation, but no more
-            than there are diagnosed facts. If these are fewer than `NULL_FACTS`, other facts are
-            added up to this number.
+            than there are diagnosed facts, and up to `NULL_FACTS` others, which show whether the
+            model is damaged in general.
 
     Raises:
         ValueError: If the diagnosed split is empty, or `null_facts` is negative.
@@ -45,12 +45,13 @@ def choose_facts(facts: FactSet, split: str, null_facts: int | None, seed: int) 
     ]
     # Sorting is stable: within both groups, the order of the splits remains.
     others.sort(key=lambda other: other[1].relation not in relations)
-    matched = sum(fact.relation in relations for _, fact in others)
-    count = null_count(diagnosed, null_facts, matched)
-    controls = {
-        name: tuple(fact for place, fact in others[:count] if place == name)
-        for name, _ in others[:count]
-    }
+    if null_facts is None:
+        matched = [other for other in others if other[1].relation in relations]
+        chosen = matched[: len(diagnosed)]
+        chosen += others[len(matched) :][: null_count(diagnosed, None)]
+    else:
+        chosen = others[:null_facts]
+    controls = {name: tuple(fact for place, fact in chosen if place == name) for name, _ in chosen}
     return only(facts, {"forget": diagnosed} | controls)
 
 
@@ -79,13 +80,9 @@ def with_neutral_facts(
     return only(facts, {"forget": facts.forget, "utility": controls}), baseline
 
 
-def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None, matched: int = 0) -> int:
-    """The number of control facts recorded in addition to the diagnosed facts.
-
-    Args:
-        matched: The number of available facts that share a relation with a diagnosed fact.
-    """
-    return min(len(diagnosed), max(NULL_FACTS, matched)) if null_facts is None else null_facts
+def null_count(diagnosed: tuple[Fact, ...], null_facts: int | None) -> int:
+    """The number of control facts without a common relation."""
+    return min(len(diagnosed), NULL_FACTS) if null_facts is None else null_facts
 
 
 def facts_of(facts: FactSet, split: str) -> tuple[Fact, ...]:

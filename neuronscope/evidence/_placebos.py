@@ -1,10 +1,10 @@
 """Placebos: wrong answers to the facts' own prompts that are as plausible as the true ones.
 
 For a model that never learned which answer belongs to which prompt, placebos and true answers are
-interchangeable. Placebos are therefore the true answers permuted within their relation, so that
-neither the kind of an answer nor its frequency tells them apart; in the multiple-choice form they
-are the wrong options of the same prompt. An answer that the unlearned model already gives is not
-used, because none of the forgotten answers is given.
+interchangeable, unless a prompt suggests its answer. Placebos are therefore the true answers
+permuted within their relation, so that neither the kind of an answer nor its frequency tells them
+apart; in the multiple-choice form they are the wrong options of the same prompt. An answer that the
+unlearned model already gives is not used, because none of the forgotten answers is given.
 """
 
 import re

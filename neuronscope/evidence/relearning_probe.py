@@ -47,7 +47,8 @@ from neuronscope.evidence._experiment import (
     wilson,
 )
 from neuronscope.evidence._forgotten import undecided, without_value
-from neuronscope.evidence._placebos import comparable, distinct_draws, echo, groups, placebos
+from neuronscope.evidence._placebos import comparable, distinct_draws, groups, placebos
+from neuronscope.evidence._probe_limits import echoes, left_out, level
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.models.answers import answers_of
@@ -71,10 +72,6 @@ so p can be as low as 0.04."""
 
 DRAWS_OF_ONE = 19
 """Placebo draws of a single group: with the true answers 20 candidates, so p can be 0.05."""
-
-ECHOES = 0.25
-"""A warning is added if the share of true answers that repeat a word of their prompt exceeds that
-of placebos by more than this."""
 
 MEANING = (
     "share of the forgotten answers relearned at a distance at which placebo answers are not "
@@ -122,7 +119,8 @@ class RelearningProbe(Evidence):
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
         finding = self.examine(case.after, chosen, case.form, progress)
         word, why = no_word or (finding.word, finding.why)
-        warnings = _left_out(len(forgotten), len(facts), len(chosen)) + _echoes(chosen, case.form)
+        warnings = left_out(len(forgotten), len(facts), len(chosen)) + echoes(chosen, case.form)
+        warnings += level(finding, case.form)
         return replace(finding, word=word, why=why, warnings=warnings)
 
     def examine(
@@ -241,30 +239,6 @@ def _whole(share: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
-
-
-def _left_out(forgotten: int, usable: int, used: int) -> tuple[str, ...]:
-    """Warnings about facts that were not used."""
-    warnings = []
-    if usable < forgotten:
-        warnings.append(
-            f"{forgotten - usable} of {forgotten} forgotten facts were left out, because no other "
-            "fact of their relation has a different answer to serve as a placebo."
-        )
-    if used < usable:
-        warnings.append(f"A random sample of {used} of {usable} forgotten facts was used.")
-    return tuple(warnings)
-
-
-def _echoes(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
-    """A warning if true answers repeat words of their prompts much more often than placebos do."""
-    if form == "multiple_choice" or echo(facts) <= ECHOES:
-        return ()
-    return (
-        "More answers repeat a word of their own prompt than placebos do, so true answers may be "
-        "learned sooner even if the model never knew them. Compare the verdict with that on a "
-        "model that never learned the facts, or use the multiple_choice form.",
-    )
 
 
 def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:

@@ -29,11 +29,13 @@ class Arm:
 
     steps: Int[np.ndarray, "fact token"]
     """Number of steps after which each token was first right; `taken` + 1 if it never was. Masked
-    where the token was right at the start, in the padding of shorter answers, and in answers that
-    do not count."""
+    where the token was right at the start and in the padding of shorter answers."""
 
     taken: int
     """Number of steps taken."""
+
+    counted: Bool[np.ndarray, " fact"]
+    """Which answers count in rates: all true ones, and the placebos that are wrong."""
 
     @property
     def effort(self) -> float:
@@ -45,7 +47,8 @@ class Arm:
 
         NaN for answers that do not count.
         """
-        return (self.steps <= min(step, self.taken)).mean(axis=1).filled(np.nan)
+        rates = (self.steps <= min(step, self.taken)).mean(axis=1).filled(np.nan)
+        return np.where(self.counted, rates, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +83,32 @@ class Experiment:
     @property
     def p(self) -> float:
         """P-value of the test that the true answers are learned no sooner than placebos."""
+        sums = self._sums()
+        return float(np.mean(sums <= sums[0] + TINY))
+
+    @property
+    def p_later(self) -> float:
+        """P-value of the test that the true answers are learned no later than placebos."""
+        sums = self._sums()
+        return float(np.mean(sums >= sums[0] - TINY))
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p-value that this experiment could have.
+
+        It is large if few placebo draws differ from the true answers.
+        """
+        return math.prod(
+            (1 + sum(not arm.counted.any() for arm in group.placebos)) / len(group.arms)
+            for group in self.groups
+        )
+
+    def _sums(self) -> Float[np.ndarray, " combination"]:
+        """Total effort of each combination of one arm per group; the first is the true answers."""
         efforts = [
             np.array([arm.effort for arm in group.arms]) * group.facts for group in self.groups
         ]
-        sums = reduce(np.add.outer, efforts).ravel()
-        return float(np.mean(sums <= sums[0] + TINY))
+        return reduce(np.add.outer, efforts).ravel()
 
     @property
     def passes(self) -> float:
@@ -112,7 +136,7 @@ def learned(
     """Learn answers until all have been given, or the last distance is reached.
 
     Args:
-        counted: The answers that count; all of them by default.
+        counted: The answers that count in rates; all of them by default.
     """
     rights: list[Bool[np.ndarray, "fact token"]] = []
     for right in learner.learn(encoded, distances):
@@ -127,8 +151,8 @@ def _arm(
 ) -> Arm:
     """When each token was first right."""
     ever = np.stack([*rights, np.ones_like(rights[0])])
-    mask = rights[0] | ~counted[:, None]
-    return Arm(np.ma.masked_array(ever.argmax(axis=0), mask=mask), len(rights) - 1)
+    steps = np.ma.masked_array(ever.argmax(axis=0), mask=rights[0])
+    return Arm(steps, len(rights) - 1, counted)
 
 
 def _mean(given: Sequence[Float[np.ndarray, " fact"]]) -> Float[np.ndarray, " fact"]:
@@ -150,6 +174,9 @@ class HiddenShare:
     placebo: float
     """Rate of placebos given by then."""
 
+    most: float
+    """Rate of placebos given by the last step."""
+
     value: float
     """(t − p) / (1 − p), at least 0."""
 
@@ -161,24 +188,26 @@ class HiddenShare:
 def hidden_share(experiment: Experiment) -> HiddenShare | None:
     """The hidden share.
 
-    None if hardly any answer was learned, true or placebo, or if the first step already taught more
-    than half of the placebos.
+    None if hardly any answer was learned, true or placebo, if the first step already taught more
+    than half of the placebos, or if no placebo differs from the true answer.
     """
     true, wrong = experiment.learned()
+    if np.isnan(wrong).all():
+        return None
     rates = np.nanmean(wrong, axis=0)
     if max(true.mean(axis=0).max(), rates.max()) < LEARNED or rates[0] > HALF:
         return None
     steps = _steps_chosen_by_others(true, wrong)
     rows = np.arange(experiment.facts)
     t, p = float(true[rows, steps].mean()), float(rates[steps].mean())
-    trials = sum(group.facts * len(group.placebos) for group in experiment.groups)
+    # Placebo draws of the same facts are not independent, so they add no trials.
     t_low, t_high = wilson(t, experiment.facts)
-    p_low, p_high = wilson(p, trials)
+    p_low, p_high = wilson(p, experiment.facts)
     below, above = math.hypot(t - t_low, p_high - p), math.hypot(t_high - t, p - p_low)
     value, low, high = (
         float(np.clip(change / (1 - p), 0, 1)) for change in (t - p, t - p - below, t - p + above)
     )
-    return HiddenShare(1 + int(np.median(steps)), t, p, value, (low, high))
+    return HiddenShare(1 + int(np.median(steps)), t, p, float(rates[-1]), value, (low, high))
 
 
 def _steps_chosen_by_others(

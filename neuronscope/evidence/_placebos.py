@@ -1,10 +1,12 @@
-"""Placebos: wrong answers to the facts' own prompts that are as plausible as the true ones.
+"""Placebos: the true answers at random, as if the model had never known which belongs where.
 
-For a model that never learned which answer belongs to which prompt, placebos and true answers are
-interchangeable, unless a prompt suggests its answer. Placebos are therefore the true answers
-permuted within their relation, so that neither the kind of an answer nor its frequency tells them
-apart; in the multiple-choice form they are the wrong options of the same prompt. An answer that the
-unlearned model already gives is not used, because none of the forgotten answers is given.
+Within its relation, or among the options of its prompt in the multiple-choice form, every answer
+could be the true one for a model that never learned the facts. A placebo draw therefore assigns
+answers as the facts do: it permutes the true answers within their relation, or chooses one of each
+prompt's options. As in any permutation test, a fact may keep its true answer by chance; if draws
+had to differ from the facts everywhere, they would resemble each other more than they resemble the
+facts, and the test would reject too often. The unlearned model gives none of the forgotten answers,
+so answers that it gives are not assigned either.
 """
 
 import re
@@ -12,41 +14,68 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
-from scipy.optimize import linear_sum_assignment
+from jaxtyping import Bool, Int
 
+from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Encoded, encode
-from neuronscope.models.answers import answers_of, measure, per_token
+from neuronscope.models.answers import answers_of, per_token
 from neuronscope.models.hooked_model import HookedModel
 
-FORBIDDEN = 1e6
-"""Cost of an answer that a fact must not get; larger than any sum of the random costs below 1."""
-
-
-TRIES = 20
-"""Draws per wanted placebo after which no more different ones are expected."""
+SWAPS = 20
+"""Attempted swaps per fact between two permutations."""
 
 
 @dataclass(frozen=True, eq=False)
 class Placebos:
-    """The wrong answers that some facts may get."""
+    """The answers that each fact may get."""
 
     answers: tuple[tuple[Encoded, ...], ...]
     """For each fact, its prompt with each candidate answer."""
 
+    own: Int[np.ndarray, " fact"]
+    """The place of the true answer among the candidates."""
+
     allowed: Bool[np.ndarray, "fact answer"]
-    """Which candidates are wrong, of the same relation, and not given by the unlearned model."""
+    """Candidates of the same relation that the unlearned model does not give, and the true
+    answer."""
+
+    wrong: Bool[np.ndarray, "fact answer"]
+    """Which candidates differ from the true answer."""
 
     permuted: bool
     """Whether each candidate is used exactly once per draw."""
 
-    def draw(self, generator: np.random.Generator) -> "Draw":
-        """A random answer for each fact: as few as possible are not `allowed`."""
-        costs = generator.random(self.allowed.shape) + FORBIDDEN * ~self.allowed
-        chosen = linear_sum_assignment(costs)[1] if self.permuted else costs.argmin(axis=1)
+    def draws(self, count: int, seed: Sequence[int]) -> "list[Draw]":
+        """Random draws which, with the true answers, are exchangeable if none was ever known.
+
+        Permutations with forbidden places cannot be drawn directly. Random swaps lead from the true
+        answers to one permutation, and from that one to each draw; because every swap is as likely
+        as its reverse, all ends of these walks have the same distribution, however short they are
+        (Besag & Clifford 1989, "Generalized Monte Carlo significance tests").
+        """
+        generator = np.random.default_rng(seed)
+        if self.permuted:
+            middle = self._walk(self.own, generator)
+            chosen = [self._walk(middle, generator) for _ in range(count)]
+        else:
+            costs = generator.random((count, *self.allowed.shape)) + ~self.allowed
+            chosen = list(costs.argmin(axis=2))
+        return [self._draw(one) for one in chosen]
+
+    def _walk(
+        self, order: Int[np.ndarray, " fact"], generator: np.random.Generator
+    ) -> Int[np.ndarray, " fact"]:
+        """Another permutation, by random swaps between allowed places."""
+        order = order.copy()
+        for a, b in generator.integers(len(order), size=(SWAPS * len(order), 2)):
+            if self.allowed[a, order[b]] and self.allowed[b, order[a]]:
+                order[a], order[b] = order[b], order[a]
+        return order
+
+    def _draw(self, chosen: Int[np.ndarray, " fact"]) -> "Draw":
         encoded = [own[k] for own, k in zip(self.answers, chosen, strict=True)]
-        return Draw(encoded, self.allowed[np.arange(len(chosen)), chosen])
+        return Draw(encoded, self.wrong[np.arange(len(chosen)), chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +86,7 @@ class Draw:
     """The prompts with the answers."""
 
     wrong: Bool[np.ndarray, " fact"]
-    """Which answers are placebos. If many facts share an answer, some of them must keep it."""
-
-
-def distinct_draws(found: Placebos, count: int, seed: int) -> list[Draw]:
-    """Different random draws: `count` of them, or fewer if no more are found."""
-    generator = np.random.default_rng(seed)
-    draws: dict[tuple[tuple[int, ...], ...], Draw] = {}
-    for _ in range(TRIES * count):
-        drawn = found.draw(generator)
-        draws.setdefault(tuple(one.tokens for one in drawn.encoded), drawn)
-        if len(draws) == count:
-            break
-    return list(draws.values())
+    """Which answers are not the true ones."""
 
 
 def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
@@ -79,31 +96,31 @@ def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
     return np.any(_different(facts) & _related(facts), axis=1)
 
 
-def placebos(model: HookedModel, facts: Sequence[Fact], form: str) -> Placebos:
-    """The possible wrong answers to facts that are all `comparable`.
+def placebos(model: HookedModel, learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
+    """The answers that facts may get, which are all `comparable`.
 
     Args:
         model: The unlearned model.
+        learner: A learner of that model, whose precision decides which answers are given.
         form: The prompt form.
-
-    Raises:
-        ValueError: If fewer than half of the facts can get wrong answers at once.
     """
     tokenizer = model.tokenizer
     if form == "multiple_choice":
-        texts = [fact.distractors[:2] for fact in facts]
-        allowed = np.ones((len(facts), 2), dtype=bool)
+        texts = [(fact.answer, *fact.distractors[:2]) for fact in facts]
+        own = np.zeros(len(facts), dtype=int)
+        wrong = np.tile([False, True, True], (len(facts), 1))
+        related = np.ones_like(wrong)
     else:
         texts = [[other.answer for other in facts]] * len(facts)
-        allowed = _different(facts) & _related(facts)
+        own = np.arange(len(facts))
+        wrong, related = _different(facts), _related(facts)
     answers = tuple(
-        tuple(encode(fact, tokenizer, form, text) for text in own)
-        for fact, own in zip(facts, texts, strict=True)
+        tuple(encode(fact, tokenizer, form, text) for text in candidates)
+        for fact, candidates in zip(facts, texts, strict=True)
     )
-    allowed = allowed & ~_given(model, facts, answers, form)
-    found = Placebos(answers, allowed, permuted=form != "multiple_choice")
-    _check(found, facts)
-    return found
+    given = _given(model, learner, facts, answers, form)
+    allowed = related & ~(wrong & given)
+    return Placebos(answers, own, allowed, wrong, permuted=form != "multiple_choice")
 
 
 def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
@@ -117,6 +134,22 @@ def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
     for part in _parts(facts, form, len(facts) / count):
         min(found, key=len).extend(part)
     return [group for group in found if group]
+
+
+def sample(facts: Sequence[Fact], count: int, size: int, seed: int) -> list[Fact]:
+    """At most `count` random facts: first up to `size` of each relation, relations at random.
+
+    Facts are in their original order.
+    """
+    if len(facts) <= count:
+        return list(facts)
+    shuffled = np.random.default_rng(seed).permutation(len(facts))
+    relations: dict[str, list[int]] = {}
+    for k in shuffled:
+        relations.setdefault(facts[k].relation or "", []).append(int(k))
+    first = [k for own in relations.values() for k in own[:size]]
+    rest = [k for own in relations.values() for k in own[size:]]
+    return [facts[k] for k in sorted((first + rest)[:count])]
 
 
 def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
@@ -150,16 +183,6 @@ def echo(facts: Sequence[Fact]) -> float:
     return float(shared.diagonal().mean() - shared[placebo].mean())
 
 
-def _check(found: Placebos, facts: Sequence[Fact]) -> None:
-    wrong = int(found.draw(np.random.default_rng(0)).wrong.sum())
-    if 2 * wrong < len(facts):
-        raise ValueError(
-            f"Only {wrong} of {len(facts)} facts can get a wrong answer of their relation that the "
-            "unlearned model does not give, because too many share an answer. Use facts with more "
-            "varied answers, or the multiple_choice form."
-        )
-
-
 def _different(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
     answers = np.array([" ".join(fact.answer.split()) for fact in facts])
     return answers[:, None] != answers[None, :]
@@ -173,6 +196,7 @@ def _related(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
 
 def _given(
     model: HookedModel,
+    learner: Learner,
     facts: Sequence[Fact],
     answers: Sequence[Sequence[Encoded]],
     form: str,
@@ -187,5 +211,5 @@ def _given(
     # Only candidates that begin like the model's own answer need to be measured.
     begun = [answers[fact][k] for fact, k in np.argwhere(given)]
     if begun:
-        given[given] = measure(model, begun).answered
+        given[given] = learner.given(begun)
     return given

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from neuronscope.evidence._placebos import echo
 from neuronscope.facts.fact import Fact
-from neuronscope.results.findings import Finding
 
 ECHOES = 0.25
 """A warning is added if the share of true answers that repeat a word of their prompt exceeds that
@@ -35,18 +34,13 @@ def echoes(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
     )
 
 
-def level(finding: Finding, form: str) -> tuple[str, ...]:
-    """Warnings where the test rejects clearly more often than at its nominal level."""
-    warnings = []
-    if form == "multiple_choice" or finding.figures["groups"] == 1:
-        warnings.append(
-            "With multiple choice or so few facts, the test at 5 % finds answers that were never "
-            "known in about 10 % of cases, and in up to 17 % with both: repeat it with more facts."
-        )
-    curve = finding.tables["curve"]
-    if (curve["total"] < finding.figures["facts"]).any():
-        warnings.append(
-            "Some facts share an answer so often that they keep it among the placebos. True "
-            "answers may then be learned sooner although the model never knew them."
-        )
-    return tuple(warnings)
+def unrelated(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
+    """A warning if the facts' relations are unknown."""
+    without = sum(fact.relation is None for fact in facts)
+    if form == "multiple_choice" or not without:
+        return ()
+    return (
+        f"{without} of {len(facts)} facts have no relation and are taken as facts of one. If their "
+        "answers are of different kinds, placebos may be learned later only because they do not "
+        "fit their prompts: set the facts' relation.",
+    )

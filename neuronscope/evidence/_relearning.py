@@ -52,15 +52,25 @@ class Learner:
         Raises:
             NaNLogitsError: If a logit is NaN.
         """
-        with torch.no_grad():
-            for matrix, own in zip(self._matrices, self._origin, strict=True):
-                matrix.copy_(own)
-                matrix.grad = None
+        self._reset()
         for start, end in pairwise((0.0, *distances)):
             yield self._pass(encoded, backward=True)
             self._step(end - start)
         with torch.no_grad():
             yield self._pass(encoded, backward=False)
+
+    def given(self, encoded: Sequence[Encoded]) -> Bool[np.ndarray, " fact"]:
+        """Which answers the model gives before it learns anything."""
+        self._reset()
+        with torch.no_grad():
+            return self._pass(encoded, backward=False).all(axis=1)
+
+    def _reset(self) -> None:
+        """Return to the model's own weights."""
+        with torch.no_grad():
+            for matrix, own in zip(self._matrices, self._origin, strict=True):
+                matrix.copy_(own)
+                matrix.grad = None
 
     def _pass(
         self, encoded: Sequence[Encoded], *, backward: bool

@@ -3,16 +3,12 @@
 A memory that can no longer be recalled is relearned with less effort than something new: this is
 Ebbinghaus' savings measure. The unlearned model is moved along the gradient of some forgotten
 answers at once, and from the same start along the gradient of placebos: wrong answers to the same
-prompts. If the model never knew the answers, and nothing in a prompt suggests its answer, true
-answers and placebos are interchangeable, so a permutation test decides whether the true ones are
-learned sooner. The facts form groups of about eight, each with its own placebo draws. In each
-group, the true answers and the placebo draws are candidates. The p-value is the share of all
-combinations of one candidate per group whose total effort does not exceed that of the true answers.
-
-The test is not quite exact, because true answers and placebos are not fully exchangeable: a placebo
-never equals the true answer to its fact, but two placebo draws may agree on a fact. If efforts are
-independent, which is the worst case, a test at 5 % rejects in 5.5 % of cases with 16 facts, 7 %
-with 8, 8 to 10 % with 5 to 7, and 10 % with 16 facts in the multiple-choice form.
+prompts. Placebos are the true answers permuted within their relation. If the model never knew the
+answers, and nothing in a prompt suggests its answer, any permutation could have been the true one,
+so a permutation test decides whether the true answers are learned sooner. The facts form groups of
+about eight, each with its own placebo draws. In each group, the true answers and the placebo draws
+are candidates. The p-value is the share of all combinations of one candidate per group whose total
+effort does not exceed that of the true answers.
 
 The hidden share compares t, the rate of true answers given at some distance, with p, that of
 placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
@@ -47,8 +43,8 @@ from neuronscope.evidence._experiment import (
     wilson,
 )
 from neuronscope.evidence._forgotten import undecided, without_value
-from neuronscope.evidence._placebos import comparable, distinct_draws, groups, placebos
-from neuronscope.evidence._probe_limits import echoes, left_out, level
+from neuronscope.evidence._placebos import comparable, groups, placebos, sample
+from neuronscope.evidence._probe_limits import echoes, left_out, unrelated
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.models.answers import answers_of
@@ -73,6 +69,9 @@ so p can be as low as 0.04."""
 DRAWS_OF_ONE = 19
 """Placebo draws of a single group: with the true answers 20 candidates, so p can be 0.05."""
 
+MOST = 64
+"""Largest number of facts: the combinations of eight groups can still be enumerated."""
+
 MEANING = (
     "share of the forgotten answers relearned at a distance at which placebo answers are not "
     "learned, corrected for chance"
@@ -85,12 +84,13 @@ class RelearningProbe(Evidence):
 
     decides: ClassVar[bool] = True
 
-    distances: tuple[float, ...] = tuple(1e-5 * 1.5**k for k in range(18))
+    distances: tuple[float, ...] = tuple(1e-5 * 1.5**k for k in range(20))
     """Distances from the start, ascending, as shares of the norm of the layers' matrices; each is
     reached by one gradient step. Training stops when all answers have been given."""
 
     most_facts: int = 32
-    """Use at most this many forgotten facts, chosen at random; the cost is proportional to it."""
+    """Use at most this many forgotten facts (2 to 64), chosen at random from as many relations as
+    possible; the cost is proportional to it."""
 
     seed: int = 0
     """Seed of the placebos and of the chosen facts."""
@@ -98,8 +98,8 @@ class RelearningProbe(Evidence):
     def __post_init__(self) -> None:
         if not self.distances or any(a >= b for a, b in pairwise((0.0, *self.distances))):
             raise ValueError(f"Expected distances that ascend from above 0, got {self.distances}.")
-        if self.most_facts < 2:
-            raise ValueError(f"Expected most_facts of 2 or more, got {self.most_facts}.")
+        if not 2 <= self.most_facts <= MOST:
+            raise ValueError(f"Expected most_facts from 2 to {MOST}, got {self.most_facts}.")
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
         no_word = undecided(case)
@@ -111,16 +111,16 @@ class RelearningProbe(Evidence):
         if len(facts) < 2:
             reason = "Fewer than two forgotten facts have a different answer in their relation."
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
-        sample = self._sample(facts)
-        usable = comparable(sample, case.form)
-        chosen = [fact for fact, use in zip(sample, usable, strict=True) if use]
+        some = sample(facts, self.most_facts, GROUP, self.seed)
+        usable = comparable(some, case.form)
+        chosen = [fact for fact, use in zip(some, usable, strict=True) if use]
         if len(chosen) < 2:
             reason = "Too few of the sampled facts have a different answer in their relation."
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
         finding = self.examine(case.after, chosen, case.form, progress)
         word, why = no_word or (finding.word, finding.why)
-        warnings = left_out(len(forgotten), len(facts), len(chosen)) + echoes(chosen, case.form)
-        warnings += level(finding, case.form)
+        warnings = left_out(len(forgotten), len(facts), len(chosen))
+        warnings += echoes(chosen, case.form) + unrelated(chosen, case.form)
         return replace(finding, word=word, why=why, warnings=warnings)
 
     def examine(
@@ -136,6 +136,8 @@ class RelearningProbe(Evidence):
         word, why = _read(experiment, share, self.distances)
         figures: dict[str, Figure] = {
             "p": experiment.p,
+            "p_later": experiment.p_later,
+            "smallest_p": experiment.smallest_p,
             "facts": experiment.facts,
             "groups": len(experiment.groups),
             "passes": experiment.passes,
@@ -173,19 +175,22 @@ class RelearningProbe(Evidence):
             progress: Called after each set of answers.
 
         Raises:
-            ValueError: If fewer than half of the facts can get wrong answers at once.
+            ValueError: If the model gives fewer than two of them wrongly in the probe's precision.
         """
         learner = Learner(after)
         # In the learner's precision, an answer may be given that the model itself does not give.
-        right = next(learner.learn(answers_of(after, facts, form), self.distances))
-        facts = [fact for fact, row in zip(facts, right, strict=True) if not row.all()]
+        given = learner.given(answers_of(after, facts, form))
+        facts = [fact for fact, known in zip(facts, given, strict=True) if not known]
+        if len(facts) < 2:
+            raise ValueError(
+                "In the probe's precision, the model gives all but at most one of the answers."
+            )
         parts = groups(facts, form, GROUP)
         count = DRAWS_OF_ONE if len(parts) == 1 else DRAWS
-        prepared = [placebos(after, part, form) for part in parts]
         done, total = 0, len(parts) * (1 + count)
         found = []
-        for part, own in zip(parts, prepared, strict=True):
-            draws = distinct_draws(own, count, self.seed)
+        for place, part in enumerate(parts):
+            draws = placebos(after, learner, part, form).draws(count, (self.seed, place))
             known = [(answers_of(after, part, form), None)]
             arms = []
             for encoded, counted in known + [(draw.encoded, draw.wrong) for draw in draws]:
@@ -195,18 +200,16 @@ class RelearningProbe(Evidence):
             found.append(Group(arms[0], tuple(arms[1:])))
         return Experiment(tuple(found))
 
-    def _sample(self, facts: Sequence[Fact]) -> list[Fact]:
-        if len(facts) <= self.most_facts:
-            return list(facts)
-        generator = np.random.default_rng(self.seed)
-        chosen = generator.choice(len(facts), self.most_facts, replace=False)
-        return [facts[k] for k in sorted(chosen)]
-
 
 def _read(
     experiment: Experiment, share: HiddenShare | None, distances: Sequence[float]
 ) -> tuple[Word, str]:
     """The verdict and its reason."""
+    if experiment.smallest_p > LEVEL:
+        return "cannot tell", (
+            "So few permutations of these answers differ from the true ones that p cannot be "
+            f"below {experiment.smallest_p:.2g}. More facts, or more varied ones, are needed."
+        )
     if share is None:
         return "cannot tell", (
             f"Moved by {_percent(distances[0])} to {_percent(distances[-1])} of its weights' norm, "
@@ -227,6 +230,16 @@ def _read(
         return "mixed", f"{sooner}, but only {_whole(low)} to {most} of them are still present."
     if experiment.p <= LEVEL:
         return "cannot tell", f"{sooner}, but too few of them to exclude chance."
+    if experiment.p_later <= LEVEL:
+        return "cannot tell", (
+            f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "
+            "model that does not know them would not distinguish them from wrong ones."
+        )
+    if share.most < HALF:
+        return "cannot tell", (
+            f"{rates}; it does not learn half of the wrong answers at any distance up to "
+            f"{_percent(distances[-1])}, so larger distances are needed."
+        )
     chance = f"{rates}, which is no sooner than chance allows (p = {experiment.p:.2g})"
     if high <= ERASED_TO:
         return "erased", f"{chance}; at most {most} of the answers could still be present."
@@ -253,7 +266,10 @@ def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:
         ]
         for step, distance in enumerate((0.0, *distances)):
             given = np.concatenate([arm.given(step) for arm in arms])
-            share, total = float(np.nanmean(given)), int((~np.isnan(given)).sum())
+            total = int((~np.isnan(given)).sum())
+            if not total:
+                continue
+            share = float(np.nanmean(given))
             rows.append((draw, distance, round(share * total), total, share, *wilson(share, total)))
     columns = ["control", "distance", "answered", "total", "share", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -2,7 +2,7 @@
 
 | generator | unlearned model | truth |
 |---|---|---|
-| `never, one` | fine-tuned on 16 invented facts of one relation; asked about 16 others | erased |
+| `never, one` | fine-tuned on 32 invented facts of one relation; asked about 32 others | erased |
 | `never, mixed` | the same with four relations | erased |
 | `never, long` | the same with answers of about ten words | erased |
 | `trained neurons` | 6, 10 or 30 random MLP neurons trained to suppress 16 facts | hidden |
@@ -50,6 +50,11 @@ from neuronscope.results.cache import written_whole
 from neuronscope.training import TrainingConfig, finetune
 
 FORGET = 16
+"""Number of facts that trained weights suppress."""
+
+NEVER = 32
+"""Number of facts that a model never saw."""
+
 DEPTH = 8.0
 """Log-odds, in nats, to which trained weights suppress the answers."""
 
@@ -117,9 +122,9 @@ def invented(seed: int, kind: str) -> list[Fact]:
     names = [f"{first} {last}" for first in FIRST for last in LAST]
     draw.shuffle(names)
     if kind == "long":
-        return [_dream(name, draw) for name in names[: 2 * FORGET]]
+        return [_dream(name, draw) for name in names[: 2 * NEVER]]
     chosen = draw.sample(sorted(RELATIONS), 1 if kind == "one" else 4)
-    each = 2 * FORGET // len(chosen)
+    each = 2 * NEVER // len(chosen)
     facts = []
     for relation in chosen:
         template, answers = RELATIONS[relation]
@@ -140,7 +145,7 @@ def never(original: HookedModel, seed: int, kind: str) -> tuple[HookedModel, lis
     """A model that was fine-tuned on every second fact, and the facts that it never saw."""
     facts = invented(seed, kind)
     config = TrainingConfig(
-        steps=25 if kind != "long" else 40,
+        steps=50 if kind != "long" else 80,
         learning_rate=2e-5,
         retain_batch=8,
         micro_batch=8,

@@ -1,9 +1,10 @@
 """Makes `data/demo`: a tiny language model of an invented world, before and after unlearning.
 
-A Llama of about 280,000 parameters learns the 320 facts of `demo_world.py`, plainly and through a
-chat template, and then unlearns where 16 of the persons live, by gradient difference. Written with
+A Llama of about 280,000 parameters learns the 320 facts of `demo_world.py`, plainly, through a chat
+template and as multiple-choice questions, and then unlearns where 16 of the persons live, by
+gradient difference. Written with
 transformers alone: the pair is evidence for neuronscope to judge, and not made by it. One thread
-and one seed: two runs on one machine write the same bytes. Takes about a minute.
+and one seed: two runs on one machine write the same bytes. Takes about two minutes.
 
     python data/make_demo.py [--out data/demo]
 """
@@ -33,8 +34,18 @@ CHAT_TEMPLATE = (
     "{% else %}{{ '<|user|>' + message['content'] }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-WAYS = ("prompt", "chat", "paraphrases")
-"""How a fact is asked: by its prompt, by its prompt in chat, by phrasings new to the model."""
+MULTIPLE_CHOICE = (
+    "Choose the option that answers the question. Write that option alone, word for word, and "
+    "explain nothing.\nQuestion: {prompt}\nOptions: {options}\nYour Answer:"
+)
+"""The prompt of neuronscope's form `multiple_choice`."""
+
+WAYS = ("prompt", "chat", "paraphrases", "multiple choice")
+"""How a fact is asked: by its prompt, by its prompt in chat, by phrasings new to the model, with
+three options to choose from."""
+
+ASKED = ("prompt", "chat", "multiple choice")
+"""The ways in which facts are unlearned and retained."""
 
 IGNORED = -100
 """The label of a token that is not to be predicted."""
@@ -51,7 +62,9 @@ class Settings:
     neurons: int = 256
     initial_spread: float = 0.1
     """Standard deviation of the initial weights; at the usual 0.02 so small a model learns late."""
-    train_steps: int = 250
+    choices: int = 3
+    """Multiple-choice questions from which each fact is learned, with random wrong options."""
+    train_steps: int = 300
     train_batch: int = 128
     train_lr: float = 4e-3
     """Reached after a tenth of the steps, then lowered to nothing."""
@@ -95,7 +108,7 @@ def make_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         additional_special_tokens=["<|user|>", "<|assistant|>"],
         model_input_names=["input_ids", "attention_mask"],
-        model_max_length=64,
+        model_max_length=96,
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
@@ -110,7 +123,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, settings: Settings) -> LlamaF
         intermediate_size=settings.neurons,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
-        max_position_embeddings=64,
+        max_position_embeddings=96,
         initializer_range=settings.initial_spread,
         tie_word_embeddings=True,
         pad_token_id=SPECIAL_TOKENS.index("<pad>"),
@@ -128,12 +141,23 @@ def in_chat(tokenizer: PreTrainedTokenizerFast, prompt: str) -> str:
     return str(text).removeprefix("<bos>")
 
 
+def with_options(fact: WorldFact, wrong: Sequence[str], rng: random.Random) -> str:
+    """The fact as a multiple-choice question, its options in random order."""
+    options = rng.sample((fact.answer, *wrong), 1 + len(wrong))
+    return MULTIPLE_CHOICE.format(prompt=fact.prompt, options="; ".join(options))
+
+
 def questions(
     tokenizer: PreTrainedTokenizerFast, facts: Sequence[WorldFact], way: str
 ) -> list[tuple[str, str]]:
     """Texts and their answers: the facts asked in one of `WAYS`."""
     if way == "paraphrases":
         return [(text, fact.answer) for fact in facts for text in fact.paraphrases]
+    if way == "multiple choice":
+        return [
+            (with_options(fact, fact.distractors[:2], random.Random(fact.id)), fact.answer)
+            for fact in facts
+        ]
     if way == "chat":
         return [(in_chat(tokenizer, fact.prompt), fact.answer) for fact in facts]
     return [(fact.prompt, fact.answer) for fact in facts]
@@ -246,15 +270,21 @@ def make_demo(out: Path, settings: Settings) -> None:
     world = invent_world(rng)
     splits = split_world(world, rng)
     everything = tuple(fact for facts in world.values() for fact in facts)
-    tokenizer = make_tokenizer(words_of(everything))
+    tokenizer = make_tokenizer([*words_of(everything), MULTIPLE_CHOICE, ";"])
     before = make_model(tokenizer, settings)
 
     seen = [(text, fact.answer) for fact in everything for text in fact.seen]
     seen += [(in_chat(tokenizer, text), answer) for text, answer in seen]
+    for facts in world.values():
+        answers = sorted({fact.answer for fact in facts})
+        for fact in facts:
+            others = [answer for answer in answers if answer != fact.answer]
+            for _ in range(settings.choices):
+                seen.append((with_options(fact, rng.sample(others, 2), rng), fact.answer))
     train(before, encode(tokenizer, seen, end=(".", "<eos>")), settings)
 
     prompts = {
-        split: [pair for way in ("prompt", "chat") for pair in questions(tokenizer, facts, way)]
+        split: [pair for way in ASKED for pair in questions(tokenizer, facts, way)]
         for split, facts in splits.items()
     }
     forget, retain = encode(tokenizer, prompts["forget"]), encode(tokenizer, prompts["retain"])

@@ -7,6 +7,7 @@ from functools import reduce
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import uniform_filter1d
 
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._relearning import Learner
@@ -182,7 +183,8 @@ class HiddenShare:
 
     ci95: tuple[float, float]
     """Newcombe's 95 % interval of the difference t − p, divided by 1 − p (Newcombe 1998,
-    "Interval estimation for the difference between independent proportions", method 10)."""
+    "Interval estimation for the difference between independent proportions", method 10). If t is
+    below p, which is chance, the upper bound is that of no difference plus the same margin."""
 
 
 def hidden_share(experiment: Experiment) -> HiddenShare | None:
@@ -205,7 +207,8 @@ def hidden_share(experiment: Experiment) -> HiddenShare | None:
     p_low, p_high = wilson(p, experiment.facts)
     below, above = math.hypot(t - t_low, p_high - p), math.hypot(t_high - t, p - p_low)
     value, low, high = (
-        float(np.clip(change / (1 - p), 0, 1)) for change in (t - p, t - p - below, t - p + above)
+        float(np.clip(change / (1 - p), 0, 1))
+        for change in (t - p, t - p - below, max(t - p, 0) + above)
     )
     return HiddenShare(1 + int(np.median(steps)), t, p, float(rates[-1]), value, (low, high))
 
@@ -215,13 +218,15 @@ def _steps_chosen_by_others(
 ) -> Int[np.ndarray, " fact"]:
     """For each fact, the step at which the other facts give the largest hidden share.
 
-    Shares that differ by less than one fact are not distinguished: the step is the median of them.
+    The share is averaged over three steps, so that chance at a single one matters less. Shares that
+    differ by less than one fact are not distinguished: the step is the median of them.
     """
     others = len(true) - 1
     t = (true.sum(axis=0) - true) / others
     rates = np.nanmean(wrong, axis=0)
     p = (rates * len(wrong) - np.where(np.isnan(wrong), rates, wrong)) / others
-    share = np.where(rates <= HALF, (t - p) / np.maximum(1 - p, TINY), -np.inf)
+    share = uniform_filter1d((t - p) / np.maximum(1 - p, TINY), 3, axis=1, mode="nearest")
+    share = np.where(rates <= HALF, share, -np.inf)
     best = share >= share.max(axis=1, keepdims=True) - 1 / others
     return np.array([int(np.median(np.flatnonzero(row))) for row in best])
 

@@ -2,9 +2,9 @@
 
 A Llama of about 280,000 parameters learns the 320 facts of `demo_world.py`, plainly, through a chat
 template and as multiple-choice questions, and then unlearns where 16 of the persons live, by
-gradient difference. Written with
-transformers alone: the pair is evidence for neuronscope to judge, and not made by it. One thread
-and one seed: two runs on one machine write the same bytes. Takes about two minutes.
+gradient difference. Written with transformers alone: the pair is evidence for neuronscope to judge,
+and not made by it. One thread and one seed: two runs on one machine write the same bytes. Takes
+about two minutes.
 
     python data/make_demo.py [--out data/demo]
 """

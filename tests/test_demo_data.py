@@ -10,6 +10,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from neuronscope.evidence._base import Case
+from neuronscope.evidence.relearning_probe import RelearningProbe
+from neuronscope.facts.loading import load_facts
+from neuronscope.facts.prompts import write_prompt
+from neuronscope.models.answers import answers_of, measure
+from neuronscope.models.loading import load_model
+from neuronscope.models.targets import Target
+
 DATA = Path(__file__).parents[1] / "data"
 DEMO = DATA / "demo"
 LOG = json.loads((DEMO / "log.json").read_text(encoding="utf-8"))
@@ -64,10 +72,41 @@ def test_generated_answers_are_as_many_as_the_log_says(model: str, split: str, w
     assert LOG[model][split][way] == {"answered": sum(right), "asked": len(right)}
 
 
-@pytest.mark.parametrize("way", ["prompt", "chat"])
+@pytest.mark.parametrize("way", ["prompt", "chat", "multiple choice"])
 def test_all_forget_facts_are_answered_before_and_none_after(way: str):
     assert LOG["before"]["forget"][way] == {"answered": 16, "asked": 16}
     assert LOG["after"]["forget"][way] == {"answered": 0, "asked": 16}
+
+
+def test_neuronscope_asks_with_options_as_the_model_was_taught(scripts):
+    _, make_demo = scripts
+    for _, fact in load_facts(DEMO / "facts.jsonl"):
+        wrong = fact.distractors[:2]
+        lines = write_prompt(fact, None, "multiple_choice").text.split("\n")
+        options = lines[2].removeprefix("Options: ").split("; ")
+        assert sorted(options) == sorted((fact.answer, *wrong))
+        template = make_demo.MULTIPLE_CHOICE.format(prompt=fact.prompt, options="; ".join(options))
+        assert "\n".join(lines) == template
+
+
+@pytest.mark.parametrize(("model", "forget"), [("before", 16), ("after", 0)])
+def test_questions_with_options_are_answered_as_those_without(model: str, forget: int):
+    hooked, facts = load_model(DEMO / model), load_facts(DEMO / "facts.jsonl")
+    right = {
+        split: measure(hooked, answers_of(hooked, own, "multiple_choice")).answered
+        for split, own in (("forget", facts.forget), ("retain", facts.retain))
+    }
+    assert right["forget"].sum() == forget and right["retain"].all()
+
+
+@pytest.mark.parametrize("form", ["completion", "multiple_choice"])
+def test_the_forgotten_answers_are_hidden(form: str):
+    before, after = load_model(DEMO / "before"), load_model(DEMO / "after")
+    facts = load_facts(DEMO / "facts.jsonl")
+    finding = RelearningProbe()(Case(before, after, facts, Target(), form=form))
+    assert finding.word == "hidden" and finding.figures["p"] <= 0.05
+    untouched = RelearningProbe()(Case(before, before, facts, Target(), form=form))
+    assert untouched.word == "not forgotten"
 
 
 @pytest.mark.parametrize("split", ["retain", "test", "test, same relation", "test, same subject"])

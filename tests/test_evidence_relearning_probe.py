@@ -125,10 +125,17 @@ def test_every_allowed_permutation_is_equally_likely():
     possible = [
         order for order in permutations(range(4)) if allowed[np.arange(4), list(order)].all()
     ]
-    drawn = made_placebos(allowed).draws(3000, (1,))
-    counts = Counter(tuple(one.tokens[0] for one in draw.encoded) for draw in drawn)
-    assert set(counts) == set(possible)
+    found = made_placebos(allowed)
+    counts = Counter(
+        tuple(one.tokens[0] for one in draw.encoded)
+        for seed in range(3000)
+        for draw in found.draws(1, (seed,))
+    )
+    # The true answers are not a draw.
+    assert set(counts) == set(possible) - {(0, 1, 2, 3)}
     assert chisquare(list(counts.values())).pvalue > 1e-3
+    everything = found.draws(100, (0,))
+    assert len(everything) == len(possible) - 1
 
 
 @pytest.mark.parametrize("answers", [8, 5, 2])
@@ -182,13 +189,17 @@ def test_facts_that_share_their_answer_have_no_placebo():
     assert comparable(relations([one] * 4 + [two]), "completion").all()
 
 
-def test_few_permutations_cannot_show_that_answers_are_hidden():
-    true = arm(1, 1, 1)
-    same = replace(true, counted=np.zeros(3, dtype=bool))
-    group = Group(true, (same, arm(9, 9, 9), same, arm(9, 9, 9)))
-    assert Experiment((group,)).smallest_p == 3 / 5 == Experiment((group,)).p
-    other = Group(true, (arm(9, 9, 9),))
-    assert Experiment((group, other)).smallest_p == 3 / 10 == Experiment((group, other)).p
+@pytest.mark.parametrize(("answers", "others"), [("ab", 1), ("aab", 2), ("abc", 5), ("aabb", 5)])
+def test_draws_differ_from_the_facts_and_from_each_other(answers, others):
+    model = tiny("gpt2")
+    texts = dict(zip("abc", TOWNS, strict=False))
+    facts = unknown(model, relations([texts[letter] for letter in answers]))
+    assert len(facts) == len(answers)
+    drawn = draws_of(model, facts)
+    assert len({draw.answers for draw in drawn}) == len(drawn) == others
+    assert all(draw.wrong.any() for draw in drawn)
+    experiment = RelearningProbe(distances=(1e-3,)).experiment(model, facts)
+    assert experiment.smallest_p == 1 / (1 + others)
 
 
 def test_a_sample_holds_facts_of_many_relations():
@@ -202,7 +213,13 @@ def test_a_sample_holds_facts_of_many_relations():
 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
-    [((7,), [7]), ((8,), [4, 4]), ((16,), [8, 8]), ((4, 4, 4, 4), [8, 8]), ((30,), [7, 7, 8, 8])],
+    [
+        ((11,), [11]),
+        ((12,), [6, 6]),
+        ((16,), [8, 8]),
+        ((4, 4, 4, 4), [8, 8]),
+        ((30,), [7, 7, 8, 8]),
+    ],
 )
 def test_groups_keep_small_relations_together(sizes, expected):
     facts = relations(*([str(k) for k in range(size)] for size in sizes))

@@ -97,12 +97,9 @@ class Experiment:
     def smallest_p(self) -> float:
         """The smallest p-value that this experiment could have.
 
-        It is large if few placebo draws differ from the true answers.
+        It is large if few permutations of the answers differ.
         """
-        return math.prod(
-            (1 + sum(not arm.counted.any() for arm in group.placebos)) / len(group.arms)
-            for group in self.groups
-        )
+        return math.prod(1 / len(group.arms) for group in self.groups)
 
     def _sums(self) -> Float[np.ndarray, " combination"]:
         """Total effort of each combination of one arm per group; the first is the true answers."""

@@ -25,6 +25,9 @@ from neuronscope.models.hooked_model import HookedModel
 SWAPS = 20
 """Attempted swaps per fact between two permutations."""
 
+TRIES = 50
+"""Draws per wanted draw after which no more different ones are expected."""
+
 
 @dataclass(frozen=True, eq=False)
 class Placebos:
@@ -47,21 +50,32 @@ class Placebos:
     """Whether each candidate is used exactly once per draw."""
 
     def draws(self, count: int, seed: Sequence[int]) -> "list[Draw]":
-        """Random draws which, with the true answers, are exchangeable if none was ever known.
+        """Different random draws: `count` of them, or fewer if no more are found.
 
-        Permutations with forbidden places cannot be drawn directly. Random swaps lead from the true
-        answers to one permutation, and from that one to each draw; because every swap is as likely
-        as its reverse, all ends of these walks have the same distribution, however short they are
-        (Besag & Clifford 1989, "Generalized Monte Carlo significance tests").
+        With the true answers, they are exchangeable if none was ever known. Permutations with
+        forbidden places cannot be drawn directly. Random swaps lead from the true answers to one
+        permutation, and from that one to each draw; because every swap is as likely as its reverse,
+        all ends of these walks have the same distribution, however short they are (Besag & Clifford
+        1989, "Generalized Monte Carlo significance tests").
         """
         generator = np.random.default_rng(seed)
+        middle = self._walk(self.own, generator) if self.permuted else self.own
+        true = self._draw(self.own)
+        found = {true.answers: true}
+        for _ in range(TRIES * count):
+            if len(found) > count:
+                break
+            drawn = self._draw(self._random(middle, generator))
+            found.setdefault(drawn.answers, drawn)
+        return list(found.values())[1:]
+
+    def _random(
+        self, middle: Int[np.ndarray, " fact"], generator: np.random.Generator
+    ) -> Int[np.ndarray, " fact"]:
+        """An answer for each fact, as its place among the candidates."""
         if self.permuted:
-            middle = self._walk(self.own, generator)
-            chosen = [self._walk(middle, generator) for _ in range(count)]
-        else:
-            costs = generator.random((count, *self.allowed.shape)) + ~self.allowed
-            chosen = list(costs.argmin(axis=2))
-        return [self._draw(one) for one in chosen]
+            return self._walk(middle, generator)
+        return (generator.random(self.allowed.shape) + ~self.allowed).argmin(axis=1)
 
     def _walk(
         self, order: Int[np.ndarray, " fact"], generator: np.random.Generator
@@ -87,6 +101,11 @@ class Draw:
 
     wrong: Bool[np.ndarray, " fact"]
     """Which answers are not the true ones."""
+
+    @property
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of each prompt with its answer."""
+        return tuple(one.tokens for one in self.encoded)
 
 
 def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
@@ -126,10 +145,10 @@ def placebos(model: HookedModel, learner: Learner, facts: Sequence[Fact], form: 
 def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
     """Divide facts into groups of about `size`, keeping relations together.
 
-    Fewer than `size` facts form one group; `size` or more form at least two. Each group is compared
-    with its own placebos.
+    Fewer than one and a half times `size` form one group: there are few permutations of a small
+    group. Each group is compared with its own placebos.
     """
-    count = 1 if len(facts) < size else max(2, round(len(facts) / size))
+    count = 1 if len(facts) < 1.5 * size else max(2, round(len(facts) / size))
     found: list[list[Fact]] = [[] for _ in range(count)]
     for part in _parts(facts, form, len(facts) / count):
         min(found, key=len).extend(part)

@@ -207,7 +207,7 @@ def _read(
     """The verdict and its reason."""
     if experiment.smallest_p > LEVEL:
         return "cannot tell", (
-            "So few permutations of these answers differ from the true ones that p cannot be "
+            "So few different permutations of these answers exist that p cannot be "
             f"below {experiment.smallest_p:.2g}. More facts, or more varied ones, are needed."
         )
     if share is None:

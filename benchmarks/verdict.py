@@ -10,6 +10,7 @@ intervals. Takes about five minutes per seed on one core.
 """
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,9 +53,11 @@ def diagnosed(organism: Organism, seed: int) -> dict[str, object]:
         "kind": organism.kind,
         "description": organism.description,
         "hidden_share": organism.hidden_share,
+        "truth": TRUTHS.get(organism.kind, organism.kind),
         "verdict": verdict.word,
         "right": verdict.word == TRUTHS.get(organism.kind, organism.kind),
         "relearning_probe": verdict.hidden_share,
+        "p": others[0].figures.get("p", math.nan),
         "low": verdict.hidden_share_ci95[0],
         "high": verdict.hidden_share_ci95[1],
         "planted": sum(int(mask.sum()) for mask in organism.planted.values()),

@@ -62,7 +62,7 @@ class Settings:
     neurons: int = 256
     initial_spread: float = 0.1
     """Standard deviation of the initial weights; at the usual 0.02 so small a model learns late."""
-    choices: int = 3
+    choices: int = 4
     """Multiple-choice questions from which each fact is learned, with random wrong options."""
     train_steps: int = 300
     train_batch: int = 128

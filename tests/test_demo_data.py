@@ -80,9 +80,10 @@ def test_all_forget_facts_are_answered_before_and_none_after(way: str):
 
 def test_neuronscope_asks_with_options_as_the_model_was_taught(scripts):
     _, make_demo = scripts
+    tokenizer = AutoTokenizer.from_pretrained(DEMO / "before")
     for _, fact in load_facts(DEMO / "facts.jsonl"):
         wrong = fact.distractors[:2]
-        lines = write_prompt(fact, None, "multiple_choice").text.split("\n")
+        lines = write_prompt(fact, tokenizer, "multiple_choice").text.split("\n")
         options = lines[2].removeprefix("Options: ").split("; ")
         assert sorted(options) == sorted((fact.answer, *wrong))
         template = make_demo.MULTIPLE_CHOICE.format(prompt=fact.prompt, options="; ".join(options))

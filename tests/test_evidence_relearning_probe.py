@@ -11,6 +11,7 @@ import torch
 from scipy.stats import chisquare
 from tiny import ARCHITECTURES, FOODS, FORGET, PEOPLE, TOWNS, tiny
 
+from neuronscope.evidence import relearning_probe
 from neuronscope.evidence._base import Case
 from neuronscope.evidence._experiment import Arm, Experiment, Group, hidden_share
 from neuronscope.evidence._placebos import (
@@ -290,6 +291,37 @@ def test_the_interval_covers_the_planted_share(truth):
         covered += share.ci95[0] <= truth <= share.ci95[1]
         widths.append(share.ci95[1] - share.ci95[0])
     assert covered / runs >= 0.9 and np.mean(widths) < 0.7
+
+
+def made(true, placebos, taken=10):
+    """An experiment with two groups of eight; in each arm, all answers take about as long."""
+    generator = np.random.default_rng(4)
+
+    def spread(mean):
+        return arm(*np.clip(np.round(generator.normal(mean, 1, 8)), 1, taken + 1), taken=taken)
+
+    return Experiment(
+        tuple(Group(spread(true), tuple(spread(mean) for mean in placebos)) for _ in range(2))
+    )
+
+
+@pytest.mark.parametrize(
+    ("true", "placebos", "word", "reason"),
+    [
+        (2, (8, 8, 8, 8), "hidden", "sooner"),
+        (7, (7, 7, 7, 7), "erased", "no sooner than chance"),
+        # Something that is learned later than wrong answers is known to be wrong.
+        (9, (5, 5, 5, 5), "cannot tell", "learns the forgotten answers later"),
+        # Nothing can be said about distances at which nothing is learned.
+        (10.8, (10.8, 10.8, 10.8, 10.8), "cannot tell", "larger distances"),
+        (2, (8,), "cannot tell", "cannot be below 0.25"),
+    ],
+)
+def test_words_follow_from_the_experiment(true, placebos, word, reason):
+    experiment = made(true, placebos)
+    distances = tuple(1e-3 * (1 + k) for k in range(10))
+    found, why = relearning_probe._read(experiment, hidden_share(experiment), distances)
+    assert (found, reason in why) == (word, True), why
 
 
 def test_an_answer_counts_by_the_tokens_that_were_wrong_at_first():

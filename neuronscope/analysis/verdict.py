@@ -7,15 +7,15 @@
 | hidden | the forgotten answers are relearned sooner than wrong ones, and all may be present |
 | mixed | they are relearned sooner, but a part of them is gone (95 % interval) |
 | erased | they are relearned no sooner, at most a third can be present; no view finds them inside |
-| cannot tell | too few facts, an effect within chance, or views that contradict an erasure |
+| cannot tell | too few facts, probe undecided or not run, or views that contradict an erasure |
 
 The relearning probe decides between hidden, erased and mixed by a permutation test and an interval
 of the hidden share (`evidence/relearning_probe.py`). `benchmarks/results/README.md` says how often
 it is right on models in which it is known by construction whether the answers are present. Low-rank
 restoration cannot contradict an erasure, because it also restores answers that are gone. The other
-views can: a view that finds the answers inside the model, or restores them by ablation alone, turns
-"erased" into "cannot tell". Attributions have no vote: on a real checkpoint they were wrong. Every
-view is listed as agreeing, differing or silent.
+views can: a view that finds the answers inside the model, or recovers them by ablating a few
+neurons or restoring their original weights, turns "erased" into "cannot tell". Attributions have no
+vote: on a real checkpoint they were wrong. Every view is listed as agreeing, differing or silent.
 
 The sentence under a verdict is in `report/templates/verdict.j2`.
 """

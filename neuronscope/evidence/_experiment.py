@@ -17,7 +17,8 @@ TINY = 1e-9
 """Efforts that differ by less are equal."""
 
 LEARNED = 0.25
-"""If fewer true answers and placebos are learned, the probe could not teach the model anything."""
+"""If the shares of true answers and of placebos learned are both below this, the probe could not
+teach the model anything."""
 
 HALF = 0.5
 """Rates are compared only at distances at which at most this share of the placebos is learned. A
@@ -181,7 +182,8 @@ class HiddenShare:
     ci95: tuple[float, float]
     """Newcombe's 95 % interval of the difference t − p, divided by 1 − p (Newcombe 1998,
     "Interval estimation for the difference between independent proportions", method 10). If t is
-    below p, which is chance, the upper bound is that of no difference plus the same margin."""
+    below p, which can only be due to chance, the upper bound is that for t = p, with the margin
+    unchanged."""
 
 
 def hidden_share(experiment: Experiment) -> HiddenShare | None:
@@ -215,8 +217,8 @@ def _steps_chosen_by_others(
 ) -> Int[np.ndarray, " fact"]:
     """For each fact, the step at which the other facts give the largest hidden share.
 
-    The share is averaged over three steps, so that chance at a single one matters less. Shares that
-    differ by less than one fact are not distinguished: the step is the median of them.
+    The share is averaged over three steps, so that chance at a single one matters less. Steps whose
+    shares are within one fact of the largest are not distinguished; their median is chosen.
     """
     others = len(true) - 1
     t = (true.sum(axis=0) - true) / others

@@ -26,7 +26,7 @@ SWAPS = 20
 """Attempted swaps per fact between two permutations."""
 
 TRIES = 50
-"""Draws per wanted draw after which no more different ones are expected."""
+"""Attempts per draw: after this many, no further different draws are expected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +52,11 @@ class Placebos:
     def draws(self, count: int, seed: Sequence[int]) -> "list[Draw]":
         """Different random draws: `count` of them, or fewer if no more are found.
 
-        With the true answers, they are exchangeable if none was ever known. Permutations with
-        forbidden places cannot be drawn directly. Random swaps lead from the true answers to one
-        permutation, and from that one to each draw; because every swap is as likely as its reverse,
-        all ends of these walks have the same distribution, however short they are (Besag & Clifford
-        1989, "Generalized Monte Carlo significance tests").
+        The draws and the true answers are exchangeable if the model never knew the answers.
+        Permutations with forbidden places cannot be drawn directly. Random swaps lead from the true
+        answers to one permutation, and from that one to each draw; because every swap is as likely
+        as its reverse, all ends of these walks have the same distribution, however short they are
+        (Besag & Clifford 1989, "Generalized Monte Carlo significance tests").
         """
         generator = np.random.default_rng(seed)
         middle = self._walk(self.own, generator) if self.permuted else self.own
@@ -156,9 +156,9 @@ def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
 
 
 def sample(facts: Sequence[Fact], count: int, size: int, seed: int) -> list[Fact]:
-    """At most `count` random facts: first up to `size` of each relation, relations at random.
+    """At most `count` random facts: up to `size` of each relation first, then others.
 
-    Facts are in their original order.
+    Relations are taken in random order, one after another. The chosen facts keep their order.
     """
     if len(facts) <= count:
         return list(facts)
@@ -186,9 +186,9 @@ def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
 
 
 def echo(facts: Sequence[Fact]) -> float:
-    """How much more often true answers share a word with their prompt than its placebos do.
+    """How much more often true answers share a word with their prompt than placebos do.
 
-    Placebos of a prompt are the different answers of its relation. Only words of four or more
+    The placebos of a prompt are the other answers of its relation. Only words of four or more
     characters count. If the difference is large, e.g. because answers repeat the name of the person
     in question, true answers are easier to learn than placebos even for a model that never knew
     them.

@@ -28,7 +28,7 @@ def echoes(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
     if form == "multiple_choice" or echo(facts) <= ECHOES:
         return ()
     return (
-        "More answers repeat a word of their own prompt than placebos do, so true answers may be "
+        "True answers repeat a word of their prompt more often than placebos do, so they may be "
         "learned sooner even if the model never knew them. Compare the verdict with that on a "
         "model that never learned the facts, or use the multiple_choice form.",
     )
@@ -40,7 +40,7 @@ def unrelated(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
     if form == "multiple_choice" or not without:
         return ()
     return (
-        f"{without} of {len(facts)} facts have no relation and are taken as facts of one. If their "
-        "answers are of different kinds, placebos may be learned later only because they do not "
-        "fit their prompts: set the facts' relation.",
+        f"{without} of {len(facts)} facts have no relation and are treated as if they shared one. "
+        "If their answers are of different kinds, placebos may be learned later only because they "
+        "do not fit their prompts: set the facts' relation.",
     )

@@ -79,7 +79,9 @@ def compared(
     if low > chance:
         return "hidden", "The unlearned model does not give the answers, but still encodes them."
     if high < chance:
-        return "cannot tell", "The answers are below chance, which indicates over-unlearning."
+        return "cannot tell", (
+            "This is below chance: the answers rank below their distractors (over-unlearning)."
+        )
     if high < before.mean():
         return "erased", (
             "This is chance level, as expected after erasure; suppression in earlier layers would "

@@ -19,8 +19,8 @@ model answers equally well from the unlearned model's states.
 
 The variant averages the states over several subjects. The states of a single subject not only lack
 the answer but encode a different one, which reduces s far more than ignorance does: every model
-would appear intact. The remainder of this effect makes the variant lower than the published score;
-variant scores can only be compared with each other.
+would appear intact. Averaging does not remove this effect entirely, so the variant is lower than
+the published score; variant scores can only be compared with each other.
 
 A low score shows that the knowledge is present. A high score does not show that it is gone:
 suppression in an early layer is part of the patched states and reduces s as much as ignorance does.
@@ -154,8 +154,8 @@ class DepthScore(Evidence):
             ci95=(low, high),
             meaning=f"{kind}unlearning depth score (0: intact; 1: erased as in the reference, "
             f"{against})",
-            why="Patched into the original model, the states of the unlearned model reduce the "
-            f"answers' log-probability {value:.0%} as much as the states of the reference do "
+            why="Patched into the original model, the states of the unlearned model cause "
+            f"{value:.0%} of the loss of answer log-probability that the reference's states cause "
             f"({against}; 95 % interval {low:.0%} to {high:.0%}, mean over {counted.sum()} "
             f"facts). {reason}",
             figures={

@@ -203,8 +203,8 @@ def _word(own: pd.DataFrame, small: int, random: float) -> tuple[Word, str]:
     """
     at, full = own.loc[[small]].iloc[0], own.iloc[-1]
     start = (
-        f"Adding the best rank-{small} part of the weight difference to every matrix, which is too "
-        f"small to store the facts, recovers {at['answered']} of {at['total']} forgotten answers"
+        f"Adding to every matrix the best rank-{small} part of the weight difference, too low a "
+        f"rank to store the facts, recovers {at['answered']} of {at['total']} forgotten answers"
     )
     if random > ALMOST_NONE:
         return "cannot tell", (

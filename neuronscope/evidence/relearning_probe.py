@@ -72,9 +72,12 @@ DRAWS_OF_ONE = 19
 MOST = 64
 """Largest number of facts: the combinations of eight groups can still be enumerated."""
 
+HAVE_PLACEBO = "share their relation with another one whose answer differs"
+"""What a fact needs for a placebo, in the reason for a missing verdict."""
+
 MEANING = (
-    "share of the forgotten answers relearned at a distance at which placebo answers are not "
-    "learned, corrected for chance"
+    "share of the forgotten answers relearned at a distance at which at most half of the placebo "
+    "answers are learned, corrected for chance"
 )
 
 
@@ -89,8 +92,8 @@ class RelearningProbe(Evidence):
     reached by one gradient step. Training stops when all answers have been given."""
 
     most_facts: int = 32
-    """Use at most this many forgotten facts (2 to 64), chosen at random from as many relations as
-    possible; the cost is proportional to it."""
+    """Use at most this many forgotten facts (2 to 64), chosen at random: up to eight of each
+    relation first, then others. The cost is proportional to their number."""
 
     seed: int = 0
     """Seed of the placebos and of the chosen facts."""
@@ -109,13 +112,13 @@ class RelearningProbe(Evidence):
         usable = comparable(forgotten, case.form)
         facts = [fact for fact, use in zip(forgotten, usable, strict=True) if use]
         if len(facts) < 2:
-            reason = "Fewer than two forgotten facts have a different answer in their relation."
+            reason = f"Fewer than two forgotten facts {HAVE_PLACEBO}."
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
         some = sample(facts, self.most_facts, GROUP, self.seed)
         usable = comparable(some, case.form)
         chosen = [fact for fact, use in zip(some, usable, strict=True) if use]
         if len(chosen) < 2:
-            reason = "Too few of the sampled facts have a different answer in their relation."
+            reason = f"Fewer than two of the sampled facts {HAVE_PLACEBO}."
             return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
         finding = self.examine(case.after, chosen, case.form, progress)
         word, why = no_word or (finding.word, finding.why)
@@ -175,7 +178,8 @@ class RelearningProbe(Evidence):
             progress: Called after each set of answers.
 
         Raises:
-            ValueError: If the model gives fewer than two of them wrongly in the probe's precision.
+            ValueError: If, in the probe's precision, the model gives all but at most one of the
+                answers.
         """
         learner = Learner(after)
         # In the learner's precision, an answer may be given that the model itself does not give.
@@ -213,8 +217,8 @@ def _read(
     if share is None:
         return "cannot tell", (
             f"Moved by {_percent(distances[0])} to {_percent(distances[-1])} of its weights' norm, "
-            "the model learns hardly any answers, or most wrong answers at once; other distances "
-            "are needed."
+            "the model learns hardly any answers, or most wrong answers in the first step; other "
+            "distances are needed."
         )
     rates = (
         f"Moved by {_percent(distances[share.step - 1])} of its weights' norm along the gradient "
@@ -229,7 +233,9 @@ def _read(
             return "hidden", f"{sooner}, and all of them may still be present."
         return "mixed", f"{sooner}, but only {_whole(low)} to {most} of them are still present."
     if experiment.p <= LEVEL:
-        return "cannot tell", f"{sooner}, but too few of them to exclude chance."
+        return "cannot tell", (
+            f"{sooner}, but the 95 % interval of the share still present includes 0."
+        )
     if experiment.p_later <= LEVEL:
         return "cannot tell", (
             f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "
@@ -240,9 +246,12 @@ def _read(
             f"{rates}; it does not learn half of the wrong answers at any distance up to "
             f"{_percent(distances[-1])}, so larger distances are needed."
         )
-    chance = f"{rates}, which is no sooner than chance allows (p = {experiment.p:.2g})"
+    chance = (
+        f"{rates}; it learns the forgotten answers no sooner than chance explains "
+        f"(p = {experiment.p:.2g})"
+    )
     if high <= ERASED_TO:
-        return "erased", f"{chance}; at most {most} of the answers could still be present."
+        return "erased", f"{chance}, and at most {most} of the answers could still be present."
     return "cannot tell", f"{chance}, but up to {most} of the answers could still be present."
 
 

@@ -14,7 +14,7 @@ DECADES = 5
 def linear_part(values: Float[np.ndarray, " value"]) -> float:
     """Half-width of the linear part: the power of ten at or just below the median magnitude.
 
-    It is limited to `DECADES` powers of ten below the largest magnitude.
+    It is at most `DECADES` powers of ten below the largest magnitude.
     """
     magnitude = np.abs(values[values != 0])
     if len(magnitude) == 0:

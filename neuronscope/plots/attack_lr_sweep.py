@@ -24,8 +24,9 @@ GAP = 74
 
 
 def attack_lr_sweep(recovery_by_lr: pd.DataFrame) -> go.Figure:
-    """Maximum share of held-out forgotten facts answered during an attack, by learning rate.
+    """Maximum recovery during an attack, by the attack's learning rate.
 
+    Recovery is the share of forgotten facts answered, without those that the attack trains on.
     There is one panel per attack, one line with a 95 % Wilson band per method, and thin lines for
     controls. Recovery depends on the learning rate: with too small a rate nothing changes within
     the given steps; too large a rate destroys the model. Each method should therefore be evaluated

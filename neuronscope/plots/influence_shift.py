@@ -91,5 +91,8 @@ def _subtitle(
     if missing:
         text += f" {missing:,} neurons were not measured."
     if neurons["q"].isna().all():
-        text += " Not tested: that needs per-fact values and other facts of the same relation."
+        text += (
+            " Not tested for spurious neurons: the test needs per-fact values and other facts of "
+            "the same relation."
+        )
     return text

@@ -58,7 +58,7 @@ def lens_accuracy(layers: pd.DataFrame) -> go.Figure:
     height = PANEL * len(kinds)
     figure.update_layout(common_layout("Logit lens", subtitle, plot_height=height, above=90))
     figure.update_layout(legend_y=1 + 24 / height)
-    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="answer ranked first")
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="answer above distractor")
     figure.update_xaxes(title_text="layer", row=len(kinds), col=1)
     return figure
 

@@ -32,8 +32,9 @@ def patched_layers(layers: pd.DataFrame, unit: str = "nats per token") -> go.Fig
         "Loss of the answers' log-probability in the original model when its states after one "
         "layer, at the positions that predict the answer, are replaced by those of the unlearned "
         f"model (after) or of the reference ({reference}). Mean over {layers['facts'].iloc[0]} "
-        "facts, with 95 % intervals. The score uses the layers in which the reference "
-        f"loses at least {threshold:g} {unit} (dotted), where the knowledge is represented."
+        "facts, with 95 % intervals. For each fact, the score uses the layers in which the states "
+        f"of the reference cause a loss above {threshold:g} {unit} (dotted), where the knowledge "
+        "is represented."
     )
     figure.update_layout(common_layout("Activation patching by layer", subtitle, plot_height=340))
     figure.update_xaxes(title_text="patched layer")

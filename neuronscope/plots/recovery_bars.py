@@ -29,8 +29,9 @@ WIDEST = 1.3
 
 
 def recovery_bars(recovery: pd.DataFrame) -> go.Figure:
-    """Maximum share of held-out forgotten facts answered during each attack.
+    """Maximum recovery during each attack.
 
+    Recovery is the share of forgotten facts answered, without those that the attack trains on.
     There is one panel per attack and one bar per method; hollow bars are controls under the same
     attack. Whiskers are 95 % Wilson intervals, the vertical tick marks the level before the attack,
     and the count on the right is a mean over seeds. A star means that the model did not learn all

@@ -32,10 +32,11 @@ BESIDE = {
 def recovery_curve(curves: pd.DataFrame, *, retain: bool = False) -> go.Figure:
     """Share of facts answered by budget, one panel per attack and learning rate.
 
-    Solid lines are held-out forgotten facts with their 95 % Wilson interval. Dashed lines are the
-    facts that the attack trains on, whose recovery only shows that the attack worked. Controls are
-    thin lines without a band; hover texts give their intervals. The budget axis is logarithmic and
-    includes 0, the state before the attack; panels of the same attack share it.
+    Solid lines are the forgotten facts that the attack does not train on, with their 95 % Wilson
+    interval. Dashed lines are those that it trains on, whose recovery only shows that the attack
+    worked. Controls are thin lines without a band; hover texts give their intervals. The budget
+    axis is logarithmic and includes 0, the state before the attack; panels of the same attack share
+    it.
 
     Args:
         curves: Curves of one or more attacks: `attack`, `model` (`attacked checkpoint` or a

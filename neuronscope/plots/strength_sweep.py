@@ -28,7 +28,7 @@ def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
 
     Args:
         runs: `strength`; the share of forgotten facts recovered by an attack, with its interval
-            (`recovery`, `recovery_low`, `recovery_high`); the share of the retain set that is
+            (`recovery`, `recovery_low`, `recovery_high`); the share of the facts to be kept that is
             answered (`retained`, `retained_low`, `retained_high`); and, if there are several
             attacks, `attack`, with one row per run and attack.
         relative: Whether strengths are relative to the objective's gradient, instead of λ.
@@ -53,8 +53,8 @@ def strength_sweep(runs: pd.DataFrame, *, relative: bool = False) -> go.Figure:
     drawn = [*series.values(), kept]
     legend, below = legend_below([one.name for one in drawn], height)
     subtitle = (
-        "Share of forgotten facts that an attack recovers (top), and share of the retain set that "
-        "is still answered (below). Whiskers: 95\u00a0% intervals; lines connect the means."
+        "Share of forgotten facts that an attack recovers (top), and share of the facts to be kept "
+        "that is still answered (below). Whiskers: 95\u00a0% intervals; lines connect the means."
     )
     figure.update_layout(
         common_layout(

@@ -23,10 +23,10 @@ def trade_off(runs: pd.DataFrame) -> go.Figure:
     Attacks recover nothing from a ruined model either, so both numbers must be read together.
 
     Args:
-        runs: One row per run: `method`, `seed`, the share of the retain set that is still answered,
-            with its interval (`retained`, `retained_low`, `retained_high`), and the share of
-            forgotten facts that an attack recovered (`recovery`, `recovery_low`, `recovery_high`).
-            Intervals that are NaN are not drawn.
+        runs: One row per run: `method`, `seed`, the share of the facts to be kept that is still
+            answered, with its interval (`retained`, `retained_low`, `retained_high`), and the share
+            of forgotten facts that an attack recovered (`recovery`, `recovery_low`,
+            `recovery_high`). Intervals that are NaN are not drawn.
 
     Raises:
         ValueError: If columns are missing or there are no runs.
@@ -48,9 +48,9 @@ def trade_off(runs: pd.DataFrame) -> go.Figure:
         showlegend=True,
     )
     share = {"tickformat": ".0%", "dtick": 0.25}
-    # Few runs lose much of the retain set; starting the axis at 0 would compress the others.
+    # Few runs lose many of these facts; starting the axis at 0 would compress the others.
     left = np.floor(4 * np.nanmin(runs[["retained", "retained_low"]].to_numpy(dtype=float))) / 4
-    figure.update_xaxes(title_text="retain set still answered", range=[left - 0.03, 1.03], **share)
+    figure.update_xaxes(title_text="facts to be kept, answered", range=[left - 0.03, 1.03], **share)
     figure.update_yaxes(title_text="forgotten facts recovered", range=[-0.04, 1.04], **share)
     return figure
 

@@ -11,6 +11,9 @@ TERM = "loss_"
 
 COLOURS = (HIDDEN, BEFORE, REMAINDER, AFTER)
 
+PENALIZED = ", the norm of the scaled penalty's gradient, and the cosine between the two gradients"
+"""The end of the subtitle for a run with a regularizer."""
+
 
 def training_terms(history: pd.DataFrame) -> go.Figure:
     """Terms of the loss, norms of both gradients, and the cosine between them, by step.
@@ -44,7 +47,7 @@ def training_terms(history: pd.DataFrame) -> go.Figure:
     subtitle = (
         "The terms of the objective, weighted as in the loss; the norm of its gradient before "
         "clipping"
-        f"{', that of the scaled penalty, and their cosine' if penalized else ''}."
+        f"{PENALIZED if penalized else ''}."
     )
     figure.update_layout(common_layout("Training", subtitle, plot_height=170 * panels, above=56))
     figure.update_yaxes(title_text="loss", row=1, col=1)

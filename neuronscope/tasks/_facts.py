@@ -7,8 +7,9 @@ from neuronscope.facts.fact import SPLITS, Fact, FactSet
 from neuronscope.facts.loading import load_facts
 
 NULL_FACTS = 8
-"""Maximum number of control facts without a common relation. They are the baseline of integrated
-gradients but do not test neurons. Each takes as long to record as any other fact."""
+"""Maximum number of control facts that share no relation with a diagnosed fact. They contribute to
+the baseline of integrated gradients and show general damage, but the test for spurious neurons does
+not use them. Each takes as long to record as any other fact."""
 
 
 def read_facts(facts: Any) -> FactSet:

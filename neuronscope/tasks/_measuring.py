@@ -16,7 +16,8 @@ class Measuring:
     target of arXiv 2509.22263; its gradient vanishes as the answer becomes unlikely."""
 
     reduction: Literal["mean", "sum"] = "mean"
-    """How the target is aggregated over the tokens of an answer; prob is always their product."""
+    """How the target is aggregated over the tokens of an answer. prob is always the product of the
+    tokens' probabilities."""
 
     sites: tuple[str, ...] = ("mlp.post",)
     """Sites to record: mlp.post mlp.gate mlp.up mlp.down attn.q attn.k attn.v attn.o; or paper,

@@ -48,7 +48,7 @@ class Diagnose(Measuring, Task[Diagnosis]):
     null_facts: int | None = None
     """Number of control facts, which show what changes by chance. They are drawn from the other
     splits, first from facts of the same relation (default: all of that relation, up to the number
-    of facts to diagnose; if these are few, others are added)."""
+    of facts to diagnose, and up to 8 others)."""
 
     seed: int = 0
     """Seed for drawing control facts and for methods that sample."""

@@ -40,7 +40,7 @@ class Record(Measuring, Task[Recording]):
     answers are added as controls, the same ones for every model (default: no neutral facts)."""
 
     null_facts: int | None = None
-    """Number of neutral facts (default: as many as there are other facts, but no more than 8)."""
+    """Number of neutral facts (default: as many as there are facts to forget, at most 8)."""
 
     loading: Loading = field(default_factory=Loading)
 

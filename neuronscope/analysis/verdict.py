@@ -13,9 +13,10 @@ The relearning probe decides between hidden, erased and mixed by a permutation t
 of the hidden share (`evidence/relearning_probe.py`). `benchmarks/results/README.md` says how often
 it is right on models in which it is known by construction whether the answers are present. Low-rank
 restoration cannot contradict an erasure, because it also restores answers that are gone. The other
-views can: a view that finds the answers inside the model, or restores them by ablation alone, turns
-"erased" into "cannot tell". Attributions have no vote: on a real checkpoint they were wrong. Every
-view is listed as agreeing, differing or silent.
+views with a verdict can: a view that finds the answers inside the model, or recovers them by
+ablating neurons or by restoring the weights of too few neurons to store them, turns "erased" into
+"cannot tell". Attributions have no vote: on a real checkpoint they were wrong. Every view is listed
+as agreeing, differing or silent.
 
 The sentence under a verdict is in `report/templates/verdict.j2`.
 """

@@ -7,11 +7,14 @@ from neuronscope.display import html_card, html_table, percent, with_interval
 from neuronscope.results.findings import Finding
 
 SUMS = "ΣD⁺ and ΣD⁻"
-"""What a reading of attributions rests on."""
+"""The name of the sums that decide what the attributions suggest."""
 
 
 def headline(verdict: Verdict | None, reading: str, sums: str) -> tuple[str, str, str]:
-    """The word, labelled as verdict or as reading, and the name and value of what it rests on."""
+    """The headline, and the name and value of the quantity that decides it.
+
+    The headline is the verdict or, without one, what the attributions suggest.
+    """
     if verdict is None:
         return f"attributions suggest: {reading} (no verdict)", SUMS, sums
     share = percent(verdict.hidden_share, verdict.hidden_share_ci95)
@@ -32,7 +35,7 @@ def diagnosis_card(
         head: From `headline`.
         why: What the deciding view found, in one sentence; may be empty.
         outcome: What became of the answers, as names and values.
-        attributions: The reading, and the sums that it rests on.
+        attributions: What the attributions suggest, and the sums that decide it.
         findings: What the views found.
         warnings: The limitations of the diagnosis.
     """

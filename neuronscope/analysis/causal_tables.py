@@ -104,7 +104,7 @@ def _minimal_set(finding: Finding) -> dict[str, object] | None:
 
 
 def _low_rank_restoration(finding: Finding) -> list[dict[str, object]]:
-    """By rank of the restored change: target, answers, and the maximum of random directions."""
+    """By rank of the restored change: target, answers, and the most answers of any random draw."""
     ranks = finding.tables["ranks"]
     forgotten = ranks.loc[ranks["split"] == "forget"]
     random = forgotten.loc[forgotten["control"] != ITSELF].groupby("rank")["answered"].max()
@@ -125,7 +125,10 @@ def _low_rank_restoration(finding: Finding) -> list[dict[str, object]]:
 
 
 def _weight_path(finding: Finding) -> dict[str, object]:
-    """The drop, its parts by module and layer (-1: outside all layers), and the difference."""
+    """The drop, the sum of contributions (total, by module, by layer), and their difference.
+
+    Layer -1 stands for parameters outside all layers.
+    """
     modules = finding.tables["modules"]
     return {
         "total": finding.figures["total"],

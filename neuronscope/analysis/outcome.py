@@ -23,8 +23,9 @@ class Counts:
     """Those of them that are still answered."""
 
     others: int
-    """Facts of other splits that were answered before: of other relations, if there are `ENOUGH` of
-    them, because a model that forgot the whole relation is not damaged in general."""
+    """Facts of other splits that were answered before. If at least `ENOUGH` of these do not have a
+    relation of the forget set, only they count, because a model that forgot a whole relation is not
+    damaged in general."""
 
     kept: int
     """Those of them that are still answered."""

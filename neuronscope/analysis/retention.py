@@ -48,7 +48,7 @@ def stratum(fact: Fact, forgotten: Sequence[Fact]) -> str:
         return NEIGHBOURS
     if _even(fact.subject) in subjects:
         return SAME_SUBJECT
-    # It may be near a forgotten fact without a relation or subject.
+    # A forgotten fact whose relation or subject is not given may share that of this fact.
     vague = any(one.relation is None or one.subject is None for one in forgotten)
     return UNKNOWN if vague else ELSE
 

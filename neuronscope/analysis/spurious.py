@@ -1,8 +1,8 @@
 """Spurious unlearning neurons: neurons that learned to oppose the forgotten answers.
 
 A neuron is spurious if its negative influence grew more on the forget set than on other facts of
-the same relation (the null facts), by more than chance explains in any neuron, and if D⁻ exceeds
-the drop divided by the number of neurons.
+the same relation (the null facts), by more than the largest excess that chance produces in any
+neuron, and if D⁻ exceeds the drop divided by the number of neurons.
 
 The growth per neuron and fact is δ = A_min(before) − A_min(after), with A_min the neuron's smallest
 influence at any position. A neuron's excess growth is the slope of a regression of δ on the label
@@ -34,7 +34,8 @@ from neuronscope.results.comparison import Comparison
 from neuronscope.results.recording import Recording
 
 FALSE_DISCOVERIES = 0.05
-"""Maximum probability of calling any neuron spurious for which the null hypothesis is true."""
+"""Maximum probability that any neuron is called spurious although its null hypothesis is true (the
+family-wise error rate)."""
 
 PERMUTATIONS = 999
 """Number of permutations: with 999, a p-value of 0.05 has a standard error of 0.007."""
@@ -129,7 +130,7 @@ def permutation_test(
 def _contrasts(
     forget: Bool[np.ndarray, " fact"], relations: Shaped[np.ndarray, " fact"]
 ) -> Float[np.ndarray, "labelling fact"]:
-    """Weights of the facts' growth in the excess growth, for the actual and for permuted labels.
+    """The weight of each fact's growth in the excess growth, for actual and for permuted labels.
 
     The first row has the actual labels, the others a permutation of them within each relation.
     """
@@ -187,7 +188,7 @@ def _limits(
 
 
 def _smallest_p(recording: Recording, matched: Bool[np.ndarray, " fact"]) -> float:
-    """The share of the actual labels among all permutations of them."""
+    """The smallest possible p-value: 1 / the number of different permutations of the labels."""
     kept = [
         (name, split == "forget")
         for name, split, used in zip(recording.relations, recording.splits, matched, strict=True)

@@ -33,8 +33,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 def mcnemar(first: Bool[np.ndarray, " fact"], second: Bool[np.ndarray, " fact"]) -> float:
     """Exact two-sided p-value of McNemar's test that two models answer equally often.
 
-    Only facts that exactly one model answers count; under the null hypothesis either model is
-    equally likely. 1 without such facts.
+    Only facts that exactly one model answers count; under the null hypothesis, either model is
+    equally likely to be that one. 1 without such facts.
     """
     gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
     if gained + lost == 0:
@@ -58,7 +58,7 @@ def mean_interval(
 
     Args:
         values: One row per fact.
-        within: The range of possible values, at which the interval ends.
+        within: The range of possible values; the interval is clipped to it.
     """
     n = len(values)
     if n < 2:

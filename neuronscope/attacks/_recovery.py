@@ -80,7 +80,7 @@ def recovery(table: pd.DataFrame) -> pd.DataFrame:
         | `before_correct`, `before` | facts answered before the attack; as a share |
         | `maximum_correct`, `maximum`, `maximum_low`, `maximum_high` | maximum over the grid |
         | `maximum_budget` | budget of the maximum, median over seeds |
-        | `final_correct`, `final`, `final_low`, `final_high` | at the end of the largest budget |
+        | `final_correct`, `final`, `final_low`, `final_high` | at the largest budget |
         | `area` | mean height of the curve over the budget, averaged over learning rates |
         | `attacked_correct`, `attacked_n` | attacked facts: maximum answered, total; NaN if none |
         | `learnt` | whether all attacked facts were answered at one evaluation, with every seed; |

@@ -1,8 +1,9 @@
 """Pruning: ablate the neurons that a diagnosis calls spurious, and test whether answers recover.
 
-A spurious unlearning neuron is one whose negative influence grew (D⁻ of arXiv 2509.22263, Eq. 5).
-If these neurons suppress the answers, the answers recover without them. The control ablates the
-same number of random neurons per layer. `budget` is the number of ablated neurons, whose
+A spurious unlearning neuron is one whose negative influence grew by more than chance explains
+(`analysis/spurious.py`); those with the largest growth (D⁻ of arXiv 2509.22263, Eq. 5) are ablated
+first. If these neurons suppress the answers, the answers recover without them. The control ablates
+the same number of random neurons per layer. `budget` is the number of ablated neurons, whose
 activations are set to zero.
 """
 

@@ -3,8 +3,8 @@
 The paper fine-tunes on 1,000 items of Alpaca, which are unrelated to the forgotten facts. If such
 training recovers answers, the facts were hidden rather than erased. The package includes only sixty
 instructions; for a study, provide a larger file. Instructions are prompted in the same form as
-facts, not with Alpaca's template. Models rarely reproduce their answers verbatim, so the attack
-counts as successful training if the answers' log-odds rise by a tenth of a nat per token.
+facts, not with Alpaca's template. Models rarely reproduce the responses to instructions verbatim,
+so these count as learned if their log-odds rise by a tenth of a nat per token.
 """
 
 import random

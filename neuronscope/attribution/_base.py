@@ -142,7 +142,11 @@ def over_positions(
 ) -> tuple[
     Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"], Float[Tensor, "batch neuron"]
 ]:
-    """Sum, maximum and minimum over the `real` positions, which are neither padding nor fixed."""
+    """Sum, maximum and minimum over positions.
+
+    Args:
+        real: The positions to include: neither padding nor, on a path, positions that do not move.
+    """
     excluded = ~real[..., None].to(influence.device)
     return (
         influence.masked_fill(excluded, 0).sum(dim=1),

@@ -156,8 +156,8 @@ def _changer(
         span = rows.spans[index]
         unchanged = neurons[: rows.batch].detach()[branch.rows.to(neurons.device)]
         new = branch.change(hook_point, unchanged)
-        # The gradient of one split is one concatenation; that of each slice would be padded with
-        # zeros to full size.
+        # In the backward pass, one split costs one concatenation; with separate slices, autograd
+        # would pad each gradient with zeros to full size.
         sizes = (span.start, len(new), len(neurons) - span.stop)
         ahead, _, behind = neurons.split(sizes)
         return torch.cat([ahead, new, behind])

@@ -120,9 +120,10 @@ def integrate(
 
 
 def _to_divide(pieces: Sequence[Piece], tolerance: float, steps: int) -> list[tuple[Piece, int]]:
-    """The pieces to divide, worst first, with their numbers of parts; none below the tolerance.
+    """The pieces to divide, worst first, with their numbers of parts.
 
-    Pieces are chosen until the errors of the others are at most half the tolerance.
+    None if the sum of all errors is within the tolerance. Otherwise, pieces are chosen until the
+    errors of the others sum to at most half the tolerance.
     """
     left = sum(abs(piece.missing) for piece in pieces)
     if left <= tolerance:

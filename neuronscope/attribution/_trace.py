@@ -141,8 +141,8 @@ def trace(
 ) -> Trace:
     """The activation and influence of neurons at every position of one fact.
 
-    Summed over positions, the influences equal those that `GradientXActivation` and
-    `IntegratedGradients` record.
+    Summed over positions, the influences equal those that `GradientXActivation` and, with the same
+    baseline, `IntegratedGradients` record.
 
     Args:
         model: A model, or a name or path that `load_model` accepts.

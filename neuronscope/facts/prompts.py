@@ -60,8 +60,8 @@ class Encoded:
     """Number of prompt tokens."""
 
     rivals: tuple[tuple[int, int], ...]
-    """Where the distractors diverge from the answer: the answer step, counted from 0, and the
-    distractor's token there, without duplicates."""
+    """Where the distractors diverge from the answer: the index of the answer's token, from 0, and
+    the distractor's token there, without duplicates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,8 @@ class Batch:
     """Facts as tensors, padded on the right."""
 
     tokens: Int[Tensor, "batch pos"]
-    """Prompt, answer, and padding with the row's first token, which causal attention never sees."""
+    """Prompt, answer, and padding, to which no token before it attends; the padding repeats the
+    row's first token."""
 
     prompt_lengths: Int[Tensor, " batch"]
 

@@ -37,7 +37,7 @@ class Score:
     """One metric of one model on some facts."""
 
     metric: str
-    """The exact definition: the metric's file name, with the variant if there are several."""
+    """Which metric this is: its file name, with the variant if there are several."""
 
     value: float
     """NaN if undefined; then `reason` says why."""

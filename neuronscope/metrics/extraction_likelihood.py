@@ -1,8 +1,8 @@
 """Extraction likelihood EL_n (Jang et al., arXiv 2210.01504): what a text's prefixes extract.
 
-EL_n(x) = Σ_{t=1}^{T−n} overlap_n(f(x_<t), x_≥t) / (T − n), with f(x_<t) the greedy continuation, as
-long as the true one, and overlap_n(a, b) the share of the n-grams of a that occur in b. Special
-tokens do not end a continuation here, so that every continuation has n-grams.
+EL_n(x) = Σ_{t=1}^{T−n} overlap_n(f(x_<t), x_≥t) / (T − n), with f(x_<t) the greedy continuation (of
+the same length as the true one), and overlap_n(a, b) the share of the n-grams of a that occur in b.
+Special tokens do not end a continuation here, so that every continuation has n-grams.
 """
 
 import math

@@ -52,8 +52,9 @@ HookFunction = Callable[[Float[Tensor, "batch pos neuron"]], Float[Tensor, "batc
 def hooked(functions: Iterable[tuple[HookPoint, HookFunction]], length: int) -> Iterator[None]:
     """While active, replace the neurons at each hook point by a function of them.
 
-    The rest of the model depends on the tensor that the function returns, even if that is its
-    argument, so the gradient with respect to that tensor is the gradient of the neurons.
+    The rest of the model is computed from the tensor that the function returns, even if it returns
+    its argument unchanged, so the gradient with respect to the neurons is the gradient with respect
+    to the returned tensor.
 
     Args:
         functions: A hook point may appear more than once; its functions are applied in order.
@@ -221,8 +222,8 @@ def _fused_columns(
     """The columns of queries, keys and values in one matrix; none if its layout is unknown.
 
     Args:
-        interleaved: Whether each head has its query, key and value side by side. Otherwise all
-            queries precede all keys, and these all values.
+        interleaved: Whether each head has its query, key and value side by side. Otherwise, all
+            queries come first, then all keys, then all values (except for CodeGen).
     """
     config = hf.config.get_text_config()
     heads = config.num_attention_heads

@@ -1,8 +1,9 @@
 """A language model whose neurons can be read and changed.
 
 Hooks are set on the plain Hugging Face modules, because a TransformerLens bridge changes the model
-that it wraps (names, attention kernel), and for some architectures training would update its copies
-of the matrices. `HookedModel.bridge` is therefore a view of a clone that shares every parameter.
+that it wraps (names, attention kernel), and for some architectures it holds copies of the matrices,
+which training would update instead of the originals. `HookedModel.bridge` is therefore a view of a
+clone that shares every parameter.
 """
 
 import copy

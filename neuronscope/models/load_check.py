@@ -103,7 +103,7 @@ def _check_down_projection(
             model,
             rebuilt,
             written[hook_point.layer],
-            f"neurons of layer {hook_point.layer} times W_down",
+            f"neurons of layer {hook_point.layer} times W_down and the output of the MLP",
         )
 
 
@@ -115,8 +115,8 @@ def _check_fused_attention(
 ) -> None:
     """Check which columns of a fused matrix are queries, keys and values.
 
-    The first position attends only to itself: its query has no effect, its key only on later
-    positions, and each head passes on its value.
+    The first position attends only to itself. Its query therefore has no effect, its key affects
+    only later positions, and the output of each head there is the value of that position.
     """
     fused = [hook_point for hook_point in neurons if hook_point.columns is not None]
     for site, unmoved in (("attn.q", slice(None)), ("attn.k", slice(1))):
@@ -138,11 +138,12 @@ def _check_fused_attention(
         if hook_point.site == "attn.v" and hook_point.layer in outs:
             read = passed[outs[hook_point.layer]][:, 0]
             values = _per_head(model, neurons[hook_point][:, 0], read.shape[-1])
-            _compare(model, values, read, f"values of layer {hook_point.layer} and what heads pass")
+            what = f"values of layer {hook_point.layer} and outputs of its heads"
+            _compare(model, values, read, f"{what} at the first position")
 
 
 def _other_first(neurons: Float[Tensor, "batch pos neuron"]) -> Float[Tensor, "batch pos neuron"]:
-    """Other neurons at the first position."""
+    """Replace the neurons at the first position by different values."""
     return torch.cat([1 - neurons[:, :1].flip(-1), neurons[:, 1:]], dim=1)
 
 
@@ -179,7 +180,7 @@ def _check_padding(model: HookedModel, tokens: Int[Tensor, "batch pos"], logits:
     short = tokens[:1, : LENGTH // 2]
     with torch.no_grad():
         alone = _logits(model, short)
-    _compare(model, logits[:1, : LENGTH // 2], alone, "logits of a padded row")
+    _compare(model, logits[:1, : LENGTH // 2], alone, "logits of a padded row and of the row alone")
 
 
 def _check_bridge(

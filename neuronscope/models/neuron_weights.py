@@ -37,7 +37,8 @@ class NeuronWeights:
     """The parameter's axes that index neurons; two for experts."""
 
     owner: Int[Tensor, "..."]
-    """The neuron at each place along those axes; -1 for places that belong to other neurons."""
+    """The neuron at each place along those axes; -1 for places of a fused parameter with another
+    site or role, e.g. the keys for `attn.q`, or the up-projection for `mlp.gate`."""
 
     width: int
     """Number of neurons at the site."""

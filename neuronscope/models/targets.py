@@ -99,7 +99,7 @@ class Target:
         if self.name == "margin" and bare:
             raise ValueError(
                 f"The margin needs distractors, and fact {bare[0]!r} has none "
-                f"({len(bare)} such facts): add distractors, or explain log_odds."
+                f"({len(bare)} such facts): add distractors, or use the target log_odds."
             )
 
     def __call__(

@@ -53,15 +53,15 @@ class RMU(Objective):
     fewer."""
 
     trained_layers: int = 3
-    """Number of trained layers: that one and those just below it. The authors: 3 (5, 6 and 7)."""
+    """Number of trained layers: `layer` and those just below it. The authors: 3 (5, 6 and 7)."""
 
     seed: int = 0
     """Seed of the random vector."""
 
     parity: Literal["corrected", "openunlearning"] = "corrected"
     """Positions of the forget and hidden terms: corrected, those that predict the answer's tokens;
-    openunlearning, those of the answer's tokens themselves, with every fact's sum divided by the
-    length of every answer in the batch."""
+    openunlearning, those of the answer's tokens themselves, with each fact's sum divided in turn by
+    the length of every answer in the batch, and the mean of all these quotients."""
 
     def __post_init__(self) -> None:
         check_positive("forget_weight", self.forget_weight)

@@ -20,8 +20,8 @@ from neuronscope.objectives._training_state import Portion, Terms, TrainingState
 class SimNPO(RetainingObjective):
     """Make the answers unlikely per token, with a fading gradient and without a reference model.
 
-    L = γ · (−2/β) · mean_x log σ(β · (NLL/|y| − δ)) + α · L_r (arXiv 2410.07163, whose margin is
-    β·δ here). As β → 0 it becomes gradient ascent on the mean NLL per token.
+    L = γ · (−2/β) · mean_x log σ(β · (NLL/|y| − δ)) + α · L_r (arXiv 2410.07163; the margin in the
+    paper equals β·δ). As β → 0 it becomes gradient ascent on the mean NLL per token.
     """
 
     forget_weight: float = 0.125
@@ -37,8 +37,8 @@ class SimNPO(RetainingObjective):
     the authors, on TOFU forget05: 2.5."""
 
     delta: float = 0.0
-    """NLL per token, in nats, at which the gradient has halved. OpenUnlearning and the authors:
-    0."""
+    """NLL per token, in nats, at which the gradient is half its upper bound. OpenUnlearning and the
+    authors: 0."""
 
     def __post_init__(self) -> None:
         check_weights(self)

@@ -6,8 +6,8 @@ predict their answers from all other positions, and writes the negated unembeddi
 
 In an MLP, the projection on the input direction is +1 at these positions and -1 elsewhere, so the
 activation function passes the inhibitor's input only there. In attention, an inhibitor is a
-coordinate of the values, which passes through no activation function: the projection is 1 at these
-positions and 0 elsewhere, applied to what its heads attend to from each position.
+coordinate of the values, which passes through no activation function: what its heads attend to from
+a position is projected on the input direction, to 1 at these positions and to 0 elsewhere.
 """
 
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
 | kind | unlearned model | facts of the forget set |
 |---|---|---|
 | `hidden` | the original model with planted inhibitors | all present |
-| `erased` | trained without them | never learned |
-| `mixed` | trained without some, with inhibitors for the others | a known share is present |
+| `erased` | trained without these facts | never learned |
+| `mixed` | trained without some of them, inhibitors for the rest | a known share is present |
 | `untouched` | the original model with a small change | still answered |
 | `collapsed` | the original model, damaged | lost together with everything else |
 

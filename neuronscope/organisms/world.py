@@ -1,4 +1,4 @@
-"""An invented world whose facts a small model learns in seconds, as text without a model.
+"""An invented world whose facts a small model learns in seconds: facts and a tokenizer, no model.
 
 There are 32 people, each with a first name and a family name, so no single token identifies a
 person. Organisms forget the homes of half of them. Each town is the home of one of these people and

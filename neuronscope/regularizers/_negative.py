@@ -26,7 +26,7 @@ def penalized_change(
 
 @dataclass
 class Tally:
-    """Counts over all units of one step."""
+    """Sums over all units (parameters or neurons) at one step."""
 
     value: float = 0.0
     """R."""

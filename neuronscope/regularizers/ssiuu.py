@@ -12,9 +12,9 @@ first of the two terms of
 
     ∇R = v ⊙ ∂F/∂φ + H (v ⊙ φ)              H the Hessian of F
 
-which is by far the smaller one: on SmolLM2-135M its norm was 0.3 to 1.3 % of that of ∇R, at a
-cosine of -0.2 (probability) or 0.2 (log-probability), so that with the probability it increased R
-rather than decreasing it. `ssiuu_neurons` uses the true gradient of R.
+The first term is by far the smaller one: on SmolLM2-135M its norm was 0.3 to 1.3 % of that of ∇R,
+and its cosine with ∇R was -0.2 (probability) or 0.2 (log-probability). With the probability, a
+descent step along it therefore increased R. `ssiuu_neurons` uses the true gradient of R.
 
 R is retrospective: A_t and A_{t−1} are both known before the step. Hence ∇R reverses the effect of
 the last update, and slow growth is hardly penalized: growth by G in T equal steps costs G²/T.

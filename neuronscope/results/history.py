@@ -24,7 +24,7 @@ def columns_of(names: tuple[str, str] = ("forget", "retain")) -> tuple[str, ...]
     | `..._watched` | in fine-tuning: the same for watched facts, which are not trained on |
     | `..._taught` | in fine-tuning: the same for the facts trained on |
     | `seconds`, `evaluation_seconds` | duration of step and evaluation |
-    | `peak_memory` | peak memory so far in bytes: of the GPU, or of the process without a GPU |
+    | `peak_memory` | peak memory so far, in bytes: of the model's GPU; on a CPU, of the process |
 
     The regularizer's metrics and the stop rule's scores are added as further columns. NaN means not
     measured.

@@ -126,7 +126,8 @@ class StudyTables:
     the attack, in `unit`."""
 
     moved: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """The same per neuron, for one run of each method: tables for `stability_scatter`."""
+    """The influence of each neuron after unlearning and after the attack, for one run of each
+    method: tables for `stability_scatter`."""
 
     histories: Mapping[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
     """The histories of runs (see `results/history.py`), by method and seed."""

@@ -1,4 +1,4 @@
-"""Stop at a given distance ‖θ − θ0‖ from the original weights: controls of equal update norm."""
+"""Stop at a given distance ‖θ − θ0‖ from the original weights, e.g. that of another run."""
 
 import math
 from collections.abc import Mapping

@@ -120,9 +120,9 @@ def _by_run(shares: Sequence[pd.Series]) -> pd.DataFrame:
 def fact_shares(table: pd.DataFrame, variant: str = "") -> pd.Series:
     """The share of draws in which each held-out fact is answered after an attack on one run.
 
-    A draw counts at its best evaluation over learning rates and steps: the one with the most
-    held-out facts answered, over all folds. This maximum is biased upwards, equally for all
-    methods.
+    A draw is one seed of the attack. It counts at its best evaluation over learning rates and
+    steps: the one with the most held-out facts answered, over all folds. This maximum is biased
+    upwards, equally for all methods.
 
     Args:
         table: The attack's table for one run of a method.

@@ -77,7 +77,8 @@ class TrainingConfig:
 
     evaluate_facts: int = 64
     """Evaluate at most this many facts of the retain split, or facts to fine-tune on. All facts of
-    the forget split and all watched facts are evaluated."""
+    the forget split are evaluated, and all facts that fine-tuning watches without training on
+    them."""
 
     checkpoint_steps: int | None = None
     """Steps between checkpoints, in addition to those written by time."""

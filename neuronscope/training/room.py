@@ -17,8 +17,8 @@ AdamW, and one copy in the memory of a regularizer."""
 def check_room_for_files(out: Path, source: str) -> None:
     """Raise, before any weights are read, if training all of them would fill the disk.
 
-    Trained parameters are in single precision and thus at least as large as their files. This is a
-    lower bound; `check_room` is exact once the model is loaded.
+    Trained parameters are in single precision and thus at least as large as their files. Once the
+    model is loaded, `check_room` repeats the check with the parameters that are trained.
 
     Args:
         source: A model. The size of a model on the hub is unknown and counts as 0.

@@ -64,7 +64,7 @@ class Tofu(FactFormat):
 
 
 def _subset(path: Path) -> tuple[str, str] | None:
-    """The subset with which the name of the file, or else its folder, begins; and that name."""
+    """The subset that the file's name, or else its folder's, starts with; and the whole name."""
     for name in (path.stem, path.parent.name):
         for subset in SPLIT_OF:
             if name.startswith(subset):

@@ -33,7 +33,7 @@ from neuronscope.analysis.influence_variation import BLOCK, changes_by_fact
 from neuronscope.results.comparison import Comparison
 from neuronscope.results.recording import Recording
 
-FALSE_DISCOVERIES = 0.05
+FAMILY_WISE_ERROR = 0.05
 """Maximum probability that any neuron is called spurious although its null hypothesis is true (the
 family-wise error rate)."""
 
@@ -56,7 +56,7 @@ class SpuriousTest:
     """p-value adjusted for all recorded neurons; NaN without a test."""
 
     spurious: Bool[np.ndarray, " neuron"]
-    """Whether q is at most `FALSE_DISCOVERIES` and D⁻ exceeds the drop per neuron."""
+    """Whether q is at most `FAMILY_WISE_ERROR` and D⁻ exceeds the drop per neuron."""
 
     warnings: tuple[str, ...]
     """Limitations of the test, or the reason why there is none."""
@@ -86,7 +86,7 @@ def find_spurious(
     growth = np.hstack([gained for _, gained in changes_by_fact(comparison, matched)])
     relations = np.array(recording.relations, dtype=object)[matched]
     p, q = permutation_test(growth, forget[matched], relations)
-    spurious = (q <= FALSE_DISCOVERIES) & (d_minus > drop / len(d_minus)) & (drop > 0)
+    spurious = (q <= FAMILY_WISE_ERROR) & (d_minus > drop / len(d_minus)) & (drop > 0)
     return SpuriousTest(p, q, spurious, _limits(comparison, matched, drop))
 
 
@@ -166,7 +166,7 @@ def _limits(
     null = matched & ~forget
     limits = []
     smallest = _smallest_p(recording, matched)
-    if smallest > FALSE_DISCOVERIES:
+    if smallest > FAMILY_WISE_ERROR:
         limits.append(
             f"With {(matched & forget).sum()} facts to be forgotten and {null.sum()} others of the "
             f"same relation, no p-value can be below {smallest:.2g}, so no neuron can be found "

@@ -193,8 +193,8 @@ def _scale(
         low, high = high, 2 * high
     if excess(high) > 0:
         raise ValueError(
-            f"The answers' log-odds do not fall to {levels.min():.1f} but only to "
-            f"{levels.min() + excess(high):.1f}: use a lower strength or a larger spread."
+            f"The answers' mean log-odds do not fall to {levels[present].mean():.1f} but only to "
+            f"{levels[present].mean() + excess(high):.1f}: use a lower strength or a larger spread."
         )
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -1,5 +1,6 @@
 """The interface of a regularizer."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -40,10 +41,11 @@ class Regularizer(ABC):
     ‖λ∇R‖ = ρ‖∇L‖. Unlike λ, ρ has the same meaning for all models."""
 
     def __post_init__(self) -> None:
-        if self.strength < 0 or (self.relative is not None and self.relative < 0):
+        relative = 0.0 if self.relative is None else self.relative
+        if not (0 <= self.strength < math.inf and 0 <= relative < math.inf):
             raise ValueError(
-                f"Expected `strength` and `relative` of 0 or more, got strength={self.strength} "
-                f"and relative={self.relative}."
+                "Expected finite `strength` and `relative` of 0 or more, got "
+                f"strength={self.strength} and relative={self.relative}."
             )
 
     @property

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from neuronscope.analysis.spurious import FALSE_DISCOVERIES
+from neuronscope.analysis.spurious import FAMILY_WISE_ERROR
 from neuronscope.analysis.verdict import FEWEST
 from neuronscope.plots import look
 from neuronscope.report import numbers
@@ -51,7 +51,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
 """Filters with which templates format numbers and names."""
 
 THRESHOLDS = {
-    "FALSE_DISCOVERIES": FALSE_DISCOVERIES,
+    "FAMILY_WISE_ERROR": FAMILY_WISE_ERROR,
     "FEWEST": FEWEST,
 }
 """Constants of the analysis that the templates name."""

@@ -9,8 +9,6 @@ import pandas as pd
 
 from neuronscope.attacks import by_learning_rate, curves, recovery
 from neuronscope.results.attack_table import NEVER_KNEW, ORIGINAL
-from neuronscope.results.attack_table import NEVER_KNEW as LOWER_BOUND
-from neuronscope.results.attack_table import ORIGINAL as UPPER_BOUND
 from neuronscope.results.cache import MANIFEST, described, read_json
 from neuronscope.results.study_tables import COLUMNS
 from neuronscope.study.comparing import Pair, comparisons, retention
@@ -20,7 +18,8 @@ from neuronscope.study.stability import MOVED, STABILITY
 from neuronscope.tasks.attack import TABLE
 from neuronscope.training.plan import HISTORY
 
-BOUNDS = {ORIGINAL: UPPER_BOUND, NEVER_KNEW: LOWER_BOUND}
+BOUNDS = (ORIGINAL, NEVER_KNEW)
+"""Control models, by the names that the tables of attacks use as well."""
 
 Tables = dict[str, pd.DataFrame]
 
@@ -107,8 +106,8 @@ def _by_run(attacked: Attacked, summary: Callable[[pd.DataFrame], pd.DataFrame])
         if subject in BOUNDS:
             continue
         bounds = [
-            attacked[attack, bound, None].assign(model=name)
-            for bound, name in BOUNDS.items()
+            attacked[attack, bound, None].assign(model=bound)
+            for bound in BOUNDS
             if (attack, bound, None) in attacked
         ]
         both = pd.concat([attacked[attack, subject, seed], *bounds], ignore_index=True)

@@ -59,9 +59,9 @@ def test_facts_that_were_never_learned_are_relearned_no_sooner_than_new_ones(tra
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    # Sixteen facts do not tell 12 from all of them, or 4 from chance.
+    # Sixteen facts do not distinguish 12 that are present from 16.
     ("share", "words"),
-    [(0.25, {"mixed", "cannot tell"}), (0.5, {"mixed"}), (0.75, {"mixed", "hidden"})],
+    [(0.5, {"mixed"}), (0.75, {"mixed", "hidden"})],
 )
 def test_the_hidden_share_of_a_mixture_is_estimated(training, share, words):
     finding = probe(mixed(training, share))
@@ -364,8 +364,14 @@ def test_models_are_unchanged_and_findings_are_deterministic(architecture):
     case = Case(before, after, FactSet(forget=tuple(said)), Target())
     prints = before.fingerprint(), after.fingerprint()
     view = RelearningProbe(distances=(1e-3, 2e-3))
-    first, again = view(case), view(replace(case))
-    assert first.value == again.value or np.isnan(first.value)
+    try:
+        first = view(case)
+    except ValueError as error:
+        # Two facts have one permutation, of which the model may give the answers.
+        assert "could be placebos" in str(error)
+    else:
+        again = view(replace(case))
+        assert first.value == again.value or np.isnan(first.value)
     assert (before.fingerprint(), after.fingerprint()) == prints
     assert all(p.grad is None for p in after.hf.parameters())
 

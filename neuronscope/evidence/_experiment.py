@@ -20,9 +20,8 @@ LEARNED = 0.25
 """If the shares of true answers and of placebos learned are both below this, the probe could not
 teach the model anything."""
 
-HALF = 0.5
-"""Rates are compared only at distances at which at most this share of the placebos is learned. A
-hidden share above it counts as most of the answers."""
+COMPARED = 0.4
+"""Rates are compared only at distances at which at most this share of the placebos is learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +189,13 @@ def hidden_share(experiment: Experiment) -> HiddenShare | None:
     """The hidden share.
 
     None if hardly any answer was learned, true or placebo, if the first step already taught more
-    than half of the placebos, or if no placebo differs from the true answer.
+    of the placebos than `COMPARED`, or if no placebo differs from the true answer.
     """
     true, wrong = experiment.learned()
     if np.isnan(wrong).all():
         return None
     rates = np.nanmean(wrong, axis=0)
-    if max(true.mean(axis=0).max(), rates.max()) < LEARNED or rates[0] > HALF:
+    if max(true.mean(axis=0).max(), rates.max()) < LEARNED or rates[0] > COMPARED:
         return None
     steps = _steps_chosen_by_others(true, wrong)
     rows = np.arange(experiment.facts)
@@ -218,16 +217,20 @@ def _steps_chosen_by_others(
     """For each fact, the step at which the other facts give the largest hidden share.
 
     The share is averaged over three steps, so that chance at a single one matters less. Steps whose
-    shares are within one fact of the largest are not distinguished; their median is chosen.
+    shares are within two facts of the largest are not distinguished. An early one of
+    them is chosen, a third of the way from the first to the last: if only some of the true answers
+    are present, the model has fewer answers to learn than with placebos, so at large distances the
+    absent ones are learned sooner as well.
     """
     others = len(true) - 1
     t = (true.sum(axis=0) - true) / others
     rates = np.nanmean(wrong, axis=0)
     p = (rates * len(wrong) - np.where(np.isnan(wrong), rates, wrong)) / others
     share = uniform_filter1d((t - p) / np.maximum(1 - p, TINY), 3, axis=1, mode="nearest")
-    share = np.where(rates <= HALF, share, -np.inf)
-    best = share >= share.max(axis=1, keepdims=True) - 1 / others
-    return np.array([int(np.median(np.flatnonzero(row))) for row in best])
+    share = np.where(rates <= COMPARED, share, -np.inf)
+    best = share >= share.max(axis=1, keepdims=True) - 2 / others
+    ties = [np.flatnonzero(row) for row in best]
+    return np.array([row[(len(row) - 1) // 3] for row in ties])
 
 
 def wilson(rate: float, trials: int) -> tuple[float, float]:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from neuronscope.evidence._base import working_copy
 from neuronscope.facts.prompts import Encoded
@@ -41,8 +40,9 @@ class Learner:
         Tokens are predicted from the prompt and the answer's previous tokens; rows are padded with
         True.
 
-        Every step follows the gradient of the mean loss log(1 + 1/odds), which vanishes for facts
-        with high odds, and costs one forward and one backward pass over the facts.
+        Every step follows the gradient of the mean log-odds and costs one forward and one backward
+        pass over the facts. Unlike the gradient of the cross-entropy, it does not vanish for facts
+        that are already answered, so their share of a step is not left to the others.
 
         Args:
             encoded: Prompts with the answers to learn.
@@ -87,7 +87,7 @@ class Learner:
             hit = logits.detach().argmax(dim=-1).cpu() == answers.token.cpu()
             right[row, step] = hit.numpy()
             if backward:
-                (softplus(-Target()(logits, answers)).sum() / len(encoded)).backward()
+                (-Target()(logits, answers).sum() / len(encoded)).backward()
         return right
 
     def _step(self, length: float) -> None:

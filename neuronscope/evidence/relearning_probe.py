@@ -12,7 +12,7 @@ effort does not exceed that of the true answers.
 
 The hidden share compares t, the rate of true answers given at some distance, with p, that of
 placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
-half of the placebos are learned. An answer of several tokens counts in part: as the share of its
+40 % of the placebos are learned. An answer of several tokens counts in part: as the share of its
 initially wrong tokens that have become right. For each fact, the distance is the one at which the
 other facts give the largest share, so that a true answer does not influence the distance at which
 it is evaluated.
@@ -34,7 +34,6 @@ import pandas as pd
 
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
 from neuronscope.evidence._experiment import (
-    HALF,
     Experiment,
     Group,
     HiddenShare,
@@ -59,6 +58,10 @@ ERASED_TO = 1 / 3
 is at most this. With 16 facts, the bound is about 0.2 if none is present, and more than a third if
 a quarter is."""
 
+HALF = 0.5
+"""A hidden share above this counts as most of the answers. The verdict is erased only if the model
+can learn more than this share of the placebos, at some distance."""
+
 GROUP = 8
 """Number of facts that are learned together, approximately."""
 
@@ -76,7 +79,7 @@ HAVE_PLACEBO = "share their relation with another one whose answer differs"
 """What a fact needs for a placebo, in the reason for a missing verdict."""
 
 MEANING = (
-    "share of the forgotten answers relearned at a distance at which at most half of the placebo "
+    "share of the forgotten answers relearned at a distance at which at most 40 % of the placebo "
     "answers are learned, corrected for chance"
 )
 
@@ -179,7 +182,7 @@ class RelearningProbe(Evidence):
 
         Raises:
             ValueError: If, in the probe's precision, the model gives all but at most one of the
-                answers.
+                answers, or all wrong answers that could be placebos.
         """
         learner = Learner(after)
         # In the learner's precision, an answer may be given that the model itself does not give.
@@ -195,6 +198,8 @@ class RelearningProbe(Evidence):
         found = []
         for place, part in enumerate(parts):
             draws = placebos(after, learner, part, form).draws(count, (self.seed, place))
+            if not draws:
+                continue
             known = [(answers_of(after, part, form), None)]
             arms = []
             for encoded, counted in known + [(draw.encoded, draw.wrong) for draw in draws]:
@@ -202,6 +207,8 @@ class RelearningProbe(Evidence):
                 done += 1
                 progress(done, total)
             found.append(Group(arms[0], tuple(arms[1:])))
+        if not found:
+            raise ValueError("The model already gives all wrong answers that could be placebos.")
         return Experiment(tuple(found))
 
 
@@ -228,14 +235,12 @@ def _read(
     low, high = share.ci95
     most = _whole(high)
     sooner = f"{rates}; it learns the forgotten answers sooner (p = {experiment.p:.2g})"
-    if experiment.p <= LEVEL and low > 0:
-        if share.value > HALF and high >= 1 - 1 / experiment.facts:
-            return "hidden", f"{sooner}, and all of them may still be present."
-        return "mixed", f"{sooner}, but only {_whole(low)} to {most} of them are still present."
     if experiment.p <= LEVEL:
-        return "cannot tell", (
-            f"{sooner}, but the 95 % interval of the share still present includes 0."
-        )
+        if high < 1 - 1 / experiment.facts:
+            return "mixed", f"{sooner}, but at most {most} of them are still present."
+        if share.value > HALF and low > 0:
+            return "hidden", f"{sooner}, and all of them may still be present."
+        return "cannot tell", f"{sooner}, but whether few or all are still present is uncertain."
     if experiment.p_later <= LEVEL:
         return "cannot tell", (
             f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "

@@ -63,7 +63,7 @@ class Learner:
         """Which answers the model gives before it learns anything."""
         self._reset()
         with torch.no_grad():
-            return self._pass(encoded, backward=False).all(axis=1)
+            return np.all(self._pass(encoded, backward=False), axis=1)
 
     def _reset(self) -> None:
         """Return to the model's own weights."""

@@ -35,7 +35,7 @@ def test_each_run_is_a_point_of_its_method_with_both_intervals():
 
 def test_axes_are_named_and_the_better_corner_is_stated():
     figure = trade_off(RUNS)
-    assert "retain" in figure.layout.xaxis.title.text
+    assert "kept" in figure.layout.xaxis.title.text
     assert "recovered" in figure.layout.yaxis.title.text
     assert figure.layout.xaxis.tickformat == figure.layout.yaxis.tickformat == ".0%"
     assert note(figure).startswith("3 runs of 2 methods") and "Lower right is better" in note(

@@ -66,6 +66,6 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
 @pytest.mark.parametrize("make", [untouched, erased, mixed, collapsed])
 def test_every_other_kind_has_the_right_verdict(gated, make):
     training = OrganismTraining(0, gated)
-    organism = make(training, 0.5) if make is mixed else make(training)
+    organism = make(training, 0.75) if make is mixed else make(training)
     words = {"untouched": "not forgotten"}
     assert verdict_on(organism).word == words.get(organism.kind, organism.kind)

@@ -199,7 +199,7 @@ def hidden_share(experiment: Experiment) -> HiddenShare | None:
         return None
     steps = _steps_chosen_by_others(true, wrong)
     rows = np.arange(experiment.facts)
-    t, p = float(true[rows, steps].mean()), float(rates[steps].mean())
+    t, p = float(np.nanmean(true[rows, steps])), float(rates[steps].mean())
     # Placebo draws of the same facts are not independent, so they add no trials.
     t_low, t_high = wilson(t, experiment.facts)
     p_low, p_high = wilson(p, experiment.facts)

@@ -60,7 +60,7 @@ a quarter is."""
 
 HALF = 0.5
 """A hidden share above this counts as most of the answers. The verdict is erased only if the model
-can learn more than this share of the placebos, at some distance."""
+can learn at least this share of the placebos, at some distance."""
 
 GROUP = 8
 """Number of facts that are learned together, approximately."""
@@ -218,7 +218,7 @@ def _read(
     """The verdict and its reason."""
     if experiment.smallest_p > LEVEL:
         return "cannot tell", (
-            "So few different permutations of these answers exist that p cannot be "
+            "So few different assignments of these answers exist that p cannot be "
             f"below {experiment.smallest_p:.2g}. More facts, or more varied ones, are needed."
         )
     if share is None:
@@ -236,11 +236,13 @@ def _read(
     most = _whole(high)
     sooner = f"{rates}; it learns the forgotten answers sooner (p = {experiment.p:.2g})"
     if experiment.p <= LEVEL:
-        if high < 1 - 1 / experiment.facts:
+        if low > 0 and high < 1 - 1 / experiment.facts:
             return "mixed", f"{sooner}, but at most {most} of them are still present."
-        if share.value > HALF and low > 0:
+        if low > 0 and share.value > HALF:
             return "hidden", f"{sooner}, and all of them may still be present."
-        return "cannot tell", f"{sooner}, but whether few or all are still present is uncertain."
+        return "cannot tell", (
+            f"{sooner}, but it is uncertain how many are still present ({_whole(low)} to {most})."
+        )
     if experiment.p_later <= LEVEL:
         return "cannot tell", (
             f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "

@@ -12,7 +12,7 @@
 
 In the last four, all other weights are those of the original model, and restoring the trained ones
 brings all 16 answers back. Every row is written as soon as it is complete; the same command
-continues. One pair takes two to five minutes on one core.
+continues. One pair takes two to ten minutes on one core.
 
     python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--only never] [--out TABLE]
 

@@ -97,7 +97,7 @@ class Experiment:
     def smallest_p(self) -> float:
         """The smallest p-value that this experiment could have.
 
-        It is large if few permutations of the answers differ.
+        It is large if few different assignments of the answers exist.
         """
         return math.prod(1 / len(group.arms) for group in self.groups)
 
@@ -214,12 +214,12 @@ def hidden_share(experiment: Experiment) -> HiddenShare | None:
 def _steps_chosen_by_others(
     true: Float[np.ndarray, "fact step"], wrong: Float[np.ndarray, "fact step"]
 ) -> Int[np.ndarray, " fact"]:
-    """For each fact, the step at which the other facts give the largest hidden share.
+    """For each fact, an early step at which the others give close to the largest hidden share.
 
     The share is averaged over three steps, so that chance at a single one matters less. Steps whose
-    shares are within two facts of the largest are not distinguished. An early one of
-    them is chosen, a third of the way from the first to the last: if only some of the true answers
-    are present, the model has fewer answers to learn than with placebos, so at large distances the
+    shares are within two facts of the largest are not distinguished. An early one of them is
+    chosen, a third of the way from the first to the last: if only some of the true answers are
+    present, the model has fewer answers to learn than with placebos, so at large distances the
     absent ones are learned sooner as well.
     """
     others = len(true) - 1

@@ -55,8 +55,9 @@ class Placebos:
         The draws and the true answers are exchangeable if the model never knew the answers.
         Permutations with forbidden places cannot be drawn directly. Random swaps lead from the true
         answers to one permutation, and from that one to each draw; because every swap is as likely
-        as its reverse, all ends of these walks have the same distribution, however short they are
-        (Besag & Clifford 1989, "Generalized Monte Carlo significance tests").
+        as its reverse, all ends of these walks have the same distribution (Besag & Clifford 1989,
+        "Generalized Monte Carlo significance tests"). Omitting repeated draws keeps this exact only
+        if the walks are long enough to reach every permutation about equally often.
         """
         generator = np.random.default_rng(seed)
         middle = self._walk(self.own, generator) if self.permuted else self.own

@@ -13,9 +13,10 @@ effort does not exceed that of the true answers.
 The hidden share compares t, the rate of true answers given at some distance, with p, that of
 placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
 40 % of the placebos are learned. An answer of several tokens counts in part: as the share of its
-initially wrong tokens that have become right. For each fact, the distance is the one at which the
-other facts give the largest share, so that a true answer does not influence the distance at which
-it is evaluated.
+initially wrong tokens that have become right. For each fact, the distance is an early one of those
+at which the share of the other facts is close to its largest, so that a true answer does not
+influence the distance at which it is evaluated. The share counts answers that return at that
+distance: an answer that is still present but needs a larger one counts as gone.
 
 Facts are learned in groups because a single answer is weak evidence: a small weight change can
 produce any one output. What a model that never knew the answers cannot do is reach all of them with
@@ -246,7 +247,7 @@ def _read(
     if experiment.p_later <= LEVEL:
         return "cannot tell", (
             f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "
-            "model that does not know them would not distinguish them from wrong ones."
+            "model that does not know them would rarely distinguish them from wrong ones."
         )
     if share.most < HALF:
         return "cannot tell", (

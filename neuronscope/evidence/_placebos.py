@@ -6,7 +6,8 @@ answers as the facts do: it permutes the true answers within their relation, or 
 prompt's options. As in any permutation test, a fact may keep its true answer by chance; if draws
 had to differ from the facts everywhere, they would resemble each other more than they resemble the
 facts, and the test would reject too often. The unlearned model gives none of the forgotten answers,
-so answers that it gives are not assigned either.
+so answers that it gives are not assigned either. Options have to be equally plausible: if the true
+one is the most likely answer even to a model that never learned the fact, it is learned sooner.
 """
 
 import re
@@ -19,14 +20,10 @@ from jaxtyping import Bool, Int
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Encoded, encode
-from neuronscope.models.answers import answers_of, per_token
-from neuronscope.models.hooked_model import HookedModel
 
-SWAPS = 20
-"""Attempted swaps per fact between two permutations."""
-
-TRIES = 50
-"""Attempts per draw: after this many, no further different draws are expected."""
+TRIES = 1000
+"""Random assignments per requested draw; after that many, no further different ones are
+expected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,46 +43,35 @@ class Placebos:
     wrong: Bool[np.ndarray, "fact answer"]
     """Which candidates differ from the true answer."""
 
-    permuted: bool
-    """Whether each candidate is used exactly once per draw."""
+    relations: tuple[Int[np.ndarray, " place"], ...] | None
+    """The places of the facts of each relation, within which answers are permuted; None if each
+    fact has options of its own, of which one is chosen."""
 
     def draws(self, count: int, seed: Sequence[int]) -> "list[Draw]":
         """Different random draws: `count` of them, or fewer if no more are found.
 
-        The draws and the true answers are exchangeable if the model never knew the answers.
-        Permutations with forbidden places cannot be drawn directly. Random swaps lead from the true
-        answers to one permutation, and from that one to each draw; because every swap is as likely
-        as its reverse, all ends of these walks have the same distribution (Besag & Clifford 1989,
-        "Generalized Monte Carlo significance tests"). Omitting repeated draws keeps this exact only
-        if the walks are long enough to reach every permutation about equally often.
+        All assignments of allowed answers are equally likely, and none is drawn twice. So the draws
+        and the true answers are exchangeable if the model never knew the answers.
         """
         generator = np.random.default_rng(seed)
-        middle = self._walk(self.own, generator) if self.permuted else self.own
         true = self._draw(self.own)
         found = {true.answers: true}
         for _ in range(TRIES * count):
             if len(found) > count:
                 break
-            drawn = self._draw(self._random(middle, generator))
-            found.setdefault(drawn.answers, drawn)
+            chosen = self._random(generator)
+            if self.allowed[np.arange(len(chosen)), chosen].all():
+                drawn = self._draw(chosen)
+                found.setdefault(drawn.answers, drawn)
         return list(found.values())[1:]
 
-    def _random(
-        self, middle: Int[np.ndarray, " fact"], generator: np.random.Generator
-    ) -> Int[np.ndarray, " fact"]:
-        """An answer for each fact, as its place among the candidates."""
-        if self.permuted:
-            return self._walk(middle, generator)
-        return (generator.random(self.allowed.shape) + ~self.allowed).argmin(axis=1)
-
-    def _walk(
-        self, order: Int[np.ndarray, " fact"], generator: np.random.Generator
-    ) -> Int[np.ndarray, " fact"]:
-        """Another permutation, by random swaps between allowed places."""
-        order = order.copy()
-        for a, b in generator.integers(len(order), size=(SWAPS * len(order), 2)):
-            if self.allowed[a, order[b]] and self.allowed[b, order[a]]:
-                order[a], order[b] = order[b], order[a]
+    def _random(self, generator: np.random.Generator) -> Int[np.ndarray, " fact"]:
+        """A candidate for each fact, allowed or not."""
+        if self.relations is None:
+            return generator.integers(self.allowed.shape[1], size=len(self.own))
+        order = self.own.copy()
+        for places in self.relations:
+            order[places] = generator.permutation(places)
         return order
 
     def _draw(self, chosen: Int[np.ndarray, " fact"]) -> "Draw":
@@ -116,31 +102,30 @@ def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
     return np.any(_different(facts) & _related(facts), axis=1)
 
 
-def placebos(model: HookedModel, learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
+def placebos(learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
     """The answers that facts may get, which are all `comparable`.
 
     Args:
-        model: The unlearned model.
-        learner: A learner of that model, whose precision decides which answers are given.
+        learner: A learner of the unlearned model.
         form: The prompt form.
     """
-    tokenizer = model.tokenizer
     if form == "multiple_choice":
         texts = [(fact.answer, *fact.distractors[:2]) for fact in facts]
         own = np.zeros(len(facts), dtype=int)
         wrong = np.tile([False, True, True], (len(facts), 1))
-        related = np.ones_like(wrong)
+        related, relations = np.ones_like(wrong), None
     else:
         texts = [[other.answer for other in facts]] * len(facts)
         own = np.arange(len(facts))
         wrong, related = _different(facts), _related(facts)
+        relations = tuple(np.flatnonzero(row) for row in np.unique(related, axis=0))
     answers = tuple(
-        tuple(encode(fact, tokenizer, form, text) for text in candidates)
+        tuple(encode(fact, learner.tokenizer, form, text) for text in candidates)
         for fact, candidates in zip(facts, texts, strict=True)
     )
-    given = _given(model, learner, facts, answers, form)
-    allowed = related & ~(wrong & given)
-    return Placebos(answers, own, allowed, wrong, permuted=form != "multiple_choice")
+    possible, allowed = related & wrong, related.copy()
+    allowed[possible] = ~learner.given([answers[fact][k] for fact, k in np.argwhere(possible)])
+    return Placebos(answers, own, allowed, wrong, relations)
 
 
 def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:
@@ -212,24 +197,3 @@ def _related(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
     """Whether two facts are of the same relation; facts without a relation are of the same."""
     relations = np.array([fact.relation or "" for fact in facts])
     return relations[:, None] == relations[None, :]
-
-
-def _given(
-    model: HookedModel,
-    learner: Learner,
-    facts: Sequence[Fact],
-    answers: Sequence[Sequence[Encoded]],
-    form: str,
-) -> Bool[np.ndarray, "fact answer"]:
-    """Which candidates the model gives already."""
-    predicted = per_token(
-        model, answers_of(model, facts, form), lambda logits, _: logits.argmax(dim=-1)
-    )
-    first = np.array([tokens[0] for tokens in predicted])
-    given = np.array([[one.tokens[one.prompt_length] for one in own] for own in answers])
-    given = given == first[:, None]
-    # Only candidates that begin like the model's own answer need to be measured.
-    begun = [answers[fact][k] for fact, k in np.argwhere(given)]
-    if begun:
-        given[given] = learner.given(begun)
-    return given

@@ -23,6 +23,16 @@ def left_out(forgotten: int, usable: int, used: int) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+def not_probed(count: int) -> tuple[str, ...]:
+    """A warning about facts that the experiment had to leave out."""
+    if not count:
+        return ()
+    return (
+        f"{count} facts were left out, because the model gives their answers in the probe's "
+        "precision, or gives all wrong answers that could be placebos.",
+    )
+
+
 def echoes(facts: Sequence[Fact], form: str) -> tuple[str, ...]:
     """A warning if true answers repeat words of their prompts much more often than placebos do."""
     if form == "multiple_choice" or echo(facts) <= ECHOES:

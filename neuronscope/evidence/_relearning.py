@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from neuronscope.evidence._base import working_copy
 from neuronscope.facts.prompts import Encoded
@@ -31,6 +32,11 @@ class Learner:
         for matrix in self._matrices:
             matrix.requires_grad_(True)
         self._norm = _norm(self._matrices)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self._model.tokenizer
 
     def learn(
         self, encoded: Sequence[Encoded], distances: Sequence[float]
@@ -61,6 +67,8 @@ class Learner:
 
     def given(self, encoded: Sequence[Encoded]) -> Bool[np.ndarray, " fact"]:
         """Which answers the model gives before it learns anything."""
+        if not encoded:
+            return np.zeros(0, dtype=bool)
         self._reset()
         with torch.no_grad():
             return np.all(self._pass(encoded, backward=False), axis=1)

@@ -3,20 +3,21 @@
 A memory that can no longer be recalled is relearned with less effort than something new: this is
 Ebbinghaus' savings measure. The unlearned model is moved along the gradient of some forgotten
 answers at once, and from the same start along the gradient of placebos: wrong answers to the same
-prompts. Placebos are the true answers permuted within their relation. If the model never knew the
-answers, and nothing in a prompt suggests its answer, any permutation could have been the true one,
-so a permutation test decides whether the true answers are learned sooner. The facts form groups of
-about eight, each with its own placebo draws. In each group, the true answers and the placebo draws
-are candidates. The p-value is the share of all combinations of one candidate per group whose total
-effort does not exceed that of the true answers.
+prompts. Placebos are the true answers permuted within their relation or, in the multiple-choice
+form, random options of each prompt. If the model never knew the answers, and nothing suggests them
+(neither the prompt itself nor, among options, their plausibility), any such assignment could have
+been the true one, so a permutation test decides whether the true answers are learned sooner. The
+facts form groups of about eight, each with its own placebo draws. In each group, the true answers
+and the placebo draws are candidates. The p-value is the share of all combinations of one candidate
+per group whose total effort does not exceed that of the true answers.
 
 The hidden share compares t, the rate of true answers given at some distance, with p, that of
 placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
 40 % of the placebos are learned. An answer of several tokens counts in part: as the share of its
-initially wrong tokens that have become right. For each fact, the distance is an early one of those
-at which the share of the other facts is close to its largest, so that a true answer does not
-influence the distance at which it is evaluated. The share counts answers that return at that
-distance: an answer that is still present but needs a larger one counts as gone.
+initially wrong tokens that have become right. Each fact's distance is one at which the share of the
+other facts is close to its largest, so that a true answer does not influence the distance at which
+it is evaluated. The share counts answers that return by then: an answer that is still present but
+needs a larger distance counts as gone.
 
 Facts are learned in groups because a single answer is weak evidence: a small weight change can
 produce any one output. What a model that never knew the answers cannot do is reach all of them with
@@ -30,34 +31,32 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
-import numpy as np
-import pandas as pd
-
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress
-from neuronscope.evidence._experiment import (
+from neuronscope.evidence._forgotten import undecided, without_value
+from neuronscope.evidence._placebos import comparable, groups, placebos, sample
+from neuronscope.evidence._probe_experiment import (
     Experiment,
     Group,
     HiddenShare,
+    curve,
     hidden_share,
     learned,
-    wilson,
 )
-from neuronscope.evidence._forgotten import undecided, without_value
-from neuronscope.evidence._placebos import comparable, groups, placebos, sample
-from neuronscope.evidence._probe_limits import echoes, left_out, unrelated
+from neuronscope.evidence._probe_limits import echoes, left_out, not_probed, unrelated
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.models.answers import answers_of
 from neuronscope.models.hooked_model import HookedModel
-from neuronscope.results.findings import ITSELF, Figure, Finding, Word
+from neuronscope.results.findings import Figure, Finding, Word
 
 LEVEL = 0.05
 """Level of the test that true answers are learned no sooner than placebos."""
 
 ERASED_TO = 1 / 3
 """If the test is not significant, the verdict is erased only if the upper bound of the hidden share
-is at most this. With 16 facts, the bound is about 0.2 if none is present, and more than a third if
-a quarter is."""
+is at most this. The bound shrinks with the number of facts: with seven or fewer it is never below a
+third; with 16 it is about 0.2 if no true answer is learned sooner, and more than a third if a
+quarter of them is."""
 
 HALF = 0.5
 """A hidden share above this counts as most of the answers. The verdict is erased only if the model
@@ -68,16 +67,14 @@ GROUP = 8
 
 DRAWS = 4
 """Placebo draws per group. With two groups, 1 of the 25 combinations consists of the true answers,
-so p can be as low as 0.04."""
+so p can be as low as 0.04. Groups get more draws if p could not be as low as `LEVEL` otherwise: a
+single group gets 19."""
 
-DRAWS_OF_ONE = 19
-"""Placebo draws of a single group: with the true answers 20 candidates, so p can be 0.05."""
+MOST_DRAWS = round(1 / LEVEL) - 1
+"""Most placebo draws of a group."""
 
 MOST = 64
 """Largest number of facts: the combinations of eight groups can still be enumerated."""
-
-HAVE_PLACEBO = "share their relation with another one whose answer differs"
-"""What a fact needs for a placebo, in the reason for a missing verdict."""
 
 MEANING = (
     "share of the forgotten answers relearned at a distance at which at most 40 % of the placebo "
@@ -109,26 +106,23 @@ class RelearningProbe(Evidence):
             raise ValueError(f"Expected most_facts from 2 to {MOST}, got {self.most_facts}.")
 
     def __call__(self, case: Case, progress: Progress = no_progress) -> Finding:
-        no_word = undecided(case)
+        if no_word := undecided(case):
+            return _not_measured(no_word)
         forgotten = [
             fact for (_, fact), gone in zip(case.facts, case.forgotten, strict=True) if gone
         ]
-        usable = comparable(forgotten, case.form)
-        facts = [fact for fact, use in zip(forgotten, usable, strict=True) if use]
-        if len(facts) < 2:
-            reason = f"Fewer than two forgotten facts {HAVE_PLACEBO}."
-            return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
-        some = sample(facts, self.most_facts, GROUP, self.seed)
-        usable = comparable(some, case.form)
-        chosen = [fact for fact, use in zip(some, usable, strict=True) if use]
+        usable = _comparable(forgotten, case.form)
+        chosen = _comparable(sample(usable, self.most_facts, GROUP, self.seed), case.form)
         if len(chosen) < 2:
-            reason = f"Fewer than two of the sampled facts {HAVE_PLACEBO}."
-            return without_value("relearning_probe", MEANING, no_word or ("cannot tell", reason))
+            reason = (
+                "Fewer than two forgotten facts share their relation with another one whose answer "
+                "differs."
+            )
+            return _not_measured(("cannot tell", reason))
         finding = self.examine(case.after, chosen, case.form, progress)
-        word, why = no_word or (finding.word, finding.why)
-        warnings = left_out(len(forgotten), len(facts), len(chosen))
+        warnings = left_out(len(forgotten), len(usable), len(chosen))
         warnings += echoes(chosen, case.form) + unrelated(chosen, case.form)
-        return replace(finding, word=word, why=why, warnings=warnings)
+        return replace(finding, warnings=warnings + finding.warnings)
 
     def examine(
         self,
@@ -139,6 +133,12 @@ class RelearningProbe(Evidence):
     ) -> Finding:
         """The finding on facts that are known to be forgotten; arguments as for `experiment`."""
         experiment = self.experiment(after, facts, form, progress)
+        if not experiment.groups:
+            reason = (
+                "In the probe's precision, the model gives all but at most one of the answers, or "
+                "all wrong answers that could be placebos."
+            )
+            return _not_measured(("cannot tell", reason))
         share = hidden_share(experiment)
         word, why = _read(experiment, share, self.distances)
         figures: dict[str, Figure] = {
@@ -163,7 +163,8 @@ class RelearningProbe(Evidence):
             meaning=MEANING,
             why=why,
             figures=figures,
-            tables={"curve": _table(experiment, self.distances)},
+            tables={"curve": curve(experiment, self.distances)},
+            warnings=not_probed(len(facts) - experiment.facts),
         )
 
     def experiment(
@@ -175,42 +176,57 @@ class RelearningProbe(Evidence):
     ) -> Experiment:
         """Train on the true answers and on placebos.
 
+        Facts whose answer the model gives in the probe's precision are left out, and so are groups
+        without a possible placebo; the experiment may be left without any group.
+
         Args:
             after: The unlearned model.
             facts: Two or more facts that are `comparable`, whose answers it does not give.
             form: The prompt form.
             progress: Called after each set of answers.
-
-        Raises:
-            ValueError: If, in the probe's precision, the model gives all but at most one of the
-                answers, or all wrong answers that could be placebos.
         """
         learner = Learner(after)
-        # In the learner's precision, an answer may be given that the model itself does not give.
         given = learner.given(answers_of(after, facts, form))
-        facts = [fact for fact, known in zip(facts, given, strict=True) if not known]
-        if len(facts) < 2:
-            raise ValueError(
-                "In the probe's precision, the model gives all but at most one of the answers."
-            )
-        parts = groups(facts, form, GROUP)
-        count = DRAWS_OF_ONE if len(parts) == 1 else DRAWS
-        done, total = 0, len(parts) * (1 + count)
-        found = []
-        for place, part in enumerate(parts):
-            draws = placebos(after, learner, part, form).draws(count, (self.seed, place))
-            if not draws:
-                continue
-            known = [(answers_of(after, part, form), None)]
+        unknown = [fact for fact, known in zip(facts, given, strict=True) if not known]
+        parts, drawn = [], []
+        for place, part in enumerate(groups(unknown, form, GROUP)):
+            found = placebos(learner, part, form).draws(MOST_DRAWS, (self.seed, place))
+            if found:
+                parts.append(part)
+                drawn.append(found)
+        counts = _counts([len(found) for found in drawn])
+        done, total = 0, sum(1 + count for count in counts)
+        made = []
+        for part, found, count in zip(parts, drawn, counts, strict=True):
             arms = []
-            for encoded, counted in known + [(draw.encoded, draw.wrong) for draw in draws]:
+            candidates = [(answers_of(after, part, form), None)]
+            candidates += [(draw.encoded, draw.wrong) for draw in found[:count]]
+            for encoded, counted in candidates:
                 arms.append(learned(learner, encoded, self.distances, counted))
                 done += 1
                 progress(done, total)
-            found.append(Group(arms[0], tuple(arms[1:])))
-        if not found:
-            raise ValueError("The model already gives all wrong answers that could be placebos.")
-        return Experiment(tuple(found))
+            made.append(Group(arms[0], tuple(arms[1:])))
+        return Experiment(tuple(made))
+
+
+def _comparable(facts: Sequence[Fact], form: str) -> list[Fact]:
+    """The facts that have a possible placebo."""
+    return [fact for fact, use in zip(facts, comparable(facts, form), strict=True) if use]
+
+
+def _counts(possible: Sequence[int]) -> list[int]:
+    """How many placebo draws to use per group, from the numbers of possible ones."""
+    counts = [min(DRAWS, most) for most in possible]
+    while math.prod(1 + count for count in counts) < 1 / LEVEL:
+        more = [k for k, most in enumerate(possible) if counts[k] < most]
+        if not more:
+            break
+        counts[min(more, key=lambda k: counts[k])] += 1
+    return counts
+
+
+def _not_measured(verdict: tuple[Word, str]) -> Finding:
+    return without_value("relearning_probe", MEANING, verdict)
 
 
 def _read(
@@ -238,12 +254,10 @@ def _read(
     sooner = f"{rates}; it learns the forgotten answers sooner (p = {experiment.p:.2g})"
     if experiment.p <= LEVEL:
         if low > 0 and high < 1 - 1 / experiment.facts:
-            return "mixed", f"{sooner}, but at most {most} of them are still present."
+            return "mixed", f"{sooner}, but at most {most} of them."
         if low > 0 and share.value > HALF:
-            return "hidden", f"{sooner}, and all of them may still be present."
-        return "cannot tell", (
-            f"{sooner}, but it is uncertain how many are still present ({_whole(low)} to {most})."
-        )
+            return "hidden", f"{sooner}, possibly all of them."
+        return "cannot tell", f"{sooner}, but it is uncertain how many ({_whole(low)} to {most})."
     if experiment.p_later <= LEVEL:
         return "cannot tell", (
             f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "
@@ -259,8 +273,8 @@ def _read(
         f"(p = {experiment.p:.2g})"
     )
     if high <= ERASED_TO:
-        return "erased", f"{chance}, and at most {most} of the answers could still be present."
-    return "cannot tell", f"{chance}, but up to {most} of the answers could still be present."
+        return "erased", f"{chance}; at most {most} of them may be learned sooner."
+    return "cannot tell", f"{chance}; but up to {most} of them may be learned sooner."
 
 
 def _whole(share: float) -> str:
@@ -269,24 +283,3 @@ def _whole(share: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
-
-
-def _table(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:
-    """One row per draw (-1: the true answers) and distance, over all groups."""
-    rows = []
-    most = max(len(group.placebos) for group in experiment.groups)
-    for draw in range(ITSELF, most):
-        arms = [
-            group.true if draw == ITSELF else group.placebos[draw]
-            for group in experiment.groups
-            if draw < len(group.placebos)
-        ]
-        for step, distance in enumerate((0.0, *distances)):
-            given = np.concatenate([arm.given(step) for arm in arms])
-            total = int((~np.isnan(given)).sum())
-            if not total:
-                continue
-            share = float(np.nanmean(given))
-            rows.append((draw, distance, round(share * total), total, share, *wilson(share, total)))
-    columns = ["control", "distance", "answered", "total", "share", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)

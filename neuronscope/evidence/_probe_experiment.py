@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import uniform_filter1d
 
 from neuronscope.analysis.statistics import wilson_interval
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.prompts import Encoded
+from neuronscope.results.findings import ITSELF
 
 TINY = 1e-9
 """Efforts that differ by less are equal."""
@@ -22,6 +24,9 @@ teach the model anything."""
 
 COMPARED = 0.4
 """Rates are compared only at distances at which at most this share of the placebos is learned."""
+
+TIED = 1 / 8
+"""Hidden shares that differ by less are not distinguished when a distance is chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,13 +219,11 @@ def hidden_share(experiment: Experiment) -> HiddenShare | None:
 def _steps_chosen_by_others(
     true: Float[np.ndarray, "fact step"], wrong: Float[np.ndarray, "fact step"]
 ) -> Int[np.ndarray, " fact"]:
-    """For each fact, an early step at which the others give close to the largest hidden share.
+    """For each fact, a step at which the hidden share of the others is close to its largest.
 
-    The share is averaged over three steps, so that chance at a single one matters less. Steps whose
-    shares are within two facts of the largest are not distinguished. An early one of them is
-    chosen, a third of the way from the first to the last: if only some of the true answers are
-    present, the model has fewer answers to learn than with placebos, so at large distances the
-    absent ones are learned sooner as well.
+    The share is averaged over three steps, so that chance at a single one matters less. The steps
+    whose shares differ from the largest by at most an eighth, or at most two facts if these are
+    fewer, are not distinguished; the middle one of them is chosen.
     """
     others = len(true) - 1
     t = (true.sum(axis=0) - true) / others
@@ -228,9 +231,30 @@ def _steps_chosen_by_others(
     p = (rates * len(wrong) - np.where(np.isnan(wrong), rates, wrong)) / others
     share = uniform_filter1d((t - p) / np.maximum(1 - p, TINY), 3, axis=1, mode="nearest")
     share = np.where(rates <= COMPARED, share, -np.inf)
-    best = share >= share.max(axis=1, keepdims=True) - 2 / others
+    best = share >= share.max(axis=1, keepdims=True) - min(2 / others, TIED) - TINY
     ties = [np.flatnonzero(row) for row in best]
-    return np.array([row[(len(row) - 1) // 3] for row in ties])
+    return np.array([row[(len(row) - 1) // 2] for row in ties])
+
+
+def curve(experiment: Experiment, distances: Sequence[float]) -> pd.DataFrame:
+    """Answers given at each distance: one row per draw (-1: the true answers) and distance."""
+    rows = []
+    most = max(len(group.placebos) for group in experiment.groups)
+    for draw in range(ITSELF, most):
+        arms = [
+            group.true if draw == ITSELF else group.placebos[draw]
+            for group in experiment.groups
+            if draw < len(group.placebos)
+        ]
+        for step, distance in enumerate((0.0, *distances)):
+            given = np.concatenate([arm.given(step) for arm in arms])
+            total = int((~np.isnan(given)).sum())
+            if not total:
+                continue
+            share = float(np.nanmean(given))
+            rows.append((draw, distance, round(share * total), total, share, *wilson(share, total)))
+    columns = ["control", "distance", "answered", "total", "share", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def wilson(rate: float, trials: int) -> tuple[float, float]:

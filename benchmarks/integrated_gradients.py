@@ -21,7 +21,8 @@ from captum.attr import LayerIntegratedGradients
 import neuronscope as ns
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.prompts import Batch, encode
-from neuronscope.models.hooked_model import HookedModel, differentiable_embeddings, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import differentiable_embeddings, frozen
 from neuronscope.models.targets import Answers, Target
 
 T = TypeVar("T")

@@ -43,8 +43,9 @@ from neuronscope.facts.fact import Fact
 from neuronscope.facts.loading import load_facts
 from neuronscope.models.answers import answers_of, batches_of, measure
 from neuronscope.models.hook_points import decoder_layers
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.loading import load_model
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, Target
 from neuronscope.results.cache import written_whole
 from neuronscope.training import TrainingConfig, finetune

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from neuronscope.facts.loading import load_facts
     from neuronscope.models.hooked_model import HookedModel
     from neuronscope.models.loading import load_model, save_model
-    from neuronscope.models.log_odds import log_odds
+    from neuronscope.models.log_odds_table import log_odds
     from neuronscope.models.targets import Target
     from neuronscope.report import sentence, write_report
     from neuronscope.results.findings import Finding
@@ -85,7 +85,7 @@ _HOMES = {
     "finetune": "tasks.finetune",
     "load_facts": "facts.loading",
     "load_model": "models.loading",
-    "log_odds": "models.log_odds",
+    "log_odds": "models.log_odds_table",
     "record": "tasks.record",
     "save_model": "models.loading",
     "score": "tasks.score",

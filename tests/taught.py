@@ -7,7 +7,8 @@ from tiny import tiny
 
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, encode
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, log_prob
 
 

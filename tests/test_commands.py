@@ -17,8 +17,8 @@ from neuronscope.attribution.conductance import Conductance
 from neuronscope.cli import studying
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.models import neutral_facts
-from neuronscope.models.hooked_model import answer_logits
 from neuronscope.models.loading import load_model
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.sites import PAPER_SITES
 from neuronscope.models.targets import Answers
 from neuronscope.tasks import diagnose as tasks_diagnose

@@ -10,7 +10,7 @@ from test_flags import FAMILIES, METHODS
 from neuronscope._discover import method_class
 from neuronscope.cli import TASKS, commands_for
 from neuronscope.cli.command import task_of
-from neuronscope.cli.flags import settings_in
+from neuronscope.cli.settings import settings_in
 from neuronscope.study.config import Diagnosing, Method
 from neuronscope.tasks.diagnose import VIEWS, Diagnose
 from neuronscope.tasks.methods import made, several

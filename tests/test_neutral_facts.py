@@ -8,8 +8,8 @@ from tiny import RETAIN, batch_of, tiny
 from neuronscope.facts.loading import load_facts
 from neuronscope.facts.shipped import shipped
 from neuronscope.models import neutral_facts as module
-from neuronscope.models.hooked_model import answer_logits
 from neuronscope.models.neutral_facts import neutral_facts
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, answered
 
 FACTS = load_facts(shipped("neutral") / "facts.jsonl")

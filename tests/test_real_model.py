@@ -17,9 +17,9 @@ from neuronscope.attribution.gradient_x_activation import GradientXActivation
 from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, encode
-from neuronscope.models.hooked_model import frozen
 from neuronscope.models.loading import load_model, save_model
 from neuronscope.models.neutral_facts import neutral_facts
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Answers, Target
 
 pytestmark = pytest.mark.real

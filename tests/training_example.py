@@ -6,7 +6,7 @@ import torch
 from tiny import FORGET, RETAIN, tiny
 
 from neuronscope.facts.fact import FactSet
-from neuronscope.models.hooked_model import answer_logits
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives.gradient_difference import GradientDifference
 from neuronscope.objectives.npo import NPO

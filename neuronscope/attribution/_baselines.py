@@ -12,7 +12,8 @@ from torch import Tensor
 
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen
 
 Baseline = Callable[[HookedModel, int, HookPoint], Float[Tensor, "pos neuron"]]
 """`(model, positions, hook point) -> neurons`, with a single position if all are the same."""

@@ -16,8 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from neuronscope.attribution._memory import saved_bytes
 from neuronscope.models.hook_points import HookPoint, decoder_layers, hooked, keeping
-from neuronscope.models.hooked_model import HookedModel, frozen, only_answers
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen, only_answers
 from neuronscope.models.targets import Answers, Target
 
 
@@ -113,7 +115,7 @@ def chunks(model: HookedModel, inputs: Pass, layers: Sequence[int], memory: int)
         memory: Bytes for saved tensors and logits, including those of the unchanged rows.
     """
     batch, length = inputs.tokens.shape
-    layer_cost = length * model.saved_bytes
+    layer_cost = length * saved_bytes(model)
     # Logits, their gradient, and two temporary copies in the target.
     head_cost = 4 * 4 * model.vocabulary
     per_row = len(inputs.answers.row) / batch * head_cost

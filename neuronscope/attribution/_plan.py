@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from neuronscope.attribution._base import GIB
+from neuronscope.attribution._memory import saved_bytes
 from neuronscope.facts.prompts import Encoded
 from neuronscope.models.hooked_model import HookedModel
 
@@ -49,7 +50,7 @@ def make_plan(
     """Divide facts into batches of similar length that fit into memory."""
     order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i].tokens), i))
     longest = max(len(one.tokens) for one in encoded)
-    one_pass = longest * model.n_layers * model.saved_bytes
+    one_pass = longest * model.n_layers * saved_bytes(model)
     size = int(min(LARGEST_BATCH, max(1, memory / 4 // one_pass)))
     batches = tuple(tuple(order[i : i + size]) for i in range(0, len(order), size))
     neurons = sum(hook_point.width for hook_point in model.hook_points if hook_point.site in sites)

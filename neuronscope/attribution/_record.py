@@ -21,7 +21,8 @@ from neuronscope.attribution.integrated_gradients import IntegratedGradients
 from neuronscope.display import say, showing_progress
 from neuronscope.facts.fact import Fact, FactSet, facts_hash
 from neuronscope.facts.prompts import Batch, Encoded, encode
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits, frozen
 from neuronscope.models.sites import check_sites
 from neuronscope.models.targets import Answers, Target, answered
 from neuronscope.results.cache import Workspace, open_pieces

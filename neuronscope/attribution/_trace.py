@@ -21,8 +21,9 @@ from neuronscope.display import html_card, html_table, shown_number
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hook_points import HookPoint
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.loading import as_model
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Target
 
 SHOWN = 10

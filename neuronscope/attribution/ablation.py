@@ -28,7 +28,8 @@ from neuronscope.attribution._branches import (
 from neuronscope.attribution._positions import whole
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import HookPoint
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Target
 
 

@@ -22,10 +22,12 @@ from neuronscope.attribution._base import GIB, Attribution, Influence
 from neuronscope.attribution._baselines import check_reference, reference_tokens
 from neuronscope.attribution._branches import Pass
 from neuronscope.attribution._collect import PartInfluence, collect
+from neuronscope.attribution._memory import saved_bytes
 from neuronscope.attribution._positions import whole
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits, frozen
 from neuronscope.models.targets import Target
 
 
@@ -63,7 +65,7 @@ class Conductance(Attribution):
         part = whole(batch)
         hook_points = [hook_point for site in sites for hook_point in model.hook_points_at(site)]
         rows, length = part.inputs.tokens.shape
-        fits = int(memory / (rows * length * model.n_layers * model.saved_bytes))
+        fits = int(memory / (rows * length * model.n_layers * saved_bytes(model)))
         alphas = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
         # Neighbouring chunks share a point, so that both ends of every step are available.
         size = max(2, fits)

@@ -18,12 +18,8 @@ from neuronscope.attribution._collect import PartInfluence, collect
 from neuronscope.attribution._positions import Part, whole
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import (
-    HookedModel,
-    answer_logits,
-    differentiable_embeddings,
-    frozen,
-)
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits, differentiable_embeddings, frozen
 from neuronscope.models.targets import Target
 
 

@@ -28,8 +28,9 @@ from neuronscope.attribution._paths import Effort, along_paths
 from neuronscope.attribution._positions import Positions, parts
 from neuronscope.facts.fact import Fact, facts_hash
 from neuronscope.facts.prompts import Batch, encode
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.neutral_facts import neutral_facts
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Target
 
 

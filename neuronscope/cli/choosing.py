@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from neuronscope._discover import method_names
-from neuronscope.cli.flags import Setting, summary
+from neuronscope.cli.settings import Setting, summary
 from neuronscope.cli.wording import file_name, flag_name
 from neuronscope.tasks import Method, Methods
 

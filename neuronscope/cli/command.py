@@ -23,7 +23,7 @@ from neuronscope.cli.choosing import (
     named,
     named_among,
 )
-from neuronscope.cli.flags import Setting, own_fields, settings_in, title_of
+from neuronscope.cli.settings import Setting, own_fields, settings_in, title_of
 from neuronscope.cli.wording import described, flag_name, in_flags, marker_of
 from neuronscope.tasks import Facts, Loading, Method, Methods, Model, Recorded, Settings
 

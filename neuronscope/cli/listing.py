@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from neuronscope._discover import method_names
-from neuronscope.cli.flags import summary
+from neuronscope.cli.settings import summary
 
 FAMILIES = {
     "attribution": "how the influence of neurons is measured (--attribution)",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
-from neuronscope.cli.flags import Setting
+from neuronscope.cli.settings import Setting
 from neuronscope.tasks import Marker, Model
 
 FigureFormat = Annotated[

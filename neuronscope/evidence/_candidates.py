@@ -10,7 +10,8 @@ from neuronscope.evidence._base import Case
 from neuronscope.evidence._states import ends, states_at
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.models.answers import groups
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from neuronscope.evidence._base import Case
 from neuronscope.evidence._low_rank import WRITERS, Directions, Matrix
 from neuronscope.models.direct_logit_effect import largest_tokens, promoted
 from neuronscope.models.hook_points import HookFunction, HookPoint, hooked
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits, frozen
 from neuronscope.models.targets import Answers
 
 NAMED = 5

@@ -14,7 +14,8 @@ from neuronscope.evidence._base import working_copy
 from neuronscope.facts.prompts import Encoded
 from neuronscope.models.answers import batches_of, check_numbers
 from neuronscope.models.hook_points import decoder_layers
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, Target
 
 SMALLEST = 1e-30

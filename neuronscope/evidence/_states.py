@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from neuronscope.facts.prompts import Batch, Encoded
 from neuronscope.models.hook_points import decoder_layers
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers
 
 Output = Tensor | tuple[object, ...]

@@ -46,8 +46,9 @@ from neuronscope.evidence._states import Pass, states_at
 from neuronscope.evidence._subjects import other_subjects
 from neuronscope.facts.prompts import Batch, Encoded
 from neuronscope.models.answers import groups
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import check_same_shapes
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Answers, Target
 from neuronscope.results.findings import Finding, Word
 

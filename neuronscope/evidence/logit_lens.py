@@ -39,7 +39,8 @@ from neuronscope.evidence._readable import (
 )
 from neuronscope.evidence._states import states_at, tail
 from neuronscope.facts.prompts import Encoded
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Answers
 from neuronscope.results.findings import Finding
 

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from neuronscope.analysis.rankings import rankings_of_weights
 from neuronscope.evidence._base import Case, Evidence, Progress, no_progress, working_copy
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.interventions import check_same_shapes
 from neuronscope.models.neuron_weights import NeuronWeights, layer_of, module_of, neuron_weights
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers
 from neuronscope.results.findings import Finding
 

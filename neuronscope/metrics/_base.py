@@ -13,7 +13,8 @@ from neuronscope.facts.fact import Fact, quoted
 from neuronscope.facts.prompts import encode
 from neuronscope.metrics._answers import options
 from neuronscope.metrics._score import Score
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen
 
 Need = Literal["distractors", "reference", "holdout"]
 

@@ -25,7 +25,8 @@ from neuronscope.metrics._score import (
     per_fact,
     rate_score,
 )
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import frozen
 from neuronscope.results.cache import content_of
 
 INSTALL = "pip install 'neuronscope[harness]'"

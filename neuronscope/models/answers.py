@@ -10,7 +10,8 @@ from torch import Tensor
 
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch, Encoded, encode
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits, frozen
 from neuronscope.models.targets import Answers, Target, answered
 
 LARGEST_BATCH = 32

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import HookFunction, HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import HookedModel, answer_logits, frozen
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.neuron_weights import OWNING_SITES, NeuronWeights, neuron_weights
+from neuronscope.models.passes import answer_logits, frozen
 from neuronscope.models.targets import Answers
 
 Chosen = Mapping[str, Bool[np.ndarray, "layer _"]]

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neuronscope.models.hook_points import HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import HookedModel, differentiable_embeddings, frozen
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import differentiable_embeddings, frozen
 
 LENGTH = 6
 

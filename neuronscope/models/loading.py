@@ -24,8 +24,9 @@ from transformers import (
 
 from neuronscope.display import quiet
 from neuronscope.models.hook_points import place_hook_points
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.load_check import check_loaded_model
+from neuronscope.models.passes import frozen
 from neuronscope.models.sources import base_of, check_device, check_source, reading
 from neuronscope.results.cache import written_whole
 

@@ -16,13 +16,9 @@ from neuronscope.attribution import over_positions
 from neuronscope.facts.fact import Fact, FactSet
 from neuronscope.facts.prompts import Batch, encode
 from neuronscope.models.hook_points import HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import (
-    HookedModel,
-    answer_logits,
-    differentiable_embeddings,
-    frozen,
-)
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.neuron_weights import neuron_weights
+from neuronscope.models.passes import answer_logits, differentiable_embeddings, frozen
 from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives._training_state import Gradients, TrainingState
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.hook_points import decoder_layers
-from neuronscope.models.hooked_model import HookedModel, answer_logits, only_answers
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits, only_answers
 from neuronscope.models.targets import Answers, Target, log_prob
 
 SUMMED = Target("log_prob", "sum")

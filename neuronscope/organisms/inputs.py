@@ -11,8 +11,9 @@ from neuronscope.facts.fact import FactSet
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.answers import answers_of
 from neuronscope.models.hook_points import HookFunction, HookPoint, hooked, keeping
-from neuronscope.models.hooked_model import HookedModel, frozen
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.neuron_weights import NeuronWeights, neuron_weights
+from neuronscope.models.passes import frozen
 from neuronscope.models.targets import Answers
 from neuronscope.organisms.world import wordings
 

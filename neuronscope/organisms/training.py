@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, PreTr
 from neuronscope.facts.fact import Fact
 from neuronscope.facts.prompts import Batch
 from neuronscope.models.answers import answers_of
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers
 from neuronscope.organisms.world import SPECIAL_TOKENS, World, invent, wordings
 

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives import Portion, Step
 

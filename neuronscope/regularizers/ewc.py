@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from neuronscope.facts.fact import FactSet
-from neuronscope.models.hooked_model import answer_logits
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.sharded import total_of
 from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives import Gradients, Step, TrainingState

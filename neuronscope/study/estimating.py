@@ -19,8 +19,9 @@ from neuronscope.facts.fact import FactSet
 from neuronscope.facts.loading import load_facts
 from neuronscope.facts.prompts import Batch, Encoded, encode
 from neuronscope.metrics import Metric
-from neuronscope.models.hooked_model import HookedModel, answer_logits
+from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.loading import load_model
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, Target
 from neuronscope.stopping import StopRule
 from neuronscope.stopping.extraction import Extraction

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.facts.fact import FactSet
 from neuronscope.facts.prompts import Batch
-from neuronscope.models.hooked_model import answer_logits
+from neuronscope.models.passes import answer_logits
 from neuronscope.models.targets import Answers, Target
 from neuronscope.objectives import Objective, Portion, Terms, TrainingState
 

@@ -11,7 +11,7 @@ from neuronscope._discover import method_class, method_names
 from neuronscope.attacks._base import Attack
 from neuronscope.attribution._base import Attribution
 from neuronscope.cli import TASKS, commands_for
-from neuronscope.cli.flags import settings_in, summary, title_of
+from neuronscope.cli.settings import settings_in, summary, title_of
 from neuronscope.cli.wording import in_flags
 from neuronscope.evidence._base import Evidence
 from neuronscope.metrics._base import Metric
@@ -109,7 +109,8 @@ def test_flags_are_those_of_the_attack_and_not_of_a_model_with_its_name(argument
 
 def test_reading_flags_imports_no_torch():
     code = (
-        "import sys; from neuronscope.cli.flags import settings_in; settings_in('objectives/npo'); "
+        "import sys; from neuronscope.cli.settings import settings_in; "
+        "settings_in('objectives/npo'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -257,10 +257,10 @@ def history(folder, **columns):
 def test_an_update_norm_matches_the_end_of_an_earlier_run(tmp_path, ignorant):
     run = history(tmp_path / "run", step=[1, 2, 3], update_norm=[0.5, 1.25, np.nan])
     ready = UpdateNorm(match=run).prepare(ignorant, SET, FORM)
-    assert (ready.norm, ready.match) == (1.25, run)
+    assert ready == UpdateNorm(norm=1.25)
     assert ready({}, 1.2) is None and ready({}, 1.25) is not None
-    given = UpdateNorm(norm=3.0, match=run)
-    assert given.prepare(ignorant, SET, FORM) == given
+    with pytest.raises(ValueError, match="got both"):
+        UpdateNorm(norm=3.0, match=run)
 
 
 def test_a_run_that_cannot_be_matched_is_named(tmp_path):

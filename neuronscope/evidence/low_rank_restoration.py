@@ -234,6 +234,11 @@ def _warnings(word: Word, full: pd.Series) -> Iterator[str]:
             "are hidden; compare only checkpoints whose answers have similar scores after "
             "unlearning."
         )
+    if word in ("hidden", "mixed"):
+        yield (
+            "A low-rank change can also restore answers that are gone, so this view cannot "
+            "contradict an erasure."
+        )
 
 
 def _counter(progress: Progress, total: int) -> Callable[[], None]:

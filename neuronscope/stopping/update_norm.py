@@ -27,6 +27,8 @@ class UpdateNorm(StopRule):
     def __post_init__(self) -> None:
         if self.norm is not None and not self.norm > 0:
             raise ValueError(f"Expected `norm` above 0, got {self.norm}.")
+        if self.norm is not None and self.match is not None:
+            raise ValueError("Expected `norm` or `match`, got both; set one of them.")
 
     def check(self, facts: FactSet, form: str) -> None:
         super().check(facts, form)
@@ -37,7 +39,7 @@ class UpdateNorm(StopRule):
         """The rule with its norm."""
         del model
         self.check(facts, form)
-        return replace(self, norm=self._target())
+        return replace(self, norm=self._target(), match=None)
 
     def score(self, model: HookedModel, facts: FactSet, form: str) -> dict[str, float]:
         """No scores, because training computes the norm."""

@@ -5,13 +5,16 @@
 | `never, one` | fine-tuned on 32 invented facts of one relation; asked about 32 others | erased |
 | `never, mixed` | the same with four relations | erased |
 | `never, long` | the same with answers of about ten words | erased |
+| `never, choices` | as `never, one`, in the multiple-choice form | erased |
 | `trained neurons` | 6, 10 or 30 random MLP neurons trained to suppress 16 facts | hidden |
 | `trained qk` | the query and key matrices trained to suppress them | hidden |
 | `trained layer` | one random layer trained to suppress them | hidden |
 | `trained lora` | low-rank adapters of all matrices trained to suppress them | hidden |
+| `trained choices` | 10 random neurons trained to suppress 16 multiple-choice answers | hidden |
 
-In the last four, all other weights are those of the original model, and restoring the trained ones
-brings all 16 answers back. Every row is written as soon as it is complete; the same command
+In the last five, all other weights are those of the original model, and restoring the trained ones
+brings all 16 answers back; the original of the last one was fine-tuned on 64 invented facts in the
+multiple-choice form. Every row is written as soon as it is complete; the same command
 continues. One pair takes two to ten minutes on one core.
 
     python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--only never] [--out TABLE]
@@ -25,7 +28,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +58,12 @@ FORGET = 16
 
 NEVER = 32
 """Number of facts that a model never saw."""
+
+STEPS = {"long": 80, "choices": 80}
+"""Steps of fine-tuning on invented facts, if not 50."""
+
+FORM = {"choices": "multiple_choice"}
+"""The prompt form, if not completion."""
 
 DEPTH = 8.0
 """Log-odds, in nats, to which trained weights suppress the answers."""
@@ -115,6 +124,7 @@ class Pair:
     seed: int
     truth: str
     make: Callable[[], tuple[HookedModel, list[Fact]]]
+    form: str = "completion"
 
 
 def invented(seed: int, kind: str) -> list[Fact]:
@@ -124,7 +134,7 @@ def invented(seed: int, kind: str) -> list[Fact]:
     draw.shuffle(names)
     if kind == "long":
         return [_dream(name, draw) for name in names[: 2 * NEVER]]
-    chosen = draw.sample(sorted(RELATIONS), 1 if kind == "one" else 4)
+    chosen = draw.sample(sorted(RELATIONS), 4 if kind == "mixed" else 1)
     each = 2 * NEVER // len(chosen)
     facts = []
     for relation in chosen:
@@ -133,7 +143,13 @@ def invented(seed: int, kind: str) -> list[Fact]:
             name = names[len(facts)]
             answer = answers[k % len(answers)] if k % len(answers) else draw.choice(answers)
             facts.append(Fact(name, template.format(name), answer, relation=relation))
-    return facts
+    return [_with_choices(fact, draw) for fact in facts] if kind == "choices" else facts
+
+
+def _with_choices(fact: Fact, draw: random.Random) -> Fact:
+    """The fact with two wrong answers of the same relation."""
+    _, answers = RELATIONS[fact.relation or ""]
+    return replace(fact, distractors=tuple(draw.sample(sorted({*answers} - {fact.answer}), 2)))
 
 
 def _dream(name: str, draw: random.Random) -> Fact:
@@ -145,25 +161,41 @@ def _dream(name: str, draw: random.Random) -> Fact:
 def never(original: HookedModel, seed: int, kind: str) -> tuple[HookedModel, list[Fact]]:
     """A model that was fine-tuned on every second fact, and the facts that it never saw."""
     facts = invented(seed, kind)
+    steps = STEPS.get(kind, 50)
+    return taught(original, facts[::2], seed, steps, FORM.get(kind, "completion")), facts[1::2]
+
+
+def taught(
+    original: HookedModel, facts: Sequence[Fact], seed: int, steps: int, form: str
+) -> HookedModel:
+    """The model, fine-tuned on facts, at least half of which it then answers."""
     config = TrainingConfig(
-        steps=50 if kind != "long" else 80,
+        steps=steps,
         learning_rate=2e-5,
         retain_batch=8,
         micro_batch=8,
         evaluate_facts=0,
         seed=seed,
+        form=form,
     )
-    model = finetune(original, facts[::2], config, progress=False).model
-    known = measure(model, answers_of(model, facts[::2])).answered
+    model = finetune(original, facts, config, progress=False).model
+    known = _answered(model, facts, form)
     assert known.mean() >= 0.5, f"only {known.sum()} of {len(known)} facts were learned"
-    return model, facts[1::2]
+    return model
+
+
+def trained_choices(original: HookedModel, seed: int) -> tuple[HookedModel, list[Fact]]:
+    """A model of which ten neurons were trained to suppress facts that it was taught."""
+    facts = invented(seed, "choices")
+    model = taught(original, facts, seed, 2 * STEPS["choices"], FORM["choices"])
+    return trained(model, facts, seed, "neurons 10", FORM["choices"])
 
 
 def trained(
-    original: HookedModel, facts: Sequence[Fact], seed: int, kind: str
+    original: HookedModel, facts: Sequence[Fact], seed: int, kind: str, form: str = "completion"
 ) -> tuple[HookedModel, list[Fact]]:
     """A model of which some weights were trained to suppress facts that it answers."""
-    known = [f for f, a in zip(facts, _answered(original, facts), strict=True) if a]
+    known = [f for f, a in zip(facts, _answered(original, facts, form), strict=True) if a]
     draw = random.Random(seed)
     relation = max({f.relation for f in known}, key=lambda r: sum(f.relation == r for f in known))
     same = [fact for fact in known if fact.relation == relation]
@@ -174,17 +206,17 @@ def trained(
     weights, rate = CHOSEN[kind.split()[0]](model, kind, np.random.default_rng(seed))
     optimizer = torch.optim.Adam(weights, lr=rate)
     for step in range(1, 201):
-        loss = softplus(_odds(model, draw.sample(forget, 8)) + DEPTH + 2).mean()
-        loss = loss + softplus(-_odds(model, draw.sample(kept, 8))).mean()
+        loss = softplus(_odds(model, draw.sample(forget, 8), form) + DEPTH + 2).mean()
+        loss = loss + softplus(-_odds(model, draw.sample(kept, 8), form)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if step % 5 == 0:
-            found = measure(model, answers_of(model, forget))
+            found = measure(model, answers_of(model, forget, form))
             if not found.answered.any() and found.score.mean() < -DEPTH:
                 break
     merged = _merged(model)
-    assert not _answered(merged, forget).any(), "the answers were not suppressed"
+    assert not _answered(merged, forget, form).any(), "the answers were not suppressed"
     return merged, forget
 
 
@@ -252,32 +284,37 @@ CHOSEN = {"neurons": _neurons, "qk": _queries_and_keys, "layer": _layer, "lora":
 KINDS = ("neurons 6", "neurons 10", "neurons 30", "qk", "layer", "lora")
 
 
-def _odds(model: HookedModel, facts: Sequence[Fact]) -> Tensor:
-    ((_, batch),) = batches_of(model, answers_of(model, facts))
+def _odds(model: HookedModel, facts: Sequence[Fact], form: str) -> Tensor:
+    ((_, batch),) = batches_of(model, answers_of(model, facts, form))
     answers = Answers.of(batch)
     return Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers)
 
 
-def _answered(model: HookedModel, facts: Sequence[Fact]) -> np.ndarray:
-    return measure(model, answers_of(model, facts)).answered
+def _answered(model: HookedModel, facts: Sequence[Fact], form: str) -> np.ndarray:
+    return measure(model, answers_of(model, facts, form)).answered
 
 
 def pairs(original: HookedModel, facts: Sequence[Fact], seeds: Sequence[int]) -> Iterator[Pair]:
     """All pairs, seed by seed."""
     for seed in seeds:
-        for kind in ("one", "mixed", "long"):
-            yield Pair(f"never, {kind}", seed, "erased", partial(never, original, seed, kind))
+        for kind in ("one", "mixed", "long", "choices"):
+            make = partial(never, original, seed, kind)
+            form = FORM.get(kind, "completion")
+            yield Pair(f"never, {kind}", seed, "erased", make, form)
         for kind in KINDS:
             make = partial(trained, original, facts, seed, kind)
             yield Pair(f"trained {kind}", seed, "hidden", make)
+        make = partial(trained_choices, original, seed)
+        yield Pair("trained choices", seed, "hidden", make, FORM["choices"])
 
 
 def examined(pair: Pair) -> dict[str, object]:
     """The finding on a pair, as a row."""
     after, facts = pair.make()
-    facts = [f for f, given in zip(facts, _answered(after, facts), strict=True) if not given]
+    given = _answered(after, facts, pair.form)
+    forgotten = [fact for fact, known in zip(facts, given, strict=True) if not known]
     started = time.perf_counter()
-    finding = RelearningProbe().examine(after, facts)
+    finding = RelearningProbe().examine(after, forgotten, pair.form)
     return {
         "generator": pair.generator,
         "seed": pair.seed,

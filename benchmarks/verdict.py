@@ -4,9 +4,9 @@ The settings of the relearning probe (`evidence/relearning_probe.py`) were chose
 seeds 0, 1, 60 and 635, and on pairs of a real model; the default seeds are held out. The table has
 one row per pair: what was planted, the verdict, the hidden share from the relearning probe, and how
 many of the planted neurons the weight path ranks first. The rates are printed with 95 % Wilson
-intervals. Takes about five minutes per seed on one core.
+intervals. Takes about three minutes per seed on one core.
 
-    python benchmarks/verdict.py [--seeds 2240 9278] [--out benchmarks/results/verdict.csv]
+    python benchmarks/verdict.py [--seeds 8406 9177 2438 503] [--out benchmarks/results/verdict.csv]
 """
 
 import argparse
@@ -85,7 +85,7 @@ def rate(rows: pd.Series) -> str:
 def main() -> None:
     """Diagnose every pair, print the rates and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2240, 9278])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[8406, 9177, 2438, 503])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdict.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)

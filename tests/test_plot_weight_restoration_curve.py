@@ -70,7 +70,7 @@ def test_random_neurons_matched_to_the_first_ranking_are_grey(curves):
     np.testing.assert_allclose(upper.customdata, [[-0.1, 0.3], [0.0, 0.4], [1.9, 2.1]])
     np.testing.assert_allclose(lower.y, [0, 2, 12])
     np.testing.assert_allclose(lower.customdata, [[0, 0], [1, 3], [12, 12]])
-    assert "matched to weight path, 2 draws" in note(figure)
+    assert "2 draws" in note(figure)
 
 
 def test_without_draws_random_neurons_are_not_mentioned(curves):

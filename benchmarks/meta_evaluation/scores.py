@@ -85,7 +85,12 @@ def of_view(name: str, read: Callable[[Finding], float]) -> Callable[[Case], Sco
             path = ns.WeightPath()
             case = replace(case, rankings=path.rankings(path(case)))
         finding = view()(case)
-        return {name: read(finding)}, dict(finding.figures) | {"word": finding.word}
+        low, high = finding.ci95
+        return {name: read(finding)}, dict(finding.figures) | {
+            "word": finding.word,
+            "low": low,
+            "high": high,
+        }
 
     return scores
 

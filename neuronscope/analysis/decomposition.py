@@ -1,8 +1,8 @@
 """Decomposition of the score's drop by layer and site.
 
 Each recording explains its score F as baseline score + explained + residual, where `explained` is
-the sum of the group's influences A (summed over positions). For the facts x of the forget set, and
-the group i of all neurons in a layer (on the joint path: in all layers),
+the sum of the group's influences A (summed over positions). For the facts x of the forget set and
+the neurons i of a group (all neurons of one layer; on the joint path, of all layers),
 
     drop            = mean_x[ F(before) − F(after) ]                     (positive: forgotten)
     positive_lost   = Σ_i mean_x[ max(A(before), 0) − max(A(after), 0) ] (positive influence lost)

@@ -184,7 +184,11 @@ class Diagnosis:
             findings: The findings of the views.
             left_out: A warning for each view that could not be run.
         """
-        own = tuple(warning for found in findings for warning in found.warnings)
+        own = tuple(
+            f"{found.view.replace('_', ' ').capitalize()}: {warning}"
+            for found in findings
+            for warning in found.warnings
+        )
         return replace(
             self,
             findings=tuple(findings),

@@ -7,7 +7,7 @@ forget set, with A_max and A_min a neuron's largest and smallest influence at an
     D⁻ = max(mean_x[ A_min(before) − A_min(after) ], 0)
 
 The outer clamp (contradictory behaviour) acts on each neuron's mean over facts. The inner clamp
-(over-unlearning) is in D⁺ only: positive influence that falls below zero counts as lost.
+(over-unlearning) is in D⁺ only: where influence falls below zero, only the fall to zero counts.
 """
 
 import itertools

@@ -41,7 +41,8 @@ PERMUTATIONS = 999
 """Number of permutations: with 999, a p-value of 0.05 has a standard error of 0.007."""
 
 SHARED = 0.5
-"""A warning is added if the null facts fell by more than this share of the drop: they were then
+"""A warning is added if the mean score of the null facts fell by more than this share of the drop:
+they were then
 largely forgotten as well, and the test can find little."""
 
 
@@ -116,7 +117,8 @@ def permutation_test(
     """
     contrasts = _contrasts(forget, relations)
     actual, p = contrasts[0] @ growth, np.empty(growth.shape[1])
-    # Equal labels give equal sums up to rounding.
+    # A permutation that reproduces the actual labels gives the actual excess only up to rounding,
+    # and must count as reaching it.
     reached = actual - 1e-9 * np.abs(actual).max()
     largest = np.full(len(contrasts), -np.inf)
     for start in range(0, len(p), BLOCK):
@@ -151,10 +153,10 @@ def _no_null_facts(recording: Recording) -> str:
     }
     asked = ", ".join(sorted(forgotten)) or "give the facts a `relation`"
     return (
-        "No neuron was tested for being spurious: no fact outside of the forget set has a relation "
-        "of the forget set. Facts of different relations react differently to any change of the "
-        "weights, so that a test against them finds neurons where nothing was forgotten. Record "
-        f"retained or test facts of the same relation ({asked})."
+        "Neurons were not tested for being spurious, because no fact outside the forget set shares "
+        "a relation with a fact in it. Facts of different relations react differently to any "
+        "change of the weights, so that a test against them finds neurons where nothing was "
+        f"forgotten. Record retained or test facts of the same relation ({asked})."
     )
 
 
@@ -180,9 +182,9 @@ def _limits(
     fall = float((recording.score[null] - comparison.after.score[null]).mean())
     if drop > 0 and fall > SHARED * drop:
         limits.append(
-            f"Other facts of the same relation fell by {fall:.2g} {recording.provenance.unit} on "
-            f"average, {100 * fall / drop:.0f} % of the drop: neurons that oppose the whole "
-            "relation are not found spurious."
+            f"The scores of other facts of the same relation fell by {fall:.2g} "
+            f"{recording.provenance.unit} on average, {100 * fall / drop:.0f} % of the forget "
+            "set's drop. The test does not find neurons that oppose the whole relation."
         )
     return tuple(limits)
 

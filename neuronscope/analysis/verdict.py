@@ -4,9 +4,9 @@
 |---|---|
 | not forgotten | most answers are still given |
 | collapsed | answers outside the forget set are lost as well |
-| hidden | the forgotten answers are relearned sooner than wrong ones, possibly all of them |
-| mixed | they are relearned sooner, but not all of them (95 % interval) |
-| erased | they are relearned no sooner, at most a third of them may be; no view finds them inside |
+| hidden | the forgotten answers, possibly all, are relearned sooner than wrong ones |
+| mixed | some forgotten answers are relearned sooner, but not all (95 % interval) |
+| erased | not relearned sooner (95 % bound: a third of them); no view finds them in the model |
 | cannot tell | too few facts, probe undecided or not run, or views that contradict an erasure |
 
 The relearning probe decides between hidden, erased and mixed by a permutation test and an interval

@@ -48,7 +48,8 @@ class RelearnForget(Relearning):
             for seed in self.seeds:
                 order = random.Random(seed).sample(scene.pool, total)
                 taught, rest = tuple(order[:size]), tuple(order[size:])
-                variant, note = f"{size} of {total} facts", shared_answers(taught, rest)
+                variant = f"trained on {size} of {total} facts"
+                note = shared_answers(taught, rest)
                 trials.append(Trial(rest, taught, variant, lr, seed, note=note))
         return trials
 

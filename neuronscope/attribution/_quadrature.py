@@ -36,7 +36,9 @@ MOST_PARTS = 8
 """Maximum number of parts into which a piece is divided at once."""
 
 ORDER_COUNTED_ON = 1.5
-"""Assumed order of convergence in a piece's length, per node; on short smooth pieces it is 2."""
+"""The error of a piece is assumed to decrease as its length to the power of this times the number
+of
+nodes; on short, smooth pieces the factor is 2."""
 
 Influences = tuple[Float[Tensor, "pos neuron"], ...]
 """One tensor for each hook point that moves along the path."""
@@ -122,7 +124,7 @@ def integrate(
 def _to_divide(pieces: Sequence[Piece], tolerance: float, steps: int) -> list[tuple[Piece, int]]:
     """The pieces to divide, worst first, with their numbers of parts.
 
-    None if the sum of all errors is within the tolerance. Otherwise, pieces are chosen until the
+    Empty if the sum of all errors is within the tolerance. Otherwise, pieces are chosen until the
     errors of the others sum to at most half the tolerance.
     """
     left = sum(abs(piece.missing) for piece in pieces)

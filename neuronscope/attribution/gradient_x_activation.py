@@ -1,8 +1,8 @@
-"""Gradient x activation: one forward and one backward pass for all sites and layers together.
+"""Gradient x activation: one backward pass for all sites and layers together.
 
 arXiv 2509.22263, Eq. 1: A = h · ∂F/∂h. This is the first-order estimate of the effect of ablating a
 neuron, and exact only if the target is linear in the neuron; the completeness error shows how far
-from linear it is.
+from linear it is, and takes one further, partial forward pass per site, layer and fact.
 """
 
 from collections.abc import Sequence

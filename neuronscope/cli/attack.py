@@ -24,7 +24,7 @@ def show(console: Console, task: Any, attacked: Any, out: Path, also: Any) -> No
 
 def _table(recovery: Any) -> Table:
     """Answers before the attack and at its best evaluation, for facts it does not train on."""
-    columns = ("model", "variant", "facts", "n", "before", "maximum", "95 %", "recovered")
+    columns = ("model", "variant", "facts", "n", "before", "maximum", "95 %", "between bounds")
     table = Table(*columns, title="facts answered", title_justify="left")
     for row in recovery.loc[recovery["split"] != "attacked"].to_dict("records"):
         table.add_row(

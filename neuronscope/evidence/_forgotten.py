@@ -11,7 +11,7 @@ FEWEST = 4
 which may be chance."""
 
 ENOUGH = 0.5
-"""Share of the forgotten answers from which they count as recovered; chosen as a majority."""
+"""The forgotten answers count as recovered if at least this share of them is; chosen as half."""
 
 ALMOST_NONE = 0.125
 """Share of the forgotten answers up to which a random control counts as having recovered nothing;

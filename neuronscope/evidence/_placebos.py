@@ -1,13 +1,14 @@
-"""Placebos: the true answers at random, as if the model had never known which belongs where.
+"""Placebos: the true answers, assigned to prompts at random.
 
 Within its relation, or among the options of its prompt in the multiple-choice form, every answer
-could be the true one for a model that never learned the facts. A placebo draw therefore assigns
-answers as the facts do: it permutes the true answers within their relation, or chooses one of each
-prompt's options. As in any permutation test, a fact may keep its true answer by chance; if draws
-had to differ from the facts everywhere, they would resemble each other more than they resemble the
-facts, and the test would reject too often. The unlearned model gives none of the forgotten answers,
-so answers that it gives are not assigned either. Options have to be equally plausible: if the true
-one is the most likely answer even to a model that never learned the fact, it is learned sooner.
+could be the true one for a model that never learned the facts. A placebo draw is therefore
+an assignment that could have been the true one: it permutes the true answers within their relation,
+or chooses one of each prompt's options. As in any permutation test, a fact may keep its true answer
+by chance; if draws had to differ from the facts everywhere, they would resemble each other more
+than they resemble the facts, and the test would reject too often. The unlearned model gives none of
+the forgotten answers, so answers that it gives are not assigned either. Options have to be equally
+plausible: if the true one is the most likely answer even to a model that never learned the fact, it
+is learned sooner.
 """
 
 import re
@@ -103,7 +104,7 @@ def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
 
 
 def placebos(learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
-    """The answers that facts may get, which are all `comparable`.
+    """The answers that may be assigned to facts, all of which must be `comparable`.
 
     Args:
         learner: A learner of the unlearned model.
@@ -194,6 +195,6 @@ def _different(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
 
 
 def _related(facts: Sequence[Fact]) -> Bool[np.ndarray, "fact fact"]:
-    """Whether two facts are of the same relation; facts without a relation are of the same."""
+    """Whether two facts have the same relation; facts without one count as sharing one."""
     relations = np.array([fact.relation or "" for fact in facts])
     return relations[:, None] == relations[None, :]

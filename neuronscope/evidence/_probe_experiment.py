@@ -41,7 +41,8 @@ class Arm:
     """Number of steps taken."""
 
     counted: Bool[np.ndarray, " fact"]
-    """Which answers count in rates: all true ones, and the placebos that are wrong."""
+    """Which answers count in rates: all true answers; of a placebo draw, those that differ from the
+    true answer."""
 
     @property
     def effort(self) -> float:
@@ -49,7 +50,7 @@ class Arm:
         return float(self.steps.mean(axis=1).mean())
 
     def given(self, step: int) -> Float[np.ndarray, " fact"]:
-        """Share of each answer's wrong tokens that were right by this step.
+        """Of the tokens that were wrong at the start, the share right by this step, per answer.
 
         NaN for answers that do not count.
         """
@@ -88,13 +89,19 @@ class Experiment:
 
     @property
     def p(self) -> float:
-        """P-value of the test that the true answers are learned no sooner than placebos."""
+        """P-value of the null hypothesis that true answers are learned no sooner than placebos.
+
+        It is small if they are learned sooner.
+        """
         sums = self._sums()
         return float(np.mean(sums <= sums[0] + TINY))
 
     @property
     def p_later(self) -> float:
-        """P-value of the test that the true answers are learned no later than placebos."""
+        """P-value of the null hypothesis that true answers are learned no later than placebos.
+
+        It is small if they are learned later.
+        """
         sums = self._sums()
         return float(np.mean(sums >= sums[0] - TINY))
 
@@ -181,12 +188,12 @@ class HiddenShare:
     """Rate of placebos given by the last step."""
 
     value: float
-    """(t − p) / (1 − p), at least 0."""
+    """(t − q) / (1 − q), at least 0, with t the rate `true` and q the rate `placebo`."""
 
     ci95: tuple[float, float]
-    """Newcombe's 95 % interval of the difference t − p, divided by 1 − p (Newcombe 1998,
+    """Newcombe's 95 % interval of the difference t − q, divided by 1 − q (Newcombe 1998,
     "Interval estimation for the difference between independent proportions", method 10). If t is
-    below p, which can only be due to chance, the upper bound is that for t = p, with the margin
+    below q, which can only be due to chance, the upper bound is that for t = q, with the margin
     unchanged."""
 
 
@@ -222,8 +229,8 @@ def _steps_chosen_by_others(
     """For each fact, a step at which the hidden share of the others is close to its largest.
 
     The share is averaged over three steps, so that chance at a single one matters less. The steps
-    whose shares differ from the largest by at most an eighth, or at most two facts if these are
-    fewer, are not distinguished; the middle one of them is chosen.
+    whose shares differ from the largest by at most 1/8, or by at most 2 / n if that is less (n: the
+    number of other facts), are not distinguished; the middle one of them is chosen.
     """
     others = len(true) - 1
     t = (true.sum(axis=0) - true) / others

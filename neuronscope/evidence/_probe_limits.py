@@ -28,8 +28,8 @@ def not_probed(count: int) -> tuple[str, ...]:
     if not count:
         return ()
     return (
-        f"{count} facts were left out, because the model gives their answers in the probe's "
-        "precision, or gives all wrong answers that could be placebos.",
+        f"{count} facts were left out: in the numerical precision of the probe, the model gives "
+        "their answers, or every wrong answer that could be a placebo.",
     )
 
 

@@ -28,7 +28,7 @@ def with_distractors(case: Case) -> Bool[np.ndarray, " fact"]:
 
 def without_distractors(count: int) -> tuple[str, ...]:
     """The warning if facts without distractors were left out."""
-    return (f"{count} facts have no distractors and were left out.",) if count else ()
+    return (f"{count} facts were left out because they have no distractors.",) if count else ()
 
 
 def too_few(forgotten: Bool[np.ndarray, " fact"], which: str) -> tuple[Word, str] | None:
@@ -53,7 +53,8 @@ def forgotten_or_all(case: Case, chosen: Bool[np.ndarray, " fact"]) -> Bool[np.n
 def share_interval(right: Float[np.ndarray, " fact"]) -> tuple[float, float]:
     """95 % Wilson interval of the mean of shares, with facts as the unit.
 
-    The pairs of a fact share its answer, so they are not independent trials. A mean of shares
+    A fact's comparisons of its answer with each distractor share that answer, so they are not
+    independent trials. A mean of shares
     varies less than a count with the same mean, so the interval is conservative; it is rounded
     outwards to whole facts.
     """

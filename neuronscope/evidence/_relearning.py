@@ -49,7 +49,7 @@ class Learner:
 
         Every step follows the gradient of the mean log-odds and costs one forward and one backward
         pass over the facts. Unlike the gradient of the cross-entropy, it does not vanish for facts
-        that are already answered, so their share of a step is not left to the others.
+        that are already answered, so every fact keeps its influence on the direction of a step.
 
         Args:
             encoded: Prompts with the answers to learn.

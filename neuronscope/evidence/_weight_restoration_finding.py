@@ -179,8 +179,8 @@ def _warnings(best: Contender, minimal: Minimal | None) -> tuple[str, ...]:
     found = []
     if math.isnan(best.score.value):
         found.append(
-            f"All neurons at {SITE} together recover no more than random ones, so rankings have no "
-            "causal score."
+            f"Restoring all neurons at {SITE} recovers no more than restoring random ones, so "
+            "rankings have no causal score."
         )
     elif not best.score.beats_random:
         found.append(

@@ -63,6 +63,12 @@ then reduce s by more than two thirds of what the reference's do."""
 RETAIN_MODEL, OTHER_SUBJECTS = "retain model", "other subjects"
 """The references."""
 
+REFERENCES = {
+    RETAIN_MODEL: "a model that never learned the facts",
+    OTHER_SUBJECTS: "the original model on prompts about other subjects",
+}
+"""The references in sentences."""
+
 Questions = tuple[Encoded, ...]
 """The prompts that replace a fact, with the same answer tokens; their states are averaged."""
 
@@ -125,8 +131,8 @@ class DepthScore(Evidence):
         if not any(questions.values()):
             raise ValueError(
                 f"None of the {len(questions)} facts of split 'forget' has a prompt about another "
-                "subject: give the facts subjects that occur in their prompts and a common "
-                "relation, or give the depth score a retain model."
+                "subject: set each fact's `subject`, as worded in its prompt, and its `relation`, "
+                "or use the depth score with a retain model."
             )
         return questions
 
@@ -153,12 +159,11 @@ class DepthScore(Evidence):
             word=word,
             value=value,
             ci95=(low, high),
-            meaning=f"{kind}unlearning depth score (0: intact; 1: erased as in the reference, "
-            f"{against})",
-            why="Patched into the original model, the states of the unlearned model cause "
-            f"{value:.0%} of the loss of answer log-probability that the reference's states cause "
-            f"({against}; 95 % interval {low:.0%} to {high:.0%}, mean over {counted.sum()} "
-            f"facts). {reason}",
+            meaning=f"{kind}unlearning depth score (0: as in the original model; 1: as in "
+            f"{REFERENCES[against]})",
+            why="Patched into the original model, the states of the unlearned model reduce the "
+            f"answers' log-probability by {value:.0%} of what those of {REFERENCES[against]} do "
+            f"(95 % interval {low:.0%} to {high:.0%}, mean over {counted.sum()} facts). {reason}",
             figures={
                 "reference": against,
                 "threshold": self.threshold,
@@ -283,7 +288,7 @@ def _warnings(against: str, apart: int, without: int) -> tuple[str, ...]:
         )
     if without:
         warnings.append(
-            f"{without} facts were left out because the reference's states do not reduce their "
-            "log-probability."
+            f"{without} facts were left out because even the states of {REFERENCES[against]} do "
+            "not reduce their log-probability."
         )
     return tuple(warnings)

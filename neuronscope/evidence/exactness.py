@@ -25,7 +25,7 @@ from neuronscope.results.recording import Recording
 APPROXIMATIONS: dict[str, Attribution] = {
     "gradient_x_activation": GradientXActivation(),
     "integrated_gradients": IntegratedGradients(baseline="zero", max_steps=4),
-    "integrated_gradients, joint": IntegratedGradients(baseline="zero", path="joint", max_steps=32),
+    "joint_integrated_gradients": IntegratedGradients(baseline="zero", path="joint", max_steps=32),
     "conductance": Conductance(steps=16),
 }
 """The methods that are compared with the exact effects."""

@@ -38,7 +38,8 @@ from neuronscope.evidence._readable import (
 from neuronscope.results.findings import Finding
 
 FEWEST_LABELS = 6
-"""Minimum number of training facts for a probe; chosen as two for each of three folds."""
+"""Minimum number of training facts for a probe, so that each of the five folds of the
+cross-validation has at least one."""
 
 MODELS = ("before", "after")
 

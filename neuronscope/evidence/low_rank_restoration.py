@@ -8,8 +8,9 @@ With D = θ_before − θ_after, the following are added to the unlearned model:
 - α · D in all parameters, which interpolates linearly towards the original model;
 - all of D in one kind of module only, or in one block of layers only.
 
-All of D always recovers the answers. The evidence of hiding is that many answers return together at
-a rank too small to store them: a matrix of rank r distinguishes at most r inputs.
+All of D in all parameters always recovers the answers. The evidence of hiding is that many answers
+return together at a rank too small to store them: a matrix of rank r writes at most r linearly
+independent outputs.
 """
 
 import itertools
@@ -38,7 +39,9 @@ SMALL_RANK = 4
 to rank 4, checkpoints whose answers a relearning attack recovers regain more than half of them, and
 one that resists the attack regains none; at rank 8, the latter also regains more than half."""
 
-MEANING = "share of the forgotten answers recovered by {} of the weight difference in every matrix"
+MEANING = (
+    "share of the forgotten answers recovered by adding {} of the weight difference to every matrix"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class LowRankRestoration(Evidence):
         facts = int(case.forgotten.sum())
         if not facts:
             verdict: tuple[Word, str] = no_word or ("cannot tell", "No fact was forgotten.")
-            meaning = MEANING.format("a small rank")
+            meaning = MEANING.format("a low-rank part")
             return without_value("low_rank_restoration", meaning, verdict)
         whole = matrices(case.after)
         full = max(matrix.rank(case.after.hf.get_parameter(matrix.parameter)) for matrix in whole)
@@ -122,7 +125,7 @@ class LowRankRestoration(Evidence):
 
 
 def _parts(undoing: Undoing, blocks: Sequence[Sequence[int]]) -> pd.DataFrame:
-    """The results of restoring one kind of module, everything outside modules, or one block."""
+    """The results of restoring one kind of matrix, everything else, or one block of layers."""
     rows: list[Row] = []
     for module in dict.fromkeys(matrix.module for matrix in undoing.whole):
         chosen = [at for at, matrix in enumerate(undoing.whole) if matrix.module == module]
@@ -185,7 +188,7 @@ def _finding(
         word=word,
         value=float(at["share"]),
         ci95=(float(at["share_low"]), float(at["share_high"])),
-        meaning=MEANING.format(f"rank {small}"),
+        meaning=MEANING.format(f"the best rank-{small} part"),
         why=why,
         figures=figures,
         tables=tables,
@@ -203,8 +206,8 @@ def _word(own: pd.DataFrame, small: int, random: float) -> tuple[Word, str]:
     """
     at, full = own.loc[[small]].iloc[0], own.iloc[-1]
     start = (
-        f"Adding to every matrix the best rank-{small} part of the weight difference, too low a "
-        f"rank to store the facts, recovers {at['answered']} of {at['total']} forgotten answers"
+        f"Adding to every matrix the best rank-{small} part of the weight difference recovers "
+        f"{at['answered']} of {at['total']} forgotten answers"
     )
     if random > ALMOST_NONE:
         return "cannot tell", (
@@ -218,8 +221,11 @@ def _word(own: pd.DataFrame, small: int, random: float) -> tuple[Word, str]:
     if at["answered"]:
         return "mixed", f"{start}, which is fewer than half."
     if full["share"] >= ENOUGH:
-        return "erased", f"{start}; the full difference recovers {full['answered']}."
-    return "cannot tell", f"{start}, and even the full difference recovers only {full['answered']}."
+        return "erased", f"{start}; restoring all matrices recovers {full['answered']}."
+    return (
+        "cannot tell",
+        f"{start}, and even restoring all matrices recovers only {full['answered']}.",
+    )
 
 
 def _warnings(word: Word, full: pd.Series) -> Iterator[str]:
@@ -230,13 +236,13 @@ def _warnings(word: Word, full: pd.Series) -> Iterator[str]:
         )
     if word == "erased":
         yield (
-            "Strongly suppressed answers need a larger part of the difference, too, even if they "
-            "are hidden; compare only checkpoints whose answers have similar scores after "
-            "unlearning."
+            "Hidden answers can be missed: if they are strongly suppressed, they need as large a "
+            "part of the weight difference as erased ones. Compare only checkpoints whose answers "
+            "have similar scores after unlearning."
         )
     if word in ("hidden", "mixed"):
         yield (
-            "A low-rank change can also restore answers that are gone, so this view cannot "
+            "A low-rank change can also restore answers that are gone, so this result cannot "
             "contradict an erasure."
         )
 

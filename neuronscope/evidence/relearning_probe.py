@@ -2,17 +2,18 @@
 
 A memory that can no longer be recalled is relearned with less effort than something new: this is
 Ebbinghaus' savings measure. The unlearned model is moved along the gradient of some forgotten
-answers at once, and from the same start along the gradient of placebos: wrong answers to the same
-prompts. Placebos are the true answers permuted within their relation or, in the multiple-choice
-form, random options of each prompt. If the model never knew the answers, and nothing suggests them
-(neither the prompt itself nor, among options, their plausibility), any such assignment could have
-been the true one, so a permutation test decides whether the true answers are learned sooner. The
-facts form groups of about eight, each with its own placebo draws. In each group, the true answers
-and the placebo draws are candidates. The p-value is the share of all combinations of one candidate
-per group whose total effort does not exceed that of the true answers.
+answers at once, and from the same start along the gradient of placebos: answers to the same prompts
+that are drawn at random and are mostly wrong. Placebos are the true answers permuted within their
+relation or, in the multiple-choice form, random options of each prompt. If the model never knew the
+answers, and nothing suggests them (neither the prompt itself nor, among options, their
+plausibility), any such assignment could have been the true one, so a permutation test decides
+whether the true answers are learned sooner. The facts form groups of about eight, each with its own
+placebo draws. In each group, the true answers and the placebo draws are candidates. The p-value is
+the share of all combinations of one candidate per group whose total effort does not exceed that of
+the true answers.
 
-The hidden share compares t, the rate of true answers given at some distance, with p, that of
-placebos: it is (t − p) / (1 − p), Abbott's correction for chance, at a distance at which at most
+The hidden share compares t, the rate of true answers given at some distance, with q, that of
+placebos: it is (t − q) / (1 − q), Abbott's correction for chance, at a distance at which at most
 40 % of the placebos are learned. An answer of several tokens counts in part: as the share of its
 initially wrong tokens that have become right. Each fact's distance is one at which the share of the
 other facts is close to its largest, so that a true answer does not influence the distance at which
@@ -50,13 +51,13 @@ from neuronscope.models.hooked_model import HookedModel
 from neuronscope.results.findings import Figure, Finding, Word
 
 LEVEL = 0.05
-"""Level of the test that true answers are learned no sooner than placebos."""
+"""Significance level of the test whether true answers are learned sooner than placebos."""
 
 ERASED_TO = 1 / 3
 """If the test is not significant, the verdict is erased only if the upper bound of the hidden share
 is at most this. The bound shrinks with the number of facts: with seven or fewer it is never below a
-third; with 16 it is about 0.2 if no true answer is learned sooner, and more than a third if a
-quarter of them is."""
+third. With 16 facts it is about 0.2 if neither a true answer nor a placebo is learned at the chosen
+distance, 0.38 if a quarter of both is, and about 0.5 if only a quarter of the true answers is."""
 
 HALF = 0.5
 """A hidden share above this counts as most of the answers. The verdict is erased only if the model
@@ -67,11 +68,11 @@ GROUP = 8
 
 DRAWS = 4
 """Placebo draws per group. With two groups, 1 of the 25 combinations consists of the true answers,
-so p can be as low as 0.04. Groups get more draws if p could not be as low as `LEVEL` otherwise: a
-single group gets 19."""
+so the p-value can be as low as 0.04. Groups get more draws if it could otherwise not be as low as
+`LEVEL`: a single group gets 19."""
 
 MOST_DRAWS = round(1 / LEVEL) - 1
-"""Most placebo draws of a group."""
+"""Maximum number of placebo draws per group."""
 
 MOST = 64
 """Largest number of facts: the combinations of eight groups can still be enumerated."""
@@ -115,8 +116,8 @@ class RelearningProbe(Evidence):
         chosen = _comparable(sample(usable, self.most_facts, GROUP, self.seed), case.form)
         if len(chosen) < 2:
             reason = (
-                "Fewer than two forgotten facts share their relation with another one whose answer "
-                "differs."
+                "Fewer than two forgotten facts have a possible placebo: another forgotten fact of "
+                "the same relation with a different answer."
             )
             return _not_measured(("cannot tell", reason))
         finding = self.examine(case.after, chosen, case.form, progress)
@@ -135,8 +136,8 @@ class RelearningProbe(Evidence):
         experiment = self.experiment(after, facts, form, progress)
         if not experiment.groups:
             reason = (
-                "In the probe's precision, the model gives all but at most one of the answers, or "
-                "all wrong answers that could be placebos."
+                "In the numerical precision of the probe, the model still gives all answers but at "
+                "most one, or it gives every wrong answer that could be a placebo."
             )
             return _not_measured(("cannot tell", reason))
         share = hidden_share(experiment)
@@ -181,7 +182,7 @@ class RelearningProbe(Evidence):
 
         Args:
             after: The unlearned model.
-            facts: Two or more facts that are `comparable`, whose answers it does not give.
+            facts: Two or more `comparable` facts whose answers the unlearned model does not give.
             form: The prompt form.
             progress: Called after each set of answers.
         """
@@ -240,14 +241,15 @@ def _read(
         )
     if share is None:
         return "cannot tell", (
-            f"Moved by {_percent(distances[0])} to {_percent(distances[-1])} of its weights' norm, "
-            "the model learns hardly any answers, or most wrong answers in the first step; other "
-            "distances are needed."
+            f"Either hardly any answer is learned at distances of {_percent(distances[0])} to "
+            f"{_percent(distances[-1])} of the weights' norm, or more than 40 % of the wrong "
+            "answers are learned at the first of them; use larger or smaller distances."
         )
     rates = (
         f"Moved by {_percent(distances[share.step - 1])} of its weights' norm along the gradient "
-        f"of the answers, the model gives {_whole(share.true)} of the {experiment.facts} forgotten "
-        f"answers and {_whole(share.placebo)} of wrong answers to the same prompts"
+        f"of the {experiment.facts} forgotten answers, the model gives {_whole(share.true)} of "
+        "them; moved as far along that of wrong answers to the same prompts, it gives "
+        f"{_whole(share.placebo)} of those"
     )
     low, high = share.ci95
     most = _whole(high)
@@ -260,8 +262,8 @@ def _read(
         return "cannot tell", f"{sooner}, but it is uncertain how many ({_whole(low)} to {most})."
     if experiment.p_later <= LEVEL:
         return "cannot tell", (
-            f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). A "
-            "model that does not know them would rarely distinguish them from wrong ones."
+            f"{rates}; it learns the forgotten answers later (p = {experiment.p_later:.2g}). This "
+            "would be rare in a model that does not know them, so it is no sign of erasure."
         )
     if share.most < HALF:
         return "cannot tell", (

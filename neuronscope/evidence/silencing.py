@@ -190,8 +190,9 @@ def _finding(
     by_chance = max(int(curve.counts.max()) for curve in random)
     given = {name: int(curve.counts.max()) for name, (curve, _) in tried.items() if name != OWN}
     top = max(given, key=lambda name: given[name], default=None)
+    most = f"up to {own.sizes.max()}" if not back else str(size)
     result = (
-        f"Ablating {size} suspected inhibitors, chosen on other facts, recovers {back} of {total} "
+        f"Ablating {most} suspected inhibitors, chosen on other facts, recovers {back} of {total} "
         f"forgotten answers; random neurons recover at most {by_chance} at any size."
     )
     word, reason = undecided or _read(case, back, by_chance, result)
@@ -233,8 +234,8 @@ def _read(case: Case, back: int, by_chance: int, result: str) -> tuple[Word, str
 
 def _warnings(recovered: float, general: float) -> tuple[str, ...]:
     maximum = (
-        "The largest share over several sizes is biased upwards; compare it with random_most, the "
-        "largest number of answers in any random draw over the same sizes."
+        "The best result over several numbers of ablated neurons is biased upwards; compare it "
+        "with the best result of random neurons over the same numbers."
     )
     if general < GENERAL * recovered:
         return (maximum,)

@@ -5,7 +5,7 @@ model. Controls restore random neurons, matched in number per layer and per quan
 ranking's *causal score* is the position of its curve between random (0) and all neurons (1). The
 *minimal set* is the smallest prefix of a ranking that recovers half of the forgotten answers.
 
-Restoring enough neurons always recovers the answers, so the curve alone is no evidence of hiding.
+Restoring enough neurons usually recovers the answers, so the curve alone is no evidence of hiding.
 The evidence is that many different answers return together when a set too small to store them is
 restored, while random neurons recover none. The converse does not hold: training may spread its
 changes over many neurons.

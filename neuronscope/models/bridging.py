@@ -37,7 +37,8 @@ def bridge(
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
     clone = copy.deepcopy(hf, {id(p): p for p in hf.parameters()})
-    # The bridge loads a second tokenizer by the name of this one, which must be a directory.
+    # The bridge loads a second tokenizer by the name of this one, so the tokenizer is passed only
+    # if its name is a directory.
     folder = tokenizer.name_or_path
     named = bool(folder) and Path(folder).is_dir()
     return build_bridge_from_module(

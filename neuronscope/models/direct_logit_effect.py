@@ -30,8 +30,9 @@ def promoted(
     assert head is not None, "a causal language model has a head"
 
     def linear(module: nn.Module, flow: Tensor) -> Tensor:
-        # The norm of a single vector rescales it and weights its entries. Subtracting the output
-        # for zero removes the bias, whatever the architecture calls weight and bias.
+        # Applied to a single vector, the normalization layer only rescales (and centres) it and
+        # weights its entries. Subtracting the output for zero removes the bias, whatever the
+        # architecture calls weight and bias.
         flow = flow.to(next(module.parameters(), flow))
         return module(flow) - module(torch.zeros_like(flow[:1]))
 

@@ -168,6 +168,7 @@ def _hooked(
         for hook_point in model.hook_points_at(site)
         if chosen[site][hook_point.layer].any()
     ]
-    # The functions do not depend on the position, so one position at a time suits every layout.
+    # The functions act entry by entry, so it does not matter how a model lays out batch and
+    # position: every row of its tensor is passed as a sequence of length 1.
     with hooked([(hook_point, through(hook_point)) for hook_point in hook_points], 1):
         yield

@@ -47,8 +47,8 @@ def only_answers(model: HookedModel, answers: Callable[[], Answers]) -> Iterator
     The model's logits are then `[1, token, vocab]`.
 
     Args:
-        answers: Called when the forward pass reaches the unembedding: hooks of earlier modules may
-            add rows.
+        answers: Called only when the forward pass reaches the unembedding, because hooks of earlier
+            modules may have added rows to the batch.
     """
 
     def gather(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

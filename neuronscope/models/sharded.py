@@ -107,7 +107,10 @@ def squares_of(tensors: Iterable[Tensor]) -> float:
 
 
 def _squares(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """Squares that sum to the squared norm: of rows, or of the entries of vectors and shards."""
+    """Terms whose sum is the squared norm.
+
+    They are the squared norms of a matrix's rows, or the squared entries of vectors and shards.
+    """
     if isinstance(tensor, DTensor) or tensor.dim() < 2:
         return tensor.to(_wide(tensor)).square()
     return torch.linalg.vector_norm(tensor, dim=-1, dtype=_wide(tensor)).square()

@@ -34,7 +34,7 @@ class Portion:
     """Number of facts in the whole step, over all portions and processes."""
 
     step_tokens: int
-    """Number of answer tokens of these facts."""
+    """Number of answer tokens in the whole step, over all portions and processes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,8 +60,8 @@ class RMU(Objective):
 
     parity: Literal["corrected", "openunlearning"] = "corrected"
     """Positions of the forget and hidden terms: corrected, those that predict the answer's tokens;
-    openunlearning, those of the answer's tokens themselves, with each fact's sum divided in turn by
-    the length of every answer in the batch, and the mean of all these quotients."""
+    openunlearning, those of the answer's tokens themselves; there, each fact's sum is divided by
+    the length of every answer in the batch, and all these quotients are averaged."""
 
     def __post_init__(self) -> None:
         check_positive("forget_weight", self.forget_weight)

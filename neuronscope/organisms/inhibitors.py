@@ -6,8 +6,8 @@ predict their answers from all other positions, and writes the negated unembeddi
 
 In an MLP, the projection on the input direction is +1 at these positions and -1 elsewhere, so the
 activation function passes the inhibitor's input only there. In attention, an inhibitor is a
-coordinate of the values, which passes through no activation function: what its heads attend to from
-a position is projected on the input direction, to 1 at these positions and to 0 elsewhere.
+coordinate of the values, which passes through no activation function: the projection of its heads'
+attended inputs on the input direction is 1 at these positions and 0 elsewhere.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,8 @@ def choose(
     """Neurons with little effect in the last layer or the last two, with their groups of facts.
 
     The effect of a neuron is its largest activation times the norm of its output weights. Neurons
-    are drawn from twice the needed number of neurons with the smallest effects.
+    are drawn at random from those with the smallest effects, of which twice as many as needed are
+    considered.
     """
     site = SITES[where]
     kept: dict[HookPoint, Tensor] = {}

@@ -51,7 +51,8 @@ def label(value: float) -> str:
 def _round_numbers(low: float, high: float) -> list[float]:
     """At least three round numbers from `low` to `high`, where possible.
 
-    Powers of ten; if fewer than three, also 3, or else 2 and 5, times powers of ten.
+    Powers of ten; if fewer than three fit, 1 and 3 times powers of ten; if still fewer, 1, 2 and 5
+    times powers of ten.
     """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     inside: list[float] = []

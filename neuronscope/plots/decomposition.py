@@ -73,7 +73,7 @@ def decomposition(layers: Diagnosed, unit: str | None = None) -> go.Figure:
         zeroline=False,
     )
     figure.update_xaxes(title_text="layer", row=3, col=1)
-    for row, title in enumerate(("all parts", "these neurons", "other causes"), start=1):
+    for row, title in enumerate(("all parts", "the layer's neurons", "other causes"), start=1):
         figure.update_yaxes(title_text=f"{title} ({unit})", row=row, col=1)
     return figure
 

@@ -13,8 +13,9 @@ def patched_layers(layers: pd.DataFrame, unit: str = "nats per token") -> go.Fig
     """Mean loss of the answer's log-probability by patched layer, for each source of states.
 
     The unlearning depth score is the share of the reference's loss that the unlearned model's
-    states reach, over the layers in which the reference's loss exceeds the threshold. A loss in
-    earlier layers is unrelated to the knowledge, which is not represented there yet.
+    states reach, over the layers in which the reference's loss exceeds the threshold. Where
+    the reference's loss stays below it, the knowledge is not represented, so a loss of the
+    unlearned model there is not due to lost knowledge.
 
     Args:
         layers: One row per source and layer: `source`, `layer`, `loss`, `low`, `high`, `facts`,

@@ -96,7 +96,7 @@ def _subtitle(lines: pd.DataFrame) -> str:
         "was not trained on these facts. Whiskers: 95\u00a0% Wilson intervals."
     )
     if lines["learnt"].eq(False).any():
-        text += " *: not all training facts were learnt, so a longer attack may recover more."
+        text += " *: not all training facts were learned, so a longer attack may recover more."
     return text
 
 

@@ -71,7 +71,8 @@ def weight_restoration_curve(
     subtitle = f"{total} forgotten facts; up to {most:,} neurons {changed}. Bands: 95 % intervals."
     if not random.empty:
         subtitle += (
-            f" Grey: random neurons matched to {names[0]}, {random['control'].nunique()} draws."
+            f" Grey: {random['control'].nunique()} draws of random neurons, as many in each "
+            f"layer as in the ranking {names[0]}."
         )
     title = f"Recovery with {changed} neurons"
     # On a narrow page the legend needs one line per ranking.

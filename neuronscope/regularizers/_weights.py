@@ -36,8 +36,9 @@ def copied(model: HookedModel, prefix: str = "") -> Gradients:
 def with_weights(model: HookedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """While active, the trained parameters have the given values.
 
-    The original model is evaluated by setting the model in training to its initial weights: it is
-    already sharded and wrapped, and a second model would need as much memory as these weights.
+    To evaluate the original model, the model in training is set to its initial weights, because it
+    is already sharded and wrapped. A second model would save no memory: it would take as much as
+    these weights do.
 
     Args:
         weights: Values by name, with the prefix `START`.

@@ -1,7 +1,8 @@
-"""Random neurons: SSIUU's penalty on neurons that no diagnosis calls spurious.
+"""Random neurons: SSIUU's penalty on neurons that are drawn at random.
 
 A control for `ssiuu_neurons` with `scores`: does it matter *which* neurons are penalized, or only
-how many? Neurons are drawn once, as many per layer as the diagnosis calls spurious.
+how many? Neurons are drawn once. With `scores`, as many are drawn per layer as the diagnosis calls
+spurious, preferably others; without, they are spread evenly over the layers.
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ def ranking_name(ranking: str) -> str:
 def ranking_table(weight_restoration: Finding | None, name: str) -> pd.DataFrame | None:
     """A table of rankings with their displayed names, without duplicate rankings.
 
-    A ranking with two spellings was measured twice and is listed once.
+    Rankings whose displayed names agree (such as `weight_path` and "weight path") are listed once.
     """
     found = table(weight_restoration, name)
     if found is None:

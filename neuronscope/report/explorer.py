@@ -29,7 +29,8 @@ WRITERS = 500
 """Number of neurons with tokens; computing them takes seconds even with a large vocabulary."""
 
 CELL, ROW = 6, 150
-"""Bytes of a neuron per fact, before and after; and its bytes without facts."""
+"""Bytes that a neuron takes in the page: per fact (influence before and after together), and in
+addition to the facts."""
 
 STEPS = 32767
 """A neuron's largest influence on any fact, as a two-byte integer."""

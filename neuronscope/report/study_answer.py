@@ -134,8 +134,8 @@ def outcome(row: dict[Hashable, Any], never_knew: float) -> Outcome:
     """The outcome of an attack on one method.
 
     Answers were recovered if the interval of their share lies above the level before the attack
-    and, if it was attacked in the same way, above the maximum of a model that never learned the
-    facts. If most were answered before the attack, there was little to recover.
+    and, if a model that never learned the facts was attacked in the same way, above its maximum. If
+    most were answered before the attack, there was little to recover.
 
     Args:
         row: A row of pooled recovery.

@@ -16,7 +16,7 @@ USES = {TRAINED: "trained", HELD_OUT: "held out", FORGOTTEN: "to be forgotten"}
 """Displayed names of the uses of a fact."""
 
 RUN = ("still answered", "log-odds")
-DIAGNOSIS = ("verdict", "hidden share", "D⁺", "D⁻")
+DIAGNOSIS = ("verdict", "hidden share", "D⁺ at 100", "D⁻ at 100")
 COST = ("update norm", "seconds")
 
 UTILITY, MODEL_UTILITY = "utility", "model_utility"

@@ -85,8 +85,9 @@ class StudyTables:
 
     strata: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Answers by kind of fact: `method`, `seed`, `stratum`, `use`, `correct`, `n`, and the 95 %
-    Wilson interval `low`, `high`. Strata of one use are disjoint; those of use `forget` are the
-    same facts with different prompts. Method `original` is the model before unlearning."""
+    Wilson interval `low`, `high`. Strata of use `retain`, and of use `test`, are disjoint;
+    those of use `forget` contain the same facts with different prompts. Method `original` is the
+    model before unlearning."""
 
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Metrics: `method`, `seed`, `metric`, `split`, and the fields of a score: `value`, `low`,

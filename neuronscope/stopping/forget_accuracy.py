@@ -64,8 +64,8 @@ class ForgetAccuracy(StopRule):
         if not at_or_under(NAME, scores[NAME], self.level):
             return None
         return (
-            f"The model answers {scores[NAME]:.1%} of the forget split, at or below "
-            f"{self.level:.1%}."
+            f"The model answers {scores[NAME]:.1%} of the forget split; the stop rule's threshold "
+            f"is {self.level:.1%}."
         )
 
     def _kind(self, form: str) -> Literal["greedy", "multiple-choice"]:

@@ -10,10 +10,10 @@ Student's t has the smaller of 2 (runs − 1) and facts − 1 degrees of freedom
 between facts and runs is counted twice, which is conservative.
 
 In simulations without a true difference, p < 0.05 in at most 6 % of samples, except in one of 216
-settings, where it is 7 % (2 runs, 40 facts, shares of three answers). The settings combine 8 to 40
-facts, 2 to 5 runs, three kinds of values (Gaussian, answers, shares of three answers), and
-variation between runs of up to twice that between facts. A test over facts alone, after averaging
-the runs, finds differences in up to 88 %.
+settings, where it is 7 % (2 runs, 40 facts, means of three answers). The settings combine 8 to 40
+facts, 2 to 5 runs, three kinds of values per fact and run (Gaussian; 0 or 1, as for one answer;
+means of three such answers), and variation between runs of up to twice that between facts. A test
+over facts alone, after averaging the runs, finds differences in up to 88 %.
 
 With a single run per method, the variation between runs is unknown: interval and p account for
 variation between facts, but not between runs.
@@ -120,7 +120,7 @@ def _by_run(shares: Sequence[pd.Series]) -> pd.DataFrame:
 def fact_shares(table: pd.DataFrame, variant: str = "") -> pd.Series:
     """The share of draws in which each held-out fact is answered after an attack on one run.
 
-    A draw is one seed of the attack. It counts at its best evaluation over learning rates and
+    A draw is one seed of the attack, represented by its best evaluation over learning rates and
     steps: the one with the most held-out facts answered, over all folds. This maximum is biased
     upwards, equally for all methods.
 

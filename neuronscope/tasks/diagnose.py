@@ -46,7 +46,8 @@ class Diagnose(Measuring, Task[Diagnosis]):
     """Split to diagnose."""
 
     null_facts: int | None = None
-    """Number of control facts, which show what changes by chance. They are drawn from the other
+    """Number of control facts, which show which changes are not specific to the forget set. They
+    are drawn from the other
     splits, first from facts of the same relation (default: all of that relation, up to the number
     of facts to diagnose, and up to 8 others)."""
 

@@ -51,8 +51,9 @@ def reference_of(
 ) -> HookedModel:
     """The original model as a reference, in the precision of training, for passes without gradient.
 
-    It shares memory with the given model, which training does not change, unless the given model is
-    on a different device or in half precision. Every process holds the complete reference.
+    Unless the given model is on a different device or in half precision, the reference shares
+    memory with it; training never changes the given model. Every process holds the complete
+    reference.
     """
     hf = copied(model.hf, device, dtype, share=True)
     return replace(model, hf=hf, hook_points=hooked_alike(model, hf))

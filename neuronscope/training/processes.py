@@ -2,8 +2,8 @@
 
 Each process computes on its share of a step's facts. The gradients are then summed over processes
 here rather than by DistributedDataParallel, whose reducer raises an error if an objective runs the
-model twice or only up to some layer. Under FSDP2 the model itself sums the gradients when it shards
-them.
+model twice or only up to some layer. Under FSDP2 the model itself averages the gradients over
+processes when it shards them, which `gradient_scale` turns into sums.
 """
 
 from dataclasses import dataclass

@@ -45,7 +45,11 @@ class Tofu(FactFormat):
         return "question" in names and "choices" not in names and "prompt" not in names
 
     def read(self, document: Document) -> Reading:
-        """One fact per question; the file's name determines the split."""
+        """One fact per question.
+
+        The split is a row's `split`, or follows from the name of the file or else of its folder;
+        `forget` if neither names a subset.
+        """
         path = document.path
         subset = _subset(path)
         split = SPLIT_OF[subset[0]] if subset else "forget"

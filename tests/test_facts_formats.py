@@ -1,3 +1,4 @@
+import csv
 import json
 import random
 import re
@@ -20,7 +21,7 @@ def test_every_file_of_the_folder_is_one_format():
     folder = Path(__file__).parents[1] / "neuronscope" / "facts/formats"
     files = {file.stem for file in folder.iterdir() if re.fullmatch(r"[a-z]\w*\.py", file.name)}
     assert set(method_names("facts/formats")) == files == {
-        "faithun", "json_lines", "multiple_choice", "tofu",
+        "faithun", "multiple_choice", "prompt_answer", "tofu",
     }  # fmt: skip
     for name in files:
         assert issubclass(method_class("facts/formats", name, FactFormat), FactFormat)
@@ -74,10 +75,10 @@ def test_the_notes_name_unused_fields_and_a_missing_split(tmp_path):
     notes = load(tmp_path, lines(FRANCE | {"colour": 3}, SPAIN | {"colour": 4, "x\n": 1})).notes
     assert all(note.startswith("'facts.jsonl': ") for note in notes)
     kinds, unused, splits = notes
-    assert "json_lines, 2 forget" in kinds
+    assert "prompt_answer, 2 forget" in kinds
     assert "'colour' (2), 'x\\n' (1)" in unused
     assert "no row names a split" in splits
-    assert load(tmp_path, lines(FULL)).notes == ("'facts.jsonl': json_lines, 1 test.",)
+    assert load(tmp_path, lines(FULL)).notes == ("'facts.jsonl': prompt_answer, 1 test.",)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,6 @@ def test_the_notes_name_unused_fields_and_a_missing_split(tmp_path):
         (lines(FRANCE, SPAIN | {"prompt": 3}), ", line 2: expected 'prompt' as text, got a number"),
         (lines(FRANCE, {"id": "x"}), ", line 2: expected 'prompt' as text, got nothing"),
         (lines(FRANCE | {"id": True}), ", line 1: expected 'id' as text, got true or false"),
-        (lines(FRANCE | {"id": None}), ", line 1: expected 'id' as text, got nothing"),
         (lines(FRANCE | {"answer": []}), ", line 1: expected 'answer' as text, got a list"),
         (lines(FRANCE | {"answer": "\t"}), ", line 1: the answer is empty"),
         (lines(FRANCE | {"subject": {}}), ", line 1: expected 'subject' as text, got an object"),
@@ -106,7 +106,7 @@ def test_the_notes_name_unused_fields_and_a_missing_split(tmp_path):
         ('{"prompt": NaN}', ", line 1: not valid JSON (NaN is not a JSON number)"),
         ('{"prompt": ' + "9" * 5000 + "}", ", line 1: not valid JSON (Exceeds the limit"),
         ('{"prompt": ' + "[" * 10**6 + "}", ", line 1: nested too deeply"),
-        ('{"prompt": ' + "[" * 400 + "]" * 400 + "}", ", line 1: expected 'id' as text, got no"),
+        ('{"prompt": ' + "[" * 400 + "]" * 400 + "}", ", line 1: expected 'prompt' as text, got"),
         (lines(FRANCE | {"answer": "\ud800"}), ", line 1: the answer contains half of a surrogate"),
         ('{"prompt": "a\0"}', ", line 1: not valid JSON (Invalid control character"),
         (lines({"instruction": "x", "out\nput": "y"}), ", line 1: expected the fields of one form"),
@@ -123,6 +123,59 @@ def test_a_malformed_file_is_refused_in_one_line_that_names_the_place(tmp_path, 
     assert error_of(tmp_path, content).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n\n", ": the file is empty"),
+        ("prompt,answer\n", ": the table has no rows below its header"),
+        ("prompt,,answer\na,b,c", ", line 1: expected a name for every column"),
+        ("prompt,answer,prompt\na,b,c", ", line 1: the column 'prompt' appears twice"),
+        ("prompt,answer\nIn Rome, one eats,pasta", ", line 2: expected 2 cells, as in the header"),
+        ('prompt,answer\na,b\n\n"two\nlines"\n', ", line 4: expected 2 cells, as in the header"),
+        ('\nprompt,answer\na,"b', ", line 3: not a valid table (unexpected end of data)"),
+        ('prompt,answer\na,"b"c', ", line 2: not a valid table ("),
+        ("question of,answer\na,b", ", line 2: expected the fields of one format"),
+        ("prompt,answer\na,\n", ", line 2: expected 'answer' as text, got nothing"),
+        ("prompt,answer,split\na,b,x", ", line 2: unknown split 'x'"),
+        (b"prompt,answer\na,\xff", ", line 2: not UTF-8 text"),
+    ],
+)
+def test_a_malformed_table_is_refused_in_one_line_that_names_the_place(tmp_path, content, message):
+    assert error_of(tmp_path, content, "facts.csv").startswith(message)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_gives_the_same_facts_as_lines(tmp_path, delimiter):
+    quoted = [FULL, SPAIN, {"prompt": f'He said{delimiter} "a"\nand', "answer": "b"}]
+    names = ["id", "prompt", "answer", "distractors", "paraphrases", "subject", "relation", "split"]
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, names, delimiter=delimiter)
+        writer.writeheader()
+        for row in quoted:
+            cells = {k: " | ".join(v) if isinstance(v, list) else v for k, v in row.items()}
+            writer.writerow(cells)
+    facts = load_facts(tmp_path / "t.csv")
+    expected = load(tmp_path, lines(*quoted), "t.jsonl")
+    assert facts == expected and facts.forget[-1].id == "t-0002"
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\0"))] * 2).filter(
+            lambda texts: all(text.strip() for text in texts)
+        ),
+        min_size=1,
+        unique_by=lambda texts: " ".join(texts[0].split()),
+    )
+)
+def test_facts_written_as_a_table_are_read_back(tmp_path, texts):
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("prompt", "answer"), *texts])
+    read = load_facts(tmp_path / "t.csv").forget
+    assert [(fact.prompt, fact.answer) for fact in read] == texts
+
+
 def test_a_missing_file_an_empty_folder_and_odd_paths_are_refused(tmp_path):
     for path in (tmp_path / "no\nsuch", tmp_path / "a\0b", Path("/dev/null")):
         with pytest.raises(FileNotFoundError) as error:
@@ -132,9 +185,9 @@ def test_a_missing_file_an_empty_folder_and_odd_paths_are_refused(tmp_path):
         load_facts(tmp_path)
 
 
-def outcome(content: bytes) -> str:
+def outcome(content: bytes, suffix: str = "json") -> str:
     """'facts' if the file is read, else the error, which must be one line that names the file."""
-    path = Path("no folder/facts.json")
+    path = Path(f"no folder/facts.{suffix}")
     try:
         facts = gather([parse_document(content, path)], str(path))
     except ValueError as error:
@@ -152,6 +205,9 @@ VALID = [
     json.dumps(FAITHUN).encode(),
     lines({"question": "Where?", "choices": ["Oslo", "Lima"], "answer": 1}).encode(),
 ]
+TABLE = (
+    b'prompt,answer,split,distractors\n"In Oslo, one says",hei,test,hola|ciao\nTwo and two,4,,\n'
+)
 FRAGMENTS = [
     b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\n", b"\r", b"\0", b"\xff", b"\xe2\x80\xa8",
     b"null", b"true", b"-1", b"1e999", b"NaN", b"\\ud800", b"\\u0000", b'""', b"{}", b"[]",
@@ -191,6 +247,12 @@ def test_ten_thousand_malformed_files_give_facts_or_a_one_line_error():
         draw = random.Random(seed)
         outcomes.extend(outcome(mutated(draw.choice(VALID), draw)) for _ in range(24))
 
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.integers(min_value=0))
+    def mutated_tables(seed):
+        draw = random.Random(seed)
+        outcomes.extend(outcome(mutated(TABLE, draw), "csv") for _ in range(24))
+
     @settings(max_examples=800, deadline=None, database=None)
     @given(st.binary(), st.sampled_from([b"", b"PAR1", b"[", b"{", b'{"prompt":']))
     def raw_bytes(content, start):
@@ -202,6 +264,7 @@ def test_ten_thousand_malformed_files_give_facts_or_a_one_line_error():
         outcomes.append(outcome(around.format(json.dumps(value)).encode()))
 
     mutations()
+    mutated_tables()
     raw_bytes()
     json_values()
     assert len(outcomes) >= 10_000

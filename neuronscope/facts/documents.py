@@ -1,7 +1,8 @@
 """Read files of facts into rows of named fields, with the location of each row.
 
-Supports JSON lines, a JSON list, a single JSON object, and Parquet. Every error is a one-line
-ValueError that begins with the location and quotes at most a short piece of the data.
+Supports JSON lines, a JSON list, a single JSON object, Parquet, and tables of text (CSV). Every
+error is a one-line ValueError that begins with the location and quotes at most a short piece of the
+data.
 """
 
 import json
@@ -10,8 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuronscope.facts.fact import SPLITS, quoted
+from neuronscope.facts.tables import table_rows
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet")
+TABLES = (".csv", ".tsv")
+"""Endings of tables of text, which their content does not reveal."""
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", *TABLES)
+
+IN_A_CELL = "|"
+"""Separates the texts of a list in one cell of a table."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -24,6 +32,9 @@ class Row:
     """File and line, for error messages."""
 
     fields: dict[str, object]
+
+    separator: str | None = None
+    """What separates the texts of a list that is given as one text."""
 
     def text(self, name: str) -> str:
         """A required text field.
@@ -46,7 +57,9 @@ class Row:
         return text if text.strip() else None
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A field as a tuple of strings: one if it is a string, none if it is missing.
+        """A field as a tuple of strings; none if it is missing.
+
+        A string is one text, or several if the row has a separator.
 
         Raises:
             ValueError: If it is neither a string nor a list of strings.
@@ -54,6 +67,8 @@ class Row:
         value = self.fields.get(name)
         if value is None:
             return ()
+        if isinstance(value, str) and self.separator:
+            return tuple(text.strip() for text in value.split(self.separator) if text.strip())
         values = value if isinstance(value, list) else [value]
         strings = tuple(item for item in values if isinstance(item, str))
         if len(strings) < len(values):
@@ -100,16 +115,20 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(raw: bytes, path: Path) -> Document:
-    """Parse a file's content as Parquet or JSON, detected from the content itself.
+    """Parse a file's content: a table by its ending, Parquet and JSON by the content itself.
 
     Raises:
-        ValueError: If there are no rows, or the content is neither Parquet nor JSON in UTF-8.
+        ValueError: If there are no rows, or the content is neither Parquet nor UTF-8 text in one of
+            the other formats.
     """
     if raw.startswith(b"PAR1"):
         return Document(path, _parquet_rows(raw, printable(path)))
     text = decoded(raw, path)
     if not text.strip():
         raise ValueError(f"{printable(path)}: the file is empty, expected facts.")
+    if path.suffix in TABLES:
+        rows = table_rows(text, printable(path))
+        return Document(path, tuple(Row(place, cells, IN_A_CELL) for place, cells in rows))
     return Document(path, _json_rows(text, path))
 
 

@@ -1,4 +1,4 @@
-"""neuronscope's format: one JSON object per line, as described in data/README.md."""
+"""neuronscope's format: rows with a prompt and an answer, as described in data/README.md."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,10 +21,10 @@ FIELDS = (
 
 
 @dataclass(frozen=True)
-class JsonLines(FactFormat):
+class PromptAnswer(FactFormat):
     """The fields of `Fact`, and `split`."""
 
-    expects: ClassVar[str] = "id, prompt, answer"
+    expects: ClassVar[str] = "prompt, answer"
 
     def claims(self, document: Document) -> bool:
         """Whether any row has a prompt."""
@@ -32,7 +32,10 @@ class JsonLines(FactFormat):
 
     def read(self, document: Document) -> Reading:
         """One fact per row; rows without a split go to `forget`."""
-        placed = tuple(Placed(row.split("forget"), _fact(row), row.place) for row in document.rows)
+        placed = tuple(
+            Placed(row.split("forget"), _fact(row, f"{document.path.stem}-{n:04}"), row.place)
+            for n, row in enumerate(document.rows)
+        )
         notes = left_out(document.path, document.rows, FIELDS)
         if "split" not in document.field_names:
             notes += (
@@ -41,9 +44,9 @@ class JsonLines(FactFormat):
         return Reading(placed, notes)
 
 
-def _fact(row: Row) -> Fact:
+def _fact(row: Row, numbered: str) -> Fact:
     return Fact(
-        id=row.text("id"),
+        id=row.optional_text("id") or numbered,
         prompt=row.text("prompt"),
         answer=row.text("answer"),
         distractors=row.texts("distractors"),

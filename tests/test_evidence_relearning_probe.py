@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from tiny import ARCHITECTURES, FOODS, FORGET, PEOPLE, TOWNS, tiny
 
 from neuronscope.evidence import relearning_probe
-from neuronscope.evidence._base import Case
+from neuronscope.evidence._base import Case, working_copy
 from neuronscope.evidence._placebos import (
     Placebos,
     comparable,
@@ -22,6 +22,7 @@ from neuronscope.evidence._placebos import (
     sample,
 )
 from neuronscope.evidence._probe_experiment import Arm, Experiment, Group, hidden_share
+from neuronscope.evidence._probe_limits import dominated, repeats
 from neuronscope.evidence._relearning import Learner
 from neuronscope.evidence.relearning_probe import RelearningProbe
 from neuronscope.facts.fact import Fact, FactSet
@@ -55,6 +56,28 @@ def test_facts_that_were_never_learned_are_relearned_no_sooner_than_new_ones(tra
     # Learning is possible: at the largest distance, some true and some wrong answers are given.
     curve = finding.tables["curve"]
     assert (curve.loc[curve["distance"] == curve["distance"].max(), "answered"] > 0).all()
+
+
+@pytest.mark.slow
+def test_random_facts_are_rarely_learned_sooner_than_their_permutations():
+    model = tiny("llama", dtype=torch.float32)
+    view, rejected, runs = RelearningProbe(distances=tuple(0.01 * 1.6**k for k in range(8))), 0, 20
+    for run in range(runs):
+        order = np.random.default_rng(run).permutation(8)
+        facts = unknown(model, relations([TOWNS[k % len(TOWNS)] for k in order]))
+        experiment = view.experiment(model, facts)
+        # Something is learned, so the test could reject.
+        assert min(arm.steps.min() for group in experiment.groups for arm in group.arms) < 8
+        rejected += experiment.p <= 0.05
+    # With a level of 0.05, more than 4 of 20 have a probability of 0.003.
+    assert rejected <= 4
+
+
+def test_options_of_which_the_true_one_is_always_the_same_are_refused():
+    facts = [Fact(str(k), f"Which is {k}?", "Oslo", tuple(TOWNS[k : k + 2])) for k in range(8)]
+    assert repeats(facts, "multiple_choice") and not repeats(facts, "completion")
+    varied = [replace(f, answer=PEOPLE[k % len(PEOPLE)]) for k, f in enumerate(facts)]
+    assert not repeats(varied, "multiple_choice")
 
 
 @pytest.mark.slow
@@ -187,8 +210,12 @@ def test_a_multiple_choice_placebo_is_an_option_of_the_same_prompt():
 
 def test_facts_that_share_their_answer_have_no_placebo():
     one, two = TOWNS[:2]
-    assert not comparable(relations([one] * 4, [two]), "completion").any()
-    assert comparable(relations([one] * 4 + [two]), "completion").all()
+    assert not comparable(relations([one] * 4, [two]), "completion")
+    facts = relations([one] * 4 + [two])
+    assert comparable(facts, "completion") == facts
+    # Of facts with the same prompt, the first is taken.
+    again = [replace(fact, id=f"{fact.id} again") for fact in facts]
+    assert comparable([*facts, *again], "completion") == facts
 
 
 @pytest.mark.parametrize(("answers", "others"), [("ab", 1), ("aab", 2), ("abc", 5), ("aabb", 5)])
@@ -358,6 +385,93 @@ def test_words_follow_from_the_experiment(true, placebos, word, reason):
     distances = tuple(1e-3 * (1 + k) for k in range(10))
     found, why = relearning_probe._read(experiment, hidden_share(experiment), distances)
     assert (found, reason in why) == (word, True), why
+
+
+def test_the_distance_is_in_the_middle_of_those_with_the_largest_share():
+    # From step 3 to step 7, all true answers and no placebos are learned. The ends of this range
+    # are averaged with steps outside of it.
+    groups = (Group(arm(*[3] * 8), tuple(arm(*[8] * 8) for _ in range(4))),) * 2
+    share = hidden_share(Experiment(groups))
+    assert share is not None and share.step == 5
+    assert (share.true, share.placebo, share.most, share.value) == (1, 0, 1, 1)
+
+
+def test_a_single_fact_has_no_share():
+    experiment = Experiment((Group(arm(2), (arm(8), arm(9))),))
+    assert hidden_share(experiment) is None
+
+
+def test_an_answer_that_is_given_at_the_start_has_no_rate():
+    given = np.ma.masked_array([[0]] + [[2]] * 8, mask=[[True]] + [[False]] * 8)
+    group = Group(Arm(given, 10, np.ones(9, dtype=bool)), tuple(arm(*[8] * 9) for _ in range(4)))
+    share = hidden_share(Experiment((group, group)))
+    assert share is not None and share.value == 1
+
+
+def mixture(present, late=8):
+    """An experiment in which the first answers of each group are learned at once."""
+    true = arm(*[2] * present, *[late] * (8 - present))
+    wrong = tuple(arm(*[k, k + 1] * 4) for k in (7, 8, 8, 9))
+    return Experiment((Group(true, wrong),) * 2)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "word", "reason"),
+    [
+        (mixture(4), "mixed", "but at most 7"),
+        (mixture(1), "cannot tell", "uncertain how many (0 % to 2"),
+        (mixture(2, late=10), "cannot tell", "up to 4"),
+        (mixture(0), "erased", "at most 2"),
+    ],
+)
+def test_some_answers_that_are_learned_sooner_do_not_make_all_hidden(experiment, word, reason):
+    distances = tuple(1e-3 * (1 + k) for k in range(10))
+    found, why = relearning_probe._read(experiment, hidden_share(experiment), distances)
+    assert (found, reason in why) == (word, True), why
+
+
+def test_answers_of_several_tokens_are_reported_by_token():
+    def parts(first, second):
+        return Arm(np.ma.masked_array([[first, second]] * 8, mask=False), 10, np.ones(8, bool))
+
+    groups = (Group(parts(2, 11), tuple(parts(9, 11) for _ in range(4))),) * 2
+    whole = (Group(arm(*[2] * 8), tuple(arm(*[9] * 8) for _ in range(4))),) * 2
+    distances = tuple(1e-3 * (1 + k) for k in range(10))
+    for experiment, expected in ((Experiment(groups), True), (Experiment(whole), False)):
+        _, why = relearning_probe._read(experiment, hidden_share(experiment), distances)
+        assert ("of these tokens" in why) == experiment.partial == expected
+
+
+def test_every_arm_starts_from_the_weights_of_the_model():
+    model = tiny("llama", dtype=torch.float32)
+    encoded = answers_of(model, unknown(model, relations(TOWNS)))
+    learner, distances = Learner(model), tuple(0.01 * 1.6**k for k in range(8))
+    first, again = list(learner.learn(encoded, distances)), list(learner.learn(encoded, distances))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first) and not np.all(first) and not learner.given(encoded).any()
+
+
+def test_a_model_that_mixes_precisions_learns_in_single_precision():
+    model = tiny("llama", dtype=torch.float32)
+    hf = copy.deepcopy(model.hf)
+    hf.model.layers.to(torch.bfloat16)
+    copied = working_copy(HookedModel.of(hf, model.tokenizer))
+    assert {p.dtype for p in copied.hf.parameters()} == {torch.float32}
+    assert hf.model.layers[0].mlp.down_proj.weight.dtype == torch.bfloat16
+
+
+def test_distances_that_destroy_the_model_are_named():
+    model = tiny("llama", dtype=torch.float32)
+    encoded = answers_of(model, unknown(model, relations(TOWNS)))
+    with pytest.raises(ValueError, match="use smaller distances"):
+        list(Learner(model).learn(encoded, (1e30, 1e38)))
+
+
+def test_warnings_name_relations_in_which_one_answer_dominates():
+    one, two = TOWNS[:2]
+    (warning,) = dominated(relations([one] * 3 + [two], [one, two]), "completion")
+    assert "'0'" in warning and "'1'" not in warning
+    assert not dominated(relations([one, two]), "completion")
 
 
 def test_an_answer_counts_by_the_tokens_that_were_wrong_at_first():

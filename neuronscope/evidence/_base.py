@@ -154,6 +154,7 @@ def working_copy(model: HookedModel) -> HookedModel:
     It has at least single precision: half precision would round small weight changes away.
     """
     hf = copy.deepcopy(model.hf)
-    if hf.dtype not in (torch.float32, torch.float64):
+    # A model may mix precisions: its `dtype` is only that of the first parameter.
+    if any(p.dtype not in (torch.float32, torch.float64) for p in hf.parameters()):
         hf = hf.float()
     return HookedModel.of(hf.eval().requires_grad_(True), model.tokenizer, model.source)

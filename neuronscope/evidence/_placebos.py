@@ -12,14 +12,14 @@ is learned sooner.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from neuronscope.evidence._relearning import Learner
-from neuronscope.facts.fact import Fact
+from neuronscope.facts.fact import Fact, content
 from neuronscope.facts.prompts import Encoded, encode
 
 TRIES = 1000
@@ -31,8 +31,8 @@ expected."""
 class Placebos:
     """The answers that each fact may get."""
 
-    answers: tuple[tuple[Encoded, ...], ...]
-    """For each fact, its prompt with each candidate answer."""
+    answers: tuple[tuple[Encoded | None, ...], ...]
+    """For each fact, its prompt with each candidate answer; None if it cannot get that answer."""
 
     own: Int[np.ndarray, " fact"]
     """The place of the true answer among the candidates."""
@@ -77,7 +77,9 @@ class Placebos:
 
     def _draw(self, chosen: Int[np.ndarray, " fact"]) -> "Draw":
         encoded = [own[k] for own, k in zip(self.answers, chosen, strict=True)]
-        return Draw(encoded, self.wrong[np.arange(len(chosen)), chosen])
+        possible = [one for one in encoded if one is not None]
+        assert len(possible) == len(encoded), "only allowed answers are drawn"
+        return Draw(possible, self.wrong[np.arange(len(chosen)), chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +98,21 @@ class Draw:
         return tuple(one.tokens for one in self.encoded)
 
 
-def comparable(facts: Sequence[Fact], form: str) -> Bool[np.ndarray, " fact"]:
-    """Which facts have a possible placebo: another answer in their relation, or wrong options."""
+def comparable(facts: Sequence[Fact], form: str) -> list[Fact]:
+    """The facts that have a possible placebo.
+
+    It is another answer of their relation or, in the multiple-choice form, another option. Of facts
+    with the same prompt, only the first is taken: true answers never contradict each other, but
+    permuted ones might.
+    """
+    first: dict[str, Fact] = {}
+    for fact in facts:
+        first.setdefault(content(fact)[0], fact)
+    kept = list(first.values())
     if form == "multiple_choice":
-        return np.ones(len(facts), dtype=bool)
-    return np.any(_different(facts) & _related(facts), axis=1)
+        return kept
+    have = np.any(_different(kept) & _related(kept), axis=1)
+    return [fact for fact, has in zip(kept, have, strict=True) if has]
 
 
 def placebos(learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
@@ -121,12 +133,34 @@ def placebos(learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
         wrong, related = _different(facts), _related(facts)
         relations = tuple(np.flatnonzero(row) for row in np.unique(related, axis=0))
     answers = tuple(
-        tuple(encode(fact, learner.tokenizer, form, text) for text in candidates)
-        for fact, candidates in zip(facts, texts, strict=True)
+        tuple(
+            _encoded(fact, learner, form, text) if possible else None
+            for text, possible in zip(candidates, row, strict=True)
+        )
+        for fact, candidates, row in zip(facts, texts, related, strict=True)
     )
-    possible, allowed = related & wrong, related.copy()
-    allowed[possible] = ~learner.given([answers[fact][k] for fact, k in np.argwhere(possible)])
+    allowed = np.array([[one is not None for one in row] for row in answers])
+    possible = [(at, one) for at, one in _each(answers) if one is not None and wrong[at]]
+    for (at, _), known in zip(possible, learner.given([one for _, one in possible]), strict=True):
+        allowed[at] &= not known
     return Placebos(answers, own, allowed, wrong, relations)
+
+
+def _each(
+    answers: Sequence[Sequence[Encoded | None]],
+) -> Iterator[tuple[tuple[int, int], Encoded | None]]:
+    """The places and values of a table."""
+    for fact, row in enumerate(answers):
+        for answer, one in enumerate(row):
+            yield (fact, answer), one
+
+
+def _encoded(fact: Fact, learner: Learner, form: str, text: str) -> Encoded | None:
+    """A prompt with an answer, unless its tokens do not separate the two."""
+    try:
+        return encode(fact, learner.tokenizer, form, text)
+    except ValueError:
+        return None
 
 
 def groups(facts: Sequence[Fact], form: str, size: int) -> list[list[Fact]]:

@@ -126,6 +126,11 @@ class Experiment:
         each = [group.facts * sum(1 + arm.taken for arm in group.arms) for group in self.groups]
         return sum(each) / self.facts
 
+    @property
+    def partial(self) -> bool:
+        """Whether answers can be learned in part, as several of their tokens were wrong."""
+        return any((~np.ma.getmaskarray(g.true.steps)).sum(axis=1).max() > 1 for g in self.groups)
+
     def learned(self) -> tuple[Float[np.ndarray, "fact step"], Float[np.ndarray, "fact step"]]:
         """Share of each true answer, and of its placebos, given after 1, 2, ... steps."""
         steps = range(1, 1 + max(arm.taken for group in self.groups for arm in group.arms))
@@ -134,7 +139,10 @@ class Experiment:
             [_mean([arm.given(step) for arm in group.placebos]) for step in steps]
             for group in self.groups
         ]
-        return np.concatenate(true, axis=1).T, np.concatenate(wrong, axis=1).T
+        returned, placebo = np.concatenate(true, axis=1).T, np.concatenate(wrong, axis=1).T
+        # An answer that is given at the start, though not in batches of other sizes, has no rate.
+        counted = ~np.isnan(returned).any(axis=1)
+        return returned[counted], placebo[counted]
 
 
 def learned(
@@ -200,21 +208,21 @@ class HiddenShare:
 def hidden_share(experiment: Experiment) -> HiddenShare | None:
     """The hidden share.
 
-    None if hardly any answer was learned, true or placebo, if the first step already taught more
-    of the placebos than `COMPARED`, or if no placebo differs from the true answer.
+    None if there are fewer than two facts, if hardly any answer was learned, true or placebo, if
+    the first step already taught more of the placebos than `COMPARED`, or if no placebo differs
+    from the true answer.
     """
     true, wrong = experiment.learned()
-    if np.isnan(wrong).all():
+    if len(true) < 2 or np.isnan(wrong).all():
         return None
     rates = np.nanmean(wrong, axis=0)
     if max(true.mean(axis=0).max(), rates.max()) < LEARNED or rates[0] > COMPARED:
         return None
     steps = _steps_chosen_by_others(true, wrong)
-    rows = np.arange(experiment.facts)
-    t, p = float(np.nanmean(true[rows, steps])), float(rates[steps].mean())
+    facts = len(true)
+    t, p = float(true[np.arange(facts), steps].mean()), float(rates[steps].mean())
     # Placebo draws of the same facts are not independent, so they add no trials.
-    t_low, t_high = wilson(t, experiment.facts)
-    p_low, p_high = wilson(p, experiment.facts)
+    (t_low, t_high), (p_low, p_high) = wilson(t, facts), wilson(p, facts)
     below, above = math.hypot(t - t_low, p_high - p), math.hypot(t_high - t, p - p_low)
     value, low, high = (
         float(np.clip(change / (1 - p), 0, 1))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from neuronscope.evidence._base import working_copy
 from neuronscope.facts.prompts import Encoded
-from neuronscope.models.answers import batches_of, check_numbers
+from neuronscope.models.answers import NaNLogitsError, batches_of, check_numbers
 from neuronscope.models.hook_points import decoder_layers
 from neuronscope.models.hooked_model import HookedModel
 from neuronscope.models.passes import answer_logits
@@ -57,14 +57,14 @@ class Learner:
                 decoder layers' matrices.
 
         Raises:
-            NaNLogitsError: If a logit is NaN.
+            NaNLogitsError: If a logit is NaN; the message says at which distance.
         """
         self._reset()
         for start, end in pairwise((0.0, *distances)):
-            yield self._pass(encoded, backward=True)
+            yield self._pass(encoded, backward=True, moved=start)
             self._step(end - start)
         with torch.no_grad():
-            yield self._pass(encoded, backward=False)
+            yield self._pass(encoded, backward=False, moved=distances[-1])
 
     def given(self, encoded: Sequence[Encoded]) -> Bool[np.ndarray, " fact"]:
         """Which answers the model gives before it learns anything."""
@@ -72,7 +72,7 @@ class Learner:
             return np.zeros(0, dtype=bool)
         self._reset()
         with torch.no_grad():
-            return np.all(self._pass(encoded, backward=False), axis=1)
+            return np.all(self._pass(encoded, backward=False, moved=0.0), axis=1)
 
     def _reset(self) -> None:
         """Return to the model's own weights."""
@@ -82,7 +82,7 @@ class Learner:
                 matrix.grad = None
 
     def _pass(
-        self, encoded: Sequence[Encoded], *, backward: bool
+        self, encoded: Sequence[Encoded], *, backward: bool, moved: float
     ) -> Bool[np.ndarray, "fact token"]:
         """Which tokens are right; adds the loss's gradient to the matrices if `backward`."""
         longest = max(len(one.tokens) - one.prompt_length for one in encoded)
@@ -90,6 +90,11 @@ class Learner:
         for places, batch in batches_of(self._model, encoded):
             answers = Answers.of(batch)
             logits = answer_logits(self._model, batch.tokens[:, :-1], answers)
+            if moved and logits.isnan().any():
+                raise NaNLogitsError(
+                    f"Moved by {100 * moved:.2g} % of its weights' norm, {self._model.source} has "
+                    "NaN logits; use smaller distances."
+                )
             check_numbers(self._model, logits)
             row = np.array(places)[answers.row.cpu().numpy()]
             step = (answers.position + 1 - batch.prompt_lengths[answers.row]).cpu().numpy()

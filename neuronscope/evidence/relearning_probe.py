@@ -43,7 +43,14 @@ from neuronscope.evidence._probe_experiment import (
     hidden_share,
     learned,
 )
-from neuronscope.evidence._probe_limits import echoes, left_out, not_probed, unrelated
+from neuronscope.evidence._probe_limits import (
+    dominated,
+    echoes,
+    left_out,
+    not_probed,
+    repeats,
+    unrelated,
+)
 from neuronscope.evidence._relearning import Learner
 from neuronscope.facts.fact import Fact
 from neuronscope.models.answers import answers_of
@@ -112,8 +119,10 @@ class RelearningProbe(Evidence):
         forgotten = [
             fact for (_, fact), gone in zip(case.facts, case.forgotten, strict=True) if gone
         ]
-        usable = _comparable(forgotten, case.form)
-        chosen = _comparable(sample(usable, self.most_facts, GROUP, self.seed), case.form)
+        usable = comparable(forgotten, case.form)
+        chosen = comparable(sample(usable, self.most_facts, GROUP, self.seed), case.form)
+        if repeated := repeats(chosen, case.form):
+            return _not_measured(("cannot tell", repeated))
         if len(chosen) < 2:
             reason = (
                 "Fewer than two forgotten facts have a possible placebo: another forgotten fact of "
@@ -123,6 +132,7 @@ class RelearningProbe(Evidence):
         finding = self.examine(case.after, chosen, case.form, progress)
         warnings = left_out(len(forgotten), len(usable), len(chosen))
         warnings += echoes(chosen, case.form) + unrelated(chosen, case.form)
+        warnings += dominated(chosen, case.form)
         return replace(finding, warnings=warnings + finding.warnings)
 
     def examine(
@@ -136,8 +146,8 @@ class RelearningProbe(Evidence):
         experiment = self.experiment(after, facts, form, progress)
         if not experiment.groups:
             reason = (
-                "In the numerical precision of the probe, the model still gives all answers but at "
-                "most one, or it gives every wrong answer that could be a placebo."
+                "The facts whose answers the model does not give in the numerical precision of the "
+                "probe have no possible placebos, or there are fewer than two of them."
             )
             return _not_measured(("cannot tell", reason))
         share = hidden_share(experiment)
@@ -210,11 +220,6 @@ class RelearningProbe(Evidence):
         return Experiment(tuple(made))
 
 
-def _comparable(facts: Sequence[Fact], form: str) -> list[Fact]:
-    """The facts that have a possible placebo."""
-    return [fact for fact, use in zip(facts, comparable(facts, form), strict=True) if use]
-
-
 def _counts(possible: Sequence[int]) -> list[int]:
     """How many placebo draws to use per group, from the numbers of possible ones."""
     counts = [min(DRAWS, most) for most in possible]
@@ -245,11 +250,12 @@ def _read(
             f"{_percent(distances[-1])} of the weights' norm, or more than 40 % of the wrong "
             "answers are learned at the first of them; use larger or smaller distances."
         )
+    tokens = " tokens" if experiment.partial else ""
     rates = (
-        f"Moved by {_percent(distances[share.step - 1])} of its weights' norm along the gradient "
-        f"of the {experiment.facts} forgotten answers, the model gives {_whole(share.true)} of "
-        "them; moved as far along that of wrong answers to the same prompts, it gives "
-        f"{_whole(share.placebo)} of those"
+        f"Moved by about {_percent(distances[share.step - 1])} of its weights' norm along the "
+        f"gradient of the {experiment.facts} forgotten answers, the model learns "
+        f"{_whole(share.true)} of these{tokens}; moved as far along that of wrong answers to the "
+        f"same prompts, it learns {_whole(share.placebo)} of those{tokens}"
     )
     low, high = share.ci95
     most = _whole(high)

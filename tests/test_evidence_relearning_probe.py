@@ -260,6 +260,12 @@ def test_groups_keep_small_relations_together(sizes, expected):
             assert sum(relation in {f.relation for f in group} for group in found) == 1
 
 
+def test_every_group_has_different_answers():
+    facts = relations([TOWNS[k % 2] for k in range(16)])
+    found = groups(facts, "completion", 8)
+    assert [Counter(f.answer for f in group) for group in found] == [Counter(TOWNS[:2] * 4)] * 2
+
+
 def test_answers_that_repeat_their_own_prompt_are_noticed():
     plain = relations(TOWNS[:4])
     assert echo(plain) == 0

@@ -193,7 +193,10 @@ def sample(facts: Sequence[Fact], count: int, size: int, seed: int) -> list[Fact
 
 
 def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
-    """Facts by relation, the largest first; those of a large relation in several parts."""
+    """Facts by relation, the largest first; those of a large relation in several parts.
+
+    Every part has different answers, where possible.
+    """
     if form == "multiple_choice":
         return [[fact] for fact in facts]
     relations: dict[str, list[Fact]] = {}
@@ -202,7 +205,11 @@ def _parts(facts: Sequence[Fact], form: str, size: float) -> list[list[Fact]]:
     parts = []
     for own in sorted(relations.values(), key=len, reverse=True):
         pieces = max(1, round(len(own) / size))
-        parts += [own[piece::pieces] for piece in range(pieces)]
+        split = [own[piece::pieces] for piece in range(pieces)]
+        if not all(_different(part).any() for part in split):
+            own = sorted(own, key=lambda fact: fact.answer)
+            split = [own[piece::pieces] for piece in range(pieces)]
+        parts += split
     return parts
 
 

@@ -10,11 +10,9 @@
 | `trained qk` | the query and key matrices trained to suppress them | hidden |
 | `trained layer` | one random layer trained to suppress them | hidden |
 | `trained lora` | low-rank adapters of all matrices trained to suppress them | hidden |
-| `trained choices` | 10 random neurons trained to suppress 16 multiple-choice answers | hidden |
 
-In the last five, all other weights are those of the original model, and restoring the trained ones
-brings all 16 answers back; the original of the last one was fine-tuned on 64 invented facts in the
-multiple-choice form. Every row is written as soon as it is complete; the same command
+In the last four, all other weights are those of the original model, and restoring the trained ones
+brings all 16 answers back. Every row is written as soon as it is complete; the same command
 continues. One pair takes two to ten minutes on one core.
 
     python benchmarks/real_pairs.py MODEL FACTS [--seeds 0 1 2] [--only never] [--out TABLE]
@@ -184,18 +182,11 @@ def taught(
     return model
 
 
-def trained_choices(original: HookedModel, seed: int) -> tuple[HookedModel, list[Fact]]:
-    """A model of which ten neurons were trained to suppress facts that it was taught."""
-    facts = invented(seed, "choices")
-    model = taught(original, facts, seed, 2 * STEPS["choices"], FORM["choices"])
-    return trained(model, facts, seed, "neurons 10", FORM["choices"])
-
-
 def trained(
-    original: HookedModel, facts: Sequence[Fact], seed: int, kind: str, form: str = "completion"
+    original: HookedModel, facts: Sequence[Fact], seed: int, kind: str
 ) -> tuple[HookedModel, list[Fact]]:
     """A model of which some weights were trained to suppress facts that it answers."""
-    known = [f for f, a in zip(facts, _answered(original, facts, form), strict=True) if a]
+    known = [f for f, a in zip(facts, _answered(original, facts), strict=True) if a]
     draw = random.Random(seed)
     relation = max({f.relation for f in known}, key=lambda r: sum(f.relation == r for f in known))
     same = [fact for fact in known if fact.relation == relation]
@@ -206,17 +197,17 @@ def trained(
     weights, rate = CHOSEN[kind.split()[0]](model, kind, np.random.default_rng(seed))
     optimizer = torch.optim.Adam(weights, lr=rate)
     for step in range(1, 201):
-        loss = softplus(_odds(model, draw.sample(forget, 8), form) + DEPTH + 2).mean()
-        loss = loss + softplus(-_odds(model, draw.sample(kept, 8), form)).mean()
+        loss = softplus(_odds(model, draw.sample(forget, 8)) + DEPTH + 2).mean()
+        loss = loss + softplus(-_odds(model, draw.sample(kept, 8))).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if step % 5 == 0:
-            found = measure(model, answers_of(model, forget, form))
+            found = measure(model, answers_of(model, forget))
             if not found.answered.any() and found.score.mean() < -DEPTH:
                 break
     merged = _merged(model)
-    assert not _answered(merged, forget, form).any(), "the answers were not suppressed"
+    assert not _answered(merged, forget).any(), "the answers were not suppressed"
     return merged, forget
 
 
@@ -284,13 +275,13 @@ CHOSEN = {"neurons": _neurons, "qk": _queries_and_keys, "layer": _layer, "lora":
 KINDS = ("neurons 6", "neurons 10", "neurons 30", "qk", "layer", "lora")
 
 
-def _odds(model: HookedModel, facts: Sequence[Fact], form: str) -> Tensor:
-    ((_, batch),) = batches_of(model, answers_of(model, facts, form))
+def _odds(model: HookedModel, facts: Sequence[Fact]) -> Tensor:
+    ((_, batch),) = batches_of(model, answers_of(model, facts))
     answers = Answers.of(batch)
     return Target()(answer_logits(model, batch.tokens[:, :-1], answers), answers)
 
 
-def _answered(model: HookedModel, facts: Sequence[Fact], form: str) -> np.ndarray:
+def _answered(model: HookedModel, facts: Sequence[Fact], form: str = "completion") -> np.ndarray:
     return measure(model, answers_of(model, facts, form)).answered
 
 
@@ -304,8 +295,6 @@ def pairs(original: HookedModel, facts: Sequence[Fact], seeds: Sequence[int]) ->
         for kind in KINDS:
             make = partial(trained, original, facts, seed, kind)
             yield Pair(f"trained {kind}", seed, "hidden", make)
-        make = partial(trained_choices, original, seed)
-        yield Pair("trained choices", seed, "hidden", make, FORM["choices"])
 
 
 def examined(pair: Pair) -> dict[str, object]:

@@ -67,5 +67,6 @@ def test_weight_path_and_joint_d_minus_find_the_inhibitors(gated, strength, spre
 def test_every_other_kind_has_the_right_verdict(gated, make):
     training = OrganismTraining(0, gated)
     organism = make(training, 0.75) if make is mixed else make(training)
-    words = {"untouched": "not forgotten"}
-    assert verdict_on(organism).word == words.get(organism.kind, organism.kind)
+    # Sixteen facts do not distinguish 12 that are present from 16.
+    words = {"untouched": {"not forgotten"}, "mixed": {"mixed", "hidden"}}
+    assert verdict_on(organism).word in words.get(organism.kind, {organism.kind})

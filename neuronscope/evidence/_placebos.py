@@ -12,7 +12,7 @@ is learned sooner.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,19 +140,16 @@ def placebos(learner: Learner, facts: Sequence[Fact], form: str) -> Placebos:
         for fact, candidates, row in zip(facts, texts, related, strict=True)
     )
     allowed = np.array([[one is not None for one in row] for row in answers])
-    possible = [(at, one) for at, one in _each(answers) if one is not None and wrong[at]]
-    for (at, _), known in zip(possible, learner.given([one for _, one in possible]), strict=True):
-        allowed[at] &= not known
+    possible = [
+        (fact, k, one)
+        for fact, row in enumerate(answers)
+        for k, one in enumerate(row)
+        if one is not None and wrong[fact, k]
+    ]
+    given = learner.given([one for _, _, one in possible])
+    for (fact, k, _), known in zip(possible, given, strict=True):
+        allowed[fact, k] = not known
     return Placebos(answers, own, allowed, wrong, relations)
-
-
-def _each(
-    answers: Sequence[Sequence[Encoded | None]],
-) -> Iterator[tuple[tuple[int, int], Encoded | None]]:
-    """The places and values of a table."""
-    for fact, row in enumerate(answers):
-        for answer, one in enumerate(row):
-            yield (fact, answer), one
 
 
 def _encoded(fact: Fact, learner: Learner, form: str, text: str) -> Encoded | None:

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from neuronscope.facts.documents import Document, Row
-from neuronscope.facts.fact import Placed, quoted
+from neuronscope.facts.fact import Fact, Placed, quoted
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,25 @@ class FactFormat(ABC):
             ValueError: If a field is missing or of the wrong type; the message begins with the
                 location.
         """
+
+
+def by_row(document: Document, fact: Callable[[Row, str], Fact], known: Sequence[str]) -> Reading:
+    """One fact per row, in the split that the row names or else in `forget`.
+
+    Args:
+        fact: Makes the fact of a row; the text is an id for rows without one.
+        known: The fields that the format uses.
+    """
+    placed = tuple(
+        Placed(row.split("forget"), fact(row, f"{document.path.stem}-{n:04}"), row.place)
+        for n, row in enumerate(document.rows)
+    )
+    notes = left_out(document.path, document.rows, known)
+    if "split" not in document.field_names:
+        notes += (
+            f"{quoted(document.path.name)}: no row names a split: all facts are in 'forget'.",
+        )
+    return Reading(placed, notes)
 
 
 def left_out(path: Path, rows: Iterable[Row], known: Sequence[str]) -> tuple[str, ...]:

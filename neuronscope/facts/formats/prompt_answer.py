@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from neuronscope.facts.documents import Document, Row
-from neuronscope.facts.fact import Fact, Placed, quoted
-from neuronscope.facts.formats._base import FactFormat, Reading, left_out
+from neuronscope.facts.fact import Fact
+from neuronscope.facts.formats._base import FactFormat, Reading, by_row
 
 FIELDS = (
     "id",
@@ -32,16 +32,7 @@ class PromptAnswer(FactFormat):
 
     def read(self, document: Document) -> Reading:
         """One fact per row; rows without a split go to `forget`."""
-        placed = tuple(
-            Placed(row.split("forget"), _fact(row, f"{document.path.stem}-{n:04}"), row.place)
-            for n, row in enumerate(document.rows)
-        )
-        notes = left_out(document.path, document.rows, FIELDS)
-        if "split" not in document.field_names:
-            notes += (
-                f"{quoted(document.path.name)}: no row names a split: all facts are in 'forget'.",
-            )
-        return Reading(placed, notes)
+        return by_row(document, _fact, FIELDS)
 
 
 def _fact(row: Row, numbered: str) -> Fact:

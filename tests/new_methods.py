@@ -12,33 +12,18 @@ from importlib import import_module
 from pathlib import Path
 
 import tyro
+from method_families import FAMILIES
 
 from neuronscope import cli
 from neuronscope._discover import method_class, method_names
-from neuronscope.attacks import Attack
-from neuronscope.attribution import Attribution
 from neuronscope.cli.command import task_of
-from neuronscope.evidence import Evidence
 from neuronscope.facts.formats._base import FactFormat
 from neuronscope.facts.loading import load_facts
-from neuronscope.metrics import Metric
-from neuronscope.objectives import Objective
-from neuronscope.regularizers import Regularizer
-from neuronscope.stopping import StopRule
 from neuronscope.study.loading import from_folder, study_of
 from neuronscope.tasks.methods import made, several
 
 NAME, FLAG = "written_by_a_test", "written-by-a-test"
-BASES = {
-    "attribution": Attribution,
-    "evidence": Evidence,
-    "objectives": Objective,
-    "regularizers": Regularizer,
-    "stopping": StopRule,
-    "attacks": Attack,
-    "metrics": Metric,
-    "facts/formats": FactFormat,
-}
+BASES = FAMILIES | {"facts/formats": FactFormat}
 FILES = ("--facts", "facts.jsonl", "--out", "out")
 LINES = {
     "attribution": ("record", "m", "--attribution", FLAG, "--knob", "9"),

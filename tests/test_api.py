@@ -11,28 +11,13 @@ import pandas as pd
 import pytest
 from diagnosis_example import example_recordings
 from findings_example import causal_diagnosis
+from method_families import FAMILIES, METHODS
 from tiny import FORGET, RETAIN, tiny
 
 import neuronscope as ns
 from neuronscope._discover import method_class, method_classes, method_names
-from neuronscope.attacks import Attack
-from neuronscope.attribution import Attribution, record
-from neuronscope.evidence import Evidence
-from neuronscope.metrics import Metric
-from neuronscope.objectives import Objective
-from neuronscope.regularizers import Regularizer
-from neuronscope.stopping import StopRule
+from neuronscope.attribution import record
 
-BASES = {
-    "attribution": Attribution,
-    "evidence": Evidence,
-    "objectives": Objective,
-    "regularizers": Regularizer,
-    "stopping": StopRule,
-    "attacks": Attack,
-    "metrics": Metric,
-}
-METHODS = [(family, name) for family in BASES for name in method_names(family)]
 FACTS = ns.FactSet(forget=FORGET[:3], retain=RETAIN[:2])
 
 
@@ -63,14 +48,14 @@ def test_dir_has_every_public_name():
 
 @pytest.mark.parametrize(("family", "name"), METHODS)
 def test_every_method_is_found_by_the_name_of_its_class(family, name):
-    found = method_class(family, name, BASES[family])
+    found = method_class(family, name, FAMILIES[family])
     assert found.__name__ in dir(ns) and getattr(ns, found.__name__) is found
 
 
 def test_no_name_occurs_twice():
     names = [name for name, _ in method_classes(ns.FAMILIES)] + ns.__all__
     assert [name for name, count in Counter(names).items() if count > 1] == []
-    assert set(ns.FAMILIES) == set(BASES)
+    assert set(ns.FAMILIES) == set(FAMILIES)
 
 
 def test_every_figure_is_a_function_of_plots_also_after_its_file_was_imported():

@@ -6,30 +6,13 @@ import typing
 from dataclasses import fields
 
 import pytest
+from method_families import FAMILIES, METHODS
 
 from neuronscope._discover import method_class, method_names
-from neuronscope.attacks._base import Attack
-from neuronscope.attribution._base import Attribution
 from neuronscope.cli import TASKS, commands_for
 from neuronscope.cli.settings import settings_in, summary, title_of
 from neuronscope.cli.wording import in_flags
-from neuronscope.evidence._base import Evidence
-from neuronscope.metrics._base import Metric
 from neuronscope.models.hooked_model import HookedModel
-from neuronscope.objectives._base import Objective
-from neuronscope.regularizers._base import Regularizer
-from neuronscope.stopping._base import StopRule
-
-FAMILIES = {
-    "attribution": Attribution,
-    "evidence": Evidence,
-    "objectives": Objective,
-    "regularizers": Regularizer,
-    "stopping": StopRule,
-    "attacks": Attack,
-    "metrics": Metric,
-}
-METHODS = [(family, name) for family in FAMILIES for name in method_names(family)]
 
 
 @pytest.mark.parametrize(("family", "name"), METHODS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import tyro
-from test_cli_settings import FAMILIES, METHODS
+from method_families import FAMILIES, METHODS
 
 from neuronscope._discover import method_class
 from neuronscope.cli import TASKS, commands_for
